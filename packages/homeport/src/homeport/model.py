@@ -1,0 +1,150 @@
+"""What homeport keeps: services, operations and log lines, as values.
+
+Names and states are App Runner's own (API version 2020-05-15), so that the AWS surface only renames fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Literal, Protocol
+
+
+class ServiceStatus(StrEnum):
+    CREATE_FAILED = "CREATE_FAILED"
+    RUNNING = "RUNNING"
+    DELETED = "DELETED"
+    DELETE_FAILED = "DELETE_FAILED"
+    OPERATION_IN_PROGRESS = "OPERATION_IN_PROGRESS"
+
+
+class OperationType(StrEnum):
+    CREATE_SERVICE = "CREATE_SERVICE"
+    START_DEPLOYMENT = "START_DEPLOYMENT"
+    UPDATE_SERVICE = "UPDATE_SERVICE"
+    DELETE_SERVICE = "DELETE_SERVICE"
+
+
+class OperationStatus(StrEnum):
+    PENDING = "PENDING"
+    IN_PROGRESS = "IN_PROGRESS"
+    FAILED = "FAILED"
+    SUCCEEDED = "SUCCEEDED"
+    ROLLBACK_IN_PROGRESS = "ROLLBACK_IN_PROGRESS"
+    ROLLBACK_FAILED = "ROLLBACK_FAILED"
+    ROLLBACK_SUCCEEDED = "ROLLBACK_SUCCEEDED"
+
+    @property
+    def ended(self) -> bool:
+        return self not in (
+            OperationStatus.PENDING,
+            OperationStatus.IN_PROGRESS,
+            OperationStatus.ROLLBACK_IN_PROGRESS,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """How an instance is asked whether it is well; times in seconds. The defaults are App Runner's."""
+
+    protocol: Literal["TCP", "HTTP"] = "TCP"
+    path: str = "/"
+    interval: int = 5
+    timeout: int = 2
+    healthy_threshold: int = 1
+    unhealthy_threshold: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """What a service should be: the whole of what CreateService and UpdateService can say."""
+
+    name: str
+    image: str  # `host:port/repository:tag` or `…@sha256:…`
+    port: int = 8080
+    environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    start_command: str | None = None
+    cpu: int = 1024  # thousandths of a CPU, AWS counts 1024 a vCPU
+    memory: int = 2048  # MiB
+    auto_deploy: bool = True
+    health: HealthCheck = field(default_factory=HealthCheck)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service as it stands. `digest` is the manifest digest that serves, None before the first success."""
+
+    arn: str
+    id: str  # 32 hexadecimal digits
+    spec: ServiceSpec
+    status: ServiceStatus
+    url: str  # host and port at the edge, no scheme: what ServiceUrl answers
+    created_at: datetime
+    updated_at: datetime
+    digest: str | None = None
+    deleted_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    id: str  # UUID
+    service_arn: str
+    type: OperationType
+    status: OperationStatus
+    started_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None = None
+    digest: str | None = None  # the manifest that this operation brings up
+    reason: str | None = None  # why it failed
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a service's log, as CloudWatch Logs counts: time in milliseconds since 1970."""
+
+    timestamp: int
+    stream: str
+    message: str
+
+
+class NoSuchServiceError(LookupError):
+    """No service has this ARN."""
+
+
+class ServiceExistsError(ValueError):
+    """A service of this name is there already."""
+
+
+class ServiceBusyError(RuntimeError):
+    """The service is not in a state that allows the call: an operation is under way, or it never ran."""
+
+
+LogKind = Literal["application", "service"]
+
+
+class Controller(Protocol):
+    """What the API asks of the part that runs things. Calls return as soon as the operation is recorded."""
+
+    async def create_service(self, spec: ServiceSpec) -> tuple[Service, Operation]: ...
+    async def update_service(self, arn: str, spec: ServiceSpec) -> tuple[Service, Operation]: ...
+    async def delete_service(self, arn: str) -> tuple[Service, Operation]: ...
+    async def start_deployment(self, arn: str) -> Operation: ...
+    async def image_pushed(self, repository: str, tag: str, digest: str) -> None:
+        """A tag of homeport's own registry has moved: deploy every service that watches it."""
+        ...
+
+    def service(self, arn: str) -> Service:
+        """Raises NoSuchServiceError. Answers for deleted services too, as DescribeService does."""
+        ...
+
+    def services(self) -> list[Service]: ...
+    def operations(self, arn: str) -> list[Operation]:
+        """Newest first."""
+        ...
+
+    def logs(self, arn: str, kind: LogKind, *, since: int = 0, limit: int = 10_000) -> list[LogLine]:
+        """Oldest first, from `since` milliseconds on; with more than `limit` lines, the newest of them."""
+        ...
