@@ -1,0 +1,140 @@
+"""A component: a folder with a pyproject.toml that becomes one image."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from tagboat.config import Config, parse_config
+from tagboat.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A Python project in a local folder, to be built as a wheel."""
+
+    name: str  # normalised, as in the wheel's file name but with dashes
+    directory: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """What `pyproject.toml` in `directory` says; `packages` are the component's own first, then the local ones
+    that it depends on (`[tool.uv.sources]` with a path), directly or not."""
+
+    directory: Path
+    name: str
+    version: str
+    description: str | None
+    config: Config
+    packages: tuple[Package, ...]
+
+    @classmethod
+    def load(cls, directory: Path) -> Component:
+        """Read a component. Raises ConfigError that names the file and the key."""
+        directory = directory.resolve()
+        file = directory / "pyproject.toml"
+        document = _read(file)
+        project = _project(document, file)
+        name: str = project["name"]
+        tool = document.get("tool", {}).get("tagboat", {})
+        if not isinstance(tool, dict):
+            raise ConfigError(f"{file}: tool.tagboat must be a table")
+        return cls(
+            directory=directory,
+            name=name,
+            version=_version(project, file),
+            description=project.get("description"),
+            config=parse_config(tool, file, name=canonicalize_name(name), scripts=project.get("scripts", {})),
+            packages=tuple(_packages(directory)),
+        )
+
+    @property
+    def source_directories(self) -> tuple[Path, ...]:
+        """The folders whose content goes into the image, the component's own first."""
+        return tuple(package.directory for package in self.packages)
+
+    @property
+    def lock(self) -> Path:
+        return self.directory / self.config.lock
+
+
+def _packages(directory: Path) -> Iterator[Package]:
+    """The project in `directory` and those below it in the graph of path sources, each once."""
+    seen: set[Path] = set()
+    waiting = [directory]
+    while waiting:
+        here = waiting.pop(0)
+        if here in seen:
+            continue
+        seen.add(here)
+        file = here / "pyproject.toml"
+        document = _read(file)
+        project = _project(document, file)
+        yield Package(canonicalize_name(project["name"]), here)
+        sources = document.get("tool", {}).get("uv", {}).get("sources", {})
+        paths = {canonicalize_name(name): source for name, source in sources.items()}
+        for name in _dependencies(project, file):
+            if name in paths:
+                waiting.append(_local(paths[name], f"tool.uv.sources.{name}", file))
+
+
+def _local(source: Any, key: str, file: Path) -> Path:
+    if not isinstance(source, dict) or not isinstance(source.get("path"), str):
+        raise ConfigError(
+            f"{file}: {key} is not a local path",
+            hint='only { path = "…" } can go into an image; other sources belong into the lock',
+        )
+    directory = (file.parent / source["path"]).resolve()
+    if not (directory / "pyproject.toml").is_file():
+        raise ConfigError(f"{file}: {key}: there is no project in {directory}")
+    return directory
+
+
+def _dependencies(project: dict[str, Any], file: Path) -> Iterator[str]:
+    for text in project.get("dependencies", []):
+        try:
+            yield canonicalize_name(Requirement(text).name)
+        except InvalidRequirement as error:
+            raise ConfigError(f"{file}: project.dependencies: {text!r} is no requirement: {error}") from error
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{file.parent} has no pyproject.toml",
+            hint="name the folder of the component, e.g. examples/site",
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: not TOML: {error}") from error
+
+
+def _project(document: dict[str, Any], file: Path) -> dict[str, Any]:
+    project = document.get("project")
+    if not isinstance(project, dict) or not isinstance(project.get("name"), str):
+        raise ConfigError(f"{file}: project.name is missing")
+    return project
+
+
+def _version(project: dict[str, Any], file: Path) -> str:
+    version = project.get("version")
+    if not isinstance(version, str):
+        raise ConfigError(
+            f"{file}: project.version is missing", hint="releases are tagged by it, so it is written down"
+        )
+    try:
+        Version(version)
+    except InvalidVersion as error:
+        raise ConfigError(f"{file}: project.version: {version!r} is no version of PEP 440") from error
+    return version

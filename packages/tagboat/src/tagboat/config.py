@@ -1,0 +1,248 @@
+"""`[tool.tagboat]` of a component's pyproject.toml, parsed once into typed values.
+
+Strings may hold `$NAME` and `${NAME}`, taken from the environment; `$$` is a dollar sign. They are expanded when
+they are used and not before, so that building an image asks for nothing that only deploying needs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tagboat.errors import ConfigError
+
+_VARIABLE = re.compile(
+    r"\$(?:(?P<escaped>\$)|(?P<plain>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)\})?", re.ASCII
+)
+_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A string of the configuration as written, and where it stands."""
+
+    raw: str
+    key: str
+    file: Path
+
+    def expanded(self) -> str:
+        """The string with its variables replaced from the environment; ConfigError names one that is not set."""
+
+        def value(match: re.Match[str]) -> str:
+            if match["escaped"]:
+                return "$"
+            name = match["plain"] or match["braced"]
+            if name is None:
+                raise ConfigError(
+                    f"{self.file}: {self.key}: a `$` that starts no variable in {self.raw!r}",
+                    hint="write $NAME or ${NAME} for a variable, $$ for a dollar sign",
+                )
+            if name not in os.environ:
+                raise ConfigError(
+                    f"{self.file}: {self.key}: the environment variable {name} is not set",
+                    hint=f"export {name}=… before you run this",
+                )
+            return os.environ[name]
+
+        return _VARIABLE.sub(value, self.raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """`[tool.tagboat.service]`: how the image is run. CPU in 1/1024 of a vCPU, memory in MiB."""
+
+    name: str | None = None
+    port: int = 8080
+    cpu: int = 256
+    memory: int = 512
+    health_path: str | None = None
+    environment: Mapping[str, Text] = field(default_factory=dict)
+
+    def expanded_environment(self) -> dict[str, str]:
+        """The variables that an instance is started with; raises ConfigError for an unset one of ours."""
+        return {name: text.expanded() for name, text in self.environment.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole of `[tool.tagboat]`.
+
+    `entrypoint` is kept as written: a variable in it is expanded by a shell when the container starts.
+    """
+
+    base_text: Text
+    repository_text: Text
+    entrypoint: tuple[str, ...]
+    environment: Mapping[str, Text] = field(default_factory=dict)
+    user: str = "65532:65532"
+    lock: str = "requirements.lock"
+    python: str | None = None
+    service: Service = field(default_factory=Service)
+
+    @property
+    def base(self) -> str:
+        """`debian:SUITE`, `oci:PATH[:NAME]`, `tar:PATH` or `HOST/REPOSITORY@DIGEST`."""
+        return self.base_text.expanded()
+
+    @property
+    def repository(self) -> str:
+        """The name of the image repository that releases go to."""
+        return self.repository_text.expanded()
+
+    def expanded_environment(self) -> dict[str, str]:
+        """The variables that the image sets; raises ConfigError for an unset one of ours."""
+        return {name: text.expanded() for name, text in self.environment.items()}
+
+
+def parse_config(table: Mapping[str, Any], file: Path, *, name: str, scripts: Iterable[str]) -> Config:
+    """Read `[tool.tagboat]` of `file`; `name` and `scripts` are the project's, for what is left out.
+
+    Raises ConfigError that names the file and the key.
+    """
+    reader = _Table(table, "tool.tagboat", file)
+    config = Config(
+        base_text=reader.text("base", "debian:bookworm"),
+        repository_text=reader.text("repository", name),
+        entrypoint=reader.strings("entrypoint") or _only_script(tuple(scripts), file),
+        environment=reader.environment("environment"),
+        user=reader.user("user", Config.user),
+        lock=reader.string("lock") or Config.lock,
+        python=reader.absolute_path("python"),
+        service=_parse_service(reader.table("service")),
+    )
+    reader.refuse_unknown()
+    return config
+
+
+def _parse_service(reader: _Table) -> Service:
+    service = Service(
+        name=reader.string("name"),
+        port=reader.integer("port", Service.port, range(1, 65536)),
+        cpu=reader.integer("cpu", Service.cpu, range(1, 1 << 20)),
+        memory=reader.integer("memory", Service.memory, range(1, 1 << 24)),
+        health_path=reader.absolute_path("health-path"),
+        environment=reader.environment("environment"),
+    )
+    reader.refuse_unknown()
+    return service
+
+
+def _only_script(scripts: tuple[str, ...], file: Path) -> tuple[str, ...]:
+    if len(scripts) == 1:
+        return scripts
+    found = (
+        f"and [project.scripts] has {len(scripts)}: {', '.join(scripts)}"
+        if scripts
+        else "and no script is defined"
+    )
+    raise ConfigError(
+        f"{file}: tool.tagboat.entrypoint is missing {found}",
+        hint='say what starts the app, e.g. entrypoint = ["uvicorn", "shop.main:app", "--host", "0.0.0.0"]',
+    )
+
+
+class _Table:
+    """A TOML table that remembers which keys were asked for, so that the others can be refused."""
+
+    def __init__(self, values: Mapping[str, Any], name: str, file: Path) -> None:
+        self._values = values
+        self._name = name
+        self._file = file
+        self._known: list[str] = []
+
+    def string(self, key: str) -> str | None:
+        value = self._take(key, str, "a string")
+        if value is None:
+            return None
+        text: str = Text(value, self._dotted(key), self._file).expanded()
+        if not text:
+            raise self._wrong(key, "is empty")
+        return text
+
+    def text(self, key: str, default: str) -> Text:
+        value = self._take(key, str, "a string")
+        if value == "":
+            raise self._wrong(key, "is empty")
+        return Text(default.replace("$", "$$") if value is None else value, self._dotted(key), self._file)
+
+    def absolute_path(self, key: str) -> str | None:
+        value = self.string(key)
+        if value is not None and not value.startswith("/"):
+            raise self._wrong(key, f"is {value!r}, which does not start with `/`")
+        return value
+
+    def user(self, key: str, default: str) -> str:
+        value = self.string(key) or default
+        if not re.fullmatch(r"\d+(:\d+)?", value, re.ASCII):
+            raise self._wrong(key, f"is {value!r}, not UID or UID:GID in numbers")
+        return value
+
+    def integer(self, key: str, default: int, allowed: range) -> int:
+        value = self._take(key, int, "an integer")
+        if value is None:
+            return default
+        if value not in allowed:
+            raise self._wrong(key, f"is {value}, not between {allowed.start} and {allowed.stop - 1}")
+        return int(value)
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        value = self._take(key, list, "a list of strings")
+        if value is None:
+            return ()
+        if not value or not all(isinstance(item, str) for item in value):
+            raise self._wrong(key, "must be a list of strings with at least one")
+        return tuple(value)
+
+    def table(self, key: str) -> _Table:
+        return _Table(self._take(key, dict, "a table") or {}, self._dotted(key), self._file)
+
+    def environment(self, key: str) -> dict[str, Text]:
+        found: dict[str, Text] = {}
+        for name, value in (self._take(key, dict, "a table of strings") or {}).items():
+            if not isinstance(value, str):
+                raise self._wrong(f"{key}.{name}", f"must be a string, not {_kind(value)}")
+            if not _ENVIRONMENT_NAME.fullmatch(name):
+                raise self._wrong(f"{key}.{name}", "is no name of an environment variable")
+            found[name] = Text(value, self._dotted(f"{key}.{name}"), self._file)
+        return found
+
+    def refuse_unknown(self) -> None:
+        for key in self._values:
+            if key not in self._known:
+                near = difflib.get_close_matches(key, self._known, n=1, cutoff=0.5)
+                raise ConfigError(
+                    f"{self._file}: unknown key {self._dotted(key)}",
+                    hint=f"did you mean `{near[0]}`?"
+                    if near
+                    else f"known keys: {', '.join(sorted(self._known))}",
+                )
+
+    def _take(self, key: str, kind: type, described: str) -> Any:
+        self._known.append(key)
+        value = self._values.get(key)
+        if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+            raise self._wrong(key, f"must be {described}, not {_kind(value)}")
+        return value
+
+    def _dotted(self, key: str) -> str:
+        return f"{self._name}.{key}"
+
+    def _wrong(self, key: str, problem: str) -> ConfigError:
+        return ConfigError(f"{self._file}: {self._dotted(key)} {problem}")
+
+
+def _kind(value: object) -> str:
+    names = {
+        str: "a string",
+        bool: "a boolean",
+        int: "an integer",
+        float: "a float",
+        list: "a list",
+        dict: "a table",
+    }
+    return names.get(type(value), type(value).__name__)
