@@ -26,8 +26,11 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """What `pyproject.toml` in `directory` says; `packages` are the component's own first, then the local ones
-    that it depends on (`[tool.uv.sources]` with a path), directly or not."""
+    """What `pyproject.toml` in `directory` says.
+
+    `packages` are the component's own first, then the local ones that it depends on, directly or not
+    (`[tool.uv.sources]` with a path).
+    """
 
     directory: Path
     name: str
@@ -80,10 +83,12 @@ def _packages(directory: Path) -> Iterator[Package]:
         project = _project(document, file)
         yield Package(canonicalize_name(project["name"]), here)
         sources = document.get("tool", {}).get("uv", {}).get("sources", {})
-        paths = {canonicalize_name(name): source for name, source in sources.items()}
-        for name in _dependencies(project, file):
-            if name in paths:
-                waiting.append(_local(paths[name], f"tool.uv.sources.{name}", file))
+        needed = set(_dependencies(project, file))
+        waiting.extend(
+            _local(source, f"tool.uv.sources.{name}", file)
+            for name, source in sources.items()
+            if canonicalize_name(name) in needed
+        )
 
 
 def _local(source: Any, key: str, file: Path) -> Path:
@@ -92,7 +97,7 @@ def _local(source: Any, key: str, file: Path) -> Path:
             f"{file}: {key} is not a local path",
             hint='only { path = "…" } can go into an image; other sources belong into the lock',
         )
-    directory = (file.parent / source["path"]).resolve()
+    directory: Path = (file.parent / source["path"]).resolve()
     if not (directory / "pyproject.toml").is_file():
         raise ConfigError(f"{file}: {key}: there is no project in {directory}")
     return directory

@@ -1,7 +1,7 @@
 """`[tool.tagboat]` of a component's pyproject.toml, parsed once into typed values.
 
-Strings may hold `$NAME` and `${NAME}`, taken from the environment; `$$` is a dollar sign. They are expanded when
-they are used and not before, so that building an image asks for nothing that only deploying needs.
+Strings may hold `$NAME` and `${NAME}`, taken from the environment; `$$` is a dollar sign. They are expanded
+when they are used and not before, so that building an image asks for nothing that only deploying needs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Text:
     file: Path
 
     def expanded(self) -> str:
-        """The string with its variables replaced from the environment; ConfigError names one that is not set."""
+        """The string with its variables replaced from the environment; ConfigError names an unset one."""
 
         def value(match: re.Match[str]) -> str:
             if match["escaped"]:
@@ -52,7 +52,7 @@ class Text:
         return _VARIABLE.sub(value, self.raw)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Service:
     """`[tool.tagboat.service]`: how the image is run. CPU in 1/1024 of a vCPU, memory in MiB."""
 
@@ -68,7 +68,7 @@ class Service:
         return {name: text.expanded() for name, text in self.environment.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Config:
     """The whole of `[tool.tagboat]`.
 

@@ -1,4 +1,4 @@
-"""What every error of tagboat has in common: a message that says what and where, a hint that says what to do."""
+"""What every error of tagboat has: a message that says what and where, a hint that says what to do."""
 
 from __future__ import annotations
 
