@@ -1,0 +1,1 @@
+"""Speed claims, side by side with their peers: `python -m bench NAME [--json FILE]`."""

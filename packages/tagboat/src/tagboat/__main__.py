@@ -1,0 +1,5 @@
+import sys
+
+from tagboat.cli import main
+
+sys.exit(main())

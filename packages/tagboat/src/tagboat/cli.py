@@ -1,0 +1,221 @@
+"""The `tagboat` command. Results go to standard output, everything else to standard error.
+
+Exit codes: 0 done, 1 failed, 2 wrong use or wrong configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tagboat.errors import TagboatError
+
+# The commands import what they need when they run: `tagboat --help` answers without loading a cloud client.
+# ruff: noqa: PLC0415
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    from ocikit import OcikitError
+
+    try:
+        code: int = options.run(options)
+    except TagboatError as error:
+        _complain(str(error), error.hint)
+        for line in getattr(error, "log", []):
+            print(f"  | {line}", file=sys.stderr)
+        return error.exit_code
+    except OcikitError as error:
+        _complain(str(error), None)
+        return 1
+    except KeyboardInterrupt:
+        _complain("interrupted", None)
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tagboat",
+        description="From git tag to a served page: build, tag, push and deploy a Python app without Docker.",
+        epilog="example: tagboat tag && tagboat deploy",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    build = commands.add_parser(
+        "build",
+        help="build the image and print its digest",
+        epilog="example: tagboat build --output oci:image",
+    )
+    _add_component(build)
+    build.add_argument(
+        "--output",
+        metavar="KIND:PATH",
+        help="also write it: oci:DIR (image layout) or tar:FILE (docker load)",
+    )
+    build.set_defaults(run=_build)
+
+    push = commands.add_parser(
+        "push",
+        help="build the image and push it to any registry",
+        epilog="example: tagboat push registry.example/team/site:1.2.0",
+    )
+    push.add_argument(
+        "reference", help="where to: HOST/REPOSITORY:TAG; credentials are those of docker's config"
+    )
+    _add_component(push)
+    push.set_defaults(run=_push)
+
+    tag = commands.add_parser(
+        "tag",
+        help="create and push the release tag NAME-vVERSION",
+        epilog="example: tagboat tag examples/site",
+    )
+    _add_component(tag)
+    tag.add_argument(
+        "--remote", default="origin", help="the git remote that gets the tag (default: %(default)s)"
+    )
+    tag.set_defaults(run=_tag)
+
+    deploy = commands.add_parser(
+        "deploy",
+        help="build, push and roll out the release that is checked out",
+        epilog='example: eval "$(homeport env --data DIR)" && tagboat deploy examples/site',
+    )
+    _add_component(deploy)
+    deploy.add_argument(
+        "--timeout",
+        type=float,
+        default=900,
+        metavar="S",
+        help="seconds to wait for each operation (%(default)s)",
+    )
+    deploy.add_argument("--json", action="store_true", help="print tag, digest, URL and timings as JSON")
+    deploy.set_defaults(run=_deploy)
+
+    demo = commands.add_parser(
+        "demo",
+        help="the whole way on this machine: a port, a site, two releases, a crash",
+        epilog="example: tagboat demo --exit --json demo.json",
+    )
+    demo.add_argument("--exit", action="store_true", help="end when the steps are done, instead of on Ctrl-C")
+    demo.add_argument("--json", type=Path, metavar="FILE", help="write what happened to FILE")
+    demo.add_argument(
+        "--data", type=Path, metavar="DIR", help="keep state and buckets in DIR (default: temporary)"
+    )
+    demo.add_argument(
+        "--source",
+        type=Path,
+        default=Path("examples/site"),
+        metavar="DIR",
+        help="the site (default: %(default)s)",
+    )
+    for name, what in (
+        ("port", "registry and API"),
+        ("https-port", "HTTPS edge"),
+        ("http-port", "HTTP edge"),
+    ):
+        demo.add_argument(
+            f"--{name}", type=int, default=0, metavar="N", help=f"port of the {what} (default: free)"
+        )
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _add_component(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "component",
+        nargs="?",
+        type=Path,
+        default=Path(),
+        metavar="COMPONENT",
+        help="the folder with the component's pyproject.toml (default: this one)",
+    )
+
+
+def _build(options: argparse.Namespace) -> int:
+    from ocikit import Layout, write_docker_archive
+    from tagboat.build import build
+    from tagboat.component import Component
+
+    component = Component.load(options.component)
+    kind, _, path = (options.output or "").partition(":")
+    if options.output and (kind not in ("oci", "tar") or not path):
+        _complain(f"--output {options.output}: not oci:DIR or tar:FILE", None)
+        return 2
+    image = build(component, _cache(), progress=_progress)
+    if kind == "oci":
+        Layout(Path(path)).write(image, component.version)
+    elif kind == "tar":
+        write_docker_archive(image, Path(path), [f"{component.name}:{component.version}"])
+    print(image.digest)
+    return 0
+
+
+def _push(options: argparse.Namespace) -> int:
+    from ocikit import Reference, Registry, find_credentials
+    from tagboat.build import build
+    from tagboat.component import Component
+
+    reference = Reference.parse(options.reference)
+    image = build(Component.load(options.component), _cache(), progress=_progress)
+    with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
+        digest = registry.push(image, reference)
+    print(reference.with_digest(digest))
+    return 0
+
+
+def _tag(options: argparse.Namespace) -> int:
+    from tagboat.component import Component
+    from tagboat.tag import create_release_tag
+
+    release = create_release_tag(Component.load(options.component), remote=options.remote)
+    _progress(f"{release.name} is on {release.commit[:12]} and pushed to {options.remote}")
+    print(release.name)
+    return 0
+
+
+def _deploy(options: argparse.Namespace) -> int:
+    from tagboat.component import Component
+    from tagboat.deploy import deploy
+
+    deployment = deploy(
+        Component.load(options.component), _cache(), timeout=options.timeout, progress=_progress
+    )
+    _progress(", ".join(f"{step} {seconds:.2f} s" for step, seconds in deployment.seconds.items()))
+    print(json.dumps(asdict(deployment)) if options.json else deployment.url)
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from tagboat.demo import Ports, run_demo
+
+    return run_demo(
+        options.source,
+        data=options.data,
+        ports=Ports(options.port, options.https_port, options.http_port),
+        stay=not options.exit,
+        report=options.json,
+    )
+
+
+def _cache() -> Path:
+    """What builds may use again: below the user's cache folder (XDG base directory specification)."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "tagboat"
+
+
+def _progress(line: str) -> None:
+    print(f"tagboat: {line}", file=sys.stderr, flush=True)
+
+
+def _complain(message: str, hint: str | None) -> None:
+    print(f"tagboat: {message}", file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)

@@ -1,0 +1,296 @@
+"""The cloud that a release goes to, as AWS's own clients see it: ECR, App Runner and CloudWatch Logs.
+
+homeport and AWS answer the same calls; which of them is meant is the business of the usual AWS settings
+(`AWS_ENDPOINT_URL`, `AWS_PROFILE`, …), never of this code.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ocikit import Credentials, Reference, Registry
+from tagboat.errors import TagboatError
+
+if TYPE_CHECKING:
+    from types_boto3_apprunner.type_defs import OperationSummaryTypeDef, ServiceTypeDef
+
+_ENDED = frozenset({"SUCCEEDED", "FAILED", "ROLLBACK_SUCCEEDED", "ROLLBACK_FAILED"})
+
+
+class CloudError(TagboatError):
+    """The cloud refused a call or could not be reached."""
+
+
+class DeploymentFailedError(TagboatError):
+    """The platform ended the operation without success; `log` holds the service's last lines."""
+
+    def __init__(self, message: str, log: list[str], *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.log = log
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """An image repository and what lets us push to it."""
+
+    uri: str  # `host[:port]/name`
+    credentials: Credentials
+    insecure: bool  # plain HTTP: only where the endpoint itself is plain HTTP
+
+    @property
+    def reference(self) -> Reference:
+        return Reference.parse(self.uri)
+
+    def registry(self) -> Registry:
+        return Registry(self.reference.registry, credentials=self.credentials, insecure=self.insecure)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a service is asked to be, in App Runner's units: CPU in 1/1024 of a vCPU, memory in MiB."""
+
+    name: str
+    image: str
+    port: int
+    cpu: int
+    memory: int
+    health_path: str | None
+    environment: dict[str, str]
+    auto_deploy: bool = True
+
+    def request(self) -> dict[str, Any]:
+        """The part that CreateService and UpdateService share."""
+        health = {"Protocol": "HTTP", "Path": self.health_path} if self.health_path else {"Protocol": "TCP"}
+        return {
+            "SourceConfiguration": {
+                "ImageRepository": {
+                    "ImageIdentifier": self.image,
+                    "ImageRepositoryType": "ECR",
+                    "ImageConfiguration": {
+                        "Port": str(self.port),
+                        "RuntimeEnvironmentVariables": self.environment,
+                    },
+                },
+                "AutoDeploymentsEnabled": self.auto_deploy,
+            },
+            "InstanceConfiguration": {"Cpu": str(self.cpu), "Memory": str(self.memory)},
+            "HealthCheckConfiguration": health,
+        }
+
+    def describes(self, service: ServiceTypeDef) -> bool:
+        """Whether the service is set up like this already, so that only its image has to move."""
+        source = service["SourceConfiguration"]
+        image = source.get("ImageRepository")
+        if image is None:
+            return False
+        configuration = image.get("ImageConfiguration", {})
+        health = service.get("HealthCheckConfiguration", {})
+        return (
+            image["ImageIdentifier"] == self.image
+            and source.get("AutoDeploymentsEnabled") is self.auto_deploy
+            and configuration.get("Port", "8080") == str(self.port)
+            and configuration.get("RuntimeEnvironmentVariables", {}) == self.environment
+            and service["InstanceConfiguration"].get("Cpu") == str(self.cpu)
+            and service["InstanceConfiguration"].get("Memory") == str(self.memory)
+            and (health.get("Path") if health.get("Protocol") == "HTTP" else None) == self.health_path
+        )
+
+
+class Cloud:
+    """One account and region of AWS, or one homeport. Raises CloudError for whatever boto3 raises."""
+
+    def __init__(self) -> None:
+        self._session = boto3.Session()
+        # A control plane that is away for a moment is retried by boto3 itself; a hung one is given up.
+        self._config = Config(
+            connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 4}
+        )
+
+    @cached_property
+    def _ecr(self) -> Any:
+        return self._client("ecr")
+
+    @cached_property
+    def _apprunner(self) -> Any:
+        return self._client("apprunner")
+
+    @cached_property
+    def _logs(self) -> Any:
+        return self._client("logs")
+
+    def _client(self, service: Any) -> Any:
+        try:
+            return self._session.client(service, config=self._config)
+        except (BotoCoreError, ValueError) as error:
+            raise CloudError(f"no {service} client: {error}", hint=_HINT) from error
+
+    def repository(self, name: str) -> Repository:
+        """The image repository called `name`, made when absent: release tags immutable, `latest` movable."""
+        try:
+            uri = self._call(self._ecr.describe_repositories, repositoryNames=[name])["repositories"][0][
+                "repositoryUri"
+            ]
+        except CloudError as error:
+            if not _has_code(error, "RepositoryNotFoundException"):
+                raise
+            uri = self._call(
+                self._ecr.create_repository,
+                repositoryName=name,
+                imageTagMutability="IMMUTABLE_WITH_EXCLUSION",
+                imageTagMutabilityExclusionFilters=[{"filterType": "WILDCARD", "filter": "latest"}],
+            )["repository"]["repositoryUri"]
+        data = self._call(self._ecr.get_authorization_token)["authorizationData"][0]
+        user, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
+        insecure = urlsplit(data["proxyEndpoint"]).scheme == "http"
+        return Repository(uri, Credentials(user, password), insecure)
+
+    def service(self, name: str) -> ServiceTypeDef | None:
+        """The service called `name`, None where there is none or only a deleted one."""
+        token: dict[str, str] = {}
+        while True:
+            page = self._call(self._apprunner.list_services, **token)
+            for summary in page["ServiceSummaryList"]:
+                if summary["ServiceName"] == name and summary["Status"] != "DELETED":
+                    return self.describe(summary["ServiceArn"])
+            if not page.get("NextToken"):
+                return None
+            token = {"NextToken": page["NextToken"]}
+
+    def describe(self, arn: str) -> ServiceTypeDef:
+        service: ServiceTypeDef = self._call(self._apprunner.describe_service, ServiceArn=arn)["Service"]
+        return service
+
+    def create(self, settings: Settings) -> tuple[ServiceTypeDef, str]:
+        """The new service and the id of the operation that brings it up."""
+        answer = self._call(self._apprunner.create_service, ServiceName=settings.name, **settings.request())
+        return answer["Service"], answer["OperationId"]
+
+    def update(self, arn: str, settings: Settings) -> str:
+        answer: str = self._call(self._apprunner.update_service, ServiceArn=arn, **settings.request())[
+            "OperationId"
+        ]
+        return answer
+
+    def start_deployment(self, arn: str) -> str:
+        answer: str = self._call(self._apprunner.start_deployment, ServiceArn=arn)["OperationId"]
+        return answer
+
+    def delete(self, arn: str) -> str:
+        answer: str = self._call(self._apprunner.delete_service, ServiceArn=arn)["OperationId"]
+        return answer
+
+    def operations(self, arn: str) -> list[OperationSummaryTypeDef]:
+        """The latest operations of a service, newest first."""
+        answer = self._call(self._apprunner.list_operations, ServiceArn=arn, MaxResults=20)
+        operations: list[OperationSummaryTypeDef] = answer["OperationSummaryList"]
+        return operations
+
+    def wait(
+        self, service: ServiceTypeDef, operation: str, *, timeout: float, watch: Callable[[str], None]
+    ) -> None:
+        """Return once the operation has succeeded; `watch` is given each event of the service meanwhile.
+
+        Raises DeploymentFailedError when it ends otherwise, CloudError when `timeout` seconds pass first.
+        """
+        arn = service["ServiceArn"]
+        events = self._events(service, "service")
+        deadline = time.monotonic() + timeout
+        for pause in _pauses():
+            status = next(
+                (entry["Status"] for entry in self.operations(arn) if entry["Id"] == operation), "PENDING"
+            )
+            for event in next(events):
+                watch(event)
+            if status == "SUCCEEDED":
+                return
+            if status in _ENDED:
+                raise DeploymentFailedError(
+                    f"{service['ServiceName']}: the deployment ended {status}",
+                    self.last_lines(service),
+                    hint="the version that served before still serves"
+                    if status == "ROLLBACK_SUCCEEDED"
+                    else None,
+                )
+            if time.monotonic() > deadline:
+                raise CloudError(f"operation {operation} is still {status} after {timeout:.0f} s")
+            time.sleep(pause)
+
+    def settle(self, arn: str, *, timeout: float) -> None:
+        """Return once no operation of the service is under way; CloudError after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        for pause in _pauses():
+            under_way = [entry for entry in self.operations(arn) if entry["Status"] not in _ENDED]
+            if not under_way:
+                return
+            if time.monotonic() > deadline:
+                raise CloudError(f"operation {under_way[0]['Id']} is still under way after {timeout:.0f} s")
+            time.sleep(pause)
+
+    def last_lines(self, service: ServiceTypeDef, count: int = 20) -> list[str]:
+        """The last lines that the service's instances wrote."""
+        events = self._call(
+            self._logs.filter_log_events, logGroupName=_log_group(service, "application"), limit=10_000
+        )["events"]
+        return [event["message"] for event in events[-count:]]
+
+    def _events(self, service: ServiceTypeDef, kind: str) -> Iterator[list[str]]:
+        """At each turn, the lines that have come since the last one."""
+        seen: set[tuple[int, str]] = set()
+        since = int(time.time() * 1000) - 1000
+        while True:
+            try:
+                answer = self._call(
+                    self._logs.filter_log_events, logGroupName=_log_group(service, kind), startTime=since
+                )
+            except CloudError as error:
+                # On AWS the group appears with its first line.
+                if not _has_code(error, "ResourceNotFoundException"):
+                    raise
+                answer = {"events": []}
+            fresh = [
+                event for event in answer["events"] if (event["timestamp"], event["message"]) not in seen
+            ]
+            seen.update((event["timestamp"], event["message"]) for event in fresh)
+            yield [event["message"] for event in fresh]
+
+    def _call(self, operation: Callable[..., Any], **arguments: Any) -> Any:
+        try:
+            return operation(**arguments)
+        except ClientError as error:
+            detail = error.response["Error"]
+            raise CloudError(
+                f"{error.operation_name}: {detail.get('Code')}: {detail.get('Message')}",
+                hint=_HINT if error.response["ResponseMetadata"]["HTTPStatusCode"] in (401, 403) else None,
+            ) from error
+        except BotoCoreError as error:
+            raise CloudError(str(error), hint=_HINT) from error
+
+
+_HINT = 'check the AWS settings of this shell; for a homeport: eval "$(homeport env --data DIR)"'
+
+
+def _has_code(error: CloudError, code: str) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, ClientError) and cause.response["Error"].get("Code") == code
+
+
+def _log_group(service: ServiceTypeDef, kind: str) -> str:
+    return f"/aws/apprunner/{service['ServiceName']}/{service['ServiceId']}/{kind}"
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between looks: quick at first, for a homeport; gentle later, for AWS, which takes minutes."""
+    pause = 0.05
+    while True:
+        yield pause
+        pause = min(pause * 1.15, 5.0)
