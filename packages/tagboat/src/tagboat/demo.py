@@ -201,9 +201,10 @@ class _Demo:
         """Tag and deploy; returns when the tagging began, by time.monotonic()."""
         started = time.monotonic()
         tag = self._tagboat("tag", folder).strip()
+        seconds = {"tag": time.monotonic() - started}
         deployed = json.loads(self._tagboat("deploy", folder, "--json"))
-        for name, seconds in deployed["seconds"].items():
-            self._steps.say(f"{seconds:.2f} s {name}")
+        seconds |= deployed["seconds"]
+        self._steps.say(", ".join(f"{name} {took:.2f} s" for name, took in seconds.items()))
         self._edge = Edge(deployed["url"], self._data / "ca.pem")
         response = Visitor(self._edge).get("/")
         served = time.monotonic()
@@ -214,7 +215,12 @@ class _Demo:
             f"version {version} is deployed, {response.headers.get('X-Site-Version')} is served",
         )
         self._report.deployments.append(
-            {"tag": tag, "digest": deployed["digest"], "tag_to_served_seconds": round(served - started, 3)}
+            {
+                "tag": tag,
+                "digest": deployed["digest"],
+                "tag_to_served_seconds": round(served - started, 3),
+                "seconds": {name: round(took, 3) for name, took in seconds.items()},
+            }
         )
         return started
 
