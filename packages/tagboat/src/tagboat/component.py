@@ -36,6 +36,7 @@ class Component:
     name: str
     version: str
     description: str | None
+    source_url: str | None
     config: Config
     packages: tuple[Package, ...]
 
@@ -55,6 +56,7 @@ class Component:
             name=name,
             version=_version(project, file),
             description=project.get("description"),
+            source_url=_source_url(project),
             config=parse_config(tool, file, name=canonicalize_name(name), scripts=project.get("scripts", {})),
             packages=tuple(_packages(directory)),
         )
@@ -67,6 +69,14 @@ class Component:
     @property
     def lock(self) -> Path:
         return self.directory / self.config.lock
+
+
+def _source_url(project: dict[str, Any]) -> str | None:
+    """Where the source is published, by the well-known labels of project URLs."""
+    urls = {label.lower(): url for label, url in project.get("urls", {}).items()}
+    return next(
+        (urls[label] for label in ("source", "source code", "repository", "github") if label in urls), None
+    )
 
 
 def _packages(directory: Path) -> Iterator[Package]:

@@ -1,0 +1,129 @@
+"""The image that ours is built upon: composed of Debian packages, or from a layout, a tar or a registry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ocikit import (
+    Digest,
+    Image,
+    Layout,
+    Platform,
+    Reference,
+    Registry,
+    find_credentials,
+    read_docker_archive,
+    unpack,
+)
+from tagboat.build.cache import Cache, key_of
+from tagboat.build.debian.compose import compose
+from tagboat.build.interpreter import Interpreter, find_interpreter
+from tagboat.component import Component
+from tagboat.errors import ConfigError
+
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A base image and the Python in it; `name` is how the configuration calls it."""
+
+    name: str
+    image: Image
+    interpreter: Interpreter
+
+    @property
+    def digest(self) -> Digest:
+        return self.image.digest
+
+    @property
+    def platform(self) -> Platform:
+        return self.image.config.platform
+
+    @property
+    def identity(self) -> str:
+        """Stands for everything about the base that what is built on it depends on."""
+        return f"{self.digest} {self.interpreter}"
+
+    @property
+    def search_path(self) -> str:
+        return search_path(self.image)
+
+    def root(self, cache: Cache) -> Path:
+        """The folder where the base is unpacked, for its interpreter to run."""
+        return unpacked(self.image, cache)
+
+
+def resolve_base(
+    component: Component, cache: Cache, *, refresh: bool, progress: Callable[[str], None]
+) -> Base:
+    """The base that the component's configuration names, for this machine's architecture.
+
+    With `refresh`, Debian is asked for its current packages. Raises ConfigError, AptError, DebError,
+    InterpreterError, and ocikit's errors for what cannot be read.
+    """
+    name = component.config.base
+    kind, _, rest = name.partition(":")
+    platform = Platform.host()
+    if kind == "debian":
+        image = compose(rest, platform, cache, refresh=refresh, progress=progress)
+    elif kind == "oci":
+        path, _, tag = rest.partition(":")
+        image = Layout(component.directory / path).image(tag or None, platform)
+    elif kind == "tar":
+        image = read_docker_archive(component.directory / rest)
+    else:
+        image = _pull(name, platform, cache, progress)
+    return Base(name, image, _interpreter(image, component.config.python, cache))
+
+
+def search_path(image: Image) -> str:
+    """Where the image looks for programs."""
+    variables = dict(variable.partition("=")[::2] for variable in image.config.config.env)
+    return variables.get("PATH", _DEFAULT_PATH)
+
+
+def unpacked(image: Image, cache: Cache) -> Path:
+    """The image's file system in the cache, owned by whoever builds."""
+    root = cache.path("roots", image.digest.hex)
+    if not root.is_dir():
+        with cache.locked(f"root-{image.digest.hex}"), cache.temporary() as folder:
+            if not root.is_dir():
+                unpack(image, folder / "root", ownership=False)
+                (folder / "root").rename(root)
+    return root
+
+
+def _pull(name: str, platform: Platform, cache: Cache, progress: Callable[[str], None]) -> Image:
+    """A registry image, kept as an OCI layout so that the next build needs no network."""
+    reference = Reference.parse(name)
+    with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
+        if reference.digest is None:
+            found = registry.digest(reference)
+            raise ConfigError(
+                f"the base {name} is not pinned by its digest, so it may be another image tomorrow",
+                hint=f'base = "{reference.with_digest(found)}"' if found else None,
+            )
+        folder = cache.path("bases", key_of(str(reference), str(platform)))
+        with cache.locked(f"base-{folder.name}"):
+            if not folder.is_dir():
+                progress(f"pulling {name}")
+                with cache.temporary() as temporary:
+                    Layout(temporary / "layout").write(registry.image(reference, platform), None)
+                    (temporary / "layout").rename(folder)
+    return Layout(folder).image()
+
+
+def _interpreter(image: Image, path: str | None, cache: Cache) -> Interpreter:
+    """The Python of the image; what it says about itself is asked once."""
+    record = cache.path("interpreters", key_of(str(image.digest), path or ""))
+    try:
+        known = json.loads(record.read_text())
+        return Interpreter(known["path"], tuple(known["version"]), tuple(known["glibc"]))
+    except (FileNotFoundError, ValueError, KeyError):
+        interpreter = find_interpreter(unpacked(image, cache), path=path, search=search_path(image))
+        cache.write(record, json.dumps(asdict(interpreter)).encode())
+        return interpreter

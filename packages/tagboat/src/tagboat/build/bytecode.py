@@ -1,0 +1,129 @@
+"""Byte code, compiled ahead of time by the image's own Python, the same whoever does it and in what order.
+
+The files are hash-based and unchecked (PEP 552): no time stamp of a source file can make them stale.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tagboat.build.cache import Cache, key_of
+from tagboat.build.files import Entry, File, Files
+from tagboat.build.interpreter import Interpreter, InterpreterError, command, environment
+
+_FORMAT = "1"
+_WORTH_A_PROCESS = 16  # files
+
+# Runs in the image's interpreter. Whether `marshal` writes an object as one that may be referred to depends
+# on how many others hold it in the whole process; so each file is compiled in a fork of the same fresh
+# process, and what was compiled before it cannot show. Only modules that are built in are needed, so the
+# start is quick.
+_COMPILE = """
+import sys, posix, _imp, marshal
+from _frozen_importlib_external import _code_to_hash_pyc, _RAW_MAGIC_NUMBER as magic
+
+def build(source, target, name):
+    with open(source, "rb") as file:
+        text = file.read()
+    try:
+        code = compile(text, name.decode(), "exec", dont_inherit=True, optimize=0)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return 3
+    data = _code_to_hash_pyc(code, _imp.source_hash(magic, text), False)
+    partial = target + b".%d" % posix.getpid()
+    with open(partial, "wb") as file:
+        file.write(data)
+    posix.rename(partial, target)
+    return 0
+
+jobs = sys.stdin.buffer.read().split(b"\\0")
+for index in range(0, len(jobs) - 1, 3):
+    child = posix.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = build(*jobs[index : index + 3])
+        finally:
+            posix._exit(status)
+    status = posix.waitstatus_to_exitcode(posix.waitpid(child, 0)[1])
+    if status == 3:
+        print(jobs[index + 2].decode())
+    elif status:
+        sys.exit("compiling " + jobs[index + 2].decode() + " ended with " + str(status))
+"""
+
+
+def compile_files(
+    files: Files, *, interpreter: Interpreter, root: Path, identity: str, cache: Cache
+) -> tuple[dict[str, Entry], list[str]]:
+    """The byte code for every `.py` of `files` by its path in the image, and the sources that do not compile.
+
+    `root` is where the image with `interpreter` is unpacked, `identity` stands for that very interpreter.
+    What was compiled once comes from the cache. Raises InterpreterError when the interpreter itself fails.
+    """
+    stored: dict[str, Path] = {}
+    jobs: list[_Job] = []
+    with cache.temporary() as folder:
+        for path, entry in sorted(files.items()):
+            if not path.endswith(".py") or not isinstance(entry, File):
+                continue
+            source = entry.read()
+            key = key_of(_FORMAT, identity, path, source)
+            stored[path] = cache.path(f"bytecode/{key[:2]}", key)
+            if not stored[path].exists():
+                file = entry.content
+                if isinstance(file, bytes):
+                    file = folder / str(len(jobs))
+                    file.write_bytes(source)
+                jobs.append(_Job(file, stored[path], f"/{path}"))
+        broken = _run(jobs, interpreter, root)
+    made: dict[str, Entry] = {
+        _bytecode_path(path, interpreter): File(file)
+        for path, file in stored.items()
+        if f"/{path}" not in broken
+    }
+    return made, broken
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    source: Path
+    target: Path
+    name: str  # absolute path of the source in the image: what tracebacks show
+
+
+def _bytecode_path(path: str, interpreter: Interpreter) -> str:
+    source = PurePosixPath(path)
+    return str(source.parent / "__pycache__" / f"{source.stem}.{interpreter.cache_tag}.pyc")
+
+
+def _run(jobs: list[_Job], interpreter: Interpreter, root: Path) -> list[str]:
+    """Do all jobs, a share on each processor; returns the names of the sources that do not compile."""
+    shares = max(1, min(os.cpu_count() or 1, len(jobs) // _WORTH_A_PROCESS))
+    with ThreadPoolExecutor(shares) as pool:
+        refused = pool.map(
+            lambda share: _compile(share, interpreter, root), (jobs[n::shares] for n in range(shares))
+        )
+        return sorted(name for names in refused for name in names)
+
+
+def _compile(jobs: list[_Job], interpreter: Interpreter, root: Path) -> list[str]:
+    if not jobs:
+        return []
+    words = [os.fsencode(word) for job in jobs for word in (job.source, job.target, job.name)]
+    done = subprocess.run(
+        command(root, interpreter.path, "-S", "-B", "-W", "ignore", "-c", _COMPILE),
+        env=environment(root, interpreter.path),
+        input=b"".join(word + b"\0" for word in words),
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise InterpreterError(
+            f"{interpreter.path} of the base: {done.stderr.decode(errors='replace').strip()}"
+        )
+    return done.stdout.decode().splitlines()

@@ -1,0 +1,143 @@
+"""What builds may use again: named by what it was made from, and there as a whole or not at all.
+
+Any number of builds may share a cache, and any of them may be killed at any point: files are made under
+temporary names and renamed; locks are the kernel's and go with the process that holds them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ocikit import Descriptor, Digest, FileBlob, Layer, LayerWriter
+from tagboat.errors import TagboatError
+
+
+class CacheError(TagboatError):
+    """The cache folder cannot be used."""
+
+
+def key_of(*parts: str | bytes) -> str:
+    """A name for what is made from `parts`, the same everywhere."""
+    hasher = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        hasher.update(len(data).to_bytes(8, "big") + data)
+    return hasher.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """The cache in the folder `root`, which is made when absent."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path) -> Cache:
+        cache = cls(root.absolute())
+        try:
+            for name in ("blobs/sha256", "layers", "locks", "temporary"):
+                (cache.root / name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CacheError(f"the cache folder {root} cannot be made: {error}") from error
+        return cache
+
+    def path(self, kind: str, name: str) -> Path:
+        """Where something of that kind and name is, or would be; the folder of the kind exists."""
+        folder = self.root / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / name
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Keep others who make the same thing waiting, so that it is made once."""
+        with (self.root / "locks" / name).open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def temporary(self) -> Iterator[Path]:
+        """A new folder on the cache's file system. What killed builds have left behind is removed."""
+        parent = self.root / "temporary"
+        self._sweep(parent)
+        folder = Path(tempfile.mkdtemp(dir=parent))
+        with (parent / f"{folder.name}.lock").open("wb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            try:
+                yield folder
+            finally:
+                _remove(folder)
+                Path(held.name).unlink(missing_ok=True)
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Put a file at `path`, whole or not at all."""
+        with tempfile.NamedTemporaryFile(dir=self.root / "temporary", delete=False) as file:
+            file.write(content)
+        Path(file.name).replace(path)
+
+    def layer(self, key: str, make: Callable[[LayerWriter], None]) -> tuple[Layer, bool]:
+        """The layer made from what `key` stands for, and whether `make` had to run."""
+        layer = self._find_layer(key)
+        if layer is not None:
+            return layer, False
+        with self.locked(f"layer-{key}"):
+            layer = self._find_layer(key)  # somebody may have made it while we waited
+            if layer is not None:
+                return layer, False
+            return self._make_layer(key, make), True
+
+    def _find_layer(self, key: str) -> Layer | None:
+        try:
+            record = json.loads((self.root / "layers" / f"{key}.json").read_text())
+            descriptor = Descriptor(record["mediaType"], Digest.parse(record["digest"]), record["size"])
+            blob = self._blob(descriptor.digest)
+            if blob.stat().st_size != descriptor.size:
+                return None
+            return Layer(descriptor, Digest.parse(record["diffId"]), FileBlob(blob))
+        except (FileNotFoundError, ValueError, KeyError):
+            return None  # not there, or cut off by a machine that lost power: made anew
+
+    def _make_layer(self, key: str, make: Callable[[LayerWriter], None]) -> Layer:
+        with self.temporary() as folder:
+            made = folder / "layer.tar.gz"
+            with LayerWriter(made) as writer:
+                make(writer)
+                layer = writer.finish()
+            blob = self._blob(layer.descriptor.digest)
+            made.replace(blob)
+        record = {
+            "mediaType": layer.descriptor.media_type,
+            "digest": str(layer.descriptor.digest),
+            "size": layer.descriptor.size,
+            "diffId": str(layer.diff_id),
+        }
+        self.write(self.root / "layers" / f"{key}.json", json.dumps(record, indent=1).encode())
+        return Layer(layer.descriptor, layer.diff_id, FileBlob(blob))
+
+    def _blob(self, digest: Digest) -> Path:
+        return self.root / "blobs" / digest.path
+
+    def _sweep(self, parent: Path) -> None:
+        for lock in parent.glob("*.lock"):
+            with suppress(OSError), lock.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(lock.with_suffix(""))
+                lock.unlink(missing_ok=True)
+
+
+def _remove(folder: Path) -> None:
+    def make_removable(function: Callable[[str], object], path: str, _: object) -> None:
+        # A folder from an archive may be read-only for its owner, who is not root.
+        with suppress(OSError):
+            os.chmod(Path(path).parent, 0o700)  # noqa: PTH101  shutil passes strings
+            function(path)
+
+    shutil.rmtree(folder, onerror=make_removable)

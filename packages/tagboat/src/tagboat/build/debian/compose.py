@@ -1,0 +1,237 @@
+"""The base `debian:SUITE`: just what Python needs of Debian, in one layer, the same for the same packages.
+
+No dpkg, no chroot, no root: packages are unpacked into a folder, what an image does not need is left out, and
+what installing them would have made (accounts, certificates, links) is made by hand.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path, PurePosixPath
+
+from ocikit import ContainerConfig, History, Image, LayerWriter, Platform
+from tagboat.build.bytecode import compile_files
+from tagboat.build.cache import Cache, key_of
+from tagboat.build.debian.apt import Apt, AptError, Package, open_apt
+from tagboat.build.debian.deb import DebError, open_data, read_control
+from tagboat.build.files import Entry, File, Files, Folder, Link, write_files
+from tagboat.build.interpreter import find_interpreter
+
+_FORMAT = "1"  # raise it when the same packages would make other bytes
+_SEARCH = "/usr/local/bin:/usr/bin:/bin"
+_NONROOT = 65532
+_EPOCH = "1970-01-01T00:00:00Z"
+_ARCHITECTURES = {"amd64": "amd64", "arm64": "arm64"}  # of OCI, and what Debian calls them
+
+# What depends on these does so to be installed or configured, which never happens here; or, for the last
+# line, to have modules of the standard library that are left out below.
+_PROVIDED = (
+    "awk", "debconf", "debconf-2.0", "debianutils", "dpkg", "gawk", "install-info", "libc-bin", "mawk",
+    "openssl", "perl-base", "readline-common", "tar", "ucf", "usr-is-merged",
+    "libdb5.3", "libdb5.3t64", "libnsl2", "libtirpc-common", "libtirpc3", "libtirpc3t64",
+)  # fmt: skip
+_WANTED = ("base-files", "ca-certificates", "dash", "libstdc++6", "netbase", "tzdata")
+
+# Matched against the path in the image; `*` reaches over slashes.
+_LEFT_OUT = (
+    "usr/lib/*/gconv/*", "usr/lib/*/engines-3/*", "usr/lib/*/audit/*", "usr/lib/*/libmemusage.so",
+    "usr/lib/*/libpcprofile.so", "usr/lib/*/libc_malloc_debug.so.*", "usr/lib/*/libnss_hesiod.so.*",
+    "usr/lib/*/perl*", "usr/lib/valgrind/*", "usr/sbin/update-ca-certificates", "etc/ca-certificates*",
+    "usr/share/applications/*", "usr/share/apps/*", "usr/share/base-files/*", "usr/share/binfmts/*",
+    "usr/share/bug/*", "usr/share/debconf/*", "usr/share/dict*", "usr/share/gcc*", "usr/share/gdb/*",
+    "usr/share/info*", "usr/share/lintian/*", "usr/share/locale/*", "usr/share/man*", "usr/share/menu/*",
+    "usr/share/misc*", "usr/share/pixmaps/*", "usr/share/readline/*", "usr/share/tabset/*",
+    "usr/share/zoneinfo/posix/*", "usr/share/zoneinfo/right/*",
+    "usr/lib/python3*/lib-dynload/_ctypes_test.*", "usr/lib/python3*/lib-dynload/_dbm.*",
+    "usr/lib/python3*/lib-dynload/_test*", "usr/lib/python3*/lib-dynload/_xxtestfuzz.*",
+    "usr/lib/python3*/lib-dynload/nis.*", "usr/lib/python3*/lib-dynload/xxlimited*",
+    "usr/lib/python3*/idlelib/*", "usr/lib/python3*/lib2to3/*", "usr/lib/python3*/pydoc_data/*",
+    "usr/lib/python3*/test/*", "usr/lib/python3*/tkinter/*", "usr/lib/python3*/turtledemo/*",
+)  # fmt: skip
+_MERGED = ("bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin")
+_CERTIFICATES = "usr/share/ca-certificates/"
+_BUNDLE = "etc/ssl/certs/ca-certificates.crt"
+
+_ACCOUNTS: Files = {
+    "etc/passwd": File(
+        b"root:x:0:0:root:/root:/usr/sbin/nologin\n"
+        b"nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+        b"nonroot:x:65532:65532:nonroot:/home/nonroot:/usr/sbin/nologin\n"
+    ),
+    "etc/group": File(b"root:x:0:\ntty:x:5:\nstaff:x:50:\nnogroup:x:65534:\nnonroot:x:65532:\n"),
+    "home/nonroot": Folder(0o700, _NONROOT),
+    "root": Folder(0o700),
+}
+_BY_HAND: Files = {
+    "etc/nsswitch.conf": File(
+        b"passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
+    ),
+    "etc/localtime": Link("/usr/share/zoneinfo/Etc/UTC"),
+    "usr/bin/sh": Link("dash"),
+    "usr/lib/ssl/cert.pem": Link(f"/{_BUNDLE}"),
+    "usr/lib/ssl/certs": Link("/etc/ssl/certs"),
+    "tmp": Folder(0o1777),
+    "var/tmp": Folder(0o1777),
+    **{name: Folder() for name in ("dev", "proc", "run", "sys", "var/cache", "var/lib", "var/log")},
+}
+
+
+def compose(
+    suite: str, platform: Platform, cache: Cache, *, refresh: bool, progress: Callable[[str], None]
+) -> Image:
+    """The base image of a Debian suite.
+
+    Which packages it is made of is decided once and kept in the cache, until `refresh` asks for the current
+    ones. Raises AptError and DebError.
+    """
+    architecture = _ARCHITECTURES.get(platform.architecture)
+    if platform.os != "linux" or architecture is None:
+        raise AptError(f"debian:{suite} cannot be composed for {platform}")
+    with cache.locked(f"debian-{suite}-{architecture}"):
+        record = cache.path("debian", f"{suite}-{architecture}.json")
+        packages = None if refresh else _recorded(record)
+        if packages is None:
+            progress(f"choosing the packages of Debian's {suite}")
+            with open_apt(suite, architecture) as apt:
+                packages = _choose(apt)
+                _fetch(packages, apt, cache)
+            cache.write(record, json.dumps([asdict(package) for package in packages], indent=1).encode())
+    return compose_packages(packages, suite, platform, cache, progress=progress)
+
+
+def compose_packages(
+    packages: list[Package], suite: str, platform: Platform, cache: Cache, *, progress: Callable[[str], None]
+) -> Image:
+    """The image made of exactly these packages. Raises AptError and DebError."""
+    key = key_of(_FORMAT, suite, str(platform), *(f"{p.name} {p.version} {p.sha256}" for p in packages))
+
+    def make(writer: LayerWriter) -> None:
+        missing = [package for package in packages if not _is_kept(package, cache)]
+        if missing:
+            with open_apt(suite, _ARCHITECTURES[platform.architecture]) as apt:
+                _fetch(missing, apt, cache)
+        progress(f"composing debian:{suite} of {len(packages)} packages")
+        with cache.temporary() as root:
+            write_files(writer, _compose_files(packages, root, cache))
+
+    layer, _ = cache.layer(key, make)
+    image = Image.empty(platform).append(
+        layer, History(created=_EPOCH, created_by=f"tagboat base debian:{suite}")
+    )
+    return image.with_config(ContainerConfig(env=(f"PATH={_SEARCH}",)))
+
+
+def _choose(apt: Apt) -> list[Package]:
+    version = apt.version("python3-minimal")
+    found = re.match(r"(?:\d+:)?(\d+\.\d+)", version or "")
+    if found is None:
+        raise AptError(f"Debian's {apt.suite} has no python3-minimal")
+    python = found[1]
+    return apt.resolve([f"python{python}-minimal", f"libpython{python}-stdlib", *_WANTED], provided=_PROVIDED)
+
+
+def _recorded(record: Path) -> list[Package] | None:
+    try:
+        return [Package(**entry) for entry in json.loads(record.read_text())]
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def _kept(package: Package, cache: Cache) -> Path:
+    return cache.path("debs", f"{package.sha256}.deb")
+
+
+def _is_kept(package: Package, cache: Cache) -> bool:
+    try:
+        with _kept(package, cache).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == package.sha256
+    except FileNotFoundError:
+        return False
+
+
+def _fetch(packages: list[Package], apt: Apt, cache: Cache) -> None:
+    for package, file in apt.fetch(package for package in packages if not _is_kept(package, cache)):
+        cache.write(_kept(package, cache), file.read_bytes())
+        if not _is_kept(package, cache):
+            _kept(package, cache).unlink()
+            raise DebError(f"{package.uri} is not the package with SHA-256 {package.sha256}")
+
+
+def _compose_files(packages: list[Package], root: Path, cache: Cache) -> Files:
+    """The content of the layer; `root` is an empty folder that the files are unpacked to."""
+    files: dict[str, Entry] = {}
+    certificates: dict[str, bytes] = {}
+    for package in packages:
+        deb = _kept(package, cache)
+        for path, entry in _unpack(deb, root):
+            if path.startswith(_CERTIFICATES) and isinstance(entry, File):
+                certificates[path] = entry.read()
+            else:
+                files[path] = entry
+        files[f"var/lib/dpkg/status.d/{package.name}"] = File(read_control(deb))
+    files |= {
+        name: Link(f"usr/{name}")
+        for name in _MERGED
+        if any(path.startswith(f"usr/{name}/") for path in files)
+    }
+    files |= _ACCOUNTS | _BY_HAND
+    files[_BUNDLE] = File(b"".join(certificates[path].rstrip() + b"\n" for path in sorted(certificates)))
+    for path, entry in files.items():
+        if isinstance(entry, Link):
+            # Only now that all files are in place: none can have been written through a link.
+            link = root / path
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(entry.target)
+
+    python = find_interpreter(root, path=None, search="/usr/bin")
+    files["usr/bin/python3"] = Link(f"python{python.short}")
+    library = {
+        path: entry for path, entry in files.items() if path.startswith(f"usr/lib/python{python.short}/")
+    }
+    identity = key_of(*(package.sha256 for package in packages))
+    bytecode, _ = compile_files(library, interpreter=python, root=root, identity=identity, cache=cache)
+    return files | bytecode
+
+
+def _unpack(deb: Path, root: Path) -> Iterator[tuple[str, Entry]]:
+    """The files and links of a package that an image needs, files written below `root`."""
+    with open_data(deb) as tar:
+        for member in tar:
+            path = _place(member.name, deb)
+            if member.isdir() or _is_left_out(path):
+                continue
+            if member.issym():
+                yield path, Link(member.linkname)
+                continue
+            content = tar.extractfile(member) if member.isfile() or member.islnk() else None
+            if content is None:
+                raise DebError(f"{deb.name}: {member.name} is neither a file nor a link")
+            file = root / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("wb") as target:
+                shutil.copyfileobj(content, target)
+            executable = bool(member.mode & 0o111)
+            file.chmod(0o755 if executable else 0o644)
+            yield path, File(file, executable)
+
+
+def _place(name: str, deb: Path) -> str:
+    """Where a path of a package is in the image: `/bin`, `/lib` and the like are links into `/usr`."""
+    parts = [part for part in PurePosixPath(name).parts if part != "/"]
+    if ".." in parts:
+        raise DebError(f"{deb.name}: {name} leads out of the package")
+    if parts and parts[0] in _MERGED:
+        parts.insert(0, "usr")
+    return "/".join(parts)
+
+
+def _is_left_out(path: str) -> bool:
+    if path.startswith("usr/share/doc/"):
+        return not path.endswith("/copyright")  # the licences stay with what they license
+    return any(fnmatch.fnmatchcase(path, pattern) for pattern in _LEFT_OUT)

@@ -1,0 +1,142 @@
+"""The layer of third-party packages: exactly what the hashed lock names, installed for the image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from ocikit import Layer, LayerWriter
+from tagboat.build import uv
+from tagboat.build.base import Base
+from tagboat.build.bytecode import compile_files
+from tagboat.build.cache import Cache, key_of
+from tagboat.build.files import write_files
+from tagboat.build.venv import installed_files, skeleton
+from tagboat.component import Component
+from tagboat.errors import ConfigError
+
+_FORMAT = "1"  # raise it when the same lock would make other bytes
+_HASH = re.compile(r"\s--hash[= ](?P<hash>\S+)")
+# Options that say where to find packages: what is found must still have the right hash.
+_INDEX_OPTIONS = ("--index-url", "-i", "--extra-index-url", "--find-links", "-f", "--no-index")
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One requirement of a lock: its normalised name and the text that says all about it."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """What a lock pins, and the options in it that say where to find that."""
+
+    pins: tuple[Pin, ...]
+    options: tuple[str, ...]
+
+
+def read_lock(lock: Path) -> Lock:
+    """Read a lock. Raises ConfigError that names the first line without a hash or not understood."""
+    try:
+        text = lock.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{lock} does not exist",
+            hint="`uv pip compile --generate-hashes --universal -o requirements.lock pyproject.toml`",
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{lock} cannot be read: {error}") from error
+    lines = list(_logical_lines(text))
+    options = tuple(line for _, line in lines if _is_index_option(line))
+    return Lock(
+        tuple(_pin(line, f"{lock}:{number}") for number, line in lines if line not in options), options
+    )
+
+
+def dependencies_layer(
+    component: Component, base: Base, cache: Cache, *, progress: Callable[[str], None]
+) -> tuple[Layer, bool]:
+    """The layer, and whether it had to be made. Raises ConfigError, UvError, VenvError, InterpreterError."""
+    lock = read_lock(component.lock)
+    pins = lock.pins
+    key = key_of(_FORMAT, "dependencies", base.identity, *(pin.text for pin in pins))
+
+    def make(writer: LayerWriter) -> None:
+        progress(f"installing {len(pins)} locked packages")
+        with cache.temporary() as folder:
+
+            def install(chosen: Iterable[Pin], name: str) -> Path:
+                requirements = folder / f"{name}.txt"
+                requirements.write_text("\n".join((*lock.options, *(pin.text for pin in chosen))))
+                prefix = folder / name
+                uv.install(
+                    requirements,
+                    prefix,
+                    interpreter=base.interpreter,
+                    architecture=base.platform.architecture,
+                    directory=component.directory,
+                )
+                return prefix
+
+            def install_alone(name: str) -> Path:
+                return install([pin for pin in pins if pin.name == canonicalize_name(name)], f"alone-{name}")
+
+            files = skeleton(base.interpreter) | installed_files(
+                install(pins, "all"), base.interpreter, install_alone=install_alone
+            )
+            progress("compiling byte code")
+            bytecode, _ = compile_files(
+                files,
+                interpreter=base.interpreter,
+                root=base.root(cache),
+                identity=base.identity,
+                cache=cache,
+            )
+            write_files(writer, files | bytecode)
+
+    return cache.layer(key, make)
+
+
+def _is_index_option(line: str) -> bool:
+    return line.startswith("-") and re.split(r"[ =]", line)[0] in _INDEX_OPTIONS
+
+
+def _pin(line: str, place: str) -> Pin:
+    if line.startswith("-"):
+        raise ConfigError(f"{place}: {line.split(maxsplit=1)[0]} cannot be part of a lock")
+    hashes = _HASH.findall(line)
+    requirement = _HASH.sub("", line).strip()
+    try:
+        name = canonicalize_name(Requirement(requirement).name)
+    except InvalidRequirement as error:
+        raise ConfigError(f"{place}: {requirement!r} is no requirement: {error}") from error
+    if not hashes:
+        raise ConfigError(
+            f"{place}: {requirement} has no hash",
+            hint="write the lock with `uv pip compile --generate-hashes`: without hashes it locks nothing",
+        )
+    return Pin(name, " ".join((requirement, *(f"--hash={value}" for value in sorted(hashes)))))
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines joined at their backslashes, without comments and blanks, with the number of the first."""
+    parts: list[str] = []
+    first = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = re.sub(r"(^|\s)#.*$", "", line).rstrip()
+        first = first if parts else number
+        parts.append(stripped.removesuffix("\\"))
+        if not stripped.endswith("\\"):
+            joined = " ".join(part.strip() for part in parts).strip()
+            if joined:
+                yield first, joined
+            parts = []
+    if parts and (joined := " ".join(part.strip() for part in parts).strip()):
+        yield first, joined

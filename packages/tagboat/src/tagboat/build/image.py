@@ -1,0 +1,167 @@
+"""The whole image: base, dependencies, app, and the configuration that ties them together."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ocikit import ContainerConfig, History, Image
+from tagboat.build.app import WORKDIR, app_layer
+from tagboat.build.base import Base, resolve_base
+from tagboat.build.cache import Cache
+from tagboat.build.dependencies import dependencies_layer
+from tagboat.build.source import head_commit, is_clean
+from tagboat.build.venv import VENV
+from tagboat.component import Component
+from tagboat.errors import ConfigError
+
+# `$NAME` and `${NAME…}` are the shell's to expand when the container starts; any other `$` is a dollar sign.
+_START_VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*(?::?[-+?=][^}]*)?\})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReport:
+    """One layer of a built image: `size` in bytes as transferred, `seconds` that it took to have it."""
+
+    name: str
+    size: int
+    cached: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A built image and where its layers came from."""
+
+    image: Image
+    layers: tuple[LayerReport, ...]
+
+
+def build(
+    component: Component,
+    cache: Path,
+    *,
+    progress: Callable[[str], None],
+    refresh_base: bool = False,
+) -> Image:
+    """The component's image: a function of base, lock, sources, configuration and commit, of nothing else.
+
+    `cache` is a folder, made when absent, that later builds are faster with; `progress` gets a line for each
+    thing that takes time. `refresh_base` asks Debian for current packages. Raises TagboatError and
+    OcikitError.
+    """
+    return build_with_report(component, cache, progress=progress, refresh_base=refresh_base).image
+
+
+def build_with_report(
+    component: Component,
+    cache: Path,
+    *,
+    progress: Callable[[str], None],
+    refresh_base: bool = False,
+) -> Build:
+    """As `build`, with what each layer cost."""
+    store = Cache.open(cache)
+    reports: list[LayerReport] = []
+
+    started = time.monotonic()
+    quiet: list[str] = []
+
+    def noted(line: str) -> None:
+        quiet.append(line)
+        progress(line)
+
+    base = resolve_base(component, store, refresh=refresh_base, progress=noted)
+    size = sum(layer.descriptor.size for layer in base.image.layers)
+    reports.append(LayerReport(base.name, size, not quiet, time.monotonic() - started))
+
+    image = base.image
+    stamp = _stamp(component)
+    for name, make in (("dependencies", dependencies_layer), ("app", app_layer)):
+        started = time.monotonic()
+        layer, made = make(component, base, store, progress=progress)
+        reports.append(LayerReport(name, layer.descriptor.size, not made, time.monotonic() - started))
+        image = image.append(layer, History(created=stamp.created, created_by=f"tagboat {name}"))
+    image = image.with_config(_container_config(component, base, stamp))
+    image = replace(image, config=replace(image.config, created=stamp.created))
+    return Build(image, tuple(reports))
+
+
+@dataclass(frozen=True, slots=True)
+class _Stamp:
+    created: str  # RFC 3339
+    revision: str | None
+
+
+def _stamp(component: Component) -> _Stamp:
+    """When the source was made, as far as the source itself can say; never the time of the build."""
+    commit = head_commit(component.directory)
+    clean = commit is not None and is_clean(component.source_directories)
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch is not None and not epoch.isdecimal():
+        raise ConfigError(f"SOURCE_DATE_EPOCH is {epoch!r}, not a number of seconds")
+    seconds = int(epoch) if epoch is not None else commit.time if commit else 0
+    created = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _Stamp(created, commit.id if commit and clean else None)
+
+
+def _container_config(component: Component, base: Base, stamp: _Stamp) -> ContainerConfig:
+    config = component.config
+    variables = {
+        "PATH": f"/{VENV}/bin:{base.search_path}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "VIRTUAL_ENV": f"/{VENV}",
+    }
+    inherited = dict(variable.partition("=")[::2] for variable in base.image.config.config.env)
+    environment = inherited | variables | config.expanded_environment()
+    labels = {
+        "org.opencontainers.image.title": component.name,
+        "org.opencontainers.image.description": component.description,
+        "org.opencontainers.image.version": component.version,
+        "org.opencontainers.image.source": component.source_url,
+        "org.opencontainers.image.revision": stamp.revision,
+        "org.opencontainers.image.created": stamp.created,
+        "org.opencontainers.image.base.name": base.name,
+        "org.opencontainers.image.base.digest": str(base.digest),
+    }
+    return ContainerConfig(
+        user=config.user,
+        env=tuple(f"{name}={value}" for name, value in sorted(environment.items())),
+        entrypoint=start_command(config.entrypoint),
+        cmd=(),
+        working_dir=f"/{WORKDIR}",
+        labels={name: value for name, value in sorted(labels.items()) if value is not None},
+        exposed_ports=(f"{config.service.port}/tcp",),
+        stop_signal="SIGTERM",
+        volumes=(),
+    )
+
+
+def start_command(entrypoint: tuple[str, ...]) -> tuple[str, ...]:
+    """The command of the image: as it is, or through a shell where it holds a variable to expand at start.
+
+    The shell then becomes the command (`exec`), so that signals reach the app; arguments given at start
+    follow.
+    """
+    if not any(_START_VARIABLE.search(word) for word in entrypoint):
+        return entrypoint
+    return ("/bin/sh", "-c", f'exec {" ".join(map(_shell_word, entrypoint))} "$@"', entrypoint[0])
+
+
+def _shell_word(word: str) -> str:
+    if not _START_VARIABLE.search(word):
+        return shlex.quote(word)
+    parts: list[str] = []
+    end = 0
+    for match in _START_VARIABLE.finditer(word):
+        parts += [re.sub(r'([$`"\\])', r"\\\1", word[end : match.start()]), match[0]]
+        end = match.end()
+    parts.append(re.sub(r'([$`"\\])', r"\\\1", word[end:]))
+    return '"' + "".join(parts) + '"'

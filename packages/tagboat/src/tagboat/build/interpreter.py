@@ -1,0 +1,165 @@
+"""The image's own Python, run here by the image's own dynamic loader, without root and without chroot."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tagboat.errors import ConfigError, TagboatError
+
+_FACTS = "import os, sys; print(*sys.version_info[:3], os.confstr('CS_GNU_LIBC_VERSION') or 'none')"
+_LIBRARIES = ("lib", "lib64", "usr/lib", "usr/lib64", "usr/local/lib")
+_MAX_LINKS = 40  # as the kernel has it
+
+
+class InterpreterError(TagboatError):
+    """The base has no Python that can be used, or it does not run here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A CPython in an image: its path there, its version, and the version of the glibc below it."""
+
+    path: str  # absolute in the image, links resolved
+    version: tuple[int, int, int]
+    glibc: tuple[int, int]
+
+    @property
+    def short(self) -> str:
+        """The version as in `lib/python3.11`."""
+        return f"{self.version[0]}.{self.version[1]}"
+
+    @property
+    def cache_tag(self) -> str:
+        """What stands in the names of byte code files (PEP 3147)."""
+        return f"cpython-{self.version[0]}{self.version[1]}"
+
+
+def find_interpreter(root: Path, *, path: str | None, search: str) -> Interpreter:
+    """The Python of the image that is unpacked in `root`: at `path`, or else the first on `search`, a PATH.
+
+    Raises InterpreterError.
+    """
+    if path is not None:
+        wanted = [path]
+    else:
+        names = [f"python3.{minor}" for minor in range(20, 10, -1)]
+        wanted = [
+            f"{folder}/{name}" for folder in search.split(":") for name in ("python3", "python", *names)
+        ]
+    for candidate in wanted:
+        real = resolve(root, candidate)
+        if real is not None and (root / real.lstrip("/")).is_file():
+            return _ask(root, real)
+    raise InterpreterError(
+        f"there is no Python in the base at {path or search}",
+        hint='set tool.tagboat.python to its path in the image, e.g. python = "/opt/python/bin/python3"',
+    )
+
+
+def command(root: Path, interpreter: str, *arguments: str) -> list[str]:
+    """The command line that runs `interpreter`, a path in the image that is unpacked in `root`."""
+    binary = root / interpreter.lstrip("/")
+    loader = _program_loader(binary)
+    if loader is None:
+        return [str(binary), *arguments]
+    real = resolve(root, loader)
+    if real is None:
+        raise InterpreterError(f"{interpreter} needs {loader}, which the base does not have")
+    places = [root / name for name in _LIBRARIES]
+    places += [folder for place in places[:3] for folder in sorted(place.glob("*-linux-gnu*"))]
+    libraries = ":".join(str(place) for place in places if place.is_dir())
+    return [
+        str(root / real.lstrip("/")),
+        "--inhibit-cache",
+        "--library-path",
+        libraries,
+        str(binary),
+        *arguments,
+    ]
+
+
+def environment(root: Path, interpreter: str) -> dict[str, str]:
+    """The only variables that the image's interpreter is given here: nothing of this machine reaches it."""
+    return {
+        "PYTHONHOME": str((root / interpreter.lstrip("/")).parent.parent),
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+def resolve(root: Path, path: str) -> str | None:
+    """Follow links as the kernel would if `root` were the root. None when there is nothing at `path`."""
+    parts = list(PurePosixPath(path).parts[1:])
+    done: list[str] = []
+    links = 0
+    while parts:
+        part = parts.pop(0)
+        if part == "..":
+            done = done[:-1]
+            continue
+        here = root.joinpath(*done, part)
+        if here.is_symlink():
+            links += 1
+            if links > _MAX_LINKS:
+                return None
+            target = here.readlink()
+            if target.is_absolute():
+                done = []
+            parts = [name for name in target.parts if name != "/"] + parts
+        elif here.exists():
+            done.append(part)
+        else:
+            return None
+    return "/" + "/".join(done)
+
+
+def _ask(root: Path, path: str) -> Interpreter:
+    try:
+        answer = subprocess.run(
+            command(root, path, "-S", "-B", "-c", _FACTS),
+            env=environment(root, path),
+            capture_output=True,
+            text=True,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        ).stdout.strip()
+    except OSError as error:
+        raise InterpreterError(
+            f"{path} of the base does not run on this machine: {error}",
+            hint="byte code is compiled by the image's own Python: build where its architecture runs",
+        ) from error
+    except subprocess.CalledProcessError as error:
+        raise InterpreterError(f"{path} of the base does not run: {error.stderr.strip()}") from error
+    match = re.fullmatch(r"(\d+) (\d+) (\d+) glibc (\d+)\.(\d+)", answer)
+    if match is None:
+        raise InterpreterError(
+            f"{path} of the base answers {answer!r}", hint="only CPython on glibc is supported"
+        )
+    major, minor, micro, libc_major, libc_minor = map(int, match.groups())
+    if (major, minor) < (3, 11):
+        raise ConfigError(
+            f"{path} of the base is Python {major}.{minor}", hint="Python 3.11 or newer is needed"
+        )
+    return Interpreter(path, (major, minor, micro), (libc_major, libc_minor))
+
+
+def _program_loader(binary: Path) -> str | None:
+    """The loader that an ELF file asks for (PT_INTERP; ELF-64, little-endian), None for a static one."""
+    with binary.open("rb") as file:
+        header = file.read(64)
+        if len(header) < 64 or header[:6] != b"\x7fELF\x02\x01":
+            raise InterpreterError(f"{binary.name} of the base is not a 64-bit ELF program")
+        offset = int.from_bytes(header[32:40], "little")
+        size, count = int.from_bytes(header[54:56], "little"), int.from_bytes(header[56:58], "little")
+        for index in range(count):
+            file.seek(offset + index * size)
+            program = file.read(size)
+            if int.from_bytes(program[:4], "little") == 3:
+                file.seek(int.from_bytes(program[8:16], "little"))
+                length = min(int.from_bytes(program[32:40], "little"), 4096)
+                return file.read(length).rstrip(b"\0").decode()
+    return None

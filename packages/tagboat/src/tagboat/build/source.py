@@ -1,0 +1,115 @@
+"""A project's source tree: exactly the files that git would keep, by content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tagboat.errors import TagboatError
+
+_NEVER = frozenset({".git", ".hg", ".venv", "venv", "__pycache__", "node_modules"})
+_NEVER_AT_TOP = frozenset({"build", "dist"})
+
+
+class SourceError(TagboatError):
+    """The source tree cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTree:
+    """The files below `directory` that count, relative to it and sorted, and a digest of them all.
+
+    Times, owners and modes other than being executable play no part in the digest, nor does the tree's place.
+    """
+
+    directory: Path
+    files: tuple[str, ...]
+    digest: str
+
+    @classmethod
+    def read(cls, directory: Path) -> SourceTree:
+        """In a git work tree what is tracked or could be added; elsewhere all but caches and environments."""
+        listed = _list_tracked(directory) if in_work_tree(directory) else _walk(directory)
+        files = tuple(sorted(name for name in listed if (directory / name).is_file()))
+        hasher = hashlib.sha256()
+        try:
+            for name in files:
+                content = (directory / name).read_bytes()
+                mode = "x" if os.access(directory / name, os.X_OK) else "-"
+                hasher.update(f"{name}\0{mode}{len(content)}\0".encode(errors="surrogateescape"))
+                hasher.update(content)
+        except OSError as error:
+            raise SourceError(f"{error.filename} cannot be read: {error.strerror}") from error
+        return cls(directory, files, hasher.hexdigest())
+
+    def copy(self, target: Path) -> None:
+        """Put the files, and nothing else that lies beside them, into the empty folder `target`."""
+        for name in self.files:
+            file = target / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes((self.directory / name).read_bytes())
+            file.chmod(0o755 if os.access(self.directory / name, os.X_OK) else 0o644)
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit by its id; `time` in seconds since 1970."""
+
+    id: str
+    time: int
+
+
+def head_commit(directory: Path) -> Commit | None:
+    """The commit that is checked out around `directory`; None outside of git and before the first commit."""
+    if not in_work_tree(directory):
+        return None
+    if not _git(directory, "rev-parse", "--verify", "--quiet", "HEAD", allow_failure=True):
+        return None
+    name, time = _git(
+        directory, "show", "--no-patch", "--no-show-signature", "--format=%H %ct", "HEAD"
+    ).split()
+    return Commit(name, int(time))
+
+
+def is_clean(directories: tuple[Path, ...]) -> bool:
+    """Whether all these folders, of work trees, are as their HEAD has them."""
+    return not any(_git(directory, "status", "--porcelain", "--", ".") for directory in directories)
+
+
+def in_work_tree(directory: Path) -> bool:
+    """Looked up in the file system: git does not say whether it found none or one that it distrusts."""
+    return any((folder / ".git").exists() for folder in (directory, *directory.parents))
+
+
+def _list_tracked(directory: Path) -> Iterator[str]:
+    listing = _git(directory, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".")
+    yield from {name for name in listing.split("\0") if name and not _NEVER.intersection(name.split("/"))}
+
+
+def _walk(directory: Path) -> Iterator[str]:
+    for folder, folders, files in os.walk(directory):
+        here = Path(folder)
+        never = _NEVER | _NEVER_AT_TOP if here == directory else _NEVER
+        folders[:] = [name for name in folders if name not in never and not name.endswith(".egg-info")]
+        yield from (str((here / name).relative_to(directory)) for name in files)
+
+
+def _git(directory: Path, *arguments: str, allow_failure: bool = False) -> str:
+    try:
+        done = subprocess.run(
+            ["git", "-C", directory, *arguments],
+            capture_output=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
+        )
+    except FileNotFoundError as error:
+        raise SourceError("git is not installed", hint="install the package `git`") from error
+    if done.returncode != 0 and not allow_failure:
+        reason = done.stderr.decode(errors="replace").strip()
+        raise SourceError(f"git {arguments[0]} in {directory}: {reason}")
+    return os.fsdecode(done.stdout).rstrip("\n") if done.returncode == 0 else ""

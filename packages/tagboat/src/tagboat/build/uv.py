@@ -1,0 +1,83 @@
+"""uv, as the installer and builder of wheels: always for the image, never for the Python that runs this."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from uv import find_uv_bin
+
+from tagboat.build.interpreter import Interpreter
+from tagboat.errors import TagboatError
+
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+# Settings of the user that would change what is installed; those about where to find packages stay.
+_UNWANTED = (
+    "UV_BREAK_SYSTEM_PACKAGES", "UV_BUILD_CONSTRAINT", "UV_COMPILE_BYTECODE", "UV_CONSTRAINT", "UV_EXCLUDE",
+    "UV_EXCLUDE_NEWER", "UV_NO_BINARY", "UV_NO_BINARY_PACKAGE", "UV_NO_BUILD_ISOLATION", "UV_OVERRIDE",
+    "UV_PRERELEASE", "UV_PYTHON", "UV_REQUIRE_HASHES", "UV_RESOLUTION", "UV_SYSTEM_PYTHON", "VIRTUAL_ENV",
+    "UV_PROJECT_ENVIRONMENT", "UV_WORKING_DIR", "UV_WORKING_DIRECTORY", "UV_TARGET", "UV_PREFIX",
+)  # fmt: skip
+
+
+class UvError(TagboatError):
+    """uv could not install or build what was asked for."""
+
+
+def uv_version() -> str:
+    return installed_version("uv")
+
+
+def install(
+    requirements: Path, prefix: Path, *, interpreter: Interpreter, architecture: str, directory: Path
+) -> None:
+    """Install a hashed lock for the image's interpreter into `prefix`, wheels only. Raises UvError.
+
+    `directory` is where uv looks for the user's settings, e.g. a private index.
+    """
+    glibc = "_".join(map(str, interpreter.glibc))
+    _run(
+        "pip", "install", "--quiet", "--prefix", str(prefix), "--python", sys.executable, "--no-deps",
+        "--require-hashes", "--only-binary", ":all:", "--python-version", interpreter.short,
+        "--python-platform", f"{_MACHINES[architecture]}-manylinux_{glibc}", "--link-mode", "hardlink",
+        "--no-compile-bytecode", "--requirements", str(requirements),
+        directory=directory,
+    )  # fmt: skip
+
+
+def install_wheels(wheels: list[Path], prefix: Path, *, interpreter: Interpreter) -> None:
+    """Install wheels that were built here, and nothing else, into `prefix`. Raises UvError."""
+    _run(
+        "pip", "install", "--quiet", "--prefix", str(prefix), "--python", sys.executable, "--no-deps",
+        "--offline", "--no-index", "--no-config", "--python-version", interpreter.short,
+        "--link-mode", "copy", "--no-compile-bytecode", *map(str, wheels),
+        directory=prefix,
+    )  # fmt: skip
+
+
+def build_wheel(project: Path, target: Path) -> None:
+    """Build the project's wheel into the folder `target`. Raises UvError."""
+    _run(
+        "build", "--quiet", "--wheel", "--no-sources", "--python", sys.executable, "--out-dir", str(target),
+        str(project), directory=project,
+    )  # fmt: skip
+
+
+def _run(*arguments: str, directory: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in _UNWANTED}
+    # For build backends that would put the date into what they make: the first that a zip can hold.
+    environment["SOURCE_DATE_EPOCH"] = "315532800"
+    done = subprocess.run(
+        [find_uv_bin(), "--color", "never", "--no-progress", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        env=environment,
+    )
+    if done.returncode != 0:
+        raise UvError(f"uv {arguments[0]} failed:\n{done.stderr.strip()}")

@@ -1,0 +1,164 @@
+"""The image's virtual environment, made from what uv installed, with every trace of this machine removed."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import posixpath
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PathDistribution
+from pathlib import Path
+
+from tagboat.build.files import Entry, File, Files, Link
+from tagboat.build.interpreter import Interpreter
+from tagboat.errors import TagboatError
+
+VENV = "opt/venv"
+PYTHON = f"/{VENV}/bin/python"
+
+# What an installer says about how and from where it installed.
+_INSTALLER_FILES = frozenset(
+    {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_build.json", "uv_cache.json"}
+)
+_SHEBANG = re.compile(rb"#!(?:/bin/sh\n'''exec' .*\n' ''')?.*\n")
+
+
+class VenvError(TagboatError):
+    """What was installed does not make an environment."""
+
+
+def skeleton(interpreter: Interpreter) -> Files:
+    """A virtual environment with nothing installed (PEP 405)."""
+    home = posixpath.dirname(interpreter.path)
+    version = ".".join(map(str, interpreter.version))
+    config = f"home = {home}\ninclude-system-site-packages = false\nversion = {version}\n"
+    return {
+        f"{VENV}/pyvenv.cfg": File(config.encode()),
+        f"{VENV}/bin/python": Link(interpreter.path),
+        f"{VENV}/bin/python3": Link("python"),
+        f"{VENV}/bin/python{interpreter.short}": Link("python"),
+    }
+
+
+def installed_files(
+    prefix: Path, interpreter: Interpreter, *, install_alone: Callable[[str], Path] | None = None
+) -> dict[str, Entry]:
+    """The files of every distribution installed below `prefix`, where they belong in the image.
+
+    Distributions that bring the same file with different content were installed in no certain order. Then the
+    last by name wins, as `install_alone` gives it: the prefix where it was installed by itself. Raises
+    VenvError.
+    """
+    files: dict[str, Entry] = {}
+    owners: dict[str, tuple[str, str]] = {}  # path: distribution, hash
+    for distribution in _distributions(prefix, interpreter):
+        here = distribution
+        clash = next((path for path, row in here.rows.items() if owners.get(path, row)[1] != row[1]), None)
+        if clash is not None:
+            if install_alone is None:
+                raise VenvError(f"{owners[clash][0]} and {here.name} both bring /{clash}, and they differ")
+            here = next(_distributions(install_alone(here.name), interpreter))
+        files |= here.files()
+        owners |= here.rows
+    return files
+
+
+@dataclass(frozen=True, slots=True)
+class _Distribution:
+    """One installed distribution, as its RECORD lists it (PEP 376)."""
+
+    name: str
+    info: Path  # its `.dist-info` folder on disk
+    site: str  # where that folder's parent is in the image
+    rows: dict[str, tuple[str, str]]  # path in the image: this distribution, the recorded hash
+
+    def files(self) -> dict[str, Entry]:
+        scripts = self._console_scripts()
+        files = {path: self._entry(path) for path in self.rows if path not in scripts}
+        files |= scripts
+        files[f"{self.site}/{self.info.name}/RECORD"] = File(self._record(files))
+        return files
+
+    def _entry(self, path: str) -> Entry:
+        disk = self.info.parent / posixpath.relpath(path, self.site)
+        try:
+            executable = bool(disk.stat().st_mode & 0o100)
+            if path == f"{self.site}/{self.info.name}/WHEEL":
+                # Which builder made it, in which version, is the only line that is not about the project.
+                lines = disk.read_bytes().splitlines(keepends=True)
+                return File(b"".join(line for line in lines if not line.startswith(b"Generator:")))
+            if path.startswith(f"{VENV}/bin/"):
+                return File(_with_our_python(disk.read_bytes()), executable=True)
+        except FileNotFoundError as error:
+            raise VenvError(f"{self.name}: /{path} is recorded but not installed") from error
+        return File(disk, executable)
+
+    def _console_scripts(self) -> dict[str, Entry]:
+        found = PathDistribution(self.info).entry_points
+        points = [*found.select(group="console_scripts"), *found.select(group="gui_scripts")]
+        return {f"{VENV}/bin/{point.name}": _script(point.module, point.attr) for point in points}
+
+    def _record(self, files: Files) -> bytes:
+        rows = []
+        for path, entry in files.items():
+            if isinstance(entry, File):
+                recorded = self.rows.get(path, ("", ""))[1]
+                written = isinstance(entry.content, bytes) or not recorded  # by us, just now
+                digest = _record_hash(entry.read()) if written else recorded
+                size = (
+                    len(entry.content) if isinstance(entry.content, bytes) else entry.content.stat().st_size
+                )
+                rows.append((posixpath.relpath(path, self.site), digest, str(size)))
+        rows.append((f"{self.info.name}/RECORD", "", ""))
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(sorted(rows))
+        return text.getvalue().encode()
+
+
+def _distributions(prefix: Path, interpreter: Interpreter) -> Iterator[_Distribution]:
+    """What is installed below `prefix`, sorted by name; where exactly depends on this machine's Python."""
+    site = f"{VENV}/lib/python{interpreter.short}/site-packages"
+    for info in sorted(prefix.rglob("*.dist-info"), key=lambda path: path.name):
+        name = info.name.split("-")[0]
+        try:
+            recorded = list(csv.reader((info / "RECORD").read_text(encoding="utf-8").splitlines()))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise VenvError(f"{name}: its RECORD cannot be read: {error}") from error
+        rows: dict[str, tuple[str, str]] = {}
+        for row in recorded:
+            path = posixpath.normpath(f"{site}/{row[0]}")
+            if row[0].startswith("/") or not path.startswith(f"{VENV}/"):
+                raise VenvError(f"{name}: {row[0]} would be installed outside of the environment")
+            ours = (
+                posixpath.dirname(path) == f"{site}/{info.name}"
+                and posixpath.basename(path) in _INSTALLER_FILES
+            )
+            if not ours and not path.endswith(".pyc"):
+                rows[path] = (name, row[1] if len(row) > 1 else "")
+        yield _Distribution(name, info, site, rows)
+
+
+def _script(module: str, attribute: str) -> File:
+    first = attribute.partition(".")[0]
+    text = (
+        f"#!{PYTHON}\nimport sys\n\nfrom {module} import {first}\n\n"
+        f'if __name__ == "__main__":\n    sys.exit({attribute}())\n'
+    )
+    return File(text.encode(), executable=True)
+
+
+def _with_our_python(script: bytes) -> bytes:
+    """A script as the wheel brought it, with the image's interpreter in place of the one that uv put in."""
+    match = _SHEBANG.match(script)
+    if match is None or sys.executable.encode() not in match[0]:
+        return script
+    return f"#!{PYTHON}\n".encode() + script[match.end() :]
+
+
+def _record_hash(content: bytes) -> str:
+    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
