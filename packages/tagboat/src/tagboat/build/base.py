@@ -59,8 +59,8 @@ class Base:
 
 def resolve_base(
     component: Component, cache: Cache, *, refresh: bool, progress: Callable[[str], None]
-) -> Base:
-    """The base that the component's configuration names, for this machine's architecture.
+) -> tuple[Base, bool]:
+    """The base that the configuration names, for this machine's architecture, and whether it had to be made.
 
     With `refresh`, Debian is asked for its current packages. Raises ConfigError, AptError, DebError,
     InterpreterError, and ocikit's errors for what cannot be read.
@@ -68,16 +68,17 @@ def resolve_base(
     name = component.config.base
     kind, _, rest = name.partition(":")
     platform = Platform.host()
+    made = False
     if kind == "debian":
-        image = compose(rest, platform, cache, refresh=refresh, progress=progress)
+        image, made = compose(rest, platform, cache, refresh=refresh, progress=progress)
     elif kind == "oci":
         path, _, tag = rest.partition(":")
         image = Layout(component.directory / path).image(tag or None, platform)
     elif kind == "tar":
         image = read_docker_archive(component.directory / rest)
     else:
-        image = _pull(name, platform, cache, progress)
-    return Base(name, image, _interpreter(image, component.config.python, cache))
+        image, made = _pull(name, platform, cache, progress)
+    return Base(name, image, _interpreter(image, component.config.python, cache)), made
 
 
 def search_path(image: Image) -> str:
@@ -97,7 +98,7 @@ def unpacked(image: Image, cache: Cache) -> Path:
     return root
 
 
-def _pull(name: str, platform: Platform, cache: Cache, progress: Callable[[str], None]) -> Image:
+def _pull(name: str, platform: Platform, cache: Cache, progress: Callable[[str], None]) -> tuple[Image, bool]:
     """A registry image, kept as an OCI layout so that the next build needs no network."""
     reference = Reference.parse(name)
     with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
@@ -109,12 +110,13 @@ def _pull(name: str, platform: Platform, cache: Cache, progress: Callable[[str],
             )
         folder = cache.path("bases", key_of(str(reference), str(platform)))
         with cache.locked(f"base-{folder.name}"):
-            if not folder.is_dir():
+            missing = not folder.is_dir()
+            if missing:
                 progress(f"pulling {name}")
                 with cache.temporary() as temporary:
                     Layout(temporary / "layout").write(registry.image(reference, platform), None)
                     (temporary / "layout").rename(folder)
-    return Layout(folder).image()
+    return Layout(folder).image(), missing
 
 
 def _interpreter(image: Image, path: str | None, cache: Cache) -> Interpreter:

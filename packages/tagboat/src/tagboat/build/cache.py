@@ -10,8 +10,8 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -68,9 +68,10 @@ class Cache:
         """A new folder on the cache's file system. What killed builds have left behind is removed."""
         parent = self.root / "temporary"
         self._sweep(parent)
-        folder = Path(tempfile.mkdtemp(dir=parent))
-        with (parent / f"{folder.name}.lock").open("wb") as held:
+        folder = parent / secrets.token_hex(8)
+        with folder.with_suffix(".lock").open("wb") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
+            folder.mkdir()  # after the lock: a sweep never sees a folder that nobody holds
             try:
                 yield folder
             finally:
@@ -79,9 +80,9 @@ class Cache:
 
     def write(self, path: Path, content: bytes) -> None:
         """Put a file at `path`, whole or not at all."""
-        with tempfile.NamedTemporaryFile(dir=self.root / "temporary", delete=False) as file:
-            file.write(content)
-        Path(file.name).replace(path)
+        with self.temporary() as folder:
+            (folder / path.name).write_bytes(content)
+            (folder / path.name).replace(path)
 
     def layer(self, key: str, make: Callable[[LayerWriter], None]) -> tuple[Layer, bool]:
         """The layer made from what `key` stands for, and whether `make` had to run."""

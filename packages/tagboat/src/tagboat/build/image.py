@@ -71,15 +71,9 @@ def build_with_report(
     reports: list[LayerReport] = []
 
     started = time.monotonic()
-    quiet: list[str] = []
-
-    def noted(line: str) -> None:
-        quiet.append(line)
-        progress(line)
-
-    base = resolve_base(component, store, refresh=refresh_base, progress=noted)
+    base, made = resolve_base(component, store, refresh=refresh_base, progress=progress)
     size = sum(layer.descriptor.size for layer in base.image.layers)
-    reports.append(LayerReport(base.name, size, not quiet, time.monotonic() - started))
+    reports.append(LayerReport(base.name, size, not made, time.monotonic() - started))
 
     image = base.image
     stamp = _stamp(component)

@@ -33,7 +33,9 @@ class SourceTree:
     @classmethod
     def read(cls, directory: Path) -> SourceTree:
         """In a git work tree what is tracked or could be added; elsewhere all but caches and environments."""
-        listed = _list_tracked(directory) if in_work_tree(directory) else _walk(directory)
+        listed = set(_list_tracked(directory)) if in_work_tree(directory) else set()
+        if "pyproject.toml" not in listed:  # no git around, or one that ignores the whole project
+            listed = set(_walk(directory))
         files = tuple(sorted(name for name in listed if (directory / name).is_file()))
         hasher = hashlib.sha256()
         try:
@@ -76,8 +78,11 @@ def head_commit(directory: Path) -> Commit | None:
 
 
 def is_clean(directories: tuple[Path, ...]) -> bool:
-    """Whether all these folders, of work trees, are as their HEAD has them."""
-    return not any(_git(directory, "status", "--porcelain", "--", ".") for directory in directories)
+    """Whether all these folders are in work trees and as their HEAD has them."""
+    return all(
+        in_work_tree(directory) and not _git(directory, "status", "--porcelain", "--", ".")
+        for directory in directories
+    )
 
 
 def in_work_tree(directory: Path) -> bool:
@@ -87,7 +92,7 @@ def in_work_tree(directory: Path) -> bool:
 
 def _list_tracked(directory: Path) -> Iterator[str]:
     listing = _git(directory, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".")
-    yield from {name for name in listing.split("\0") if name and not _NEVER.intersection(name.split("/"))}
+    yield from (name for name in listing.split("\0") if name and not _NEVER.intersection(name.split("/")))
 
 
 def _walk(directory: Path) -> Iterator[str]:
@@ -99,13 +104,16 @@ def _walk(directory: Path) -> Iterator[str]:
 
 
 def _git(directory: Path, *arguments: str, allow_failure: bool = False) -> str:
+    # In a hook of git these name the repository of the hook, whatever the directory.
+    named = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
+    environment = {name: value for name, value in os.environ.items() if name not in named}
     try:
         done = subprocess.run(
             ["git", "-C", directory, *arguments],
             capture_output=True,
             check=False,
             stdin=subprocess.DEVNULL,
-            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
+            env=environment | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
         )
     except FileNotFoundError as error:
         raise SourceError("git is not installed", hint="install the package `git`") from error

@@ -84,8 +84,8 @@ _BY_HAND: Files = {
 
 def compose(
     suite: str, platform: Platform, cache: Cache, *, refresh: bool, progress: Callable[[str], None]
-) -> Image:
-    """The base image of a Debian suite.
+) -> tuple[Image, bool]:
+    """The base image of a Debian suite, and whether it had to be made.
 
     Which packages it is made of is decided once and kept in the cache, until `refresh` asks for the current
     ones. Raises AptError and DebError.
@@ -107,8 +107,8 @@ def compose(
 
 def compose_packages(
     packages: list[Package], suite: str, platform: Platform, cache: Cache, *, progress: Callable[[str], None]
-) -> Image:
-    """The image made of exactly these packages. Raises AptError and DebError."""
+) -> tuple[Image, bool]:
+    """The image of exactly these packages, and whether it had to be made. Raises AptError and DebError."""
     key = key_of(_FORMAT, suite, str(platform), *(f"{p.name} {p.version} {p.sha256}" for p in packages))
 
     def make(writer: LayerWriter) -> None:
@@ -120,11 +120,11 @@ def compose_packages(
         with cache.temporary() as root:
             write_files(writer, _compose_files(packages, root, cache))
 
-    layer, _ = cache.layer(key, make)
+    layer, made = cache.layer(key, make)
     image = Image.empty(platform).append(
         layer, History(created=_EPOCH, created_by=f"tagboat base debian:{suite}")
     )
-    return image.with_config(ContainerConfig(env=(f"PATH={_SEARCH}",)))
+    return image.with_config(ContainerConfig(env=(f"PATH={_SEARCH}",))), made
 
 
 def _choose(apt: Apt) -> list[Package]:
@@ -226,7 +226,7 @@ def _place(name: str, deb: Path) -> str:
     parts = [part for part in PurePosixPath(name).parts if part != "/"]
     if ".." in parts:
         raise DebError(f"{deb.name}: {name} leads out of the package")
-    if parts and parts[0] in _MERGED:
+    if len(parts) > 1 and parts[0] in _MERGED:
         parts.insert(0, "usr")
     return "/".join(parts)
 
