@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,31 +65,14 @@ def dependencies_layer(
 ) -> tuple[Layer, bool]:
     """The layer, and whether it had to be made. Raises ConfigError, UvError, VenvError, InterpreterError."""
     lock = read_lock(component.lock)
-    pins = lock.pins
-    key = key_of(_FORMAT, "dependencies", base.identity, *(pin.text for pin in pins))
+    key = key_of(_FORMAT, "dependencies", base.identity, *(pin.text for pin in lock.pins))
 
     def make(writer: LayerWriter) -> None:
-        progress(f"installing {len(pins)} locked packages")
+        progress(f"installing {len(lock.pins)} locked packages")
         with cache.temporary() as folder:
-
-            def install(chosen: Iterable[Pin], name: str) -> Path:
-                requirements = folder / f"{name}.txt"
-                requirements.write_text("\n".join((*lock.options, *(pin.text for pin in chosen))))
-                prefix = folder / name
-                uv.install(
-                    requirements,
-                    prefix,
-                    interpreter=base.interpreter,
-                    architecture=base.platform.architecture,
-                    directory=component.directory,
-                )
-                return prefix
-
-            def install_alone(name: str) -> Path:
-                return install([pin for pin in pins if pin.name == canonicalize_name(name)], f"alone-{name}")
-
+            installer = _Installer(lock, component.directory, base, folder)
             files = skeleton(base.interpreter) | installed_files(
-                install(pins, "all"), base.interpreter, install_alone=install_alone
+                installer.install(lock.pins, "all"), base.interpreter, install_alone=installer.install_alone
             )
             progress("compiling byte code")
             bytecode, _ = compile_files(
@@ -102,6 +85,34 @@ def dependencies_layer(
             write_files(writer, files | bytecode)
 
     return cache.layer(key, make)
+
+
+@dataclass(frozen=True, slots=True)
+class _Installer:
+    lock: Lock
+    project: Path
+    base: Base
+    folder: Path
+
+    def install(self, pins: Sequence[Pin], name: str) -> Path:
+        """Install `pins` into a prefix of that name."""
+        prefix = self.folder / name
+        prefix.mkdir()
+        if pins:
+            requirements = self.folder / f"{name}.txt"
+            requirements.write_text("\n".join((*self.lock.options, *(pin.text for pin in pins))))
+            uv.install(
+                requirements,
+                prefix,
+                interpreter=self.base.interpreter,
+                architecture=self.base.platform.architecture,
+                directory=self.project,
+            )
+        return prefix
+
+    def install_alone(self, name: str) -> Path:
+        wanted = canonicalize_name(name)
+        return self.install([pin for pin in self.lock.pins if pin.name == wanted], f"alone-{wanted}")
 
 
 def _is_index_option(line: str) -> bool:

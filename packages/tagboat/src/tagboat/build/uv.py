@@ -70,6 +70,7 @@ def _run(*arguments: str, directory: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in _UNWANTED}
     # For build backends that would put the date into what they make: the first that a zip can hold.
     environment["SOURCE_DATE_EPOCH"] = "315532800"
+    environment.setdefault("UV_SYSTEM_CERTS", "true")  # the machine's own, which may know a company's proxy
     done = subprocess.run(
         [find_uv_bin(), "--color", "never", "--no-progress", *arguments],
         capture_output=True,

@@ -32,7 +32,7 @@ class VenvError(TagboatError):
     """What was installed does not make an environment."""
 
 
-def skeleton(interpreter: Interpreter) -> Files:
+def skeleton(interpreter: Interpreter) -> dict[str, Entry]:
     """A virtual environment with nothing installed (PEP 405)."""
     home = posixpath.dirname(interpreter.path)
     version = ".".join(map(str, interpreter.version))

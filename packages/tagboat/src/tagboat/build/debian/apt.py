@@ -94,10 +94,11 @@ class Apt:
         for line in printed.splitlines():
             if line.startswith("'"):
                 match = _URI_LINE.match(line)
-                name = unquote(match["file"]).removesuffix(".deb").split("_") if match else []
-                if match is None or len(name) != 3:
+                if match is None:
                     raise AptError(f"apt names no SHA256 for a package: {line}")
-                found.append(Package(*name, match["sha256"], int(match["size"]), match["uri"]))
+                name, version, architecture = unquote(match["file"]).removesuffix(".deb").split("_")
+                size = int(match["size"])
+                found.append(Package(name, version, architecture, match["sha256"], size, match["uri"]))
         return sorted(found)
 
     def fetch(self, packages: Iterable[Package]) -> Iterator[tuple[Package, Path]]:

@@ -180,7 +180,7 @@ def _compose_files(packages: list[Package], root: Path, cache: Cache) -> Files:
         for name in _MERGED
         if any(path.startswith(f"usr/{name}/") for path in files)
     }
-    files |= _ACCOUNTS | _BY_HAND
+    files |= {**_ACCOUNTS, **_BY_HAND}
     files[_BUNDLE] = File(b"".join(certificates[path].rstrip() + b"\n" for path in sorted(certificates)))
     for path, entry in files.items():
         if isinstance(entry, Link):
