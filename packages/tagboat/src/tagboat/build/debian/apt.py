@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import pwd
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -150,14 +149,14 @@ def open_apt(suite: str, architecture: str) -> Iterator[Apt]:
     with tempfile.TemporaryDirectory(prefix="tagboat-apt-") as name:
         directory = Path(name)
         directory.chmod(0o711)
-        _prepare(directory, machine, sources, architecture)
+        _prepare(directory, sources, architecture)
         apt = Apt(directory, suite)
         apt.pretend_installed(())
         _update(apt, sources)
         yield apt
 
 
-def _prepare(directory: Path, machine: Mapping[str, str], sources: list[Source], architecture: str) -> None:
+def _prepare(directory: Path, sources: list[Source], architecture: str) -> None:
     for part in ("lists/partial", "archives/partial", "sources.list.d"):
         (directory / part).mkdir(parents=True)
     (directory / "sources.list.d/tagboat.sources").write_text("\n".join(map(Source.stanza, sources)))
@@ -167,7 +166,6 @@ def _prepare(directory: Path, machine: Mapping[str, str], sources: list[Source],
         "Package: *\nPin: release o=*\nPin-Priority: -1\n"
     )
     (directory / "apt.conf").write_text(_configuration(directory, architecture))
-    _seed_lists(Path(machine["lists"]), directory / "lists", sources)
 
 
 def _configuration(directory: Path, architecture: str) -> str:
@@ -204,24 +202,10 @@ def _configuration(directory: Path, architecture: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _seed_lists(machine: Path, private: Path, sources: list[Source]) -> None:
-    """Start from what the machine has downloaded already: apt then fetches only what has changed since."""
-    marks = tuple(f"_dists_{suite.replace('/', '_')}_" for source in sources for suite in source.suites)
-    if not machine.is_dir():
-        return
-    for file in machine.iterdir():
-        if any(mark in file.name for mark in marks) and os.access(file, os.R_OK) and file.is_file():
-            shutil.copyfile(file, private / file.name)
-            shutil.copystat(file, private / file.name)
-
-
 def _update(apt: Apt, sources: list[Source]) -> None:
     conf = str(apt.directory / "apt.conf")
-    try:
-        _run("apt-get", "--config-file", conf, "update", "--quiet")
-        trouble = ""
-    except AptError as error:
-        trouble = str(error)  # somebody else's archive may be away: what counts is looked at next
+    # An archive that is away may be somebody else's: what counts is what is there afterwards.
+    trouble = _complaints(_execute("apt-get", "--config-file", conf, "update", "--quiet"))
     wanted = "$(RELEASE)|$(ORIGIN)|$(CODENAME)"
     targets = _run(
         "apt-get", "--config-file", conf, "indextargets", "--format", wanted, "Created-By: Packages"
@@ -236,12 +220,8 @@ def _update(apt: Apt, sources: list[Source]) -> None:
 
 
 def _machine_settings() -> dict[str, str]:
-    """Where the machine's apt keeps its sources and its downloaded indices."""
-    names = {
-        "sourcelist": "Dir::Etc::sourcelist/f",
-        "sourceparts": "Dir::Etc::sourceparts/d",
-        "lists": "Dir::State::lists/d",
-    }
+    """Where the machine's apt keeps its sources."""
+    names = {"sourcelist": "Dir::Etc::sourcelist/f", "sourceparts": "Dir::Etc::sourceparts/d"}
     printed = _run("apt-config", "shell", *(word for pair in names.items() for word in pair))
     found = dict(re.findall(r"^(\w+)='(.*)'$", printed, re.MULTILINE))
     return {name: found.get(name, "/dev/null") for name in names}
@@ -329,8 +309,19 @@ def _give_to_sandbox(directory: Path) -> None:
 
 
 def _run(program: str, *arguments: str, check: bool = True) -> str:
+    done = _execute(program, *arguments)
+    if check and done.returncode != 0:
+        raise AptError(f"{Path(program).name} failed: {_complaints(done)}")
+    return done.stdout
+
+
+def _complaints(done: subprocess.CompletedProcess[str]) -> str:
+    return "; ".join(line for line in done.stderr.splitlines() if line.startswith(("E:", "W:")))
+
+
+def _execute(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     try:
-        done = subprocess.run(
+        return subprocess.run(
             [program, *arguments],
             capture_output=True,
             text=True,
@@ -343,7 +334,3 @@ def _run(program: str, *arguments: str, check: bool = True) -> str:
             f"{program} is not on this machine",
             hint="apt composes debian: bases; elsewhere the base is a registry image, an OCI layout or a tar",
         ) from error
-    if check and done.returncode != 0:
-        reasons = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W:"))]
-        raise AptError(f"{Path(program).name} failed: {'; '.join(reasons) or done.stderr.strip()}")
-    return done.stdout

@@ -1,0 +1,125 @@
+"""A small component to build, and one cache for the whole session: Debian is asked once."""
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+LOCK = """\
+h11==0.16.0 \\
+    --hash=sha256:4e35b956cf45792e4caa5885e69fba00bdbc6ffafbfa020300e549b208ee5ff1 \\
+    --hash=sha256:63cf8bbe7522de3bf65932fda1d9c2772064ffb3dae62d55932da54b31cb6c86
+jmespath==1.1.0 \\
+    --hash=sha256:472c87d80f36026ae83c6ddd0f1d05d4e510134ed462851fd5f754c8c3cbb88d \\
+    --hash=sha256:a5663118de4908c91729bea0acadca56526eb2698e83de10cd116ae0f4e97c64
+"""
+
+PYPROJECT = """\
+[project]
+name = "hail"
+version = "1.2.3"
+description = "Says what it is."
+requires-python = ">=3.11"
+dependencies = ["goods", "h11", "jmespath"]
+
+[project.scripts]
+hail = "hail:main"
+
+[project.urls]
+Source = "https://git.example/hail"
+
+[tool.uv.sources]
+goods = { path = "../goods", editable = true }
+
+[build-system]
+requires = ["uv_build>=0.13,<0.14"]
+build-backend = "uv_build"
+
+[tool.tagboat]
+base = "debian:bookworm"
+"""
+
+SOURCE = '''\
+"""Prints what it sees, as JSON."""
+
+import json
+import os
+import sys
+
+import goods
+import h11
+
+
+def main():
+    print(json.dumps({
+        "uid": os.getuid(),
+        "gid": os.getgid(),
+        "cwd": os.getcwd(),
+        "prefix": sys.prefix,
+        "executable": sys.executable,
+        "python": list(sys.version_info[:2]),
+        "h11": h11.__version__,
+        "goods": goods.NAME,
+        "cached": {name: sys.modules[name].__cached__ for name in ("goods", "h11", "hail", "json")},
+        "environment": {k: v for k, v in os.environ.items() if k.startswith("PYTHON")},
+        "arguments": sys.argv[1:],
+    }))
+'''
+
+
+@dataclass(frozen=True)
+class Project:
+    """The folders of a component `hail` and of a local package `goods` that it needs."""
+
+    root: Path
+
+    @property
+    def directory(self) -> Path:
+        return self.root / "hail"
+
+    @property
+    def pyproject(self) -> Path:
+        return self.directory / "pyproject.toml"
+
+    def configure(self, text: str) -> None:
+        """Put `text` at the end of pyproject.toml, that is, into [tool.tagboat]."""
+        self.pyproject.write_text(PYPROJECT + text)
+
+    def git(self, *arguments: str) -> str:
+        identity = ["-c", "user.name=Tester", "-c", "user.email=tester@localhost"]
+        return subprocess.run(
+            ["git", "-C", self.root, *identity, *arguments], check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+
+def write_project(root: Path) -> Project:
+    project = Project(root)
+    for name in ("hail", "goods"):
+        (root / name / "src" / name).mkdir(parents=True)
+    project.pyproject.write_text(PYPROJECT)
+    (project.directory / "requirements.lock").write_text(LOCK)
+    (project.directory / "src" / "hail" / "__init__.py").write_text(SOURCE)
+    (root / "goods" / "src" / "goods" / "__init__.py").write_text('NAME = "goods"\n')
+    (root / "goods" / "pyproject.toml").write_text(
+        '[project]\nname = "goods"\nversion = "0.1"\n'
+        '[build-system]\nrequires = ["uv_build>=0.13,<0.14"]\nbuild-backend = "uv_build"\n'
+    )
+    return project
+
+
+@pytest.fixture(name="write_project", scope="session")
+def _write_project() -> Callable[[Path], Project]:
+    return write_project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return write_project(tmp_path / "source")
+
+
+@pytest.fixture(scope="session")
+def build_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that tests share, so that the base is composed once. Tests that change a cache take another."""
+    return tmp_path_factory.mktemp("cache")

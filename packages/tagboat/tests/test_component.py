@@ -1,0 +1,80 @@
+"""A component's folder, read as a whole."""
+
+import pytest
+
+from tagboat.component import Component, Package
+from tagboat.errors import ConfigError
+
+
+def refusal(directory) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        Component.load(directory)
+    return caught.value
+
+
+def test_name_version_and_description_come_from_the_project(project):
+    component = Component.load(project.directory)
+    assert (component.name, component.version, component.description) == ("hail", "1.2.3", "Says what it is.")
+    assert component.source_url == "https://git.example/hail"
+    assert component.directory == project.directory
+    assert component.lock == project.directory / "requirements.lock"
+
+
+def test_local_packages_go_in_too_whatever_way_they_are_reached(project):
+    directory = project.root / "more"
+    directory.mkdir()
+    (directory / "pyproject.toml").write_text(
+        '[project]\nname = "More_Goods"\nversion = "1"\ndependencies = ["hail", "goods"]\n'
+        '[tool.uv.sources]\nhail = {path = "../hail"}\ngoods = {path = "../goods"}\n'
+    )
+    goods = project.root / "goods" / "pyproject.toml"
+    goods.write_text(
+        goods.read_text().replace('version = "0.1"', 'version = "0.1"\ndependencies = ["more-goods>=1"]')
+        + '[tool.uv.sources]\nmore-goods = {path = "../more"}\n'
+    )
+    component = Component.load(project.directory)
+    assert component.packages == (
+        Package("hail", project.directory),
+        Package("goods", project.root / "goods"),
+        Package("more-goods", directory),
+    )
+    assert component.source_directories == tuple(package.directory for package in component.packages)
+
+
+def test_a_source_that_only_development_uses_stays_out(project):
+    text = project.pyproject.read_text().replace('["goods", "h11", "jmespath"]', "[]")
+    project.pyproject.write_text(text)
+    assert Component.load(project.directory).source_directories == (project.directory,)
+
+
+def test_a_source_that_is_no_path_is_refused(project):
+    text = project.pyproject.read_text().replace('{ path = "../goods", editable = true }', '{ git = "x" }')
+    project.pyproject.write_text(text)
+    assert "tool.uv.sources.goods is not a local path" in str(refusal(project.directory))
+
+
+def test_a_source_where_nothing_is_gets_named(project):
+    project.pyproject.write_text(project.pyproject.read_text().replace("../goods", "../gone"))
+    assert f"there is no project in {project.root / 'gone'}" in str(refusal(project.directory))
+
+
+def test_a_folder_without_a_project_is_refused(tmp_path):
+    assert str(refusal(tmp_path)) == f"{tmp_path} has no pyproject.toml"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("not toml", "not TOML"),
+        ("[project]\nversion = '1'", "project.name is missing"),
+        ("[project]\nname = 'shop'\ndynamic = ['version']", "project.version is missing"),
+        ("[project]\nname = 'shop'\nversion = 'one'", "'one' is no version"),
+        ("[project]\nname = 'shop'\nversion = '1'\n[tool]\ntagboat = 1", "tool.tagboat must be a table"),
+        ("[project]\nname='s'\nversion='1'\ndependencies=['?']\nscripts={s='s:m'}", "'?' is no requirement"),
+    ],
+)
+def test_a_project_that_says_too_little_is_refused_with_the_file(tmp_path, text, message):
+    (tmp_path / "pyproject.toml").write_text(text)
+    refused = str(refusal(tmp_path))
+    assert refused.startswith(str(tmp_path / "pyproject.toml"))
+    assert message in refused
