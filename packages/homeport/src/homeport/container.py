@@ -1,0 +1,277 @@
+"""One container by runc: its configuration, and the few calls that homeport makes.
+
+Configuration: OCI runtime specification 1.0.2. Nothing is kept from the image's word but who runs what where; limits,
+isolation and mounts are homeport's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from homeport import seccomp
+from homeport.command import run
+from homeport.errors import CommandError, ImageError
+
+_PERIOD = 100_000  # µs, of the CPU quota
+_PIDS = 1024
+_OPEN_FILES = 65_536
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_CGROUPS = Path("/sys/fs/cgroup")
+
+_MASKED = (
+    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
+    "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+)  # fmt: skip
+_READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who a container's process is: numbers, and the home directory its passwd file gives."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+    home: str = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    cpu: int  # 1024 a CPU
+    memory: int  # MiB
+    cgroup: str  # absolute below each controller's root
+
+
+def find_user(root: Path, text: str) -> User:
+    """Who `user`, `user:group`, `uid` or `uid:gid` of an image's configuration is, by the image's own files.
+
+    An empty text is root, as the image specification has it. Raises ImageError for a name that the image lacks.
+    """
+    name, _, group = text.partition(":")
+    name = name or "0"
+    passwd = [line.split(":") for line in _lines(root, "passwd")]
+    groups = [line.split(":") for line in _lines(root, "group")]
+    found = next((row for row in passwd if len(row) >= 6 and name in (row[0], row[2])), None)
+    if found is not None and found[2].isdigit() and found[3].isdigit():
+        user = User(
+            int(found[2]),
+            int(found[3]),
+            tuple(
+                int(row[2])
+                for row in groups
+                if len(row) >= 4 and row[2].isdigit() and found[0] in row[3].split(",")
+            ),
+            found[5] or "/",
+        )
+    elif name.isdigit():
+        user = User(int(name), 0)
+    else:
+        raise ImageError(f"the image runs as user {name!r}, which its /etc/passwd does not have")
+    if not group:
+        return user
+    gid = next((row[2] for row in groups if len(row) >= 3 and row[0] == group), group)
+    if not gid.isdigit():
+        raise ImageError(f"the image runs as group {group!r}, which its /etc/group does not have")
+    return User(user.uid, int(gid), user.groups, user.home)
+
+
+def configuration(
+    *,
+    root: Path,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    directory: str,
+    user: User,
+    hostname: str,
+    network: Path,
+    files: Mapping[str, Path],
+    limits: Limits,
+) -> dict[str, Any]:
+    """A runc configuration. `files` are host files to be seen read-only at the given absolute paths."""
+    variables = {"PATH": _PATH, "HOME": user.home, "HOSTNAME": hostname, **environment}
+    return {
+        "ociVersion": "1.0.2",
+        "root": {"path": str(root), "readonly": False},
+        "hostname": hostname,
+        "process": {
+            "terminal": False,
+            "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)},
+            "args": list(arguments),
+            "env": [f"{name}={value}" for name, value in variables.items()],
+            "cwd": directory or "/",
+            "capabilities": {
+                kind: [] for kind in ("bounding", "effective", "inheritable", "permitted", "ambient")
+            },
+            "rlimits": [
+                {"type": "RLIMIT_NOFILE", "hard": _open_files(), "soft": _open_files()},
+                {"type": "RLIMIT_CORE", "hard": 0, "soft": 0},
+            ],
+            "noNewPrivileges": True,
+            "oomScoreAdj": 500,  # before homeport and its edge, should the whole machine run out
+        },
+        "mounts": [*_mounts(), *(_bind(source, target) for target, source in files.items())],
+        "linux": {
+            "namespaces": [
+                *({"type": kind} for kind in ("pid", "ipc", "uts", "mount", "cgroup")),
+                {"type": "network", "path": str(network)},
+            ],
+            "sysctl": {"net.ipv4.ip_unprivileged_port_start": "0"},  # port 80 without a capability
+            "cgroupsPath": limits.cgroup,
+            "resources": {
+                "devices": [{"allow": False, "access": "rwm"}],
+                "memory": {"limit": limits.memory << 20, "swap": limits.memory << 20},
+                "cpu": {
+                    "quota": max(limits.cpu * _PERIOD // 1024, 1000),
+                    "period": _PERIOD,
+                    "shares": max(limits.cpu, 2),
+                },
+                "pids": {"limit": _PIDS},
+            },
+            "seccomp": seccomp.profile(),
+            "maskedPaths": list(_MASKED),
+            "readonlyPaths": list(_READ_ONLY),
+        },
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Runc:
+    """runc with a root directory of its own. All calls block."""
+
+    root: Path
+
+    def start(self, name: str, bundle: Path, log: Path) -> int:
+        """Run the bundle's container detached, both its outputs appended to `log`; returns its process id."""
+        pid_file = bundle / "pid"
+        runc_log = bundle / "runc.log"
+        # Appending matters: the reader frees what it has read, and the writer must go on at the end.
+        with log.open("ab") as output:
+            arguments = [
+                "runc", "--root", str(self.root), "--log", str(runc_log), "run", "--detach", *_pivot(),
+                "--bundle", str(bundle), "--pid-file", str(pid_file), name,
+            ]  # fmt: skip
+            _spawn(arguments, output.fileno(), runc_log)
+        return int(pid_file.read_text())
+
+    def pids(self) -> dict[str, int]:
+        """The running containers; runc compares start times, so a number that was used again does not fool it."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        listed = json.loads(run("runc", "--root", self.root, "list", "--format", "json")) or []
+        return {row["id"]: row["pid"] for row in listed if row["status"] == "running"}
+
+    def names(self) -> list[str]:
+        """All containers that runc has a record of."""
+        return [path.name for path in self.root.iterdir()] if self.root.is_dir() else []
+
+    def delete(self, name: str) -> None:
+        """Remove a container and its cgroup, killing what is left of it."""
+        if not (self.root / name).exists():
+            return
+        try:
+            run("runc", "--root", self.root, "delete", "--force", name)
+        except CommandError:
+            # A record that was only half written when runc itself was killed.
+            state = self.root / name / "state.json"
+            if state.exists():
+                raise
+            with suppress(OSError):
+                (self.root / name).rmdir()
+
+
+def oom_killed(cgroup: str) -> bool:
+    """Whether the kernel killed a process of this cgroup for its memory limit (cgroup v2, then v1)."""
+    for path in (_CGROUPS / cgroup.lstrip("/") / "memory.events",
+                 _CGROUPS / "memory" / cgroup.lstrip("/") / "memory.oom_control"):  # fmt: skip
+        with suppress(OSError):
+            counts = dict(line.split() for line in path.read_text().splitlines())
+            return int(counts.get("oom_kill", "0")) > 0
+    return False
+
+
+def remove_cgroups(parent: str) -> None:
+    """Remove what runc made of `parent` and below it in every hierarchy, once no process is left there."""
+    name = parent.lstrip("/")
+    for top in (_CGROUPS / name, *(path / name for path in _CGROUPS.iterdir() if path.is_dir())):
+        if not top.is_dir():
+            continue
+        for directory, _, _ in os.walk(top, topdown=False):
+            with suppress(OSError):  # still in use: its container is not gone yet
+                Path(directory).rmdir()
+
+
+def _spawn(arguments: list[str], output: int, runc_log: Path) -> None:
+    done = subprocess.run(
+        arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=60, check=False
+    )
+    if done.returncode != 0:
+        lines = runc_log.read_text(errors="replace").splitlines() if runc_log.exists() else []
+        raise CommandError(f"runc cannot run the container: {_message(lines)}")
+
+
+def _message(lines: list[str]) -> str:
+    for line in reversed(lines):
+        if "level=error" in line and 'msg="' in line:
+            return line.split('msg="', 1)[1].rstrip('"').replace('\\"', '"')
+    return lines[-1] if lines else "it said nothing"
+
+
+def _lines(root: Path, name: str) -> list[str]:
+    """The lines of an image's /etc file. No link is followed: it would be the host's file at its other end."""
+    try:
+        top = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            etc = os.open("etc", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+        finally:
+            os.close(top)
+        try:
+            file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=etc)
+        finally:
+            os.close(etc)
+    except OSError:
+        return []
+    with os.fdopen(file, "rb") as opened:
+        return opened.read(1 << 20).decode(errors="replace").splitlines()
+
+
+def _open_files() -> int:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+
+
+def _pivot() -> list[str]:
+    """In a chroot whose root is no mount point, pivot_root(2) is refused and runc must move the mount instead."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if line.split()[4] == "/":
+            return []
+    return ["--no-pivot"]
+
+
+def _bind(source: Path, target: str) -> dict[str, Any]:
+    return {
+        "destination": target,
+        "type": "bind",
+        "source": str(source),
+        "options": ["bind", "ro", "nosuid", "nodev", "noexec"],
+    }
+
+
+def _mounts() -> list[dict[str, Any]]:
+    def mount(target: str, kind: str, *options: str) -> dict[str, Any]:
+        return {"destination": target, "type": kind, "source": kind, "options": list(options)}
+
+    return [
+        mount("/proc", "proc", "nosuid", "noexec", "nodev"),
+        mount("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
+        mount("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"),
+        mount("/dev/shm", "tmpfs", "nosuid", "noexec", "nodev", "mode=1777", "size=65536k"),  # noqa: S108
+        mount("/dev/mqueue", "mqueue", "nosuid", "noexec", "nodev"),
+        mount("/sys", "sysfs", "nosuid", "noexec", "nodev", "ro"),
+    ]

@@ -1,0 +1,396 @@
+"""The edge: an HAProxy of homeport's own that carries the traffic, and the words to steer it.
+
+It is a process in its own session (master and worker) that outlives homeport. Its configuration file is always written
+from what should be, so that a start, a reload and a restart after a crash give the same; instances come and go by the
+runtime API without a reload, services come and go by a reload that hands the listening sockets over and lets
+the old worker finish its requests. HAProxy 2.6 management guide, sections 9.3 (runtime API) and 9.4 (master CLI).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from homeport.authority import Authority
+from homeport.command import off_loop, run
+from homeport.errors import CommandError, EdgeError
+from homeport.layout import Layout
+from homeport.process import Process
+
+_ANSWER = 5.0  # seconds that HAProxy may take to answer a command
+_RELOAD = 10.0  # seconds until the new worker must be there
+_STOP = 10.0  # seconds that HAProxy may take to end when it has nothing left to do
+_POLL = 0.01
+_PING = 2.0  # seconds between the supervisor's questions
+_SILENT = 3  # unanswered questions that make HAProxy dead
+
+_CONFIGURATION = """\
+# Written by homeport; changes here are lost.
+global
+    user nobody
+    group nogroup
+    maxconn 4000
+    hard-stop-after 120s
+    stats socket {socket} mode 600 level admin expose-fd listeners
+    ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets
+    ssl-default-bind-ciphers ECDHE+AESGCM:ECDHE+CHACHA20
+
+defaults
+    mode http
+    timeout connect 5s
+    timeout http-request 10s
+    timeout http-keep-alive 75s
+    timeout client 120s
+    timeout server 120s
+    timeout queue 30s
+    timeout tunnel 1h
+    # A connection to an instance serves one request: none can be lost to an instance that closes an idle one.
+    option http-server-close
+    option redispatch 1
+    retries 3
+    balance leastconn
+
+frontend http
+    bind 127.0.0.1:{http_port}
+    http-request set-var(txn.service) req.hdr(host),host_only,lower,map({hosts})
+    http-request return status 421 content-type text/plain string "No service has this name.\\n" unless {{ var(txn.service) -m found }}
+    http-request redirect location https://%[req.hdr(host),host_only,lower]{suffix}%[pathq] code 301 if METH_GET
+    http-request redirect location https://%[req.hdr(host),host_only,lower]{suffix}%[pathq] code 308
+
+frontend https
+    bind 127.0.0.1:{https_port} ssl crt {default} {certificates} alpn h2,http/1.1
+    http-request set-var(txn.service) req.hdr(host),host_only,lower,map({hosts})
+    http-request return status 421 content-type text/plain string "No service has this name.\\n" unless {{ var(txn.service) -m found }}
+    http-request del-header Forwarded
+    http-request del-header X-Forwarded-For
+    http-request set-header X-Forwarded-For %[src]
+    http-request set-header X-Forwarded-Proto https
+    http-request set-header X-Forwarded-Host %[req.hdr(host)]
+    http-request set-header X-Forwarded-Port {https_port}
+    use_backend %[var(txn.service)]
+"""
+
+
+@dataclass(slots=True)
+class Route:
+    """A service at the edge: its host name, and the address of each instance that takes its requests."""
+
+    host: str
+    servers: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+
+def configuration(layout: Layout, http_port: int, https_port: int, routes: dict[str, Route]) -> str:
+    """HAProxy's configuration file; a backend is named by its service's id, a server by its instance's."""
+    certificates = layout.edge / "services"
+    head = _CONFIGURATION.format(
+        socket=_quoted(layout.run / "edge.sock"),
+        hosts=_quoted(layout.edge / "hosts.map"),
+        default=_quoted(layout.edge / "default.pem"),
+        certificates=f"crt {_quoted(certificates)}" if routes else "",
+        http_port=http_port,
+        https_port=https_port,
+        suffix="" if https_port == 443 else f":{https_port}",
+    )
+    backends = [
+        f"\nbackend {service}\n"
+        + "".join(f"    server {name} {address}:{port}\n" for name, (address, port) in route.servers.items())
+        for service, route in routes.items()
+    ]
+    return head + "".join(backends)
+
+
+class Edge:
+    """HAProxy, from `start` to `stop`; or to `leave`, which lets it run on for the next homeport process."""
+
+    def __init__(self, layout: Layout, authority: Authority, *, http_port: int, https_port: int) -> None:
+        self._layout = layout
+        self._authority = authority
+        self._http_port = http_port
+        self._https_port = https_port
+        self._routes: dict[str, Route] = {}
+        self._master: Process | None = None
+        self._seen: set[int] = set()  # workers; a master that is killed leaves its worker to us to reap
+        self._lock = asyncio.Lock()  # one change at a time, file and process together
+
+    async def start(self, routes: dict[str, Route]) -> None:
+        """Serve `routes`; a HAProxy that an earlier homeport process left is taken over without a gap."""
+        async with self._lock:
+            self._routes = routes
+            await off_loop(self._write)
+            self._master = self._running()
+            if self._master is not None:
+                with suppress(EdgeError):
+                    await self._reload()
+                    return
+                await self._kill()
+            await self._launch()
+
+    async def leave(self) -> None:
+        async with self._lock:
+            if self._master is not None:
+                self._master.close()
+                self._master = None
+
+    async def stop(self) -> None:
+        async with self._lock:
+            if self._master is not None:
+                await self._kill()
+
+    async def supervise(self) -> None:
+        """Start HAProxy again whenever it dies or falls silent. Ends only by cancellation."""
+        while True:
+            async with self._lock:
+                if not await self._well():
+                    await self._kill()
+                    with suppress(EdgeError):  # the next round tries again
+                        await self._launch()
+            self._reap()
+            master = self._master
+            if master is None:
+                await asyncio.sleep(_PING)
+            else:
+                await master.wait(_PING)
+
+    async def renew(self) -> None:
+        """Replace the certificates that are near their end."""
+        async with self._lock:
+            if await off_loop(self._write):
+                await self._reload()
+
+    async def add(self, service: str, host: str, server: str, address: str, port: int) -> None:
+        """Send the service's requests to one more instance."""
+        async with self._changed():
+            known = service in self._routes
+            route = self._routes.setdefault(service, Route(host))
+            route.servers[server] = (address, port)
+            await off_loop(self._write)
+            if not known:
+                await self._reload()
+                return
+            name = f"{service}/{server}"
+            answer = await self._tell(f"add server {name} {address}:{port}")
+            if "registered" not in answer:
+                raise EdgeError(f"HAProxy refuses the server {name}: {answer}")
+            await self._tell_quiet(f"enable server {name}")
+
+    async def drain(self, service: str, server: str) -> None:
+        """Send no new request to an instance; those under way go on."""
+        async with self._changed():
+            if self._forget(service, server):
+                await off_loop(self._write)
+            await self._tell(f"set server {service}/{server} state drain")
+
+    async def in_flight(self, service: str, server: str) -> int:
+        """Requests under way to an instance, those of workers from before a reload included."""
+        count = 0
+        async with self._lock:
+            for worker in await self._workers():
+                # An old worker may end between the two questions: it then has none.
+                with suppress(EdgeError):
+                    answer = await self._ask(f"@!{worker} show servers conn {service}")
+                    count += _in_use(answer, f"{service}/{server}")
+        return count
+
+    async def remove(self, service: str, server: str) -> None:
+        """Forget a drained instance."""
+        async with self._changed():
+            if self._forget(service, server):
+                await off_loop(self._write)
+            name = f"{service}/{server}"
+            await self._tell(f"set server {name} state maint")
+            for _ in range(100):
+                answer = await self._tell(f"del server {name}")
+                # It may be unknown: a reload in between has left it out already.
+                if "still has" not in answer:
+                    return
+                await asyncio.sleep(_POLL)
+
+    async def unroute(self, service: str) -> None:
+        """Answer for a service no more. Requests under way are finished."""
+        async with self._changed():
+            if self._routes.pop(service, None) is not None:
+                await off_loop(self._write)
+                await self._reload()
+
+    @asynccontextmanager
+    async def _changed(self) -> AsyncIterator[None]:
+        """A change that finds HAProxy dead starts it again, from what should be: that is the change done."""
+        async with self._lock:
+            try:
+                yield
+            except EdgeError:
+                if await self._well():
+                    raise
+                await self._kill()
+                await off_loop(self._write)
+                await self._launch()
+
+    def _forget(self, service: str, server: str) -> bool:
+        route = self._routes.get(service)
+        return route is not None and route.servers.pop(server, None) is not None
+
+    def _write(self) -> bool:
+        """Bring the files in line with the routes; True when a certificate is new."""
+        directory = self._layout.edge / "services"
+        directory.mkdir(mode=0o700, exist_ok=True)
+        new = self._authority.ensure_leaf(self._layout.edge / "default.pem", ["localhost"])
+        for service, route in self._routes.items():
+            new |= self._authority.ensure_leaf(directory / f"{service}.pem", [route.host, "localhost"])
+        for path in directory.iterdir():
+            if path.stem not in self._routes:
+                path.unlink()
+        hosts = "".join(f"{route.host} {service}\n" for service, route in self._routes.items())
+        _replace(self._layout.edge / "hosts.map", hosts)
+        _replace(
+            self._layout.edge / "haproxy.cfg",
+            configuration(self._layout, self._http_port, self._https_port, self._routes),
+        )
+        return new
+
+    @property
+    def _file(self) -> Path:
+        return self._layout.edge / "haproxy.cfg"
+
+    @property
+    def _master_socket(self) -> Path:
+        return self._layout.run / "master.sock"
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._layout.run / "haproxy.pid"
+
+    def _running(self) -> Process | None:
+        """The HAProxy that an earlier process started: the number of its file, if it is still that program's."""
+        with suppress(OSError, ValueError, ProcessLookupError):
+            pid = int(self._pid_file.read_text().split()[0])
+            process = Process(pid)
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if os.fsencode(self._file) in command and process.alive:
+                return process
+            process.close()
+        return None
+
+    async def _launch(self) -> None:
+        self._master_socket.unlink(missing_ok=True)
+        self._pid_file.unlink(missing_ok=True)
+        try:
+            await off_loop(
+                run, "haproxy", "-W", "-D", "-S", f"{self._master_socket},mode,600",
+                "-p", self._pid_file, "-f", self._file,
+            )  # fmt: skip
+        except CommandError as error:
+            raise EdgeError(str(error)) from error
+        async with asyncio.timeout(_RELOAD):
+            while (master := self._running()) is None or not await self._workers_or_none():
+                if master is not None:
+                    master.close()
+                await asyncio.sleep(_POLL)
+        self._master = master
+
+    async def _reload(self) -> None:
+        """Raises EdgeError when the new configuration is refused; the old worker then goes on."""
+        try:
+            await off_loop(run, "haproxy", "-c", "-q", "-f", self._file)
+        except CommandError as error:
+            raise EdgeError(str(error)) from error
+        before = set(await self._workers())
+        with suppress(EdgeError):  # the master executes itself anew: the answer may never come
+            await self._ask("reload")
+        try:
+            async with asyncio.timeout(_RELOAD):
+                while not set(await self._workers_or_none()) - before:
+                    await asyncio.sleep(_POLL)
+        except TimeoutError:
+            raise EdgeError(f"HAProxy has no new worker {_RELOAD:.0f} s after a reload") from None
+
+    async def _kill(self) -> None:
+        """End master and workers, at once: nothing may listen on when a new one starts."""
+        if self._master is None:
+            return
+        await self._master.stop(_STOP)
+        self._master.close()
+        self._master = None
+        self._reap()
+
+    def _reap(self) -> None:
+        for pid in list(self._seen):
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+            if not Path(f"/proc/{pid}").exists():
+                self._seen.discard(pid)
+
+    async def _well(self) -> bool:
+        if self._master is None or not self._master.alive:
+            return False
+        for _ in range(_SILENT):
+            if await self._workers_or_none():
+                return True
+        return not self._master.alive
+
+    async def _workers_or_none(self) -> list[int]:
+        try:
+            return await self._workers()
+        except EdgeError:
+            return []
+
+    async def _workers(self) -> list[int]:
+        """Process ids, the current worker's first."""
+        pids = []
+        for line in (await self._ask("show proc")).splitlines():
+            words = line.split()
+            if len(words) > 1 and words[0].isdigit() and words[1] == "worker":
+                pids.append(int(words[0]))
+        self._seen.update(pids)
+        return pids
+
+    async def _tell(self, command: str) -> str:
+        """A command to the current worker; returns what it says."""
+        workers = await self._workers()
+        if not workers:
+            raise EdgeError("HAProxy has no worker")
+        return (await self._ask(f"@!{workers[0]} {command}")).strip()
+
+    async def _tell_quiet(self, command: str) -> None:
+        if answer := await self._tell(command):
+            raise EdgeError(f"HAProxy refuses {command!r}: {answer}")
+
+    async def _ask(self, line: str) -> str:
+        try:
+            async with asyncio.timeout(_ANSWER):
+                reader, writer = await asyncio.open_unix_connection(str(self._master_socket))
+                try:
+                    writer.write(line.encode() + b"\n")
+                    writer.write_eof()  # the master closes only then
+                    return (await reader.read()).decode(errors="replace")
+                finally:
+                    writer.close()
+        except TimeoutError:
+            raise EdgeError(f"HAProxy did not answer {line!r} within {_ANSWER:.0f} s") from None
+        except OSError as error:
+            raise EdgeError(f"HAProxy does not answer on {self._master_socket}: {error}") from None
+
+
+def _in_use(answer: str, server: str) -> int:
+    """`used_cur` of `show servers conn`, whose first line names the columns."""
+    lines = [line.lstrip("# ").split() for line in answer.splitlines() if line.strip()]
+    if not lines or "used_cur" not in lines[0]:
+        return 0
+    # Names like "bkname/svname" are one column each; "-" stands between address and counts.
+    column = lines[0].index("used_cur")
+    return sum(int(row[column]) for row in lines[1:] if row[0] == server)
+
+
+def _quoted(path: Path) -> str:
+    text = str(path)
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$") + '"'
+
+
+def _replace(path: Path, text: str) -> None:
+    new = path.with_name(path.name + ".new")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    new.replace(path)

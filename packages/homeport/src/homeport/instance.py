@@ -1,0 +1,143 @@
+"""Instances: a release of a service, running in a container with a root file system and a network of its own.
+
+Everything that an instance is made of carries its id, so that what a crash left behind can be told and removed.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from homeport.command import run
+from homeport.container import Limits, Runc, configuration, find_user, oom_killed, remove_cgroups
+from homeport.errors import CommandError, ImageError
+from homeport.images import LocalImage
+from homeport.layout import Layout
+from homeport.model import ServiceSpec
+from homeport.network import Network, host_resolv_conf, nameservers
+
+import json
+
+_HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost\n{address}\t{hostname}\n"
+_MOUNT_OPTIONS = 4000  # bytes: mount(2) passes one page
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What runs, or ran: `digest` of the manifest and `spec` are together one release of the service."""
+
+    id: str  # 12 hexadecimal digits
+    service_id: str
+    digest: str
+    spec: ServiceSpec
+    address: str
+
+
+class Instances:
+    """Makes and removes instances. All calls block."""
+
+    def __init__(self, layout: Layout, network: Network) -> None:
+        self._layout = layout
+        self._network = network
+        self._runc = Runc(layout.runc)
+
+    def start(self, instance: Instance, image: LocalImage, environment: Mapping[str, str]) -> int:
+        """Start it; returns the process id of its first process. Raises ImageError, CommandError or NetworkError.
+
+        Whatever happens, `remove` takes away all that was made.
+        """
+        bundle = self.directory(instance.id)
+        bundle.mkdir(mode=0o700, parents=True)
+        root = bundle / "root"
+        self._mount(bundle, root, image.layers)
+        self._network.attach(instance.id, instance.address)
+        hostname = instance.spec.name.lower()
+        (bundle / "hosts").write_text(_HOSTS.format(address=instance.address, hostname=hostname))
+        resolv_conf = host_resolv_conf()
+        servers = nameservers(resolv_conf)
+        search = [line for line in resolv_conf.splitlines() if line.startswith(("search ", "options "))]
+        (bundle / "resolv.conf").write_text(
+            "".join(f"{line}\n" for line in (*search, *(f"nameserver {server}" for server in servers)))
+        )
+        for name in ("hosts", "resolv.conf"):
+            (bundle / name).chmod(0o644)
+        config = image.config.config
+        written = configuration(
+            root=root,
+            arguments=_arguments(instance.spec, config.entrypoint or (), config.cmd or ()),
+            environment={**dict(entry.split("=", 1) for entry in config.env or () if "=" in entry), **environment},
+            directory=config.working_dir or "/",
+            user=find_user(root, config.user or ""),
+            hostname=hostname,
+            network=self._network.namespace(instance.id),
+            files={"/etc/hosts": bundle / "hosts", "/etc/resolv.conf": bundle / "resolv.conf"},
+            limits=Limits(instance.spec.cpu, instance.spec.memory, self._cgroup(instance.id)),
+        )
+        # The environment holds the service's key to its buckets: for root alone.
+        path = bundle / "config.json"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(written))
+        return self._runc.start(instance.id, bundle, self.log(instance.id))
+
+    def running(self) -> dict[str, int]:
+        """Process ids of the instances that run, also those started by an earlier homeport process."""
+        return self._runc.pids()
+
+    def known(self) -> set[str]:
+        """Every instance of which anything is left: a container, a namespace, a directory."""
+        directories = [path.name for path in self._layout.instances.iterdir()]
+        return {*directories, *self._runc.names(), *self._network.namespaces()}
+
+    def oom_killed(self, instance: str) -> bool:
+        return oom_killed(self._cgroup(instance))
+
+    def remove(self, instance: str, address: str | None = None) -> None:
+        """Remove a stopped instance, or kill it; again and again does no harm."""
+        self._runc.delete(instance)
+        directory = self.directory(instance)
+        root = directory / "root"
+        while root.is_mount():
+            run("umount", "--lazy", root)
+        self._network.detach(instance, address)
+        shutil.rmtree(directory, ignore_errors=True)
+
+    def remove_all_cgroups(self) -> None:
+        remove_cgroups(self._cgroup(""))
+
+    def directory(self, instance: str) -> Path:
+        return self._layout.instances / instance
+
+    def log(self, instance: str) -> Path:
+        """The file that the instance's two outputs append to."""
+        return self.directory(instance) / "output"
+
+    def _cgroup(self, instance: str) -> str:
+        return f"/{self._layout.key}/{instance}".rstrip("/")
+
+    def _mount(self, bundle: Path, root: Path, layers: Sequence[Path]) -> None:
+        for name in ("upper", "work", "root"):
+            (bundle / name).mkdir(mode=0o755)
+        # Relative to the layers' directory, for the options must fit one page; the first named is the topmost.
+        lower = ":".join(layer.name for layer in reversed(layers))
+        options = f"lowerdir={lower},upperdir={bundle / 'upper'},workdir={bundle / 'work'}"
+        if len(options.encode()) > _MOUNT_OPTIONS:
+            raise ImageError(f"the image has {len(layers)} layers, more than an overlay can be told of")
+        if any(mark in str(bundle) for mark in ",:\\"):
+            raise CommandError(f"the data directory may not have a comma, colon or backslash in its path: {bundle}")
+        run("mount", "-t", "overlay", "overlay", "-o", options, root, directory=self._layout.layers)
+        if not (root / "tmp").is_symlink():
+            with suppress(FileExistsError):
+                (root / "tmp").mkdir()
+                (root / "tmp").chmod(0o1777)
+
+
+def _arguments(spec: ServiceSpec, entrypoint: Sequence[str], cmd: Sequence[str]) -> list[str]:
+    """App Runner's start command stands for the image's entry point and arguments together."""
+    arguments = shlex.split(spec.start_command) if spec.start_command else [*entrypoint, *cmd]
+    if not arguments:
+        raise ImageError("the image names no program to run, and the service no start command")
+    return arguments

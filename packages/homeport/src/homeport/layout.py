@@ -1,0 +1,68 @@
+"""Where a homeport keeps its files, and the one name that marks everything it makes on the machine."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+_RUN = Path("/run/homeport")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The files of one homeport.
+
+    `data` holds what must survive a reboot, `run` what must not (runc's records, HAProxy's sockets; short, for a
+    socket's path has room for 107 bytes).
+    """
+
+    data: Path
+
+    @property
+    def key(self) -> str:
+        """11 characters that name the bridge, the firewall table, the cgroup and begin every namespace's name."""
+        return "hp-" + hashlib.sha256(bytes(self.data.resolve())).hexdigest()[:8]
+
+    @property
+    def run(self) -> Path:
+        return _RUN / self.key
+
+    @property
+    def machine_lock(self) -> Path:
+        """Held while something shared by all homeports of the machine changes: subnets, forwarding."""
+        return _RUN / "lock"
+
+    @property
+    def lock(self) -> Path:
+        return self.data / "lock"
+
+    @property
+    def images(self) -> Path:
+        return self.data / "images"
+
+    @property
+    def layers(self) -> Path:
+        return self.data / "layers"
+
+    @property
+    def instances(self) -> Path:
+        return self.data / "instances"
+
+    @property
+    def logs(self) -> Path:
+        return self.data / "logs"
+
+    @property
+    def edge(self) -> Path:
+        return self.data / "edge"
+
+    @property
+    def runc(self) -> Path:
+        return self.run / "runc"
+
+    def create(self) -> None:
+        """Make the directories; only root looks into them."""
+        for directory in (self.data, self.images, self.layers, self.instances, self.logs, self.edge):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.run.mkdir(mode=0o700, parents=True, exist_ok=True)

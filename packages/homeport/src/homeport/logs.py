@@ -1,0 +1,167 @@
+"""Log lines with their times, in files of bounded size.
+
+An instance writes raw lines to a file of its own, opened for appending, so that it needs no homeport to go on. A `Tail`
+takes them over into the service's log and gives each the time at which it was seen; then it frees the bytes it has
+read by punching a hole (fallocate(2)): the writer's position stays, nothing is lost in between, and the disk holds
+only what is unread. Each line in the log carries the position it ended at, which is where the next homeport process
+goes on after a crash.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from homeport.model import LogLine
+
+_SEGMENT = 8 << 20  # bytes; a log has at most two segments
+_READ = 1 << 20  # bytes taken over at once
+_LINE = 64 << 10  # bytes; a longer line is broken
+_BACKLOG = 8 << 20  # bytes; of more than this unread, only the newest are taken over
+_BLOCK = 4096
+_FALLOC_KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Log:
+    """One log: a line a record, `milliseconds stream position message`, in `NAME.log` and the older `NAME.log.1`.
+
+    Times never go back, even when the clock does, so that a reader may ask for what came since.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._older = path.with_name(path.name + ".1")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        records = self._records()
+        self._last = _time(records[-1]) if records else 0
+
+    def write(self, stream: str, lines: Iterable[tuple[str, int]]) -> None:
+        """Append messages, each with the position in its source that it ended at."""
+        now = self._last = max(int(time.time() * 1000), self._last)
+        data = b"".join(
+            f"{now} {stream} {position} {message}\n".encode(errors="replace") for message, position in lines
+        )
+        if not data:
+            return
+        with suppress(FileNotFoundError):
+            if self._path.stat().st_size + len(data) > _SEGMENT:
+                self._path.replace(self._older)
+        with self._path.open("ab") as file:
+            file.write(data)
+
+    def read(self, since: int, limit: int) -> list[LogLine]:
+        """Oldest first, from `since` milliseconds on; with more than `limit` lines, the newest of them."""
+        records = self._records()
+        records = records[bisect_left(records, since, key=_time) :]
+        lines = []
+        for record in records[max(len(records) - limit, 0) :]:
+            stamp, stream, _, message = record.decode().split(" ", 3)
+            lines.append(LogLine(int(stamp), stream, message))
+        return lines
+
+    def tail(self, stream: str, count: int) -> list[str]:
+        """The last messages of one stream, oldest first."""
+        found: list[str] = []
+        for record in reversed(self._records()):
+            _, name, _, message = record.decode().split(" ", 3)
+            if name == stream:
+                found.append(message)
+                if len(found) == count:
+                    break
+        return found[::-1]
+
+    def position(self, stream: str) -> int:
+        """Up to where the stream's source has been taken over."""
+        mark = stream.encode()
+        for record in reversed(self._records()):
+            _, name, position, _ = record.split(b" ", 3)
+            if name == mark:
+                return int(position)
+        return 0
+
+    def _records(self) -> list[bytes]:
+        records: list[bytes] = []
+        for path in (self._older, self._path):
+            with suppress(FileNotFoundError):
+                whole, _, _ = path.read_bytes().rpartition(b"\n")  # a crash may have cut the last
+                # Nor is what follows a cut record to be trusted before its own line's end.
+                records += [record for record in whole.split(b"\n") if record.count(b" ") >= 3]
+        return records
+
+
+class Tail:
+    """Takes an instance's output over into a log."""
+
+    def __init__(self, source: Path, log: Log, stream: str) -> None:
+        self._source = source
+        self._log = log
+        self._stream = stream
+        self._position = log.position(stream)
+
+    def pump(self, *, ended: bool = False) -> bool:
+        """Take over the complete lines; with `ended`, what is left without a line's end too. True: there is more."""
+        try:
+            descriptor = os.open(self._source, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            return self._pump(descriptor, ended=ended)
+        finally:
+            os.close(descriptor)
+
+    def _pump(self, descriptor: int, *, ended: bool) -> bool:
+        size = os.fstat(descriptor).st_size
+        if size < self._position:  # the instance has cut its own output
+            self._position = 0
+        if size == self._position:
+            return False
+        note: list[tuple[str, int]] = []
+        if size - self._position > _BACKLOG:
+            skipped = size - _BACKLOG - self._position
+            self._position = size - _BACKLOG
+            note = [(f"[{skipped} bytes of output skipped]", self._position)]
+        data = os.pread(descriptor, _READ, self._position)
+        more = self._position + len(data) < size
+        lines = list(_lines(data, self._position, whole=ended and not more))
+        if lines:
+            self._log.write(self._stream, [*note, *lines])
+            self._position = lines[-1][1]
+            _free(descriptor, self._position)
+        return more and bool(lines)
+
+
+def _lines(data: bytes, position: int, *, whole: bool) -> Iterator[tuple[str, int]]:
+    """Each line without its end, and the position after it. What is not UTF-8 is replaced."""
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start, start + _LINE)
+        if end >= 0:
+            piece, after = data[start:end], end + 1
+        elif len(data) - start >= _LINE:
+            piece, after = data[start : start + _LINE], start + _LINE
+        elif whole:
+            piece, after = data[start:], len(data)
+        else:
+            return
+        yield piece.rstrip(b"\r").decode(errors="replace"), position + after
+        start = after
+
+
+def _free(descriptor: int, position: int) -> None:
+    """Best effort: a file system that cannot punch holes keeps the bytes until the instance is gone."""
+    length = position // _BLOCK * _BLOCK
+    if length:
+        _libc.fallocate(
+            descriptor, _FALLOC_KEEP_SIZE_PUNCH_HOLE, ctypes.c_longlong(0), ctypes.c_longlong(length)
+        )
+
+
+def _time(record: bytes) -> int:
+    return int(record[: record.index(b" ")])

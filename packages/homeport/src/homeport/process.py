@@ -1,0 +1,72 @@
+"""A process that homeport watches though it may be nobody's child of ours: known by a pidfd, never by number alone."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import select
+import signal
+from contextlib import suppress
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what our children leave behind (prctl(2)): containers then tell us their exit code."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+class Process:
+    """Raises ProcessLookupError when there is no such process. `close` gives its descriptor back."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._descriptor = os.pidfd_open(pid)
+        self._status: int | None = None
+
+    @property
+    def alive(self) -> bool:
+        return not select.select([self._descriptor], [], [], 0)[0]
+
+    @property
+    def exit_code(self) -> int | None:
+        """Negative for a signal; None while it runs, or when it was not our child to ask."""
+        if self._status is None and not self.alive:
+            with suppress(ChildProcessError):
+                _, status = os.waitpid(self.pid, os.WNOHANG)
+                self._status = os.waitstatus_to_exitcode(status)
+        return self._status
+
+    def send(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._descriptor, number)
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """True when it has ended, False when `timeout` seconds passed first. Reaps it where it is our child."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        # A descriptor of its own for each waiter: a loop knows one reader for each.
+        descriptor = os.dup(self._descriptor)
+        loop.add_reader(descriptor, ended.set)
+        try:
+            await asyncio.wait_for(ended.wait(), timeout)
+        except TimeoutError:
+            return False
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+        _ = self.exit_code
+        return True
+
+    async def stop(self, grace: float) -> bool:
+        """SIGTERM, then SIGKILL after `grace` seconds; False when it took the latter."""
+        self.send(signal.SIGTERM)
+        if await self.wait(grace):
+            return True
+        self.send(signal.SIGKILL)
+        await self.wait()
+        return False
+
+    def close(self) -> None:
+        os.close(self._descriptor)
