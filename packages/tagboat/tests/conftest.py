@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ocikit import Layout
+from tagboat.build import Build, build_with_report
+from tagboat.component import Component
+
 LOCK = """\
 h11==0.16.0 \\
     --hash=sha256:4e35b956cf45792e4caa5885e69fba00bdbc6ffafbfa020300e549b208ee5ff1 \\
@@ -94,6 +98,16 @@ class Project:
         ).stdout.strip()
 
 
+@dataclass(frozen=True)
+class Built:
+    """What a build gave, and the lines that it said meanwhile."""
+
+    project: Project
+    build: Build
+    layout: Path
+    lines: list[str]
+
+
 def write_project(root: Path) -> Project:
     project = Project(root)
     for name in ("hail", "goods"):
@@ -123,3 +137,15 @@ def project(tmp_path: Path) -> Project:
 def build_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache that tests share, so that the base is composed once. Tests that change a cache take another."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, build_cache: Path) -> Built:
+    """The component built once, and its image as an OCI layout."""
+    project = write_project(tmp_path_factory.mktemp("built") / "source")
+    component = Component.load(project.directory)
+    lines: list[str] = []
+    done = build_with_report(component, build_cache, progress=lines.append)
+    layout = project.root.parent / "layout"
+    Layout(layout).write(done.image, "latest")
+    return Built(project, done, layout, lines)

@@ -129,7 +129,7 @@ def test_an_archive_that_cannot_be_reached_is_refused_with_apts_own_words(machin
 def test_an_archive_without_a_good_signature_is_refused_whatever_the_machine_says(machine, archive, options):
     machine.write_text(f"deb {options}file:{archive} bookworm main\n")
     with (
-        pytest.raises(AptError, match="Debian's bookworm cannot be used"),
+        pytest.raises(AptError, match=r"Debian's bookworm cannot be used: .*not signed"),
         open_apt("bookworm", ARCHITECTURE),
     ):
         pass

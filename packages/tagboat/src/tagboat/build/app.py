@@ -56,7 +56,10 @@ def _wheel(name: str, source: SourceTree, cache: Cache, progress: Callable[[str]
     with cache.temporary() as temporary:
         project, target = temporary / "project", temporary / "wheel"
         source.copy(project)
-        uv.build_wheel(project, target)
+        try:
+            uv.build_wheel(project, target)
+        except uv.UvError as error:
+            raise uv.UvError(str(error).replace(str(project), str(source.directory))) from error
         wheel = next(target.glob("*.whl"))
         folder.mkdir(exist_ok=True)
         kept = folder / wheel.name

@@ -83,7 +83,7 @@ def build_with_report(
         reports.append(LayerReport(name, layer.descriptor.size, not made, time.monotonic() - started))
         image = image.append(layer, History(created=stamp.created, created_by=f"tagboat {name}"))
     image = image.with_config(_container_config(component, base, stamp))
-    image = replace(image, config=replace(image.config, created=stamp.created))
+    image = Image(replace(image.config, created=stamp.created), image.layers)
     return Build(image, tuple(reports))
 
 

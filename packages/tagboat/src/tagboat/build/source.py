@@ -69,7 +69,7 @@ def head_commit(directory: Path) -> Commit | None:
     """The commit that is checked out around `directory`; None outside of git and before the first commit."""
     if not in_work_tree(directory):
         return None
-    if not _git(directory, "rev-parse", "--verify", "--quiet", "HEAD", allow_failure=True):
+    if not _git(directory, "rev-parse", "--verify", "--quiet", "HEAD", none=1):
         return None
     name, time = _git(
         directory, "show", "--no-patch", "--no-show-signature", "--format=%H %ct", "HEAD"
@@ -103,7 +103,8 @@ def _walk(directory: Path) -> Iterator[str]:
         yield from (str((here / name).relative_to(directory)) for name in files)
 
 
-def _git(directory: Path, *arguments: str, allow_failure: bool = False) -> str:
+def _git(directory: Path, *arguments: str, none: int = 0) -> str:
+    """What git prints; nothing when it ends with the code `none`."""
     # In a hook of git these name the repository of the hook, whatever the directory.
     named = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
     environment = {name: value for name, value in os.environ.items() if name not in named}
@@ -117,7 +118,7 @@ def _git(directory: Path, *arguments: str, allow_failure: bool = False) -> str:
         )
     except FileNotFoundError as error:
         raise SourceError("git is not installed", hint="install the package `git`") from error
-    if done.returncode != 0 and not allow_failure:
+    if done.returncode not in (0, none):
         reason = done.stderr.decode(errors="replace").strip()
         raise SourceError(f"git {arguments[0]} in {directory}: {reason}")
-    return os.fsdecode(done.stdout).rstrip("\n") if done.returncode == 0 else ""
+    return os.fsdecode(done.stdout).rstrip("\n")

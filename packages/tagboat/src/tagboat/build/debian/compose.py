@@ -51,6 +51,7 @@ _LEFT_OUT = (
     "usr/lib/python3*/lib-dynload/_ctypes_test.*", "usr/lib/python3*/lib-dynload/_dbm.*",
     "usr/lib/python3*/lib-dynload/_test*", "usr/lib/python3*/lib-dynload/_xxtestfuzz.*",
     "usr/lib/python3*/lib-dynload/nis.*", "usr/lib/python3*/lib-dynload/xxlimited*",
+    "usr/lib/python3*/sitecustomize.py", "etc/python3*",
     "usr/lib/python3*/idlelib/*", "usr/lib/python3*/lib2to3/*", "usr/lib/python3*/pydoc_data/*",
     "usr/lib/python3*/test/*", "usr/lib/python3*/tkinter/*", "usr/lib/python3*/turtledemo/*",
 )  # fmt: skip

@@ -1,0 +1,408 @@
+"""The whole build: the same digest wherever and by whomever, and an image that others read and run."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ocikit import Layout, Platform, write_docker_archive
+from tagboat.build import build, build_with_report
+from tagboat.build.cache import Cache
+from tagboat.build.debian.apt import AptError, Package
+from tagboat.build.debian.compose import compose_packages
+from tagboat.build.uv import UvError
+from tagboat.component import Component
+from tagboat.errors import ConfigError
+
+BUILD = (
+    "import sys\nfrom pathlib import Path\n"
+    "from tagboat.build import build\nfrom tagboat.component import Component\n"
+    "print(build(Component.load(Path(sys.argv[1])), Path(sys.argv[2]), progress=lambda line: None).digest)"
+)
+SITE = "opt/venv/lib/python3.11/site-packages"
+
+
+def quiet(line: str) -> None:
+    """Progress that nobody looks at."""
+
+
+def start_build(directory, cache, *, prefix=(), umask=0o022, **environment) -> subprocess.Popen:
+    return subprocess.Popen(
+        [*prefix, sys.executable, "-c", BUILD, directory, cache],
+        env=os.environ | environment,
+        umask=umask,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def digest_of(process: subprocess.Popen) -> str:
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return out.strip()
+
+
+def copy_inputs(cache: Path, target: Path) -> Path:
+    """A cache with nothing made in it, but with the same choice of Debian packages: the base is an input."""
+    for name in ("debian", "debs"):
+        shutil.copytree(cache / name, target / name)
+    return target
+
+
+def entries(image) -> dict[str, tarfile.TarInfo]:
+    """What is in the image, the last layer's last."""
+    found = {}
+    for layer in image.layers:
+        with layer.blob.open() as blob, tarfile.open(fileobj=blob, mode="r:gz") as tar:
+            found |= {member.name.rstrip("/"): member for member in tar}
+    return found
+
+
+def read(image, name: str) -> bytes:
+    for layer in reversed(image.layers):
+        with layer.blob.open() as blob, tarfile.open(fileobj=blob, mode="r:gz") as tar:
+            if name in tar.getnames():
+                return tar.extractfile(name).read()
+    raise KeyError(name)
+
+
+@pytest.fixture(scope="session")
+def root(built, tmp_path_factory):
+    """A bundle that umoci made of the image: `rootfs` and a configuration for runc."""
+    bundle = tmp_path_factory.mktemp("umoci") / "bundle"
+    subprocess.run(
+        ["umoci", "unpack", "--image", f"{built.layout}:latest", bundle], check=True, capture_output=True
+    )
+    return bundle
+
+
+def run(bundle: Path, *arguments: str, command: tuple[str, ...] | None = None, **environment: str) -> str:
+    """Run the image as runc would by its own configuration, on a read-only root file system."""
+    config = json.loads((bundle / "config.json").read_text())
+    config["root"] = {"path": str(bundle / "rootfs"), "readonly": True}
+    config["process"]["terminal"] = False
+    config["process"]["args"] = [*(command or config["process"]["args"]), *arguments]
+    config["process"]["env"] += [f"{name}={value}" for name, value in environment.items()]
+    here = bundle.with_name(f"run-{time.monotonic_ns()}")
+    here.mkdir()
+    (here / "config.json").write_text(json.dumps(config))
+    done = subprocess.run(
+        [
+            "runc",
+            "--root",
+            here / "state",
+            "run",
+            "--bundle",
+            here,
+            f"tagboat-test-{os.getpid()}-{time.monotonic_ns()}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# The same digest
+
+
+def test_the_same_input_gives_the_same_digest_in_another_place_by_another_user(
+    built, build_cache, write_project, tmp_path
+):
+    expected = str(built.build.image.digest)
+    other = write_project(tmp_path / "an other place" / "source")
+    for file in other.root.rglob("*"):
+        os.utime(file, (10**9, 10**9))
+    builds = [
+        start_build(
+            other.directory,
+            copy_inputs(build_cache, tmp_path / "cache"),
+            prefix=("unshare", "--user", "--map-user=1234", "--map-group=1234"),
+            umask=0o077,
+            HOME=str(tmp_path),
+            USER="somebody",
+            TZ="Asia/Kathmandu",
+            LC_ALL="C",
+            PYTHONHASHSEED="7",
+        ),
+        start_build(built.project.directory, build_cache, umask=0o002, TZ="America/St_Johns", LANG="C.UTF-8"),
+    ]
+    assert [digest_of(process) for process in builds] == [expected, expected]
+
+
+def test_nothing_is_made_when_nothing_has_changed(built, build_cache):
+    lines = []
+    again = build_with_report(Component.load(built.project.directory), build_cache, progress=lines.append)
+    assert again.image.digest == built.build.image.digest
+    assert [(layer.name, layer.cached) for layer in again.layers] == [
+        ("debian:bookworm", True),
+        ("dependencies", True),
+        ("app", True),
+    ]
+    assert lines == []
+
+
+def test_a_changed_line_makes_the_app_layer_alone(built, build_cache, project):
+    source = project.directory / "src" / "hail" / "__init__.py"
+    source.write_text(source.read_text() + "# more\n")
+    changed = build_with_report(Component.load(project.directory), build_cache, progress=quiet)
+    assert [layer.cached for layer in changed.layers] == [True, True, False]
+    assert changed.image.layers[:2] == built.build.image.layers[:2]
+    assert changed.image.digest != built.build.image.digest
+
+
+def test_a_local_package_is_part_of_the_app(built, build_cache, project):
+    (project.root / "goods" / "src" / "goods" / "__init__.py").write_text('NAME = "more"\n')
+    changed = build(Component.load(project.directory), build_cache, progress=quiet)
+    assert read(changed, f"{SITE}/goods/__init__.py") == b'NAME = "more"\n'
+    assert changed.layers[:2] == built.build.image.layers[:2]
+
+
+def test_the_time_is_that_of_the_commit_or_the_one_asked_for_and_never_now(project, build_cache, monkeypatch):
+    component = Component.load(project.directory)
+    assert build(component, build_cache, progress=quiet).config.created == "1970-01-01T00:00:00Z"
+    project.git("init", "--quiet")
+    project.git("add", "--all")
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2024-05-06T07:08:09+02:00")
+    project.git("commit", "--quiet", "--message", "Begin")
+    image = build(component, build_cache, progress=quiet)
+    assert image.config.created == "2024-05-06T05:08:09Z"
+    assert image.config.config.labels["org.opencontainers.image.revision"] == project.git("rev-parse", "HEAD")
+    (project.directory / "new.txt").touch()
+    assert (
+        "org.opencontainers.image.revision"
+        not in build(component, build_cache, progress=quiet).config.config.labels
+    )
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
+    assert build(component, build_cache, progress=quiet).config.created == "2001-09-09T01:46:40Z"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    with pytest.raises(ConfigError, match="SOURCE_DATE_EPOCH"):
+        build(component, build_cache, progress=quiet)
+
+
+def test_builds_that_are_killed_at_any_point_leave_a_cache_that_works(built, build_cache, project, tmp_path):
+    cache = copy_inputs(build_cache, tmp_path / "cache")
+    for seconds in (0.3, 0.8, 1.5, 2.5):
+        process = start_build(project.directory, cache)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert digest_of(start_build(project.directory, cache)) == str(built.build.image.digest)
+    assert list((cache / "temporary").iterdir()) == []
+
+
+def test_builds_at_the_same_time_share_a_cache(built, build_cache, project, tmp_path):
+    cache = copy_inputs(build_cache, tmp_path / "cache")
+    builds = [start_build(project.directory, cache) for _ in range(3)]
+    assert {digest_of(process) for process in builds} == {str(built.build.image.digest)}
+
+
+# What is in the image
+
+
+def test_the_base_is_small(built):
+    assert built.build.layers[0].size <= 18_000_000
+
+
+def test_nothing_in_the_image_has_a_time_an_owner_or_a_mode_of_its_own(built):
+    for name, member in entries(built.build.image).items():
+        assert member.mtime == 0, name
+        assert (member.uid, member.gid) == ((65532, 65532) if name == "home/nonroot" else (0, 0)), name
+        if member.isfile():
+            assert member.mode in (0o644, 0o755), name
+        assert member.uname == member.gname == "", name
+
+
+def test_every_python_file_has_its_byte_code(built):
+    found = entries(built.build.image)
+    for name, member in found.items():
+        if name.endswith(".py") and member.isfile():
+            folder, _, file = name.rpartition("/")
+            assert f"{folder}/__pycache__/{file.removesuffix('.py')}.cpython-311.pyc" in found
+
+
+def test_no_trace_of_the_building_machine_is_in_the_image(built, build_cache):
+    traces = [os.fsencode(path) for path in (built.project.root, build_cache, sys.prefix, Path.home() / ".")]
+    for layer in built.build.image.layers[1:]:
+        with layer.blob.open() as blob, tarfile.open(fileobj=blob, mode="r:gz") as tar:
+            for member in tar:
+                content = tar.extractfile(member).read() if member.isfile() else b""
+                assert not any(trace in content for trace in traces), member.name
+    assert not any(
+        name.endswith(("/INSTALLER", "/REQUESTED", "/direct_url.json")) for name in entries(built.build.image)
+    )
+
+
+def test_scanners_find_the_debian_packages_and_the_licences_are_there(built):
+    names = entries(built.build.image)
+    status = read(built.build.image, "var/lib/dpkg/status.d/libc6").decode()
+    assert "Package: libc6\n" in status
+    assert "Version: 2.36-" in status
+    assert "usr/share/doc/libc6/copyright" in names
+    assert not any(name.startswith(("usr/share/man/", "usr/share/locale/")) for name in names)
+
+
+def test_the_configuration_says_what_the_image_is(built):
+    config = built.build.image.config.config
+    assert config.user == "65532:65532"
+    assert config.entrypoint == ("hail",)
+    assert config.working_dir == "/app"
+    assert config.exposed_ports == ("8080/tcp",)
+    assert "PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin" in config.env
+    labels = {name.removeprefix("org.opencontainers.image."): value for name, value in config.labels.items()}
+    assert labels["title"] == "hail"
+    assert labels["version"] == "1.2.3"
+    assert labels["source"] == "https://git.example/hail"
+    assert labels["base.name"] == "debian:bookworm"
+    assert labels["base.digest"].startswith("sha256:")
+    assert len(built.build.image.config.history) == len(built.build.image.layers) == 3
+
+
+# Others read and run it
+
+
+def test_skopeo_reads_the_image(built):
+    done = subprocess.run(
+        ["skopeo", "inspect", f"oci:{built.layout}:latest"], check=True, capture_output=True, text=True
+    )
+    inspected = json.loads(done.stdout)
+    assert inspected["Digest"] == str(built.build.image.digest)
+    assert inspected["Os"] == "linux"
+    assert inspected["Architecture"] == Platform.host().architecture
+
+
+def test_the_image_runs_as_nobody_in_particular_with_its_byte_code(root):
+    told = json.loads(run(root, "a", "b c"))
+    assert (told["uid"], told["gid"]) == (65532, 65532)
+    assert told["cwd"] == "/app"
+    assert told["prefix"] == "/opt/venv"
+    assert told["executable"] == "/opt/venv/bin/python"
+    assert told["python"] == [3, 11]
+    assert told["h11"] == "0.16.0"
+    assert told["goods"] == "goods"
+    assert told["arguments"] == ["a", "b c"]
+    assert told["environment"] == {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    for cached in told["cached"].values():
+        assert (root / "rootfs" / cached.lstrip("/")).is_file()
+
+
+def test_byte_code_is_used_whatever_the_time_of_the_source(root):
+    source = root / "rootfs" / SITE / "goods" / "__init__.py"
+    kept = source.read_bytes()
+    try:
+        source.write_bytes(b'raise SystemExit("the source was read")\n')
+        assert json.loads(run(root))["goods"] == "goods"
+    finally:
+        source.write_bytes(kept)
+
+
+def test_scripts_of_dependencies_run_with_the_images_python(root):
+    assert run(root, command=("jp.py", "--help")).startswith("usage: jp.py")
+
+
+def test_the_standard_library_works(root):
+    script = (
+        "import asyncio, bz2, ctypes, curses, decimal, hashlib, lzma, pwd, sqlite3, ssl, uuid, zlib\n"
+        "import readline, zoneinfo\n"
+        "assert ssl.create_default_context().cert_store_stats()['x509_ca'] > 100\n"
+        "assert str(zoneinfo.ZoneInfo('Asia/Singapore')) == 'Asia/Singapore'\n"
+        "assert pwd.getpwuid(65532).pw_name == 'nonroot'\n"
+        "sqlite3.connect(':memory:').execute('select 1')\n"
+        "print('works')\n"
+    )
+    assert run(root, command=("python", "-c", script)) == "works\n"
+
+
+def test_a_variable_in_the_entry_point_is_expanded_at_start(project, build_cache, tmp_path):
+    project.configure(
+        'entrypoint = ["hail", "--port=$PORT", "${HOST:-here}"]\nenvironment = { PYTHONUTF8 = "1" }\n'
+    )
+    image = build(Component.load(project.directory), build_cache, progress=quiet)
+    Layout(tmp_path / "layout").write(image, "latest")
+    bundle = tmp_path / "bundle"
+    subprocess.run(
+        ["umoci", "unpack", "--image", f"{tmp_path / 'layout'}:latest", bundle],
+        check=True,
+        capture_output=True,
+    )
+    told = json.loads(run(bundle, "more", PORT="8123"))
+    assert told["arguments"] == ["--port=8123", "here", "more"]
+    assert told["environment"]["PYTHONUTF8"] == "1"
+
+
+# Other bases
+
+
+@pytest.mark.parametrize("kind", ["oci", "tar"])
+def test_an_image_from_elsewhere_can_be_the_base(built, project, build_cache, tmp_path, kind):
+    image = built.build.image
+    base = type(image).empty(image.config.platform).append(image.layers[0], image.config.history[0])
+    if kind == "oci":
+        Layout(tmp_path / "base").write(base, "python")
+        name = f"oci:{tmp_path / 'base'}:python"
+    else:
+        write_docker_archive(base, tmp_path / "base.tar", ["base:1"])
+        name = f"tar:{tmp_path / 'base.tar'}"
+    project.pyproject.write_text(project.pyproject.read_text().replace("debian:bookworm", name))
+    again = build(Component.load(project.directory), build_cache, progress=quiet)
+    assert again.layers[0].diff_id == image.layers[0].diff_id
+    assert read(again, f"{SITE}/goods/__init__.py") == b'NAME = "goods"\n'
+    assert again.config.config.labels["org.opencontainers.image.base.name"] == name
+
+
+# Refusals
+
+
+def test_a_wrong_hash_in_the_lock_is_refused(project, build_cache):
+    lock = project.directory / "requirements.lock"
+    text = lock.read_text()
+    for digest in ("4e35b956", "63cf8bbe"):
+        text = text.replace(f"sha256:{digest}", f"sha256:{'0' * 8}")
+    lock.write_text(text)
+    with pytest.raises(UvError, match=r"(?i)hash mismatch for `?h11"):
+        build(Component.load(project.directory), build_cache, progress=quiet)
+
+
+def test_an_unset_variable_of_the_image_stops_the_build_and_one_of_the_service_does_not(project, build_cache):
+    project.configure('service = { environment = { TOKEN = "$HAIL_TEST_TOKEN" } }\n')
+    build(Component.load(project.directory), build_cache, progress=quiet)
+    project.configure('environment = { TOKEN = "$HAIL_TEST_TOKEN" }\n')
+    with pytest.raises(
+        ConfigError, match=r"tool\.tagboat\.environment\.TOKEN: .* HAIL_TEST_TOKEN is not set"
+    ):
+        build(Component.load(project.directory), build_cache, progress=quiet)
+
+
+def test_a_package_that_is_not_what_the_index_says_is_refused(build_cache, tmp_path):
+    packages = [
+        Package(**entry) for entry in json.loads(next((build_cache / "debian").glob("*.json")).read_text())
+    ]
+    netbase = next(package for package in packages if package.name == "netbase")
+    wrong = replace(netbase, sha256="0" * 64)
+    with pytest.raises(AptError, match="Hash Sum mismatch"):
+        compose_packages([wrong], "bookworm", Platform.host(), Cache.open(tmp_path), progress=quiet)
+
+
+def test_a_package_that_was_damaged_in_the_cache_is_fetched_anew(built, build_cache, project, tmp_path):
+    cache = copy_inputs(build_cache, tmp_path / "cache")
+    for deb in sorted((cache / "debs").iterdir())[:2]:
+        deb.write_bytes(deb.read_bytes()[:-1] + b"x")
+    assert digest_of(start_build(project.directory, cache)) == str(built.build.image.digest)
+
+
+def test_a_project_that_does_not_build_is_refused_with_the_builders_words(project, build_cache):
+    shutil.rmtree(project.directory / "src")
+    with pytest.raises(UvError, match=re.escape(f"`{project.directory}`")):
+        build(Component.load(project.directory), build_cache, progress=quiet)
