@@ -1,7 +1,7 @@
 """The local certificate authority: DIR/ca.pem, and one short-lived certificate a host name at the edge.
 
-The authority may sign for `localhost` and names below it only (a critical name constraint, RFC 5280 section 4.2.1.10),
-so that trusting it in a browser gives nobody power over another name.
+The authority may sign for `localhost` and names below it only (a critical name constraint, RFC 5280 section
+4.2.1.10), so that trusting it in a browser gives nobody power over another name.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _AUTHORITY_USE = x509.KeyUsage(
 
 
 class Authority:
-    """Opens the authority in `directory`, making it on first use: `ca.pem`, and `ca-key.pem` for root alone."""
+    """The authority in `directory`, making it on first use: `ca.pem`, and `ca-key.pem` for root alone."""
 
     def __init__(self, directory: Path) -> None:
         self.certificate_path = directory / "ca.pem"
@@ -50,7 +50,8 @@ class Authority:
         self._certificate = x509.load_pem_x509_certificate(self.certificate_path.read_bytes())
 
     def ensure_leaf(self, path: Path, names: Sequence[str]) -> bool:
-        """Have a certificate for `names` with its key in `path`, as HAProxy reads it; True when it is a new one.
+        """Have a certificate for `names` with its key in `path`, as HAProxy reads it; True when it is a new
+        one.
 
         It lasts 30 days and is replaced when fewer than 10 are left.
         """
@@ -71,7 +72,9 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - _SKEW)
             .not_valid_after(now + _LEAF_LIFE)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False
+            )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_LEAF_USE, critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

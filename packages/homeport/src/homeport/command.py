@@ -45,7 +45,9 @@ def run(*arguments: str | Path, text: str | None = None, directory: Path | None 
 
 
 async def off_loop(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run blocking work in a thread. When cancelled, first let the work end: what it made is then there to undo."""
+    """Run blocking work in a thread. When cancelled, first let the work end: what it made is then there to
+    undo.
+    """
     task = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
     try:
         return await asyncio.shield(task)

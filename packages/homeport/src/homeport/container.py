@@ -1,7 +1,7 @@
 """One container by runc: its configuration, and the few calls that homeport makes.
 
-Configuration: OCI runtime specification 1.0.2. Nothing is kept from the image's word but who runs what where; limits,
-isolation and mounts are homeport's.
+Configuration: OCI runtime specification 1.0.2. Nothing is kept from the image's word but who runs what where;
+limits, isolation and mounts are homeport's.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class Limits:
 def find_user(root: Path, text: str) -> User:
     """Who `user`, `user:group`, `uid` or `uid:gid` of an image's configuration is, by the image's own files.
 
-    An empty text is root, as the image specification has it. Raises ImageError for a name that the image lacks.
+    An empty text is root, as the image specification has it. Raises ImageError for a name that the image
+    lacks.
     """
     name, _, group = text.partition(":")
     name = name or "0"
@@ -162,7 +163,9 @@ class Runc:
         return int(pid_file.read_text())
 
     def pids(self) -> dict[str, int]:
-        """The running containers; runc compares start times, so a number that was used again does not fool it."""
+        """The running containers; runc compares start times, so a number that was used again does not fool
+        it.
+        """
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         listed = json.loads(run("runc", "--root", self.root, "list", "--format", "json")) or []
         return {row["id"]: row["pid"] for row in listed if row["status"] == "running"}
@@ -224,7 +227,7 @@ def _message(lines: list[str]) -> str:
 
 
 def _lines(root: Path, name: str) -> list[str]:
-    """The lines of an image's /etc file. No link is followed: it would be the host's file at its other end."""
+    """The lines of an image's /etc file. No link is followed: at its other end is the host."""
     try:
         top = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -247,7 +250,9 @@ def _open_files() -> int:
 
 
 def _pivot() -> list[str]:
-    """In a chroot whose root is no mount point, pivot_root(2) is refused and runc must move the mount instead."""
+    """In a chroot whose root is no mount point, pivot_root(2) is refused and runc must move the mount
+    instead.
+    """
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         if line.split()[4] == "/":
             return []

@@ -1,9 +1,10 @@
 """The edge: an HAProxy of homeport's own that carries the traffic, and the words to steer it.
 
-It is a process in its own session (master and worker) that outlives homeport. Its configuration file is always written
-from what should be, so that a start, a reload and a restart after a crash give the same; instances come and go by the
-runtime API without a reload, services come and go by a reload that hands the listening sockets over and lets
-the old worker finish its requests. HAProxy 2.6 management guide, sections 9.3 (runtime API) and 9.4 (master CLI).
+It is a process in its own session (master and worker) that outlives homeport. Its configuration file is
+always written from what should be, so that a start, a reload and a restart after a crash give the same;
+instances come and go by the runtime API without a reload, services come and go by a reload that hands the
+listening sockets over and lets the old worker finish its requests. HAProxy 2.6 management guide, sections 9.3
+(runtime API) and 9.4 (master CLI).
 """
 
 from __future__ import annotations
@@ -57,14 +58,15 @@ defaults
 frontend http
     bind 127.0.0.1:{http_port}
     http-request set-var(txn.service) req.hdr(host),host_only,lower,map({hosts})
-    http-request return status 421 content-type text/plain string "No service has this name.\\n" unless {{ var(txn.service) -m found }}
-    http-request redirect location https://%[req.hdr(host),host_only,lower]{suffix}%[pathq] code 301 if METH_GET
-    http-request redirect location https://%[req.hdr(host),host_only,lower]{suffix}%[pathq] code 308
+    http-request return status 421 {unknown} unless {{ var(txn.service) -m found }}
+    http-request set-var(txn.host) req.hdr(host),host_only,lower
+    http-request redirect location https://%[var(txn.host)]{suffix}%[pathq] code 301 if METH_GET
+    http-request redirect location https://%[var(txn.host)]{suffix}%[pathq] code 308
 
 frontend https
     bind 127.0.0.1:{https_port} ssl crt {default} {certificates} alpn h2,http/1.1
     http-request set-var(txn.service) req.hdr(host),host_only,lower,map({hosts})
-    http-request return status 421 content-type text/plain string "No service has this name.\\n" unless {{ var(txn.service) -m found }}
+    http-request return status 421 {unknown} unless {{ var(txn.service) -m found }}
     http-request del-header Forwarded
     http-request del-header X-Forwarded-For
     http-request set-header X-Forwarded-For %[src]
@@ -93,6 +95,7 @@ def configuration(layout: Layout, http_port: int, https_port: int, routes: dict[
         certificates=f"crt {_quoted(certificates)}" if routes else "",
         http_port=http_port,
         https_port=https_port,
+        unknown='content-type text/plain string "No service has this name.\\n"',
         suffix="" if https_port == 443 else f":{https_port}",
     )
     backends = [
@@ -184,15 +187,15 @@ class Edge:
                 await off_loop(self._write)
             await self._tell(f"set server {service}/{server} state drain")
 
-    async def in_flight(self, service: str, server: str) -> int:
+    async def in_flight(self, server: str) -> int:
         """Requests under way to an instance, those of workers from before a reload included."""
         count = 0
         async with self._lock:
             for worker in await self._workers():
                 # An old worker may end between the two questions: it then has none.
                 with suppress(EdgeError):
-                    answer = await self._ask(f"@!{worker} show servers conn {service}")
-                    count += _in_use(answer, f"{service}/{server}")
+                    answer = await self._ask(f"@!{worker} show servers conn")
+                    count += _in_use(answer, server)
         return count
 
     async def remove(self, service: str, server: str) -> None:
@@ -264,7 +267,7 @@ class Edge:
         return self._layout.run / "haproxy.pid"
 
     def _running(self) -> Process | None:
-        """The HAProxy that an earlier process started: the number of its file, if it is still that program's."""
+        """The HAProxy that an earlier process started: the number of its file, if still that program's."""
         with suppress(OSError, ValueError, ProcessLookupError):
             pid = int(self._pid_file.read_text().split()[0])
             process = Process(pid)
@@ -284,11 +287,14 @@ class Edge:
             )  # fmt: skip
         except CommandError as error:
             raise EdgeError(str(error)) from error
-        async with asyncio.timeout(_RELOAD):
-            while (master := self._running()) is None or not await self._workers_or_none():
-                if master is not None:
-                    master.close()
-                await asyncio.sleep(_POLL)
+        try:
+            async with asyncio.timeout(_RELOAD):
+                while (master := self._running()) is None or not await self._workers_or_none():
+                    if master is not None:
+                        master.close()
+                    await asyncio.sleep(_POLL)
+        except TimeoutError:
+            raise EdgeError(f"HAProxy does not answer {_RELOAD:.0f} s after its start") from None
         self._master = master
 
     async def _reload(self) -> None:
@@ -303,7 +309,7 @@ class Edge:
         try:
             async with asyncio.timeout(_RELOAD):
                 while not set(await self._workers_or_none()) - before:
-                    await asyncio.sleep(_POLL)
+                    await asyncio.sleep(_POLL)  # noqa: ASYNC110 - another process, which tells nobody
         except TimeoutError:
             raise EdgeError(f"HAProxy has no new worker {_RELOAD:.0f} s after a reload") from None
 
@@ -381,7 +387,7 @@ def _in_use(answer: str, server: str) -> int:
         return 0
     # Names like "bkname/svname" are one column each; "-" stands between address and counts.
     column = lines[0].index("used_cur")
-    return sum(int(row[column]) for row in lines[1:] if row[0] == server)
+    return sum(int(row[column]) for row in lines[1:] if row[0].endswith(f"/{server}"))
 
 
 def _quoted(path: Path) -> str:

@@ -42,8 +42,8 @@ async def check(address: str, port: int, health: HealthCheck, host: str) -> None
 async def until_healthy(address: str, port: int, health: HealthCheck, host: str) -> None:
     """Wait until an instance that starts has passed the check `healthy_threshold` times in a row.
 
-    It is asked every 50 ms, so that a quick start is a quick deployment; it has as long as App Runner gives it,
-    interval x unhealthy threshold, and then UnhealthyError says how the last check failed.
+    It is asked every 50 ms, so that a quick start is a quick deployment; it has as long as App Runner gives
+    it, interval x unhealthy threshold, and then UnhealthyError says how the last check failed.
     """
     budget = health.interval * health.unhealthy_threshold
     deadline = asyncio.get_running_loop().time() + budget
@@ -62,7 +62,7 @@ async def until_healthy(address: str, port: int, health: HealthCheck, host: str)
 
 
 async def until_unhealthy(address: str, port: int, health: HealthCheck, host: str) -> str:
-    """Watch a running instance; returns how the last check failed when `unhealthy_threshold` in a row have."""
+    """Watch an instance; returns how the last check failed when `unhealthy_threshold` in a row have."""
     failed = 0
     while True:
         await asyncio.sleep(health.interval)
@@ -77,7 +77,7 @@ async def until_unhealthy(address: str, port: int, health: HealthCheck, host: st
 
 async def _get(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, host: str) -> None:
     writer.write(
-        f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: homeport-health\r\nConnection: close\r\n\r\n".encode()
+        f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: homeport\r\nConnection: close\r\n\r\n".encode()
     )
     await writer.drain()
     try:

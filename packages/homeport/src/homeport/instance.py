@@ -1,10 +1,12 @@
 """Instances: a release of a service, running in a container with a root file system and a network of its own.
 
-Everything that an instance is made of carries its id, so that what a crash left behind can be told and removed.
+Everything that an instance is made of carries its id, so that what a crash left behind can be told and
+removed.
 """
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -19,8 +21,6 @@ from homeport.images import LocalImage
 from homeport.layout import Layout
 from homeport.model import ServiceSpec
 from homeport.network import Network, host_resolv_conf, nameservers
-
-import json
 
 _HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost\n{address}\t{hostname}\n"
 _MOUNT_OPTIONS = 4000  # bytes: mount(2) passes one page
@@ -46,7 +46,8 @@ class Instances:
         self._runc = Runc(layout.runc)
 
     def start(self, instance: Instance, image: LocalImage, environment: Mapping[str, str]) -> int:
-        """Start it; returns the process id of its first process. Raises ImageError, CommandError or NetworkError.
+        """Start it; returns the process id of its first process. Raises ImageError, CommandError or
+        NetworkError.
 
         Whatever happens, `remove` takes away all that was made.
         """
@@ -69,7 +70,10 @@ class Instances:
         written = configuration(
             root=root,
             arguments=_arguments(instance.spec, config.entrypoint or (), config.cmd or ()),
-            environment={**dict(entry.split("=", 1) for entry in config.env or () if "=" in entry), **environment},
+            environment={
+                **dict(entry.split("=", 1) for entry in config.env or () if "=" in entry),
+                **environment,
+            },
             directory=config.working_dir or "/",
             user=find_user(root, config.user or ""),
             hostname=hostname,
@@ -95,17 +99,17 @@ class Instances:
     def oom_killed(self, instance: str) -> bool:
         return oom_killed(self._cgroup(instance))
 
-    def remove(self, instance: str, address: str | None = None) -> None:
+    def remove(self, instance: str) -> None:
         """Remove a stopped instance, or kill it; again and again does no harm."""
         self._runc.delete(instance)
         directory = self.directory(instance)
         root = directory / "root"
         while root.is_mount():
             run("umount", "--lazy", root)
-        self._network.detach(instance, address)
+        self._network.detach(instance)
         shutil.rmtree(directory, ignore_errors=True)
 
-    def remove_all_cgroups(self) -> None:
+    def remove_cgroups(self) -> None:
         remove_cgroups(self._cgroup(""))
 
     def directory(self, instance: str) -> Path:
@@ -121,13 +125,15 @@ class Instances:
     def _mount(self, bundle: Path, root: Path, layers: Sequence[Path]) -> None:
         for name in ("upper", "work", "root"):
             (bundle / name).mkdir(mode=0o755)
-        # Relative to the layers' directory, for the options must fit one page; the first named is the topmost.
+        # Relative to the layers' directory, as the options must fit a page; the first named is the topmost.
         lower = ":".join(layer.name for layer in reversed(layers))
         options = f"lowerdir={lower},upperdir={bundle / 'upper'},workdir={bundle / 'work'}"
         if len(options.encode()) > _MOUNT_OPTIONS:
             raise ImageError(f"the image has {len(layers)} layers, more than an overlay can be told of")
         if any(mark in str(bundle) for mark in ",:\\"):
-            raise CommandError(f"the data directory may not have a comma, colon or backslash in its path: {bundle}")
+            raise CommandError(
+                f"the data directory's path may not have a comma, colon or backslash: {bundle}"
+            )
         run("mount", "-t", "overlay", "overlay", "-o", options, root, directory=self._layout.layers)
         if not (root / "tmp").is_symlink():
             with suppress(FileExistsError):

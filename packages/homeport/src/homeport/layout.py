@@ -13,15 +13,15 @@ _RUN = Path("/run/homeport")
 class Layout:
     """The files of one homeport.
 
-    `data` holds what must survive a reboot, `run` what must not (runc's records, HAProxy's sockets; short, for a
-    socket's path has room for 107 bytes).
+    `data` holds what must survive a reboot, `run` what must not (runc's records, HAProxy's sockets; short,
+    for a socket's path has room for 107 bytes).
     """
 
     data: Path
 
     @property
     def key(self) -> str:
-        """11 characters that name the bridge, the firewall table, the cgroup and begin every namespace's name."""
+        """11 characters: the bridge, the firewall table, the cgroup, and the beginning of all other names."""
         return "hp-" + hashlib.sha256(bytes(self.data.resolve())).hexdigest()[:8]
 
     @property

@@ -1,10 +1,10 @@
 """Log lines with their times, in files of bounded size.
 
-An instance writes raw lines to a file of its own, opened for appending, so that it needs no homeport to go on. A `Tail`
-takes them over into the service's log and gives each the time at which it was seen; then it frees the bytes it has
-read by punching a hole (fallocate(2)): the writer's position stays, nothing is lost in between, and the disk holds
-only what is unread. Each line in the log carries the position it ended at, which is where the next homeport process
-goes on after a crash.
+An instance writes raw lines to a file of its own, opened for appending, so that it needs no homeport to go
+on. A `Tail` takes them over into the service's log and gives each the time at which it was seen; then it
+frees the bytes it has read by punching a hole (fallocate(2)): the writer's position stays, nothing is lost in
+between, and the disk holds only what is unread. Each line in the log carries the position it ended at, which
+is where the next homeport process goes on after a crash.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from homeport.model import LogLine
+from homeport.model import LogKind, LogLine
 
 _SEGMENT = 8 << 20  # bytes; a log has at most two segments
 _READ = 1 << 20  # bytes taken over at once
@@ -30,7 +30,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Log:
-    """One log: a line a record, `milliseconds stream position message`, in `NAME.log` and the older `NAME.log.1`.
+    """One log: a line a record, `milliseconds stream position message`, in `NAME.log` and the older
+    `NAME.log.1`.
 
     Times never go back, even when the clock does, so that a reader may ask for what came since.
     """
@@ -39,6 +40,7 @@ class Log:
         self._path = path
         self._older = path.with_name(path.name + ".1")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _mend(path)
         records = self._records()
         self._last = _time(records[-1]) if records else 0
 
@@ -90,9 +92,7 @@ class Log:
         records: list[bytes] = []
         for path in (self._older, self._path):
             with suppress(FileNotFoundError):
-                whole, _, _ = path.read_bytes().rpartition(b"\n")  # a crash may have cut the last
-                # Nor is what follows a cut record to be trusted before its own line's end.
-                records += [record for record in whole.split(b"\n") if record.count(b" ") >= 3]
+                records += path.read_bytes().split(b"\n")[:-1]
         return records
 
 
@@ -105,18 +105,27 @@ class Tail:
         self._stream = stream
         self._position = log.position(stream)
 
-    def pump(self, *, ended: bool = False) -> bool:
-        """Take over the complete lines; with `ended`, what is left without a line's end too. True: there is more."""
+    def pump(self) -> None:
+        """Take over the complete lines of one mebibyte at most."""
+        self._take(ended=False)
+
+    def finish(self) -> None:
+        """Take over all that is left, a last line without its end too: the instance writes no more."""
+        while self._take(ended=True):
+            pass
+
+    def _take(self, *, ended: bool) -> bool:
+        """True when there is more."""
         try:
             descriptor = os.open(self._source, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
-            return self._pump(descriptor, ended=ended)
+            return self._read(descriptor, ended=ended)
         finally:
             os.close(descriptor)
 
-    def _pump(self, descriptor: int, *, ended: bool) -> bool:
+    def _read(self, descriptor: int, *, ended: bool) -> bool:
         size = os.fstat(descriptor).st_size
         if size < self._position:  # the instance has cut its own output
             self._position = 0
@@ -163,5 +172,26 @@ def _free(descriptor: int, position: int) -> None:
         )
 
 
+def _mend(path: Path) -> None:
+    """Cut off a last record that a crash left unfinished."""
+    with suppress(FileNotFoundError), path.open("r+b") as file:
+        data = file.read()
+        if not data.endswith(b"\n"):
+            file.truncate(data.rfind(b"\n") + 1)
+
+
 def _time(record: bytes) -> int:
     return int(record[: record.index(b" ")])
+
+
+class Logbook:
+    """All logs of one homeport: `DIRECTORY/SERVICE/KIND.log`, each opened once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._open: dict[tuple[str, LogKind], Log] = {}
+
+    def log(self, service: str, kind: LogKind) -> Log:
+        if (service, kind) not in self._open:
+            self._open[service, kind] = Log(self._directory / service / f"{kind}.log")
+        return self._open[service, kind]

@@ -1,13 +1,14 @@
 """The instances' network: a bridge of homeport's own, one namespace an instance, and the rules between them.
 
-An instance reaches the world (masqueraded) and the object store on the bridge's address, nothing else: no other
-instance (its bridge port is isolated, and nothing is routed from the bridge to a bridge), no service of the host, no
-link-local address, so no cloud's metadata service either. Nobody outside the host reaches an instance but through
-the edge.
+An instance reaches the world (masqueraded) and the object store on the bridge's address, nothing else: no
+other instance (its bridge port is isolated, and nothing is routed from the bridge to a bridge), no service of
+the host, no link-local address, so no cloud's metadata service either. Nobody outside the host reaches an
+instance but through the edge.
 
-Forwarding is switched on for two interfaces only, the bridge and the one with the default route. Where homeport is the
-one that switched the latter on, its rules also refuse to route anything new that comes in there, so that the host does
-not become a router; the last homeport of the machine to stop switches it off again.
+Forwarding is switched on for two interfaces only, the bridge and the one with the default route. Where
+homeport is the one that switched the latter on, its rules also refuse to route anything new that comes in
+there, so that the host does not become a router; the last homeport of the machine to stop switches it off
+again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_address
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,9 @@ def nameservers(resolv_conf: str) -> list[str]:
 
 
 def host_resolv_conf() -> str:
-    """The host's resolv.conf, or systemd-resolved's own list where the host's names only its stub on loopback."""
+    """The host's resolv.conf, or systemd-resolved's own list where the host's names only its stub on
+    loopback.
+    """
     for path in (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf")):
         with suppress(OSError):
             text = path.read_text(errors="replace")
@@ -73,10 +76,8 @@ def host_resolv_conf() -> str:
     return ""
 
 
-def rules(
-    key: str, subnet: IPv4Network, s3_port: int, *, guarded: Iterable[str], dns: Iterable[str]
-) -> str:
-    """The nftables table of one homeport. `guarded` are the interfaces whose forwarding homeport switched on."""
+def rules(key: str, subnet: IPv4Network, s3_port: int, *, guarded: Iterable[str], dns: Iterable[str]) -> str:
+    """The nftables table of one homeport. `guarded`: interfaces whose forwarding homeport switched on."""
     bridge_address = subnet[1]
     ask = [f"ip daddr {server} meta l4proto {{ tcp, udp }} th dport 53 accept" for server in dns]
     guards = [f'iifname "{name}" oifname != "{_PREFIX}*" ct state new drop' for name in guarded]
@@ -119,7 +120,7 @@ class Network:
 
     layout: Layout
     s3_port: int
-    subnet: IPv4Network = IPv4Network("0.0.0.0/0")
+    subnet: IPv4Network = field(init=False)
 
     @property
     def bridge(self) -> str:
@@ -154,16 +155,19 @@ class Network:
             self.detach(name)
         with self._machine():
             _quietly("nft", "delete", "table", "inet", self.layout.key)
-            _quietly("ip", "link", "delete", self.bridge)
+            for link in _links():
+                if link.startswith(self.bridge):
+                    _quietly("ip", "link", "delete", link)
             others = [link for link in _links() if link.startswith(_PREFIX)]
             if not others:
                 _Forwarding(self.layout.run.parent).restore()
 
-    def free_address(self, used: Iterable[str]) -> str:
-        """An address for a new instance: the lowest that is in no instance's use."""
-        taken = set(used)
+    def free_address(self, reserved: Iterable[str]) -> str:
+        """The lowest address that neither a namespace uses nor the caller has promised to an instance."""
+        taken = set(reserved)
+        links = set(_links())
         for host in list(self.subnet.hosts())[1:]:
-            if str(host) not in taken:
+            if str(host) not in taken and self._veth(str(host)) not in links:
                 return str(host)
         raise NetworkError(f"all addresses of {self.subnet} are in use: too many instances on one machine")
 
@@ -179,7 +183,6 @@ class Network:
         host = IPv4Address(address).packed
         veth = self._veth(address)
         mac = "02:68:" + ":".join(f"{part:02x}" for part in host)
-        _quietly("ip", "link", "delete", veth)
         run("ip", "netns", "add", name)
         run(
             "ip", "-batch", "-",
@@ -194,10 +197,8 @@ class Network:
             f"route add default via {self.bridge_address}\n",
         )  # fmt: skip
 
-    def detach(self, instance: str, address: str | None = None) -> None:
-        """Remove the instance's namespace and its veth; nothing happens where they are gone already."""
-        if address is not None:
-            _quietly("ip", "link", "delete", self._veth(address))
+    def detach(self, instance: str) -> None:
+        """Remove the instance's namespace, and with it, a moment later, its veth; it may be gone already."""
         if self.namespace(instance).exists():
             _quietly("ip", "netns", "delete", self.namespace(instance).name)
 
@@ -209,13 +210,6 @@ class Network:
         return [
             path.name.removeprefix(prefix) for path in _NAMESPACES.iterdir() if path.name.startswith(prefix)
         ]
-
-    def prune(self, used: Iterable[str]) -> None:
-        """Remove the veths whose address is in no instance's use: a crash may leave one without its namespace."""
-        keep = {self._veth(address) for address in used} | {self.bridge}
-        for name in _links():
-            if name.startswith(self.bridge) and name not in keep:
-                _quietly("ip", "link", "delete", name)
 
     def _veth(self, address: str) -> str:
         return f"{self.layout.key}v{IPv4Address(address).packed[3]}"

@@ -1,4 +1,6 @@
-"""A process that homeport watches though it may be nobody's child of ours: known by a pidfd, never by number alone."""
+"""A process that homeport watches though it may be nobody's child of ours: known by a pidfd, never by number
+alone.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def adopt_orphans() -> None:
-    """Become the parent of what our children leave behind (prctl(2)): containers then tell us their exit code."""
+    """Become the parent of what our children leave behind (prctl(2)): containers then tell us their exit
+    code.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -42,15 +46,15 @@ class Process:
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._descriptor, number)
 
-    async def wait(self, timeout: float | None = None) -> bool:
-        """True when it has ended, False when `timeout` seconds passed first. Reaps it where it is our child."""
+    async def wait(self, seconds: float | None = None) -> bool:
+        """True when it has ended, False when `seconds` passed first. Reaps it where it is our child."""
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         # A descriptor of its own for each waiter: a loop knows one reader for each.
         descriptor = os.dup(self._descriptor)
         loop.add_reader(descriptor, ended.set)
         try:
-            await asyncio.wait_for(ended.wait(), timeout)
+            await asyncio.wait_for(ended.wait(), seconds)
         except TimeoutError:
             return False
         finally:

@@ -1,0 +1,366 @@
+"""The port: every service of one data directory, from the call that asks for it to the instance that serves
+it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+import bucketlog
+from homeport.authority import Authority
+from homeport.command import off_loop
+from homeport.edge import Edge
+from homeport.errors import DirectoryBusyError, HomeportError
+from homeport.images import Images
+from homeport.instance import Instances
+from homeport.layout import Layout
+from homeport.logs import Logbook
+from homeport.model import (
+    LogKind,
+    LogLine,
+    NoSuchServiceError,
+    Operation,
+    OperationStatus,
+    OperationType,
+    Service,
+    ServiceBusyError,
+    ServiceExistsError,
+    ServiceSpec,
+    ServiceStatus,
+)
+from homeport.network import Network
+from homeport.process import Process, adopt_orphans
+from homeport.runner import Machine, Runner, Running
+from homeport.state import State
+from ocikit.registry import Storage
+
+_ACCOUNT = "arn:aws:apprunner:local-1:000000000000:service"
+_PUMP = 0.2  # seconds between looks for new log lines
+_UPKEEP = 600.0  # seconds between clean-ups
+
+
+class Port:
+    """homeport's `Controller`: between `start` and `stop` it runs what its data directory says should run.
+
+    A process that is killed instead of stopped leaves instances and edge running; the next `start` on the
+    same directory takes them over, finishes or undoes what was half done, and removes what belongs to
+    nothing.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        database: bucketlog.Connection,
+        images: Storage,
+        registry_host: str,
+        https_port: int,
+        http_port: int,
+        s3_port: int,
+        environment: Callable[[Service], Mapping[str, str]],
+    ) -> None:
+        self._layout = layout = Layout(data.resolve())
+        self._https_port = https_port
+        self._http_port = http_port
+        self._state = State(database)
+        self._network = Network(layout, s3_port)
+        self._instances = Instances(layout, self._network)
+        self._images = Images(layout, images, registry_host)
+        self._logbook = Logbook(layout.logs)
+        self._environment = environment
+        self._runners: dict[str, Runner] = {}  # by ARN
+        self._tasks: list[asyncio.Task[None]] = []
+        self._calls = asyncio.Lock()  # one change of the services at a time
+        self._directory_lock: IO[str] | None = None
+
+    @property
+    def bridge_address(self) -> str:
+        """Where instances reach the object store; known after `start`."""
+        return self._network.bridge_address
+
+    async def start(self) -> None:
+        """Take over what runs, start what should run, clean up the rest.
+
+        Returns when the edge serves what was taken over; what has to be started anew follows by itself.
+        Raises DirectoryBusyError when another process has the directory, and HomeportError when the machine
+        refuses.
+        """
+        layout = self._layout
+        layout.create()
+        self._directory_lock = _locked(layout.lock)
+        adopt_orphans()
+        await off_loop(self._state.load)
+        for arn, service in self._state.services.items():
+            self._state.services[arn] = replace(service, url=self._url(service.spec.name))
+        await off_loop(self._network.open)
+        self._edge = Edge(
+            layout,
+            await off_loop(Authority, layout.data),
+            http_port=self._http_port,
+            https_port=self._https_port,
+        )
+        self._machine = Machine(
+            self._state,
+            self._network,
+            self._images,
+            self._instances,
+            self._edge,
+            self._logbook,
+            self._environment,
+        )
+        orphans = await self._adopt()
+        await self._edge.start(
+            {
+                runner.service.id: runner.route()
+                for runner in self._runners.values()
+                if runner.service.id in self._state.serving
+            }
+        )
+        for runner in self._runners.values():
+            runner.begin()
+        work = (self._edge.supervise(), self._pump(), self._upkeep(), self._remove_orphans(orphans))
+        self._tasks = [asyncio.create_task(one) for one in work]
+        await self._catch_up()
+
+    async def stop(self) -> None:
+        """Drain and stop everything: instances, edge, network. The services stay recorded and start again."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(runner.end() for runner in self._runners.values()))
+        await self._edge.stop()
+        for instance in await off_loop(self._instances.known):
+            await off_loop(self._instances.remove, instance)
+        await off_loop(self._instances.remove_cgroups)
+        await off_loop(self._network.close)
+        await off_loop(shutil.rmtree, self._layout.run)
+        if self._directory_lock is not None:
+            self._directory_lock.close()
+
+    # Calls
+
+    async def create_service(self, spec: ServiceSpec) -> tuple[Service, Operation]:
+        """Raises ServiceExistsError; names differ by more than case, for they are host names."""
+        async with self._calls:
+            for other in self._state.services.values():
+                if other.deleted_at is None and other.spec.name.lower() == spec.name.lower():
+                    raise ServiceExistsError(f"a service named {other.spec.name} is there already")
+            now = datetime.now(UTC)
+            identity = uuid.uuid4().hex
+            service = Service(
+                arn=f"{_ACCOUNT}/{spec.name}/{identity}",
+                id=identity,
+                spec=spec,
+                status=ServiceStatus.OPERATION_IN_PROGRESS,
+                url=self._url(spec.name),
+                created_at=now,
+                updated_at=now,
+            )
+            operation = _operation(service.arn, OperationType.CREATE_SERVICE, OperationStatus.IN_PROGRESS)
+            await self._state.save(service, operation)
+            runner = self._runners[service.arn] = Runner(self._machine, service.arn, None)
+            runner.begin()
+            return service, operation
+
+    async def update_service(self, arn: str, spec: ServiceSpec) -> tuple[Service, Operation]:
+        """Raises NoSuchServiceError, and ServiceBusyError for a service that is not RUNNING."""
+        async with self._calls:
+            return await self._begin(arn, OperationType.UPDATE_SERVICE, spec=spec)
+
+    async def delete_service(self, arn: str) -> tuple[Service, Operation]:
+        """Raises NoSuchServiceError, and ServiceBusyError while another operation is under way."""
+        async with self._calls:
+            return await self._begin(arn, OperationType.DELETE_SERVICE)
+
+    async def start_deployment(self, arn: str) -> Operation:
+        """Raises NoSuchServiceError, and ServiceBusyError for a service that is not RUNNING."""
+        async with self._calls:
+            return (await self._begin(arn, OperationType.START_DEPLOYMENT))[1]
+
+    async def image_pushed(self, repository: str, tag: str, digest: str) -> None:
+        """Deploy every service that watches the tag: at once, or after what is under way; never the same
+        twice.
+        """
+        async with self._calls:
+            for runner in list(self._runners.values()):
+                if self._watches(runner.service, repository, tag):
+                    await self._deploy(runner, digest)
+
+    def service(self, arn: str) -> Service:
+        try:
+            return self._state.services[arn]
+        except KeyError:
+            raise NoSuchServiceError(f"there is no service {arn}") from None
+
+    def services(self) -> list[Service]:
+        """All that are not deleted, oldest first."""
+        found = [service for service in self._state.services.values() if service.deleted_at is None]
+        return sorted(found, key=lambda service: service.created_at)
+
+    def operations(self, arn: str) -> list[Operation]:
+        self.service(arn)
+        return list(self._state.operations[arn].values())[::-1]
+
+    def logs(self, arn: str, kind: LogKind, *, since: int = 0, limit: int = 10_000) -> list[LogLine]:
+        service = self.service(arn)
+        if kind == "application" and (runner := self._runners.get(arn)) is not None:
+            runner.pump()
+        return self._logbook.log(service.id, kind).read(since, limit)
+
+    async def _begin(
+        self, arn: str, kind: OperationType, *, spec: ServiceSpec | None = None
+    ) -> tuple[Service, Operation]:
+        service = self.service(arn)
+        runner = self._runners.get(arn)
+        deletable = (ServiceStatus.RUNNING, ServiceStatus.CREATE_FAILED, ServiceStatus.DELETE_FAILED)
+        allowed = deletable if kind == OperationType.DELETE_SERVICE else (ServiceStatus.RUNNING,)
+        if runner is None or service.status not in allowed or runner.unended():
+            raise ServiceBusyError(f"the service {service.spec.name} is in state {service.status}")
+        operation = _operation(arn, kind, OperationStatus.IN_PROGRESS)
+        service = replace(
+            service,
+            spec=spec or service.spec,
+            status=ServiceStatus.OPERATION_IN_PROGRESS,
+            updated_at=operation.started_at,
+        )
+        await self._state.save(service, operation)
+        runner.wake()
+        return service, operation
+
+    async def _deploy(self, runner: Runner, digest: str) -> None:
+        """Queue the deployment of a pushed image; one that waits already takes the newer image."""
+        service = runner.service
+        unended = runner.unended()
+        if unended and unended[-1].status == OperationStatus.PENDING:
+            operation = replace(unended[-1], digest=digest, updated_at=datetime.now(UTC))
+        elif (unended[-1] if unended else service).digest == digest:
+            return
+        else:
+            operation = replace(
+                _operation(service.arn, OperationType.START_DEPLOYMENT, OperationStatus.PENDING),
+                digest=digest,
+            )
+        await self._state.save(replace(service, status=ServiceStatus.OPERATION_IN_PROGRESS), operation)
+        runner.wake()
+
+    def _watches(self, service: Service, repository: str, tag: str) -> bool:
+        if not service.spec.auto_deploy or service.status not in (
+            ServiceStatus.RUNNING,
+            ServiceStatus.OPERATION_IN_PROGRESS,
+        ):
+            return False
+        reference = self._images.own(service.spec.image)
+        return (
+            reference is not None
+            and reference.digest is None
+            and reference.repository == repository
+            and (reference.tag or "latest") == tag
+        )
+
+    def _url(self, name: str) -> str:
+        host = f"{name.lower()}.localhost"
+        return host if self._https_port == 443 else f"{host}:{self._https_port}"
+
+    # After a crash
+
+    async def _adopt(self) -> dict[str, int]:
+        """Make the runners, each with its instance if that lives; returns what else was left: ids, process
+        ids.
+
+        A process id of 0 is no process: only remains.
+        """
+        pids = await off_loop(self._instances.running)
+        known = await off_loop(self._instances.known)
+        adopted = set()
+        for arn, service in self._state.services.items():
+            if service.deleted_at is not None:
+                continue
+            running = None
+            serving = self._state.serving.get(service.id)
+            if serving is not None:
+                tail = self._machine.tail(serving)
+                with suppress(ProcessLookupError, KeyError):
+                    process = Process(pids[serving.id])
+                    running = Running(serving, process, tail, asyncio.get_running_loop().time())
+                    adopted.add(serving.id)
+                    self._machine.addresses.add(serving.address)
+                if running is None:
+                    tail.finish()
+            self._runners[arn] = Runner(self._machine, arn, running)
+        return {instance: pids.get(instance, 0) for instance in known - adopted}
+
+    async def _remove_orphans(self, orphans: Mapping[str, int]) -> None:
+        """Stop and remove what an earlier process left; an old instance may still be answering its last
+        requests.
+        """
+
+        async def remove(instance: str, pid: int) -> None:
+            if pid:
+                with suppress(ProcessLookupError):
+                    process = Process(pid)
+                    await self._machine.wind_down(instance, process)
+                    process.close()
+            with suppress(HomeportError):  # the next start tries again
+                await off_loop(self._instances.remove, instance)
+
+        await asyncio.gather(*(remove(instance, pid) for instance, pid in orphans.items()))
+
+    async def _catch_up(self) -> None:
+        """Deploy a push whose notice was lost as a process was killed between storing and telling."""
+        async with self._calls:
+            for runner in list(self._runners.values()):
+                service = runner.service
+                reference = self._images.own(service.spec.image)
+                if reference is None or not self._watches(
+                    service, reference.repository, reference.tag or "latest"
+                ):
+                    continue
+                tried = {operation.digest for operation in self._state.operations[service.arn].values()}
+                with suppress(HomeportError):  # the tag is gone
+                    digest = await off_loop(self._images.resolve, service.spec.image)
+                    if digest not in tried:
+                        await self._deploy(runner, digest)
+
+    # As long as it runs
+
+    async def _pump(self) -> None:
+        while True:
+            for runner in list(self._runners.values()):
+                runner.pump()
+            await asyncio.sleep(_PUMP)
+
+    async def _upkeep(self) -> None:
+        """Remove images that nothing uses, renew certificates."""
+        while True:
+            with suppress(HomeportError, OSError):  # the next round tries again
+                async with self._machine.pulling:
+                    used = {digest for runner in self._runners.values() for digest in runner.digests()}
+                    await off_loop(self._images.keep, used)
+                await self._edge.renew()
+            await asyncio.sleep(_UPKEEP)
+
+
+def _operation(arn: str, kind: OperationType, status: OperationStatus) -> Operation:
+    now = datetime.now(UTC)
+    return Operation(
+        id=str(uuid.uuid4()), service_arn=arn, type=kind, status=status, started_at=now, updated_at=now
+    )
+
+
+def _locked(path: Path) -> IO[str]:
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise DirectoryBusyError(f"another homeport runs on {path.parent}: stop it first") from None
+    return file

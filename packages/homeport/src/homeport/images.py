@@ -1,0 +1,168 @@
+"""Images on this machine: each layer unpacked once, shared by all instances that stand on it."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Collection
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from homeport.errors import ImageError
+from homeport.layout import Layout
+from ocikit import (
+    Digest,
+    Image,
+    ImageConfig,
+    Layer,
+    OcikitError,
+    Platform,
+    Reference,
+    Registry,
+    find_credentials,
+    unpack_layer,
+)
+from ocikit.registry import Storage
+
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_HALF = ".new-"  # begins the name of a layer that is being unpacked
+
+
+@dataclass(frozen=True, slots=True)
+class LocalImage:
+    """An image whose layers lie unpacked here, the lowest first, each a lower directory for overlayfs."""
+
+    digest: str
+    config: ImageConfig
+    layers: tuple[Path, ...]
+
+
+class Images:
+    """Pulls images from homeport's own registry (straight from its storage) or another. All calls block."""
+
+    def __init__(self, layout: Layout, storage: Storage, registry_host: str) -> None:
+        self._layout = layout
+        self._storage = storage
+        self._registry_host = registry_host
+        self._lock = Lock()  # one image at a time: two that share a layer unpack it once
+
+    def own(self, image: str) -> Reference | None:
+        """The reference, when it names homeport's own registry; raises ImageError when it is none at all."""
+        reference = _parse(image)
+        host, _, port = reference.registry.rpartition(":")
+        own_host, _, own_port = self._registry_host.rpartition(":")
+        if reference.registry == self._registry_host or (
+            port == own_port and host in _LOOPBACK and own_host in _LOOPBACK
+        ):
+            return reference
+        return None
+
+    def resolve(self, image: str) -> str:
+        """The manifest digest that the reference names now. Raises ImageError when there is none."""
+        reference = _parse(image)
+        if reference.digest is not None:
+            return str(reference.digest)
+        try:
+            digest = self._resolve(image, reference)
+        except OcikitError as error:
+            raise ImageError(f"the image {image} cannot be looked up: {error}") from error
+        if digest is None:
+            raise ImageError(f"there is no image {image}")
+        return str(digest)
+
+    def pull(self, image: str, digest: str) -> LocalImage:
+        """The image of `digest` from where `image` points, its layers unpacked. Raises ImageError."""
+        with self._lock:
+            local = self.local(digest)
+            if local is not None:
+                return local
+            reference = _parse(image).with_digest(Digest.parse(digest))
+            try:
+                with ExitStack() as stack:
+                    pulled = self._image(image, reference, stack)
+                    self._check_platform(image, pulled)
+                    for layer in pulled.layers:
+                        self._unpack(layer)
+            except OcikitError as error:
+                raise ImageError(f"the image {image} ({digest}) cannot be pulled: {error}") from error
+            # Written last: an image is here when all of its layers are.
+            path = self._config(digest)
+            new = path.with_name(path.name + ".new")
+            new.write_bytes(pulled.config_bytes)
+            new.replace(path)
+            return self._local(digest, pulled.config)
+
+    def local(self, digest: str) -> LocalImage | None:
+        """The image, if it has been pulled already; needs no registry."""
+        try:
+            local = self._local(digest, ImageConfig.parse(self._config(digest).read_bytes()))
+        except FileNotFoundError:
+            return None
+        return local if all(layer.is_dir() for layer in local.layers) else None
+
+    def keep(self, digests: Collection[str]) -> None:
+        """Remove all other images, the layers that only they need, and what a crash left half unpacked."""
+        with self._lock:
+            keep = [self._config(digest) for digest in digests]
+            for path in self._layout.images.iterdir():
+                if path not in keep:
+                    path.unlink()
+            kept = [local for digest in digests if (local := self.local(digest)) is not None]
+            layers = {layer for local in kept for layer in local.layers}
+            for path in self._layout.layers.iterdir():
+                if path not in layers:
+                    shutil.rmtree(path)
+
+    def _resolve(self, image: str, reference: Reference) -> Digest | None:
+        if self.own(image) is not None:
+            return self._storage.resolve(reference.repository, reference.tag or "latest")
+        with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
+            return registry.digest(reference)
+
+    def _image(self, image: str, reference: Reference, stack: ExitStack) -> Image:
+        if self.own(image) is not None:
+            return self._storage.image(reference.repository, str(reference.digest))
+        registry = stack.enter_context(
+            Registry(reference.registry, credentials=find_credentials(reference.registry))
+        )
+        return registry.image(reference, Platform.host())
+
+    def _unpack(self, layer: Layer) -> None:
+        target = self._layer(layer.diff_id)
+        if target.is_dir():
+            return
+        half = target.with_name(f"{_HALF}{secrets.token_hex(4)}")
+        half.mkdir(mode=0o755)
+        try:
+            unpack_layer(layer, half, whiteouts="overlay")
+        except BaseException:
+            shutil.rmtree(half, ignore_errors=True)
+            raise
+        half.rename(target)
+
+    def _check_platform(self, image: str, pulled: Image) -> None:
+        host = Platform.host()
+        theirs = pulled.config.platform
+        if (theirs.os, theirs.architecture) != (host.os, host.architecture):
+            raise ImageError(
+                f"the image {image} is for {theirs.os}/{theirs.architecture}, "
+                f"this machine runs {host.os}/{host.architecture}"
+            )
+
+    def _local(self, digest: str, config: ImageConfig) -> LocalImage:
+        return LocalImage(digest, config, tuple(self._layer(diff_id) for diff_id in config.diff_ids))
+
+    def _config(self, digest: str) -> Path:
+        return self._layout.images / Digest.parse(digest).hex
+
+    def _layer(self, diff_id: Digest) -> Path:
+        return self._layout.layers / diff_id.hex
+
+
+def _parse(image: str) -> Reference:
+    try:
+        return Reference.parse(image)
+    except OcikitError as error:
+        raise ImageError(str(error)) from error

@@ -1,0 +1,233 @@
+"""What homeport must not forget, in bucketlog: services, operations, and which instance serves.
+
+One transaction is one step of a deployment: after a crash the facts say either that the old instance serves
+or that the new one does, never neither. The whole state is small and this process its only writer, so it is
+read once and held as values; the database is what survives, and where the history is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import bucketlog
+from homeport.command import off_loop
+from homeport.instance import Instance
+from homeport.model import (
+    HealthCheck,
+    Operation,
+    OperationStatus,
+    OperationType,
+    Service,
+    ServiceSpec,
+    ServiceStatus,
+)
+
+
+def _attribute(name: str, kind: str, **more: str) -> dict[str, str]:
+    return {
+        ":db/ident": name,
+        ":db/valueType": f":db.type/{kind}",
+        ":db/cardinality": ":db.cardinality/one",
+        **{f":db/{key}": value for key, value in more.items()},
+    }
+
+
+SCHEMA = [
+    _attribute(":service/id", "string", unique=":db.unique/identity"),
+    _attribute(":service/arn", "string", unique=":db.unique/identity"),
+    _attribute(":service/name", "string"),
+    _attribute(":service/spec", "string"),  # JSON
+    _attribute(":service/status", "keyword"),
+    _attribute(":service/url", "string"),
+    _attribute(":service/created", "instant"),
+    _attribute(":service/updated", "instant"),
+    _attribute(":service/deleted", "instant"),
+    _attribute(":service/digest", "string"),
+    _attribute(":operation/id", "string", unique=":db.unique/identity"),
+    _attribute(":operation/service", "string"),  # the ARN
+    _attribute(":operation/type", "keyword"),
+    _attribute(":operation/status", "keyword"),
+    _attribute(":operation/started", "instant"),
+    _attribute(":operation/updated", "instant"),
+    _attribute(":operation/ended", "instant"),
+    _attribute(":operation/digest", "string"),
+    _attribute(":operation/reason", "string"),
+    _attribute(":instance/id", "string", unique=":db.unique/identity"),
+    _attribute(":instance/service", "string"),  # the service's id
+    _attribute(":instance/digest", "string"),
+    _attribute(":instance/spec", "string"),  # JSON
+    _attribute(":instance/address", "string"),
+    _attribute(":instance/serving", "boolean"),
+]
+
+
+class State:
+    """The facts as values; `save` writes them. To be used from one event loop."""
+
+    def __init__(self, database: bucketlog.Connection) -> None:
+        self._database = database
+        self._lock = asyncio.Lock()  # the values here change in the order of the transactions
+        self.services: dict[str, Service] = {}  # by ARN
+        self.operations: dict[str, dict[str, Operation]] = {}  # by ARN, then by id, oldest first
+        self.serving: dict[str, Instance] = {}  # by the service's id
+
+    def load(self) -> None:
+        """Install the schema and read everything. Blocks."""
+        self._database.transact(SCHEMA)
+        for facts in self._all(":service/id"):
+            service = _service(facts)
+            self.services[service.arn] = service
+            self.operations[service.arn] = {}
+        operations = [_operation(facts) for facts in self._all(":operation/id")]
+        for operation in sorted(operations, key=lambda operation: operation.started_at):
+            self.operations[operation.service_arn][operation.id] = operation
+        for facts in self._all(":instance/id"):
+            if facts[":instance/serving"]:
+                instance = _instance(facts)
+                self.serving[instance.service_id] = instance
+
+    async def save(
+        self, *changed: Service | Operation, serving: Instance | None = None, ended: Instance | None = None
+    ) -> None:
+        """Write services and operations, that an instance serves, and that one does no longer: all or
+        nothing.
+        """
+        facts = [
+            _service_facts(value) if isinstance(value, Service) else _operation_facts(value)
+            for value in changed
+        ]
+        if serving is not None:
+            facts.append(_instance_facts(serving, serving=True))
+        if ended is not None:
+            facts.append(_instance_facts(ended, serving=False))
+        async with self._lock:
+            await off_loop(self._database.transact, facts)
+            for value in changed:
+                if isinstance(value, Service):
+                    self.services[value.arn] = value
+                    self.operations.setdefault(value.arn, {})
+                else:
+                    self.operations[value.service_arn][value.id] = value
+            if ended is not None and self.serving.get(ended.service_id) == ended:
+                del self.serving[ended.service_id]
+            if serving is not None:
+                self.serving[serving.service_id] = serving
+
+    def _all(self, attribute: str) -> list[Mapping[str, Any]]:
+        db = self._database.db()
+        return [db.pull("[*]", entity) for entity in db.q(f"[:find [?e ...] :where [?e {attribute} _]]")]
+
+
+def _service_facts(service: Service) -> dict[str, Any]:
+    return _present({
+        ":service/id": service.id,
+        ":service/arn": service.arn,
+        ":service/name": service.spec.name,
+        ":service/spec": _spec_json(service.spec),
+        ":service/status": f":{service.status}",
+        ":service/url": service.url,
+        ":service/created": service.created_at,
+        ":service/updated": service.updated_at,
+        ":service/deleted": service.deleted_at,
+        ":service/digest": service.digest,
+    })  # fmt: skip
+
+
+def _service(facts: Mapping[str, Any]) -> Service:
+    return Service(
+        arn=facts[":service/arn"],
+        id=facts[":service/id"],
+        spec=_spec(facts[":service/spec"]),
+        status=ServiceStatus(facts[":service/status"].lstrip(":")),
+        url=facts[":service/url"],
+        created_at=facts[":service/created"],
+        updated_at=facts[":service/updated"],
+        digest=facts.get(":service/digest"),
+        deleted_at=facts.get(":service/deleted"),
+    )
+
+
+def _operation_facts(operation: Operation) -> dict[str, Any]:
+    return _present({
+        ":operation/id": operation.id,
+        ":operation/service": operation.service_arn,
+        ":operation/type": f":{operation.type}",
+        ":operation/status": f":{operation.status}",
+        ":operation/started": operation.started_at,
+        ":operation/updated": operation.updated_at,
+        ":operation/ended": operation.ended_at,
+        ":operation/digest": operation.digest,
+        ":operation/reason": operation.reason,
+    })  # fmt: skip
+
+
+def _operation(facts: Mapping[str, Any]) -> Operation:
+    return Operation(
+        id=facts[":operation/id"],
+        service_arn=facts[":operation/service"],
+        type=OperationType(facts[":operation/type"].lstrip(":")),
+        status=OperationStatus(facts[":operation/status"].lstrip(":")),
+        started_at=facts[":operation/started"],
+        updated_at=facts[":operation/updated"],
+        ended_at=facts.get(":operation/ended"),
+        digest=facts.get(":operation/digest"),
+        reason=facts.get(":operation/reason"),
+    )
+
+
+def _instance_facts(instance: Instance, *, serving: bool) -> dict[str, Any]:
+    return {
+        ":instance/id": instance.id,
+        ":instance/service": instance.service_id,
+        ":instance/digest": instance.digest,
+        ":instance/spec": _spec_json(instance.spec),
+        ":instance/address": instance.address,
+        ":instance/serving": serving,
+    }
+
+
+def _instance(facts: Mapping[str, Any]) -> Instance:
+    return Instance(
+        id=facts[":instance/id"],
+        service_id=facts[":instance/service"],
+        digest=facts[":instance/digest"],
+        spec=_spec(facts[":instance/spec"]),
+        address=facts[":instance/address"],
+    )
+
+
+def _spec_json(spec: ServiceSpec) -> str:
+    health = spec.health
+    return json.dumps({
+        "name": spec.name,
+        "image": spec.image,
+        "port": spec.port,
+        "environment": dict(spec.environment),
+        "start_command": spec.start_command,
+        "cpu": spec.cpu,
+        "memory": spec.memory,
+        "auto_deploy": spec.auto_deploy,
+        "health": {
+            "protocol": health.protocol,
+            "path": health.path,
+            "interval": health.interval,
+            "timeout": health.timeout,
+            "healthy_threshold": health.healthy_threshold,
+            "unhealthy_threshold": health.unhealthy_threshold,
+        },
+    })  # fmt: skip
+
+
+def _spec(text: str) -> ServiceSpec:
+    value = json.loads(text)
+    spec = ServiceSpec(**{**value, "health": HealthCheck(**value["health"])})
+    return replace(spec, environment=MappingProxyType(spec.environment))
+
+
+def _present(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if value is not None}
