@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -360,6 +362,65 @@ def test_an_image_from_elsewhere_can_be_the_base(built, project, build_cache, tm
     assert again.layers[0].diff_id == image.layers[0].diff_id
     assert read(again, f"{SITE}/goods/__init__.py") == b'NAME = "goods"\n'
     assert again.config.config.labels["org.opencontainers.image.base.name"] == name
+
+
+@pytest.fixture
+def registry(built, tmp_path):
+    """A registry on loopback with one image, `base:1`; gives its address and the image's digest."""
+    image = built.build.image
+    base = type(image).empty(image.config.platform).append(image.layers[0], image.config.history[0])
+    Layout(tmp_path / "pushed").write(base, "1")
+    blobs = tmp_path / "pushed" / "blobs" / "sha256"
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            name = self.path.rpartition("/")[2].removeprefix("sha256:")
+            file = blobs / (base.digest.hex if name == "1" else name)
+            known = self.path.startswith("/v2/base/") and file.is_file()
+            content = file.read_bytes() if known else b""
+            self.send_response(200 if known else 404)
+            self.send_header("Content-Length", str(len(content)))
+            if "/manifests/" in self.path:
+                self.send_header("Content-Type", base.manifest.media_type)
+                self.send_header("Docker-Content-Digest", str(base.digest))
+            self.end_headers()
+            self.wfile.write(content if self.command == "GET" else b"")
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *arguments):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}", base.digest
+        server.shutdown()
+        thread.join()
+
+
+def test_a_registry_image_by_digest_is_pulled_once(built, project, build_cache, registry):
+    host, digest = registry
+    project.pyproject.write_text(
+        project.pyproject.read_text().replace("debian:bookworm", f"{host}/base@{digest}")
+    )
+    component = Component.load(project.directory)
+    lines = []
+    image = build(component, build_cache, progress=lines.append)
+    assert f"pulling {host}/base@{digest}" in lines
+    assert image.layers[0].diff_id == built.build.image.layers[0].diff_id
+    assert image.config.config.labels["org.opencontainers.image.base.digest"] == str(digest)
+    lines.clear()
+    assert build(component, build_cache, progress=lines.append).digest == image.digest
+    assert lines == []
+
+
+def test_a_registry_image_without_its_digest_is_refused_with_the_pinned_form(project, build_cache, registry):
+    host, digest = registry
+    project.pyproject.write_text(project.pyproject.read_text().replace("debian:bookworm", f"{host}/base:1"))
+    with pytest.raises(ConfigError, match="not pinned by its digest") as caught:
+        build(Component.load(project.directory), build_cache, progress=quiet)
+    assert caught.value.hint == f'base = "{host}/base:1@{digest}"'
 
 
 # Refusals

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tagboat.component import Component, Package
+from tagboat.component import Component
 from tagboat.errors import ConfigError
 
 
@@ -33,12 +33,23 @@ def test_local_packages_go_in_too_whatever_way_they_are_reached(project):
         + '[tool.uv.sources]\nmore-goods = {path = "../more"}\n'
     )
     component = Component.load(project.directory)
-    assert component.packages == (
-        Package("hail", project.directory),
-        Package("goods", project.root / "goods"),
-        Package("more-goods", directory),
-    )
+    assert [(package.name, package.directory) for package in component.packages] == [
+        ("hail", project.directory),
+        ("goods", project.root / "goods"),
+        ("more-goods", directory),
+    ]
     assert component.source_directories == tuple(package.directory for package in component.packages)
+
+
+def test_members_of_a_workspace_are_local_packages(project):
+    (project.root / "pyproject.toml").write_text('[tool.uv.workspace]\nmembers = ["other*", "goods"]\n')
+    text = project.pyproject.read_text().replace(
+        '{ path = "../goods", editable = true }', "{ workspace = true }"
+    )
+    project.pyproject.write_text(text)
+    assert Component.load(project.directory).source_directories == (project.directory, project.root / "goods")
+    (project.root / "pyproject.toml").write_text("[tool.uv.workspace]\nmembers = []\n")
+    assert f"the workspace {project.root} has no member goods" in str(refusal(project.directory))
 
 
 def test_a_source_that_only_development_uses_stays_out(project):
@@ -70,7 +81,10 @@ def test_a_folder_without_a_project_is_refused(tmp_path):
         ("[project]\nname = 'shop'\ndynamic = ['version']", "project.version is missing"),
         ("[project]\nname = 'shop'\nversion = 'one'", "'one' is no version"),
         ("[project]\nname = 'shop'\nversion = '1'\n[tool]\ntagboat = 1", "tool.tagboat must be a table"),
-        ("[project]\nname='s'\nversion='1'\ndependencies=['?']\nscripts={s='s:m'}", "'?' is no requirement"),
+        (
+            "[project]\nname='s'\nversion='1'\ndependencies=['?']\nscripts={s='s:m'}",
+            "project.dependencies: '?' cannot be",
+        ),
     ],
 )
 def test_a_project_that_says_too_little_is_refused_with_the_file(tmp_path, text, message):

@@ -2,9 +2,12 @@
 
 import pytest
 
-from tagboat.build.dependencies import read_lock
+from tagboat.build.dependencies import check_requirements, read_lock
+from tagboat.build.interpreter import Interpreter
+from tagboat.component import Component
 from tagboat.errors import ConfigError
 
+PYTHON = Interpreter("/usr/bin/python3.11", (3, 11, 2), (2, 36))
 HASH = "sha256:" + "0" * 64
 OTHER = "sha256:" + "1" * 64
 
@@ -62,3 +65,33 @@ def test_a_missing_lock_comes_with_the_command_that_makes_it(tmp_path):
         read_lock(tmp_path / "requirements.lock")
     assert "requirements.lock does not exist" in str(caught.value)
     assert "--generate-hashes" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("needs", "message"),
+    [
+        ('dependencies = ["goods", "h11", "jmespath"]', None),
+        ('dependencies = ["goods", "h11>=0.16,<1", "JMESPath ~= 1.0"]', None),
+        ("dependencies = [\"colorama ; sys_platform == 'win32'\"]", None),
+        ("dependencies = [\"tomli ; python_version < '3.11'\"]", None),
+        ('dependencies = ["rich"]', "hail needs rich, and it has none"),
+        ('dependencies = ["h11>=1"]', "hail needs h11>=1, and it has h11==0.16.0"),
+    ],
+)
+def test_the_lock_must_have_what_the_packages_need(project, needs, message):
+    text = project.pyproject.read_text()
+    project.pyproject.write_text(text.replace('dependencies = ["goods", "h11", "jmespath"]', needs))
+    component = Component.load(project.directory)
+    if message is None:
+        check_requirements(component, read_lock(component.lock), PYTHON, "amd64")
+        return
+    with pytest.raises(ConfigError) as caught:
+        check_requirements(component, read_lock(component.lock), PYTHON, "amd64")
+    assert str(caught.value) == f"{component.lock}: {message}"
+
+
+def test_the_base_must_have_the_python_that_the_packages_need(project):
+    project.pyproject.write_text(project.pyproject.read_text().replace(">=3.11", ">=3.12"))
+    component = Component.load(project.directory)
+    with pytest.raises(ConfigError, match=r"hail needs Python >=3\.12, and the base has 3\.11\.2"):
+        check_requirements(component, read_lock(component.lock), PYTHON, "amd64")

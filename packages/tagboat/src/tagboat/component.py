@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
@@ -20,8 +21,10 @@ from tagboat.errors import ConfigError
 class Package:
     """A Python project in a local folder, to be built as a wheel."""
 
-    name: str  # normalised, as in the wheel's file name but with dashes
+    name: str  # normalised (PEP 503)
     directory: Path
+    requirements: tuple[Requirement, ...] = ()
+    requires_python: SpecifierSet = field(default_factory=SpecifierSet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def _source_url(project: dict[str, Any]) -> str | None:
 
 
 def _packages(directory: Path) -> Iterator[Package]:
-    """The project in `directory` and those below it in the graph of path sources, each once."""
+    """The project in `directory` and those below it in the graph of local sources, each once."""
     seen: set[Path] = set()
     waiting = [directory]
     while waiting:
@@ -90,22 +93,38 @@ def _packages(directory: Path) -> Iterator[Package]:
         seen.add(here)
         file = here / "pyproject.toml"
         document = _read(file)
-        project = _project(document, file)
-        yield Package(canonicalize_name(project["name"]), here)
+        package = _package(_project(document, file), file)
+        yield package
         sources = document.get("tool", {}).get("uv", {}).get("sources", {})
-        needed = set(_dependencies(project, file))
+        needed = {canonicalize_name(requirement.name) for requirement in package.requirements}
         waiting.extend(
-            _local(source, f"tool.uv.sources.{name}", file)
+            _local(name, source, file)
             for name, source in sources.items()
             if canonicalize_name(name) in needed
         )
 
 
-def _local(source: Any, key: str, file: Path) -> Path:
+def _package(project: dict[str, Any], file: Path) -> Package:
+    text = ""
+    try:
+        key = "dependencies"
+        requirements = tuple(Requirement(text := line) for line in project.get(key, ()))
+        key = "requires-python"
+        python = SpecifierSet(text := project.get(key, ""))
+    except (InvalidRequirement, InvalidSpecifier) as error:
+        raise ConfigError(f"{file}: project.{key}: {text!r} cannot be understood: {error}") from error
+    return Package(canonicalize_name(project["name"]), file.parent, requirements, python)
+
+
+def _local(name: str, source: Any, file: Path) -> Path:
+    """The folder of a source (`{ path = "…" }` or `{ workspace = true }`) that has a project in it."""
+    key = f"tool.uv.sources.{name}"
+    if isinstance(source, dict) and source.get("workspace") is True:
+        return _workspace_member(name, key, file)
     if not isinstance(source, dict) or not isinstance(source.get("path"), str):
         raise ConfigError(
             f"{file}: {key} is not a local path",
-            hint='only { path = "…" } can go into an image; other sources belong into the lock',
+            hint='only { path = "…" } and { workspace = true } can be built in; others belong into the lock',
         )
     directory: Path = (file.parent / source["path"]).resolve()
     if not (directory / "pyproject.toml").is_file():
@@ -113,12 +132,25 @@ def _local(source: Any, key: str, file: Path) -> Path:
     return directory
 
 
-def _dependencies(project: dict[str, Any], file: Path) -> Iterator[str]:
-    for text in project.get("dependencies", []):
-        try:
-            yield canonicalize_name(Requirement(text).name)
-        except InvalidRequirement as error:
-            raise ConfigError(f"{file}: project.dependencies: {text!r} is no requirement: {error}") from error
+def _workspace_member(name: str, key: str, file: Path) -> Path:
+    """The member called `name` of the nearest workspace around `file`."""
+    for folder in (file.parent, *file.parent.parents):
+        if not (folder / "pyproject.toml").is_file():
+            continue
+        workspace = _read(folder / "pyproject.toml").get("tool", {}).get("uv", {}).get("workspace")
+        if workspace is None:
+            continue
+        members = (
+            member for pattern in workspace.get("members", ()) for member in sorted(folder.glob(pattern))
+        )
+        for member in members:
+            candidate = member / "pyproject.toml"
+            if candidate.is_file():
+                project = _project(_read(candidate), candidate)
+                if canonicalize_name(project["name"]) == canonicalize_name(name):
+                    return member
+        raise ConfigError(f"{file}: {key}: the workspace {folder} has no member {name}")
+    raise ConfigError(f"{file}: {key}: there is no workspace around")
 
 
 def _read(file: Path) -> dict[str, Any]:

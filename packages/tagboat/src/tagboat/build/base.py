@@ -13,7 +13,6 @@ from ocikit import (
     Layout,
     Platform,
     Reference,
-    Registry,
     find_credentials,
     read_docker_archive,
     unpack,
@@ -100,6 +99,8 @@ def unpacked(image: Image, cache: Cache) -> Path:
 
 def _pull(name: str, platform: Platform, cache: Cache, progress: Callable[[str], None]) -> tuple[Image, bool]:
     """A registry image, kept as an OCI layout so that the next build needs no network."""
+    from ocikit import Registry  # noqa: PLC0415  loads an HTTP client, which other bases do not need
+
     reference = Reference.parse(name)
     with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
         if reference.digest is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -16,6 +16,7 @@ from tagboat.build.base import Base
 from tagboat.build.bytecode import compile_files
 from tagboat.build.cache import Cache, key_of
 from tagboat.build.files import write_files
+from tagboat.build.interpreter import Interpreter
 from tagboat.build.venv import installed_files, skeleton
 from tagboat.component import Component
 from tagboat.errors import ConfigError
@@ -32,6 +33,7 @@ class Pin:
 
     name: str
     text: str
+    requirement: Requirement = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +62,52 @@ def read_lock(lock: Path) -> Lock:
     )
 
 
+def check_requirements(component: Component, lock: Lock, interpreter: Interpreter, architecture: str) -> None:
+    """Raise ConfigError when the packages need what neither the lock nor the base has: it would not start."""
+    version = ".".join(map(str, interpreter.version))
+    markers = {
+        "implementation_name": "cpython",
+        "os_name": "posix",
+        "platform_machine": uv.MACHINES[architecture],
+        "platform_python_implementation": "CPython",
+        "platform_system": "Linux",
+        "python_full_version": version,
+        "python_version": interpreter.short,
+        "sys_platform": "linux",
+        "extra": "",
+    }
+
+    def applies(requirement: Requirement) -> bool:
+        return requirement.marker is None or requirement.marker.evaluate(markers)
+
+    local = {package.name for package in component.packages}
+    locked = {pin.name: pin.requirement for pin in lock.pins if applies(pin.requirement)}
+    for package in component.packages:
+        if not package.requires_python.contains(version, prereleases=True):
+            raise ConfigError(
+                f"{package.name} needs Python {package.requires_python}, and the base has {version}"
+            )
+        for requirement in filter(applies, package.requirements):
+            name = canonicalize_name(requirement.name)
+            if name not in local and not (name in locked and _satisfies(locked[name], requirement)):
+                has = f"it has {locked[name]}" if name in locked else "it has none"
+                raise ConfigError(
+                    f"{component.lock}: {package.name} needs {requirement}, and {has}",
+                    hint=f"write the lock anew from {package.directory / 'pyproject.toml'}",
+                )
+
+
+def _satisfies(pin: Requirement, requirement: Requirement) -> bool:
+    versions = [specifier.version for specifier in pin.specifier if specifier.operator in ("==", "===")]
+    return not versions or requirement.specifier.contains(versions[0], prereleases=True)
+
+
 def dependencies_layer(
     component: Component, base: Base, cache: Cache, *, progress: Callable[[str], None]
 ) -> tuple[Layer, bool]:
     """The layer, and whether it had to be made. Raises ConfigError, UvError, VenvError, InterpreterError."""
     lock = read_lock(component.lock)
+    check_requirements(component, lock, base.interpreter, base.platform.architecture)
     key = key_of(_FORMAT, "dependencies", base.identity, *(pin.text for pin in lock.pins))
 
     def make(writer: LayerWriter) -> None:
@@ -125,7 +168,7 @@ def _pin(line: str, place: str) -> Pin:
     hashes = _HASH.findall(line)
     requirement = _HASH.sub("", line).strip()
     try:
-        name = canonicalize_name(Requirement(requirement).name)
+        parsed = Requirement(requirement)
     except InvalidRequirement as error:
         raise ConfigError(f"{place}: {requirement!r} is no requirement: {error}") from error
     if not hashes:
@@ -133,7 +176,8 @@ def _pin(line: str, place: str) -> Pin:
             f"{place}: {requirement} has no hash",
             hint="write the lock with `uv pip compile --generate-hashes`: without hashes it locks nothing",
         )
-    return Pin(name, " ".join((requirement, *(f"--hash={value}" for value in sorted(hashes)))))
+    text = " ".join((requirement, *(f"--hash={value}" for value in sorted(hashes))))
+    return Pin(canonicalize_name(parsed.name), text, parsed)
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:

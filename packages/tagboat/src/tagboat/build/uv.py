@@ -13,7 +13,7 @@ from uv import find_uv_bin
 from tagboat.build.interpreter import Interpreter
 from tagboat.errors import TagboatError
 
-_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}  # of OCI, and what Python calls them
 # Settings of the user that would change what is installed; those about where to find packages stay.
 _UNWANTED = (
     "UV_BREAK_SYSTEM_PACKAGES", "UV_BUILD_CONSTRAINT", "UV_COMPILE_BYTECODE", "UV_CONSTRAINT", "UV_EXCLUDE",
@@ -42,7 +42,7 @@ def install(
     _run(
         "pip", "install", "--quiet", "--prefix", str(prefix), "--python", sys.executable, "--no-deps",
         "--require-hashes", "--only-binary", ":all:", "--python-version", interpreter.short,
-        "--python-platform", f"{_MACHINES[architecture]}-manylinux_{glibc}", "--link-mode", "hardlink",
+        "--python-platform", f"{MACHINES[architecture]}-manylinux_{glibc}", "--link-mode", "hardlink",
         "--no-compile-bytecode", "--requirements", str(requirements),
         directory=directory,
     )  # fmt: skip
