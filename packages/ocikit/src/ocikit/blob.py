@@ -1,0 +1,88 @@
+"""Content that is read when it is needed, and checked as it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol, cast
+
+from ocikit.digest import Digest
+from ocikit.errors import DigestMismatchError
+
+CHUNK = 1 << 20  # bytes read at a time
+
+
+class Blob(Protocol):
+    """Bytes that somebody has; each call of `open` reads them from the start."""
+
+    def open(self) -> BinaryIO: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BytesBlob:
+    data: bytes
+
+    def open(self) -> BinaryIO:
+        return io.BytesIO(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class FileBlob:
+    path: Path
+
+    def open(self) -> BinaryIO:
+        return self.path.open("rb")
+
+
+class VerifyingReader(io.RawIOBase):
+    """Passes bytes on; at their end, or past it, raises DigestMismatchError if they are not as promised.
+
+    Used wherever bytes come from elsewhere, so that nobody has to read them twice.
+    """
+
+    def __init__(self, source: BinaryIO, digest: Digest, size: int, what: str) -> None:
+        super().__init__()
+        self._source = source
+        self._digest = digest
+        self._size = size
+        self._what = what
+        self._hash = hashlib.new(digest.algorithm)
+        self._read = 0
+        self._checked = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(cast("bytearray", buffer)).cast("B")
+        data = self._source.read(len(view))
+        view[: len(data)] = data
+        self._hash.update(data)
+        self._read += len(data)
+        if self._read > self._size:
+            raise DigestMismatchError(
+                f"{self._what}: more than the {self._size} bytes that {self._digest} has"
+            )
+        if not data and len(view) and not self._checked:
+            self._checked = True
+            self._check()
+        return len(data)
+
+    def _check(self) -> None:
+        if self._read != self._size:
+            raise DigestMismatchError(
+                f"{self._what}: {self._read} bytes where {self._digest} has {self._size}"
+            )
+        if self._hash.hexdigest() != self._digest.hex:
+            raise DigestMismatchError(f"{self._what}: the content is not what {self._digest} promises")
+
+    def close(self) -> None:
+        self._source.close()
+        super().close()
+
+
+def verified(blob: Blob, digest: Digest, size: int, what: str) -> BinaryIO:
+    """The blob's bytes; reading them to the end raises DigestMismatchError unless they are the right ones."""
+    return cast("BinaryIO", io.BufferedReader(VerifyingReader(blob.open(), digest, size, what), CHUNK))

@@ -1,0 +1,452 @@
+"""The client of a registry: OCI distribution specification 1.1, with the usual ways to log in."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import ip_address
+from types import TracebackType
+from typing import IO, Any, BinaryIO, Self, cast
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from ocikit._document import MAX_DOCUMENT
+from ocikit.blob import CHUNK, BytesBlob, verified
+from ocikit.config import ImageConfig
+from ocikit.credentials import Credentials
+from ocikit.digest import Digest
+from ocikit.errors import AuthenticationError, DigestMismatchError, RegistryError, RegistryNotFoundError
+from ocikit.image import Image
+from ocikit.layer import Layer
+from ocikit.layout import choose
+from ocikit.manifest import INDEXES, MANIFESTS, Descriptor, Index, Manifest
+from ocikit.platform import Platform
+from ocikit.reference import Reference, check_repository
+
+_ATTEMPTS = 5
+_PARALLEL = 4  # blobs on their way at once
+_ACCEPT = {"Accept": ", ".join((*MANIFESTS, *INDEXES))}
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+_MAX_ERROR = 64 << 10  # bytes of an error answer that are read
+_HUB = "registry-1.docker.io"
+
+Progress = Callable[[str, int], None]
+
+
+class Registry:
+    """One registry host. Thread-safe; a context manager that closes its connections.
+
+    `insecure` allows plain HTTP; by default only a loopback host is spoken to in plain HTTP.
+    Every method raises RegistryError: AuthenticationError for 401 and 403, RegistryNotFoundError for 404.
+    Passing failures (connection lost, 408, 429, 5xx) are tried again after growing pauses or Retry-After.
+    """
+
+    def __init__(
+        self, host: str, *, credentials: Credentials | None = None, insecure: bool | None = None
+    ) -> None:
+        self.host = host
+        plain = _is_loopback(host) if insecure is None else insecure
+        self._base = f"{'http' if plain else 'https'}://{_HUB if host == 'docker.io' else host}"
+        self._credentials = credentials
+        self._pool = urllib3.PoolManager(
+            maxsize=_PARALLEL * 2, timeout=urllib3.Timeout(connect=10, read=120), retries=False
+        )
+        self._authorization: dict[str, str] = {}  # scope -> header value
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._pool.clear()
+
+    def digest(self, reference: Reference) -> Digest | None:
+        """The digest that the reference stands for, None where the registry has no such manifest."""
+        try:
+            answer = self._request(
+                "HEAD", self._manifest_url(reference), reference.repository, headers=_ACCEPT
+            )
+        except RegistryNotFoundError:
+            return None
+        given = answer.headers.get("Docker-Content-Digest")
+        return Digest.parse(given) if given else Digest.of(self._manifest(reference)[0])
+
+    def image(self, reference: Reference, platform: Platform | None = None) -> Image:
+        """The image; of an index, the one for `platform` (default: this machine's). Layers come lazily."""
+        raw, media_type = self._manifest(reference)
+        if media_type in INDEXES:
+            chosen = choose(Index.parse(raw), platform, str(reference))
+            raw, _ = self._manifest(reference.with_digest(chosen.digest))
+        manifest = Manifest.parse(raw)
+        config = self._document(reference.repository, manifest.config)
+        layers = tuple(
+            Layer(layer, diff_id, RegistryBlob(self, reference.repository, layer))
+            for layer, diff_id in zip(manifest.layers, ImageConfig.parse(config).diff_ids, strict=False)
+        )
+        return Image.from_bytes(raw, config, layers)
+
+    def push(self, image: Image, reference: Reference, *, progress: Progress | None = None) -> Digest:
+        """Upload what the registry lacks, several blobs at once, then the manifest; returns its digest.
+
+        `progress` is called with a blob's digest and a number of bytes, as they are sent.
+        """
+        manifest = image.manifest
+        config = image.config_bytes
+        uploads: dict[Digest, Callable[[], BinaryIO]] = {
+            manifest.config.digest: BytesBlob(config).open,
+        }
+        for layer in image.layers:
+            uploads.setdefault(layer.descriptor.digest, _opener(layer, str(reference)))
+        sizes = {entry.digest: entry.size for entry in (manifest.config, *manifest.layers)}
+        # The first question also brings the token that the others use.
+        missing = [digest for digest in uploads if not self._has_blob(reference.repository, digest)]
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            for done in [
+                pool.submit(
+                    self._upload, reference.repository, digest, sizes[digest], uploads[digest], progress
+                )
+                for digest in missing
+            ]:
+                done.result()
+        self._put_manifest(reference, image.manifest_bytes, manifest.media_type)
+        return image.digest
+
+    def tag(self, reference: Reference, tag: str) -> Digest:
+        """Give the manifest that `reference` stands for another tag in the same repository."""
+        raw, media_type = self._manifest(reference)
+        self._put_manifest(reference.with_tag(tag), raw, media_type)
+        return Digest.of(raw)
+
+    def tags(self, repository: str) -> list[str]:
+        check_repository(repository)
+        url: str | None = f"{self._base}/v2/{repository}/tags/list"
+        found: list[str] = []
+        while url is not None:
+            answer = self._request("GET", url, repository)
+            found += json.loads(_bounded(answer, MAX_DOCUMENT)).get("tags") or []
+            url = self._next_page(answer)
+        return found
+
+    def open_blob(self, repository: str, descriptor: Descriptor) -> BinaryIO:
+        """The blob's bytes as they arrive; see `ocikit.blob.verified` for who checks them."""
+        url = f"{self._base}/v2/{repository}/blobs/{descriptor.digest}"
+        return cast("BinaryIO", self._request("GET", url, repository, stream=True))
+
+    # Manifests and blobs
+
+    def _manifest_url(self, reference: Reference) -> str:
+        return f"{self._base}/v2/{reference.repository}/manifests/{reference.identifier}"
+
+    def _manifest(self, reference: Reference) -> tuple[bytes, str]:
+        answer = self._request("GET", self._manifest_url(reference), reference.repository, headers=_ACCEPT)
+        raw = _bounded(answer, MAX_DOCUMENT)
+        if reference.digest is not None and Digest.of(raw) != reference.digest:
+            raise DigestMismatchError(f"{reference}: the registry answers with {Digest.of(raw)}")
+        return raw, answer.headers.get("Content-Type", "").partition(";")[0].strip()
+
+    def _put_manifest(self, reference: Reference, raw: bytes, media_type: str) -> None:
+        self._request(
+            "PUT",
+            self._manifest_url(reference),
+            reference.repository,
+            body=raw,
+            headers={"Content-Type": media_type},
+        )
+
+    def _document(self, repository: str, descriptor: Descriptor) -> bytes:
+        if descriptor.size > MAX_DOCUMENT:
+            raise RegistryError(f"{descriptor.digest} has {descriptor.size} bytes, more than {MAX_DOCUMENT}")
+        blob = RegistryBlob(self, repository, descriptor)
+        with verified(blob, descriptor.digest, descriptor.size, f"{self.host}/{repository}") as source:
+            return source.read()
+
+    def _has_blob(self, repository: str, digest: Digest) -> bool:
+        try:
+            self._request("HEAD", f"{self._base}/v2/{repository}/blobs/{digest}", repository)
+        except RegistryNotFoundError:
+            return False
+        return True
+
+    def _upload(
+        self,
+        repository: str,
+        digest: Digest,
+        size: int,
+        opener: Callable[[], BinaryIO],
+        progress: Progress | None,
+    ) -> None:
+        """POST then one PUT (end-4a and end-6 of the specification); a failed upload starts a new session."""
+        for attempt in range(_ATTEMPTS):
+            answer = self._request("POST", f"{self._base}/v2/{repository}/blobs/uploads/", repository)
+            place = urljoin(self._base, answer.headers["Location"])
+            url = place + ("&" if urlsplit(place).query else "?") + urlencode({"digest": str(digest)})
+            try:
+                with opener() as source:
+                    self._request(
+                        "PUT",
+                        url,
+                        repository,
+                        body=_Reported(source, str(digest), progress),
+                        headers={"Content-Type": "application/octet-stream", "Content-Length": str(size)},
+                        once=True,
+                    )
+            except _PassingError as error:
+                # The commit may have been lost on its way back: ask before sending everything again.
+                if self._has_blob(repository, digest):
+                    return
+                if attempt + 1 == _ATTEMPTS:
+                    raise error.error from error
+                time.sleep(_pause(attempt, None))
+            else:
+                return
+
+    # Requests
+
+    def _request(
+        self,
+        method: str,
+        url: str,
+        repository: str,
+        *,
+        body: bytes | _Reported | None = None,
+        headers: Mapping[str, str] | None = None,
+        stream: bool = False,
+        once: bool = False,
+    ) -> urllib3.BaseHTTPResponse:
+        """One request, answered or raised; tried again after passing failures unless `once`."""
+        call = _Call(method, url, repository, body, dict(headers or {}), stream)
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._ask(call)
+            except _PassingError as error:
+                if once:
+                    raise
+                if attempt + 1 == _ATTEMPTS:
+                    raise error.error from error
+                time.sleep(_pause(attempt, error.retry_after))
+        raise AssertionError("unreachable")
+
+    def _ask(self, call: _Call) -> urllib3.BaseHTTPResponse:
+        authorization = self._authorization.get(call.scope)
+        answer = self._send(call, authorization)
+        if answer.status == 401 and (fresh := self._log_in(answer, call.scope, authorization)) is not None:
+            answer.drain_conn()
+            if isinstance(call.body, _Reported):
+                call.body.rewind()
+            answer = self._send(call, fresh)
+        return self._checked(answer, call.method, call.url)
+
+    def _send(self, call: _Call, authorization: str | None) -> urllib3.BaseHTTPResponse:
+        """Send, and follow redirects of reads; our credentials go to the registry's own host and no other."""
+        url = call.url
+        for _ in range(5):
+            own = urlsplit(url).netloc == urlsplit(self._base).netloc
+            sent = call.headers | ({"Authorization": authorization} if authorization and own else {})
+            try:
+                answer = self._pool.request(
+                    call.method,
+                    url,
+                    body=cast("IO[Any] | bytes | None", call.body),
+                    headers=sent,
+                    redirect=False,
+                    preload_content=not call.stream,
+                    decode_content=False,
+                )
+            except HTTPError as error:
+                failed = RegistryError(f"{call.method} {_shown(url)}: {_reason(error)}")
+                raise _PassingError(failed, None) from error
+            location = answer.headers.get("Location")
+            redirected = answer.status in (301, 302, 303, 307, 308) and location
+            if call.method not in ("GET", "HEAD") or not redirected:
+                return answer
+            answer.drain_conn()
+            target = urljoin(url, location)
+            if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
+                raise RegistryError(f"{_shown(url)} redirects from https to {urlsplit(target).scheme}")
+            url = target
+        raise RegistryError(f"{_shown(url)}: more than 5 redirects")
+
+    def _checked(self, answer: urllib3.BaseHTTPResponse, method: str, url: str) -> urllib3.BaseHTTPResponse:
+        if answer.status < 400:
+            return answer
+        text = _bounded(answer, _MAX_ERROR)
+        code, message = _first_error(text)
+        shown = (
+            f"{method} {_shown(url)}: {answer.status} {code or answer.reason or ''} {message or ''}".rstrip()
+        )
+        if answer.status in (401, 403):
+            raise AuthenticationError(shown, status=answer.status, code=code)
+        if answer.status == 404:
+            raise RegistryNotFoundError(shown, status=404, code=code)
+        error = RegistryError(shown, status=answer.status, code=code)
+        if answer.status in _PASSING:
+            raise _PassingError(error, answer.headers.get("Retry-After"))
+        raise error
+
+    def _log_in(self, answer: urllib3.BaseHTTPResponse, scope: str, used: str | None) -> str | None:
+        """The Authorization that the challenge asks for; None when there is nothing new to try.
+
+        Basic as in RFC 7617, Bearer as in the distribution project's token specification.
+        """
+        challenge = answer.headers.get("WWW-Authenticate", "")
+        kind, _, rest = challenge.partition(" ")
+        if kind.lower() == "basic":
+            fresh = self._credentials.basic() if self._credentials else None
+        elif kind.lower() == "bearer":
+            fresh = self._token(dict(_CHALLENGE.findall(rest)), scope)
+        else:
+            return None
+        if fresh is None or fresh == used:
+            return None
+        with self._lock:
+            self._authorization[scope] = fresh
+        return fresh
+
+    def _token(self, challenge: Mapping[str, str], scope: str) -> str:
+        realm = challenge.get("realm", "")
+        if urlsplit(realm).scheme not in ("https", urlsplit(self._base).scheme):
+            raise AuthenticationError(f"{self.host} sends us to {_shown(realm)!r} for a token")
+        query = {"scope": challenge.get("scope", scope)}
+        if "service" in challenge:
+            query["service"] = challenge["service"]
+        headers = {"Authorization": self._credentials.basic()} if self._credentials else {}
+        try:
+            answer = self._pool.request("GET", f"{realm}?{urlencode(query)}", headers=headers, redirect=False)
+        except HTTPError as error:
+            raise _PassingError(
+                RegistryError(f"token from {_shown(realm)}: {_reason(error)}"), None
+            ) from error
+        self._checked(answer, "GET", realm)
+        try:
+            document = json.loads(answer.data)
+            token = document.get("token") or document["access_token"]
+        except (ValueError, KeyError, AttributeError):
+            raise AuthenticationError(f"{_shown(realm)} answered without a token") from None
+        return f"Bearer {token}"
+
+    def _next_page(self, answer: urllib3.BaseHTTPResponse) -> str | None:
+        match = re.match(r'<([^>]+)>;\s*rel="?next"?', answer.headers.get("Link", ""))
+        if match is None:
+            return None
+        url: str = urljoin(self._base, match[1])
+        if urlsplit(url).netloc != urlsplit(self._base).netloc:
+            raise RegistryError(f"{self.host} sends us to {_shown(url)} for its next page")
+        return url
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A request before it is sent, and may be sent again."""
+
+    method: str
+    url: str
+    repository: str
+    body: bytes | _Reported | None
+    headers: dict[str, str]
+    stream: bool
+
+    @property
+    def scope(self) -> str:
+        """What a token is asked for."""
+        return f"repository:{self.repository}:" + ("pull" if self.method in ("GET", "HEAD") else "pull,push")
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryBlob:
+    """A blob that stays in its registry until it is read."""
+
+    registry: Registry
+    repository: str
+    descriptor: Descriptor
+
+    def open(self) -> BinaryIO:
+        return self.registry.open_blob(self.repository, self.descriptor)
+
+
+class _PassingError(Exception):
+    """A failure that may be gone at the next try."""
+
+    def __init__(self, error: RegistryError, retry_after: str | None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.retry_after = retry_after
+
+
+class _Reported:
+    """A request body that tells how far it has been read."""
+
+    def __init__(self, source: BinaryIO, name: str, progress: Progress | None) -> None:
+        self._source = source
+        self._name = name
+        self._progress = progress
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._source.read(CHUNK if size < 0 else max(size, CHUNK))
+        if self._progress is not None and data:
+            self._progress(self._name, len(data))
+        return data
+
+    def rewind(self) -> None:
+        self._source.seek(0)
+
+
+def _opener(layer: Layer, what: str) -> Callable[[], BinaryIO]:
+    return lambda: verified(layer.blob, layer.descriptor.digest, layer.descriptor.size, what)
+
+
+def _is_loopback(host: str) -> bool:
+    name = urlsplit(f"//{host}").hostname or ""
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _bounded(answer: urllib3.BaseHTTPResponse, limit: int) -> bytes:
+    data = answer.data
+    if len(data) > limit:
+        raise RegistryError(f"an answer of {len(data)} bytes, more than {limit}")
+    return data
+
+
+def _first_error(text: bytes) -> tuple[str | None, str | None]:
+    """Code and message of the specification's error document, if it is one."""
+    try:
+        entry = json.loads(text)["errors"][0]
+        return str(entry["code"]), str(entry.get("message", ""))
+    except (ValueError, KeyError, IndexError, TypeError):
+        return None, None
+
+
+def _shown(url: str) -> str:
+    """A URL without its query, which may hold a signature."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+
+
+def _reason(error: HTTPError) -> str:
+    return re.sub(r"^.*?object at 0x\w+>:\s*", "", str(error)) or type(error).__name__
+
+
+def _pause(attempt: int, retry_after: str | None) -> float:
+    """Seconds before the next try: what the registry asks for, up to a minute, or doubling with jitter."""
+    if retry_after is not None and retry_after.isdecimal():
+        return min(float(retry_after), 60.0)
+    doubling: float = 0.2 * 2**attempt
+    return doubling * random.uniform(0.5, 1.5)  # noqa: S311  spread, not secrecy

@@ -1,0 +1,94 @@
+"""An image as a value: configuration plus layers, whatever medium they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from ocikit.config import ContainerConfig, History, ImageConfig
+from ocikit.digest import Digest
+from ocikit.errors import InvalidDocumentError
+from ocikit.layer import Layer
+from ocikit.manifest import OCI_CONFIG, Descriptor, Manifest
+from ocikit.platform import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    """The very bytes that an image came as: a copy must keep them, or its digest would change."""
+
+    config: bytes
+    manifest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """Immutable; `append` and `with_config` answer a new image. Layers are lowest first, and read lazily."""
+
+    config: ImageConfig
+    layers: tuple[Layer, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    _raw: _Raw | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self._raw is not None and (
+            self.config != ImageConfig.parse(self._raw.config)
+            or self.annotations != Manifest.parse(self._raw.manifest).annotations
+            or tuple(layer.descriptor for layer in self.layers) != Manifest.parse(self._raw.manifest).layers
+        ):
+            # `dataclasses.replace` has changed what the bytes say: from here on the values are the truth.
+            object.__setattr__(self, "_raw", None)
+
+    @classmethod
+    def empty(cls, platform: Platform) -> Image:
+        return cls(ImageConfig(platform))
+
+    @classmethod
+    def from_bytes(cls, manifest: bytes, config: bytes, layers: tuple[Layer, ...]) -> Image:
+        """An image that came from elsewhere; its manifest and configuration keep their bytes."""
+        parsed = ImageConfig.parse(config)
+        described = Manifest.parse(manifest)
+        if not len(parsed.diff_ids) == len(described.layers) == len(layers):
+            raise InvalidDocumentError(
+                f"manifest {Digest.of(manifest)} has {len(described.layers)} layers, "
+                f"its configuration {len(parsed.diff_ids)}"
+            )
+        return cls(parsed, layers, described.annotations, _Raw(config, manifest))
+
+    @property
+    def config_bytes(self) -> bytes:
+        return self._raw.config if self._raw else self.config.to_bytes()
+
+    @property
+    def manifest(self) -> Manifest:
+        return Manifest.parse(self.manifest_bytes)
+
+    @property
+    def manifest_bytes(self) -> bytes:
+        if self._raw:
+            return self._raw.manifest
+        config = self.config_bytes
+        return Manifest(
+            config=Descriptor(OCI_CONFIG, Digest.of(config), len(config)),
+            layers=tuple(layer.descriptor for layer in self.layers),
+            annotations=self.annotations,
+        ).to_bytes()
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the manifest: the image's identity."""
+        return Digest.of(self.manifest_bytes)
+
+    def append(self, layer: Layer, history: History) -> Image:
+        """The image with one more layer on top."""
+        config = replace(
+            self.config,
+            diff_ids=(*self.config.diff_ids, layer.diff_id),
+            history=(*self.config.history, history),
+        )
+        return Image(config, (*self.layers, layer), self.annotations)
+
+    def with_config(self, config: ContainerConfig) -> Image:
+        """The image started in another way."""
+        return Image(replace(self.config, config=config), self.layers, self.annotations)

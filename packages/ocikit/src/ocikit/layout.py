@@ -1,0 +1,164 @@
+"""The OCI image layout: images in a folder (image specification 1.1, image-layout.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import BinaryIO
+
+from ocikit._document import MAX_DOCUMENT
+from ocikit.blob import CHUNK, BytesBlob, FileBlob, verified
+from ocikit.digest import Digest
+from ocikit.errors import InvalidDocumentError, NotFoundError
+from ocikit.image import Image
+from ocikit.layer import Layer
+from ocikit.manifest import INDEXES, Descriptor, Index, Manifest
+from ocikit.platform import Platform
+
+_NAME = "org.opencontainers.image.ref.name"
+_VERSION = {"imageLayoutVersion": "1.0.0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The layout in the folder `path`, which `write` makes when absent."""
+
+    path: Path
+
+    def write(self, image: Image, name: str | None = None) -> Descriptor:
+        """Add the image, under `name` if given (in place of what had that name). Blobs there are kept."""
+        manifest = image.manifest
+        for layer in image.layers:
+            with verified(
+                layer.blob, layer.descriptor.digest, layer.descriptor.size, f"layer of {image.digest}"
+            ) as source:
+                self._write_blob(layer.descriptor.digest, source)
+        for data in (image.config_bytes, image.manifest_bytes):
+            with BytesBlob(data).open() as source:
+                self._write_blob(Digest.of(data), source)
+        descriptor = Descriptor(
+            manifest.media_type,
+            image.digest,
+            len(image.manifest_bytes),
+            MappingProxyType({_NAME: name} if name is not None else {}),
+            image.config.platform,
+        )
+        self._list(descriptor, name)
+        return descriptor
+
+    def names(self) -> list[str]:
+        return [entry.annotations[_NAME] for entry in self._index().manifests if _NAME in entry.annotations]
+
+    def image(self, name: str | None = None, platform: Platform | None = None) -> Image:
+        """The image called `name`, or the only one; of an index of several platforms, the one for `platform`.
+
+        Raises NotFoundError, InvalidDocumentError, DigestMismatchError.
+        """
+        found = [
+            entry for entry in self._index().manifests if name is None or entry.annotations.get(_NAME) == name
+        ]
+        if name is None and len(found) > 1 and platform is not None:
+            found = [entry for entry in found if entry.platform is None or entry.platform.matches(platform)]
+        if len(found) != 1:
+            what = f"called {name!r}" if name is not None else "to take without a name"
+            raise NotFoundError(
+                f"{self.path} has {len(found) or 'no'} image{'s' if len(found) != 1 else ''} {what}; "
+                f"it has {', '.join(self.names()) or 'no names'}"
+            )
+        (descriptor,) = found
+        if descriptor.media_type in INDEXES:
+            descriptor = choose(Index.parse(self._document(descriptor)), platform, str(self.path))
+        return self._image(descriptor)
+
+    def _image(self, descriptor: Descriptor) -> Image:
+        raw = self._document(descriptor)
+        manifest = Manifest.parse(raw)
+        config = self._document(manifest.config)
+        from ocikit.config import ImageConfig  # noqa: PLC0415
+
+        diff_ids = ImageConfig.parse(config).diff_ids
+        layers = tuple(
+            Layer(layer, diff_id, FileBlob(self._blob(layer.digest)))
+            for layer, diff_id in zip(manifest.layers, diff_ids, strict=False)
+        )
+        return Image.from_bytes(raw, config, layers)
+
+    def _index(self) -> Index:
+        try:
+            data = (self.path / "index.json").read_bytes()
+        except FileNotFoundError:
+            raise NotFoundError(f"{self.path} is no OCI image layout: it has no index.json") from None
+        return Index.parse(data)
+
+    def _document(self, descriptor: Descriptor) -> bytes:
+        if descriptor.size > MAX_DOCUMENT:
+            raise InvalidDocumentError(
+                f"{descriptor.digest}: {descriptor.size} bytes, more than {MAX_DOCUMENT}"
+            )
+        path = self._blob(descriptor.digest)
+        if not path.exists():
+            raise NotFoundError(f"{self.path} lacks the blob {descriptor.digest}")
+        with verified(FileBlob(path), descriptor.digest, descriptor.size, str(path)) as source:
+            return source.read()
+
+    def _blob(self, digest: Digest) -> Path:
+        return self.path / "blobs" / digest.path
+
+    def _write_blob(self, digest: Digest, source: BinaryIO) -> None:
+        target = self._blob(digest)
+        if target.exists():
+            return
+        with _replacing(target) as file:
+            while data := source.read(CHUNK):
+                file.write(data)
+
+    def _list(self, descriptor: Descriptor, name: str | None) -> None:
+        """Put the descriptor into index.json; written last, so that a reader never finds half an image."""
+        with _replacing(self.path / "oci-layout") as file:
+            file.write(json.dumps(_VERSION).encode())
+        try:
+            index = self._index()
+        except NotFoundError:
+            index = Index(())
+        kept = tuple(
+            entry
+            for entry in index.manifests
+            if (
+                entry.annotations.get(_NAME) != name
+                if name is not None
+                else entry.digest != descriptor.digest
+            )
+        )
+        with _replacing(self.path / "index.json") as file:
+            file.write(replace(index, manifests=(*kept, descriptor)).to_bytes())
+
+
+def choose(index: Index, platform: Platform | None, where: str) -> Descriptor:
+    """The manifest for `platform` (default: this machine's). Raises NotFoundError that lists the others."""
+    wanted = platform or Platform.host()
+    for entry in index.manifests:
+        if entry.platform is not None and entry.platform.matches(wanted):
+            return entry
+    offered = ", ".join(str(entry.platform) for entry in index.manifests if entry.platform) or "none"
+    raise NotFoundError(f"{where} has no image for {wanted}; it has {offered}")
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `target` only when it is complete."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        Path(name).chmod(0o644)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,156 @@
+"""Descriptors, manifests and indexes (image specification 1.1), parsed strictly, written canonically."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from ocikit._document import Reader, canonical
+from ocikit.digest import Digest
+from ocikit.errors import InvalidDocumentError
+from ocikit.platform import Platform
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+OCI_LAYER_GZIP = OCI_LAYER + "+gzip"
+OCI_LAYER_ZSTD = OCI_LAYER + "+zstd"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+
+MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
+INDEXES = (OCI_INDEX, DOCKER_LIST)
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """What refers to content: its type, digest and size in bytes."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    annotations: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    platform: Platform | None = None
+    artifact_type: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        document: dict[str, Any] = {
+            "mediaType": self.media_type,
+            "digest": str(self.digest),
+            "size": self.size,
+        }
+        if self.platform:
+            document["platform"] = self.platform.to_json()
+        if self.artifact_type:
+            document["artifactType"] = self.artifact_type
+        if self.annotations:
+            document["annotations"] = dict(self.annotations)
+        return document
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One image for one platform: its configuration and its layers, lowest first."""
+
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    media_type: str = OCI_MANIFEST
+    annotations: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    subject: Descriptor | None = None
+    artifact_type: str | None = None
+
+    def to_bytes(self) -> bytes:
+        document: dict[str, Any] = {
+            "schemaVersion": 2,
+            "mediaType": self.media_type,
+            "config": self.config.to_json(),
+            "layers": [layer.to_json() for layer in self.layers],
+        }
+        if self.artifact_type:
+            document["artifactType"] = self.artifact_type
+        if self.subject:
+            document["subject"] = self.subject.to_json()
+        if self.annotations:
+            document["annotations"] = dict(self.annotations)
+        return canonical(document)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Manifest:
+        reader = Reader.of(data, "manifest")
+        media_type = reader.optional("mediaType", str) or OCI_MANIFEST
+        if media_type not in MANIFESTS:
+            raise InvalidDocumentError(f"manifest: mediaType {media_type!r} is not an image manifest's")
+        subject = reader.optional("subject", dict)
+        return cls(
+            config=read_descriptor(Reader(reader.get("config", dict), "manifest.config")),
+            layers=tuple(
+                read_descriptor(Reader.check(entry, f"manifest.layers[{index}]"))
+                for index, entry in enumerate(reader.get("layers", list))
+            ),
+            media_type=media_type,
+            annotations=reader.strings("annotations"),
+            subject=read_descriptor(Reader(subject, "manifest.subject")) if subject is not None else None,
+            artifact_type=reader.optional("artifactType", str),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """Manifests side by side, usually one a platform."""
+
+    manifests: tuple[Descriptor, ...]
+    media_type: str = OCI_INDEX
+    annotations: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+
+    def to_bytes(self) -> bytes:
+        document: dict[str, Any] = {
+            "schemaVersion": 2,
+            "mediaType": self.media_type,
+            "manifests": [manifest.to_json() for manifest in self.manifests],
+        }
+        if self.annotations:
+            document["annotations"] = dict(self.annotations)
+        return canonical(document)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Index:
+        reader = Reader.of(data, "index")
+        media_type = reader.optional("mediaType", str) or OCI_INDEX
+        if media_type not in INDEXES:
+            raise InvalidDocumentError(f"index: mediaType {media_type!r} is not an image index's")
+        return cls(
+            manifests=tuple(
+                read_descriptor(Reader.check(entry, f"index.manifests[{index}]"))
+                for index, entry in enumerate(reader.get("manifests", list))
+            ),
+            media_type=media_type,
+            annotations=reader.strings("annotations"),
+        )
+
+
+def read_descriptor(reader: Reader) -> Descriptor:
+    size = reader.get("size", int)
+    if size < 0:
+        raise InvalidDocumentError(f"{reader.name}.size is negative")
+    platform = reader.optional("platform", dict)
+    return Descriptor(
+        media_type=reader.get("mediaType", str),
+        digest=Digest.parse(reader.get("digest", str)),
+        size=size,
+        annotations=reader.strings("annotations"),
+        platform=read_platform(Reader(platform, f"{reader.name}.platform")) if platform is not None else None,
+        artifact_type=reader.optional("artifactType", str),
+    )
+
+
+def read_platform(reader: Reader) -> Platform:
+    return Platform(
+        reader.get("os", str), reader.get("architecture", str), reader.optional("variant", str) or None
+    )

@@ -1,0 +1,45 @@
+"""Where an image runs: operating system, architecture, variant, in the image specification's words."""
+
+from __future__ import annotations
+
+import platform as _host
+from dataclasses import dataclass
+from typing import Any
+
+from ocikit.errors import InvalidReferenceError
+
+_MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    os: str
+    architecture: str
+    variant: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Platform:
+        parts = text.split("/")
+        if len(parts) not in (2, 3) or not all(parts):
+            raise InvalidReferenceError(f"{text!r} is no platform; write e.g. linux/amd64 or linux/arm64/v8")
+        return cls(*parts)
+
+    @classmethod
+    def host(cls) -> Platform:
+        machine = _host.machine().lower()
+        return cls("linux", _MACHINES.get(machine, machine))
+
+    def matches(self, wanted: Platform) -> bool:
+        """Whether an image for this platform runs where `wanted` is asked for."""
+        return (
+            self.os == wanted.os
+            and self.architecture == wanted.architecture
+            and (wanted.variant is None or self.variant in (None, wanted.variant))
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        plain = {"architecture": self.architecture, "os": self.os}
+        return plain | ({"variant": self.variant} if self.variant else {})
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)

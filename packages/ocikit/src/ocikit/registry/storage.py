@@ -1,0 +1,256 @@
+"""What a registry keeps, as objects:
+
+    blobs/ALGORITHM/HEX                                 content, shared by all repositories
+    repositories/NAME/_blobs/ALGORITHM/HEX              the blob is visible in this repository
+    repositories/NAME/_manifests/ALGORITHM/HEX          the manifest too; holds its media type
+    repositories/NAME/_tags/TAG                         holds a digest
+    repositories/NAME/_referrers/ALGORITHM/HEX/DIGEST   holds the descriptor of a manifest about that subject
+
+No part of a repository's name begins with an underscore, so names and these folders never collide.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import IO, Any, BinaryIO, cast
+
+import obstore
+from obstore.exceptions import AlreadyExistsError
+from obstore.store import ObjectStore
+
+from ocikit.blob import CHUNK
+from ocikit.config import ImageConfig
+from ocikit.digest import Digest
+from ocikit.errors import InvalidReferenceError, NotFoundError
+from ocikit.image import Image
+from ocikit.layer import Layer
+from ocikit.manifest import Descriptor, Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest's bytes as they were pushed."""
+
+    digest: Digest
+    media_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoreBlob:
+    """A blob in an object store."""
+
+    store: ObjectStore
+    path: str
+
+    def open(self) -> BinaryIO:
+        reader = obstore.open_reader(self.store, self.path, buffer_size=CHUNK)
+        return cast("BinaryIO", _ObjectReader(reader))
+
+
+class _ObjectReader(io.RawIOBase):
+    def __init__(self, source: Any) -> None:
+        super().__init__()
+        self._source = source
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        return bytes(self._source.read(None if size < 0 else size))
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class Storage:
+    """A registry's content in an object store; the app and its host read and write it side by side."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    # For the host of the registry: without a server in between. These block.
+
+    def resolve(self, repository: str, tag: str) -> Digest | None:
+        """The digest that the tag stands for, None where there is no such tag."""
+        try:
+            return Digest.parse(_text(obstore.get(self._store, _tag_path(repository, tag)).bytes()))
+        except FileNotFoundError:
+            return None
+
+    def image(self, repository: str, tag_or_digest: str) -> Image:
+        """The image, its layers read lazily from the store. Raises NotFoundError."""
+        digest = _as_digest(tag_or_digest) or self.resolve(repository, tag_or_digest)
+        if digest is None:
+            raise NotFoundError(f"{repository} has no tag {tag_or_digest}")
+        try:
+            raw = bytes(obstore.get(self._store, _blob_path(digest)).bytes())
+            obstore.head(self._store, _manifest_path(repository, digest))
+            manifest = Manifest.parse(raw)
+            config = bytes(obstore.get(self._store, _blob_path(manifest.config.digest)).bytes())
+        except FileNotFoundError as error:
+            raise NotFoundError(f"{repository} has no image {digest}") from error
+        layers = tuple(
+            Layer(layer, diff_id, StoreBlob(self._store, _blob_path(layer.digest)))
+            for layer, diff_id in zip(manifest.layers, ImageConfig.parse(config).diff_ids, strict=False)
+        )
+        return Image.from_bytes(raw, config, layers)
+
+    def repositories(self) -> list[str]:
+        """Names of the repositories that hold a tag."""
+        found = {
+            str(path).removeprefix("repositories/").partition("/_tags/")[0]
+            for batch in obstore.list(self._store, "repositories/")
+            for path in (entry["path"] for entry in batch)
+            if "/_tags/" in path
+        }
+        return sorted(found)
+
+    def tags(self, repository: str) -> list[str]:
+        prefix = f"repositories/{repository}/_tags"
+        return sorted(
+            PurePosixPath(entry["path"]).name
+            for batch in obstore.list(self._store, prefix)
+            for entry in batch
+        )
+
+    # For the app
+
+    async def blob_size(self, repository: str, digest: Digest) -> int | None:
+        """Bytes of the blob, None where it is not visible in the repository."""
+        try:
+            await obstore.head_async(self._store, _link_path(repository, digest))
+            return (await obstore.head_async(self._store, _blob_path(digest)))["size"]
+        except FileNotFoundError:
+            return None
+
+    async def read_blob(self, digest: Digest, start: int, end: int) -> AsyncIterator[bytes]:
+        """Bytes `start` up to, not including, `end`."""
+        result = await obstore.get_async(self._store, _blob_path(digest), options={"range": (start, end)})
+        async for chunk in result.stream(min_chunk_size=CHUNK):
+            yield bytes(chunk)
+
+    async def add_blob(self, repository: str, digest: Digest, content: bytes | IO[bytes]) -> None:
+        """Store content that has this digest, and make it visible in the repository."""
+        try:
+            await obstore.head_async(self._store, _blob_path(digest))
+        except FileNotFoundError:
+            # Content-addressed: whoever else writes it at this moment writes the same.
+            await obstore.put_async(self._store, _blob_path(digest), content)
+        await self.link_blob(repository, digest)
+
+    async def link_blob(self, repository: str, digest: Digest) -> None:
+        await obstore.put_async(self._store, _link_path(repository, digest), b"")
+
+    async def unlink_blob(self, repository: str, digest: Digest) -> None:
+        await obstore.delete_async(self._store, _link_path(repository, digest))
+
+    async def find_manifest(self, repository: str, tag_or_digest: str) -> StoredManifest | None:
+        digest = _as_digest(tag_or_digest) or await self.find_tag(repository, tag_or_digest)
+        if digest is None:
+            return None
+        try:
+            link = await obstore.get_async(self._store, _manifest_path(repository, digest))
+            content = await obstore.get_async(self._store, _blob_path(digest))
+            return StoredManifest(digest, _text(await link.bytes_async()), bytes(await content.bytes_async()))
+        except FileNotFoundError:
+            return None
+
+    async def add_manifest(self, repository: str, manifest: StoredManifest) -> None:
+        await obstore.put_async(self._store, _blob_path(manifest.digest), manifest.data)
+        path = _manifest_path(repository, manifest.digest)
+        await obstore.put_async(self._store, path, manifest.media_type.encode())
+
+    async def remove_manifest(self, repository: str, digest: Digest) -> None:
+        """The manifest and every tag that stands for it."""
+        for tag in await self.list_tags(repository):
+            if await self.find_tag(repository, tag) == digest:
+                await self.remove_tag(repository, tag)
+        await obstore.delete_async(self._store, _manifest_path(repository, digest))
+
+    async def find_tag(self, repository: str, tag: str) -> Digest | None:
+        try:
+            result = await obstore.get_async(self._store, _tag_path(repository, tag))
+        except FileNotFoundError:
+            return None
+        return Digest.parse(_text(await result.bytes_async()))
+
+    async def set_tag(self, repository: str, tag: str, digest: Digest, *, mutable: bool) -> Digest:
+        """Point the tag at the manifest, an immutable one only where it is free; returns where it points."""
+        path = _tag_path(repository, tag)
+        data = str(digest).encode()
+        if mutable:
+            await obstore.put_async(self._store, path, data)
+            return digest
+        try:
+            await obstore.put_async(self._store, path, data, mode="create")
+        except AlreadyExistsError:
+            return await self.find_tag(repository, tag) or digest
+        return digest
+
+    async def remove_tag(self, repository: str, tag: str) -> None:
+        await obstore.delete_async(self._store, _tag_path(repository, tag))
+
+    async def list_tags(self, repository: str) -> list[str]:
+        return await self._names(f"repositories/{repository}/_tags")
+
+    async def has_repository(self, repository: str) -> bool:
+        """Whether anything was ever pushed to it."""
+        async for batch in obstore.list(self._store, f"repositories/{repository}/_manifests"):
+            return bool(batch)
+        return False
+
+    async def add_referrer(self, repository: str, subject: Digest, referrer: Descriptor) -> None:
+        path = f"repositories/{repository}/_referrers/{subject.path}/{referrer.digest.path}"
+        await obstore.put_async(self._store, path, json.dumps(referrer.to_json()).encode())
+
+    async def referrers(self, repository: str, subject: Digest) -> list[dict[str, Any]]:
+        """Descriptors, as JSON, of the manifests that are about `subject`."""
+        found: list[dict[str, Any]] = []
+        async for batch in obstore.list(self._store, f"repositories/{repository}/_referrers/{subject.path}"):
+            for entry in batch:
+                result = await obstore.get_async(self._store, entry["path"])
+                found.append(json.loads(bytes(await result.bytes_async())))
+        return sorted(found, key=lambda descriptor: str(descriptor["digest"]))
+
+    async def _names(self, prefix: str) -> list[str]:
+        return sorted(
+            [
+                PurePosixPath(entry["path"]).name
+                async for batch in obstore.list(self._store, prefix)
+                for entry in batch
+            ]
+        )
+
+
+def _blob_path(digest: Digest) -> str:
+    return f"blobs/{digest.path}"
+
+
+def _link_path(repository: str, digest: Digest) -> str:
+    return f"repositories/{repository}/_blobs/{digest.path}"
+
+
+def _manifest_path(repository: str, digest: Digest) -> str:
+    return f"repositories/{repository}/_manifests/{digest.path}"
+
+
+def _tag_path(repository: str, tag: str) -> str:
+    return f"repositories/{repository}/_tags/{tag}"
+
+
+def _as_digest(text: str) -> Digest | None:
+    try:
+        return Digest.parse(text)
+    except InvalidReferenceError:
+        return None
+
+
+def _text(data: Any) -> str:
+    return bytes(data).decode()
