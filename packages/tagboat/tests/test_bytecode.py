@@ -85,7 +85,7 @@ def test_files_are_unchecked_and_name_the_source_as_it_is_in_the_image(compile_,
     compiled, broken = compile_(
         {"app/x.py": File(b"import y\n"), "app/data.txt": File(b""), "app/l.py": Link("x.py")}
     )
-    assert broken == []
+    assert broken == {}
     assert list(compiled) == [f"app/__pycache__/x.{interpreter.cache_tag}.pyc"]
     data = next(iter(compiled.values())).read()
     assert int.from_bytes(data[4:8], "little") == UNCHECKED
@@ -113,7 +113,8 @@ def test_a_source_that_does_not_compile_is_named_and_the_others_are_compiled(com
     compiled, broken = compile_(
         {"app/bad.py": File(b"def\n"), "app/good.py": File(b""), "app/zero.py": File(b"\0")}
     )
-    assert broken == ["/app/bad.py", "/app/zero.py"]
+    assert list(broken) == ["/app/bad.py", "/app/zero.py"]
+    assert broken["/app/bad.py"] == "invalid syntax (bad.py, line 1)"
     assert len(compiled) == 1
 
 

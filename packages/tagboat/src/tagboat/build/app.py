@@ -39,8 +39,8 @@ def app_layer(
                 identity=base.identity,
                 cache=cache,
             )
-            for name in broken:
-                progress(f"{name} does not compile: it goes into the image without byte code")
+            for name, reason in broken.items():
+                progress(f"{name} goes into the image without byte code: {reason}")
             write_files(writer, files | bytecode | {WORKDIR: Folder()})
 
     return cache.layer(key, make)

@@ -31,14 +31,14 @@ def build(source, target, name):
         text = file.read()
     try:
         code = compile(text, name.decode(), "exec", dont_inherit=True, optimize=0)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return 3
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        posix.write(1, name + b"\\t" + str(error).encode(errors="replace").replace(b"\\n", b" ") + b"\\n")
+        return
     data = _code_to_hash_pyc(code, _imp.source_hash(magic, text), False)
     partial = target + b".%d" % posix.getpid()
     with open(partial, "wb") as file:
         file.write(data)
     posix.rename(partial, target)
-    return 0
 
 jobs = sys.stdin.buffer.read().split(b"\\0")
 for index in range(0, len(jobs) - 1, 3):
@@ -46,21 +46,20 @@ for index in range(0, len(jobs) - 1, 3):
     if child == 0:
         status = 1
         try:
-            status = build(*jobs[index : index + 3])
+            build(*jobs[index : index + 3])
+            status = 0
         finally:
             posix._exit(status)
     status = posix.waitstatus_to_exitcode(posix.waitpid(child, 0)[1])
-    if status == 3:
-        print(jobs[index + 2].decode())
-    elif status:
+    if status:
         sys.exit("compiling " + jobs[index + 2].decode() + " ended with " + str(status))
 """
 
 
 def compile_files(
     files: Files, *, interpreter: Interpreter, root: Path, identity: str, cache: Cache
-) -> tuple[dict[str, Entry], list[str]]:
-    """The byte code for every `.py` of `files` by its path in the image, and the sources that do not compile.
+) -> tuple[dict[str, Entry], dict[str, str]]:
+    """The byte code for every `.py` of `files` by its path in the image, and what does not compile and why.
 
     `root` is where the image with `interpreter` is unpacked, `identity` stands for that very interpreter.
     What was compiled once comes from the cache. Raises InterpreterError when the interpreter itself fails.
@@ -101,17 +100,17 @@ def _bytecode_path(path: str, interpreter: Interpreter) -> str:
     return str(source.parent / "__pycache__" / f"{source.stem}.{interpreter.cache_tag}.pyc")
 
 
-def _run(jobs: list[_Job], interpreter: Interpreter, root: Path) -> list[str]:
-    """Do all jobs, a share on each processor; returns the names of the sources that do not compile."""
+def _run(jobs: list[_Job], interpreter: Interpreter, root: Path) -> dict[str, str]:
+    """Do all jobs, a share on each processor; returns which sources do not compile, and why."""
     shares = max(1, min(os.cpu_count() or 1, len(jobs) // _WORTH_A_PROCESS))
     with ThreadPoolExecutor(shares) as pool:
         refused = pool.map(
             lambda share: _compile(share, interpreter, root), (jobs[n::shares] for n in range(shares))
         )
-        return sorted(name for names in refused for name in names)
+        return dict(sorted(pair for pairs in refused for pair in pairs))
 
 
-def _compile(jobs: list[_Job], interpreter: Interpreter, root: Path) -> list[str]:
+def _compile(jobs: list[_Job], interpreter: Interpreter, root: Path) -> list[tuple[str, str]]:
     if not jobs:
         return []
     words = [os.fsencode(word) for job in jobs for word in (job.source, job.target, job.name)]
@@ -126,4 +125,5 @@ def _compile(jobs: list[_Job], interpreter: Interpreter, root: Path) -> list[str
         raise InterpreterError(
             f"{interpreter.path} of the base: {done.stderr.decode(errors='replace').strip()}"
         )
-    return done.stdout.decode().splitlines()
+    lines = (line.partition("\t") for line in done.stdout.decode(errors="replace").split("\n") if line)
+    return [(name, reason) for name, _, reason in lines]
