@@ -1,1 +1,56 @@
-""""""
+"""A Datalog database whose whole state is a bucket, safe with any number of writers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bucketlog.connection import Connection, Datom, TransactionReport, connect
+from bucketlog.database import Database
+from bucketlog.edn import Keyword, Symbol
+from bucketlog.errors import (
+    BucketlogError,
+    ConflictError,
+    EdnError,
+    FormatError,
+    QueryError,
+    StoreError,
+    TransactionError,
+    UncertainError,
+    UniqueError,
+    UnsafeStoreError,
+)
+from bucketlog.query.engine import run as _run
+from bucketlog.store import ObjectStore
+
+__all__ = [
+    "BucketlogError",
+    "ConflictError",
+    "Connection",
+    "Database",
+    "Datom",
+    "EdnError",
+    "FormatError",
+    "Keyword",
+    "ObjectStore",
+    "QueryError",
+    "StoreError",
+    "Symbol",
+    "TransactionError",
+    "TransactionReport",
+    "UncertainError",
+    "UniqueError",
+    "UnsafeStoreError",
+    "connect",
+    "q",
+]
+
+
+def q(query: str | Sequence[Any] | Mapping[Any, Any], *inputs: Any) -> Any:
+    """The result of a Datalog query, given as EDN text, or as the same in Python lists and strings.
+
+    `inputs` are what `:in` names, in its order: databases, rules, and values; without `:in`, one database. What comes
+    back follows `:find`: a list of distinct tuples for `?a ?b`, a list for `[?a ...]`, a tuple or `None` for `[?a ?b]`,
+    a value or `None` for `?a .`. Raises `QueryError`, which quotes the part of the query that is wrong.
+    """
+    return _run(query, inputs)

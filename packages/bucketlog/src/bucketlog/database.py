@@ -1,0 +1,179 @@
+"""A database as a value: the datoms known at one transaction, and what can be asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from bucketlog.edn import Keyword
+from bucketlog.errors import QueryError
+from bucketlog.image import Image
+from bucketlog.pull import pull as _pull
+from bucketlog.query.engine import run
+from bucketlog.schema import IDENT, TX_BASE, TX_INSTANT, Attribute, Schema
+from bucketlog.value import Stored, decode, encode, encode_as
+
+if TYPE_CHECKING:
+    from bucketlog.query.parser import Query
+
+__all__ = ["Database", "State"]
+
+_LIVE: Final = "added <= :t AND retracted > :t AND added > :since"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a connection knows about the end of the log."""
+
+    t: int
+    schema: Schema
+    next_entity: int
+    instant: int
+    """`:db/txInstant` of transaction `t` in microseconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Database:
+    """An immutable value: it shows the same datoms for ever, whatever is committed later.
+
+    Values come from `Connection.db`, `Connection.sync` and transaction reports; `as_of`, `since` and `history` give
+    other views of the same datoms. They are valid until their connection is closed.
+    """
+
+    _image: Image
+    _state: State
+    _as_of: int
+    _since: int = -1
+    _history: bool = False
+
+    @property
+    def basis_t(self) -> int:
+        """The last transaction that this value can show."""
+        return self._as_of
+
+    def as_of(self, t: int | datetime) -> Database:
+        """The database as it was after transaction `t` (its number or entity id), or at that instant."""
+        return replace(self, _as_of=max(0, min(self._as_of, self._transaction_at(t))))
+
+    def since(self, t: int | datetime) -> Database:
+        """Only what transactions after `t` have added and what still holds."""
+        return replace(self, _since=max(self._since, self._transaction_at(t)))
+
+    def history(self) -> Database:
+        """All datoms, also retracted ones: patterns see additions and retractions, `[?e ?a ?v ?tx ?added]`."""
+        return replace(self, _history=True)
+
+    def q(self, query: str | Sequence[Any] | Mapping[Any, Any] | Query, *inputs: Any) -> Any:
+        """Run `query` with this value as `$` and `inputs` for what else `:in` names; see `bucketlog.q`."""
+        return run(query, (self, *inputs))
+
+    def pull(self, pattern: str | Sequence[Any], entity: Any) -> dict[str, Any]:
+        """The tree that `pattern` selects from one entity (an id, an ident or a lookup ref), keyed by attribute.
+
+        An entity or attribute that is not there gives no key, so an absent entity gives `{}`. Raises `QueryError` for
+        a wrong pattern.
+        """
+        return self.pull_many(pattern, (entity,))[0]
+
+    def pull_many(self, pattern: str | Sequence[Any], entities: Iterable[Any]) -> list[dict[str, Any]]:
+        """`pull` of several entities at once, in their order."""
+        return _pull(self, pattern, [self.entid(entity) for entity in entities])
+
+    def entid(self, entity: Any) -> int | None:
+        """The id of the entity that an id, an ident or a lookup ref `[attribute, value]` names, `None` without one.
+
+        Raises `QueryError` when `entity` is none of these.
+        """
+        if isinstance(entity, int) and not isinstance(entity, bool):
+            return entity
+        if isinstance(entity, str) and entity.startswith(":"):
+            return self.schema.idents.get(entity)
+        if isinstance(entity, list | tuple) and len(entity) == 2:
+            attribute = self.schema.attribute(entity[0]) if isinstance(entity[0], str | int) else None
+            if attribute is None or not attribute.unique:
+                raise QueryError(f"{entity!r} is not a lookup ref: {entity[0]!r} is not a unique attribute")
+            value = self.entid(entity[1]) if attribute.is_ref else entity[1]
+            if value is None:
+                return None
+            try:
+                return self.holder(attribute, encode_as(attribute.type, value))
+            except ValueError as error:
+                raise QueryError(f"lookup ref {entity!r}: {error} ({attribute.type.value})") from None
+        raise QueryError(
+            f"{entity!r} names no entity: use an id, an ident or a lookup ref [attribute, value]"
+        )
+
+    def ident(self, entity: int) -> Keyword | None:
+        """The ident of an entity, `None` when it has none."""
+        ident = self.schema.definitions.get(entity, {}).get(IDENT)
+        return None if ident is None else Keyword(str(decode(ident)))
+
+    # What the transactor, the query engine and pull read; values are in stored form.
+
+    @property
+    def schema(self) -> Schema:
+        """The attributes and idents."""
+        return self._state.schema
+
+    @property
+    def state(self) -> State:
+        """The end of the log that this value was taken at."""
+        return self._state
+
+    @property
+    def image(self) -> Image:
+        """Where the datoms are."""
+        return self._image
+
+    @property
+    def is_history(self) -> bool:
+        """True for a `history` view."""
+        return self._history
+
+    @property
+    def since_t(self) -> int:
+        """Only transactions after this one show; -1 for all."""
+        return self._since
+
+    def holder(self, attribute: Attribute, value: Stored) -> int | None:
+        """The entity that has this value of a unique attribute."""
+        rows = self._rows("SELECT e FROM datom WHERE a = :a AND v = :v AND", a=attribute.id, v=value)
+        return rows[0][0] if rows else None
+
+    def values(self, entity: int, attribute: int) -> list[Stored]:
+        """The values of one attribute of one entity."""
+        rows = self._rows("SELECT v FROM datom WHERE e = :e AND a = :a AND", e=entity, a=attribute)
+        return [row[0] for row in rows]
+
+    def datoms_of(self, entity: int) -> list[tuple[int, Stored]]:
+        """Attribute and value of every datom of one entity."""
+        return [(a, v) for a, v in self._rows("SELECT a, v FROM datom WHERE e = :e AND", e=entity)]
+
+    def references_to(self, entity: int) -> list[tuple[int, int]]:
+        """Entity and attribute of every reference to one entity."""
+        return [
+            (e, a) for e, a in self._rows("SELECT e, a FROM datom WHERE ref = 1 AND v = :v AND", v=entity)
+        ]
+
+    def has_duplicates(self, attribute: Attribute, *, by: str) -> bool:
+        """Whether some value (`by="v"`) or entity (`by="e"`) occurs twice with `attribute`."""
+        column = {"v": "v", "e": "e"}[by]
+        head, tail = "SELECT 1 FROM datom WHERE a = :a AND", f"GROUP BY {column} HAVING count(*) > 1 LIMIT 1"
+        return bool(self._rows(head, tail, a=attribute.id))
+
+    def _rows(self, head: str, tail: str = "", **parameters: Stored) -> list[tuple[Any, ...]]:
+        parameters |= {"t": self._as_of, "since": self._since}
+        return self._image.rows(f"{head} {_LIVE} {tail}", parameters)
+
+    def _transaction_at(self, t: int | datetime) -> int:
+        if isinstance(t, datetime):
+            try:
+                instant = encode(t)
+            except ValueError as error:
+                raise QueryError(f"{t!r}: {error}") from None
+            sql = "SELECT max(e) FROM datom WHERE a = :a AND v <= :v AND added <= :t"
+            ((found,),) = self._image.rows(sql, {"a": TX_INSTANT, "v": instant, "t": self._as_of})
+            return -1 if found is None else int(found) - TX_BASE
+        return t - TX_BASE if t >= TX_BASE else t

@@ -1,0 +1,128 @@
+"""The image: an in-memory SQLite database derived from the log, thrown away with the connection.
+
+One row a datom, with the interval `[added, retracted)` of transactions in which it holds. Rows are never changed
+except that an open interval is closed, so "the database as of t" is the predicate `added <= t AND retracted > t`, and
+a value of the database stays what it was while later transactions are applied, even ones that are rolled back.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from bucketlog.cache import Cache
+from bucketlog.errors import StoreError
+from bucketlog.schema import Change, Schema
+from bucketlog.value import Stored
+
+__all__ = ["FOREVER", "Image", "Row"]
+
+FOREVER: Final = (1 << 63) - 1
+"""`retracted` of a datom that still holds."""
+
+Row = tuple[Any, ...]
+
+# The table itself is the EAVT index. AVET also serves attribute scans; VAET only finds references to an entity.
+_TABLES: Final = """
+CREATE TABLE datom (
+    e INTEGER NOT NULL, a INTEGER NOT NULL, v NOT NULL, added INTEGER NOT NULL, retracted INTEGER NOT NULL,
+    ref INTEGER NOT NULL, PRIMARY KEY (e, a, v, added)
+) WITHOUT ROWID;
+CREATE INDEX avet ON datom (a, v, e, added, retracted);
+CREATE INDEX vaet ON datom (v, a, e, added, retracted) WHERE ref = 1;
+"""
+
+
+class Image:
+    """A SQLite database in memory. Any thread may use it; statements run one at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._connection = sqlite3.connect(
+            ":memory:", check_same_thread=False, isolation_level=None, cached_statements=512
+        )
+        self._connection.executescript(_TABLES)
+        self._input_tables: set[int] = set()
+        self._sizes: Counter[int] = Counter()
+        self._closed = False
+        self.plans: Cache[Any] = Cache(512)
+        """Compiled queries."""
+
+    def close(self) -> None:
+        """Drop the image; reading it further raises `StoreError`."""
+        with self._lock:
+            self._closed = True
+            self._connection.close()
+
+    def rows(
+        self,
+        sql: str,
+        parameters: Sequence[Stored | None] | Mapping[str, Stored | None] = (),
+        inputs: Sequence[tuple[int, Sequence[Sequence[Stored | None]]]] = (),
+    ) -> list[Row]:
+        """All rows of one SELECT. `inputs` are relations, width and rows each, which the statement reads as
+        `temp.input<width>` where `slot` is their position.
+        """
+        with self._lock:
+            if self._closed:
+                raise StoreError("the connection that this database came from is closed")
+            for slot, (width, relation) in enumerate(inputs):
+                self._load_input(slot, width, relation)
+            return self._connection.execute(sql, parameters).fetchall()
+
+    def _load_input(self, slot: int, width: int, relation: Sequence[Sequence[Stored | None]]) -> None:
+        if width not in self._input_tables:
+            columns = ", ".join(f"c{column}" for column in range(width))
+            self._connection.execute(
+                f"CREATE TEMP TABLE IF NOT EXISTS input{width} (slot INTEGER, {columns})"
+            )
+            if not self._connection.in_transaction:  # inside of one, a roll-back would undo the creation
+                self._input_tables.add(width)
+        self._connection.execute(f"DELETE FROM temp.input{width} WHERE slot = ?", (slot,))  # noqa: S608
+        marks = ", ".join("?" * (width + 1))
+        self._connection.executemany(
+            f"INSERT INTO temp.input{width} VALUES ({marks})",  # noqa: S608 -- a number and question marks
+            [(slot, *row) for row in relation],
+        )
+
+    def begin(self) -> None:
+        """Start a transaction: what is applied from here on disappears again with `rollback`."""
+        with self._lock:
+            self._connection.execute("BEGIN")
+
+    def commit(self) -> None:
+        """Keep what was applied since `begin`."""
+        with self._lock:
+            self._connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Forget what was applied since `begin`."""
+        with self._lock:
+            self._connection.execute("ROLLBACK")
+
+    def apply(self, t: int, changes: Iterable[Change], schema: Schema) -> None:
+        """Add the datoms of transaction `t`, whose attributes `schema` knows; invisible to any basis before `t`."""
+        references = {attribute.id for attribute in schema.references}
+        added: list[tuple[int, int, Stored, int, int, int]] = []
+        retracted: list[tuple[int, int, int, Stored]] = []
+        for change in changes:
+            if change.added:
+                added.append((change.e, change.a, change.v, t, FOREVER, int(change.a in references)))
+            else:
+                retracted.append((t, change.e, change.a, change.v))
+        with self._lock:
+            if retracted:
+                self._connection.executemany(
+                    "UPDATE datom SET retracted = ? WHERE e = ? AND a = ? AND v = ? AND retracted = 9223372036854775807",
+                    retracted,
+                )
+            self._connection.executemany("INSERT INTO datom VALUES (?, ?, ?, ?, ?, ?)", added)
+            self._sizes.update(row[1] for row in added)
+
+    def size(self, attribute: int | None) -> int:
+        """About how many rows there are, with an attribute or at all: for estimates."""
+        with self._lock:
+            return self._sizes[attribute] if attribute is not None else self._sizes.total()

@@ -1,0 +1,1 @@
+"""Datalog: text or data, to typed records (`parser`), to flat conjunctions (`expand`), to SQL (`compiler`), to rows."""

@@ -1,0 +1,183 @@
+"""The schema: attributes and idents, read from the datoms that describe them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final, NamedTuple
+
+from bucketlog.edn import Keyword
+from bucketlog.value import Stored, ValueType, decode, encode
+
+__all__ = [
+    "CARDINALITY",
+    "ENUMERATIONS",
+    "FIRST_ENTITY",
+    "IDENT",
+    "TX_BASE",
+    "TX_INSTANT",
+    "UNIQUE",
+    "VALUE_TYPE",
+    "Attribute",
+    "Change",
+    "Schema",
+    "bootstrap",
+    "transaction_entity",
+]
+
+FIRST_ENTITY: Final = 1024
+"""Ids below are bucketlog's own."""
+
+TX_BASE: Final = 1 << 40
+"""The transaction entity of transaction `t` is `TX_BASE + t`; all other entities have smaller ids."""
+
+IDENT: Final = 1
+VALUE_TYPE: Final = 2
+CARDINALITY: Final = 3
+UNIQUE: Final = 4
+IS_COMPONENT: Final = 5
+INDEX: Final = 6
+DOC: Final = 7
+TX_INSTANT: Final = 8
+_CARDINALITY_ONE: Final = 30
+_CARDINALITY_MANY: Final = 31
+_UNIQUE_VALUE: Final = 40
+_UNIQUE_IDENTITY: Final = 41
+_TYPES: Final = {20 + position: value_type for position, value_type in enumerate(ValueType)}
+
+ENUMERATIONS: Final = {
+    VALUE_TYPE: frozenset(_TYPES),
+    CARDINALITY: frozenset({_CARDINALITY_ONE, _CARDINALITY_MANY}),
+    UNIQUE: frozenset({_UNIQUE_VALUE, _UNIQUE_IDENTITY}),
+}
+"""The entities that an attribute of the schema may refer to."""
+
+_DEFINING: Final = frozenset({IDENT, VALUE_TYPE, CARDINALITY, UNIQUE, IS_COMPONENT})
+
+
+class Change(NamedTuple):
+    """One datom of one transaction, with its value in stored form: `added` or retracted."""
+
+    e: int
+    a: int
+    v: Stored
+    added: bool
+
+
+def transaction_entity(t: int) -> int:
+    """The entity id of transaction `t`."""
+    return TX_BASE + t
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """What the schema says about one attribute."""
+
+    id: int
+    ident: Keyword
+    type: ValueType
+    many: bool
+    unique: bool
+    identity: bool
+    component: bool
+
+    @property
+    def is_ref(self) -> bool:
+        """True when values are entities."""
+        return self.type is ValueType.REF
+
+
+@dataclass(frozen=True, eq=False)
+class Schema:
+    """All attributes and idents of one database value. Immutable; compared by identity."""
+
+    definitions: Mapping[int, Mapping[int, Stored]] = field(default_factory=dict)
+
+    @cached_property
+    def idents(self) -> dict[str, int]:
+        """Entity id by ident."""
+        return {str(decode(d[IDENT])): e for e, d in self.definitions.items() if IDENT in d}
+
+    @cached_property
+    def attributes(self) -> dict[int, Attribute]:
+        """Attribute by entity id."""
+        return {
+            e: _attribute(e, definition)
+            for e, definition in self.definitions.items()
+            if VALUE_TYPE in definition and CARDINALITY in definition and IDENT in definition
+        }
+
+    @cached_property
+    def _by_ident(self) -> dict[str, Attribute]:
+        return {str(attribute.ident): attribute for attribute in self.attributes.values()}
+
+    @cached_property
+    def references(self) -> tuple[Attribute, ...]:
+        """The attributes whose values are entities."""
+        return tuple(attribute for attribute in self.attributes.values() if attribute.is_ref)
+
+    def attribute(self, name: str | int) -> Attribute | None:
+        """The attribute of that ident or entity id."""
+        return self.attributes.get(name) if isinstance(name, int) else self._by_ident.get(name)
+
+    def evolve(self, changes: Iterable[Change]) -> Schema:
+        """The schema after `changes`: `self` when none of them touches it."""
+        touched = [change for change in changes if change.a in _DEFINING]
+        if not touched:
+            return self
+        definitions = {e: dict(definition) for e, definition in self.definitions.items()}
+        for change in sorted(touched, key=lambda change: change.added):  # retractions first
+            definition = definitions.setdefault(change.e, {})
+            if change.added:
+                definition[change.a] = change.v
+            elif definition.get(change.a) == change.v:
+                del definition[change.a]
+        return Schema({e: definition for e, definition in definitions.items() if definition})
+
+
+def _attribute(e: int, definition: Mapping[int, Stored]) -> Attribute:
+    unique = definition.get(UNIQUE)
+    return Attribute(
+        id=e,
+        ident=Keyword(str(decode(definition[IDENT]))),
+        type=_TYPES[int(definition[VALUE_TYPE])],
+        many=definition[CARDINALITY] == _CARDINALITY_MANY,
+        unique=unique is not None,
+        identity=unique == _UNIQUE_IDENTITY,
+        component=bool(IS_COMPONENT in definition and decode(definition[IS_COMPONENT])),
+    )
+
+
+def bootstrap() -> tuple[Change, ...]:
+    """The datoms every database starts with: the attributes that describe attributes, and their enumerations."""
+    one = _CARDINALITY_ONE
+    types = {value_type: e for e, value_type in _TYPES.items()}
+    attributes = [
+        (IDENT, ":db/ident", ValueType.KEYWORD, _UNIQUE_IDENTITY, "The name of an entity"),
+        (VALUE_TYPE, ":db/valueType", ValueType.REF, None, "The type of an attribute's values"),
+        (CARDINALITY, ":db/cardinality", ValueType.REF, None, "Whether an attribute holds one value or many"),
+        (UNIQUE, ":db/unique", ValueType.REF, None, "Whether a value belongs to at most one entity"),
+        (IS_COMPONENT, ":db/isComponent", ValueType.BOOLEAN, None, "Whether the referenced entity is a part"),
+        (INDEX, ":db/index", ValueType.BOOLEAN, None, "Kept for other readers; every attribute is indexed"),
+        (DOC, ":db/doc", ValueType.STRING, None, "A description"),
+        (TX_INSTANT, ":db/txInstant", ValueType.INSTANT, None, "When a transaction was made"),
+    ]
+    changes = []
+    for e, ident, value_type, unique, doc in attributes:
+        changes += [
+            Change(e, IDENT, encode(Keyword(ident)), True),
+            Change(e, VALUE_TYPE, types[value_type], True),
+            Change(e, CARDINALITY, one, True),
+            Change(e, DOC, doc, True),
+        ]
+        if unique is not None:
+            changes.append(Change(e, UNIQUE, unique, True))
+    enumerations = {e: value_type.value for e, value_type in _TYPES.items()} | {
+        _CARDINALITY_ONE: ":db.cardinality/one",
+        _CARDINALITY_MANY: ":db.cardinality/many",
+        _UNIQUE_VALUE: ":db.unique/value",
+        _UNIQUE_IDENTITY: ":db.unique/identity",
+    }
+    changes += [Change(e, IDENT, encode(Keyword(ident)), True) for e, ident in enumerations.items()]
+    return tuple(changes)

@@ -1,0 +1,181 @@
+"""The edge to the object store: reading entries, and the create-only PUT that is a commit."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, Protocol, cast
+from urllib.parse import unquote, urlsplit
+
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    InvalidPathError,
+    NotSupportedError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+from obstore.store import LocalStore, MemoryStore, from_url
+
+from bucketlog.errors import FormatError, StoreError, UncertainError, UnsafeStoreError
+from bucketlog.log import PREFIX, Entry, decode_entry, encode_entry, key_of, t_of
+
+__all__ = ["LogStore", "ObjectStore", "open_store"]
+
+_ATTEMPTS: Final = 8
+_READERS: Final = 24
+_REFUSALS: Final = (
+    PermissionDeniedError,
+    UnauthenticatedError,
+    NotSupportedError,
+    InvalidPathError,
+    FileNotFoundError,  # the bucket itself is absent
+)
+
+
+class ObjectStore(Protocol):
+    """What bucketlog asks of a store; every store of obstore fits."""
+
+    def put(self, path: str, file: bytes, *, mode: Any = None) -> Any:
+        """Write an object; with `mode="create"` raise `AlreadyExistsError` when there is one."""
+
+    def get(self, path: str) -> Any:
+        """Read an object; `FileNotFoundError` when there is none."""
+
+    def list(self, prefix: str | None = None, *, offset: str | None = None, chunk_size: int = 50) -> Any:
+        """Iterate over batches of `{"path": …}` of the objects below `prefix` after `offset`."""
+
+
+_memory_stores: dict[str, MemoryStore] = {}
+_memory_lock = threading.Lock()
+
+
+def open_store(url: str) -> ObjectStore:
+    """The store at `url`: `file:///directory` (made when absent), `memory://name` (one per process and name), or
+    what obstore opens (`s3://`, `gs://`, `az://`), with settings from the environment (`AWS_ENDPOINT_URL`, …).
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "memory":
+        with _memory_lock:
+            return cast("ObjectStore", _memory_stores.setdefault(parts.netloc + parts.path, MemoryStore()))
+    try:
+        if parts.scheme == "file":
+            if parts.netloc not in ("", "localhost"):
+                raise StoreError(f"{url}: a file URL has three slashes, as in file:///srv/database")
+            return cast("ObjectStore", LocalStore(Path(unquote(parts.path)), mkdir=True))
+        store = from_url(
+            url,
+            client_options={"connect_timeout": "5s", "timeout": "30s"},
+            retry_config={"max_retries": 4, "retry_timeout": timedelta(seconds=60)},
+        )
+    except (BaseError, ValueError, OSError) as error:
+        raise StoreError(f"cannot open {url}: {_summary(error)}") from error
+    return cast("ObjectStore", store)
+
+
+class LogStore:
+    """The log in one bucket. Safe to use from any thread."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def read(self, t: int) -> Entry | None:
+        """The entry whose first transaction is `t`, `None` when there is none (yet)."""
+        key = key_of(t)
+        try:
+            data = bytes(self._store.get(key).bytes())
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise StoreError(f"cannot read {key}: {_summary(error)}") from error
+        return decode_entry(key, data)
+
+    def read_after(self, t: int) -> Iterator[Entry]:
+        """All entries after transaction `t`, in order: one listing, then concurrent reads."""
+        try:
+            batches = self._store.list(PREFIX, offset=key_of(t), chunk_size=1000)
+            found = sorted(n for batch in batches for item in batch if (n := t_of(item["path"])) is not None)
+        except (BaseError, OSError) as error:
+            raise StoreError(f"cannot list {PREFIX}: {_summary(error)}") from error
+        expected = t + 1
+        with ThreadPoolExecutor(min(_READERS, max(1, len(found))), "bucketlog-read") as pool:
+            for first, entry in zip(found, pool.map(self.read, found), strict=True):
+                # A directory listed while it grows may show a later entry without an earlier one.
+                while expected < first and (skipped := self.read(expected)) is not None:
+                    yield skipped
+                    expected = skipped.last_t + 1
+                if entry is None or first != expected:
+                    raise FormatError(
+                        f"{key_of(expected)} is missing, although {key_of(first)} was written after it"
+                    )
+                yield entry
+                expected = entry.last_t + 1
+
+    def append(self, entry: Entry) -> Entry | None:
+        """Commit `entry` by creating its object: `None` when it is in the log, the winner's entry when another
+        writer was first.
+
+        An answer that never came, or that a retry inside the client made ambiguous, is settled by reading the object
+        back and comparing ids. Raises `StoreError` when the store refused, `UncertainError` when neither the write nor
+        the reading back got through.
+        """
+        key = key_of(entry.t)
+        data = encode_entry(entry)
+        failure: Exception | None = None
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(random.uniform(0.5, 1) * min(2.0, 0.02 * 2**attempt))  # noqa: S311 -- jitter
+            try:
+                self._store.put(key, data, mode="create")
+            except _REFUSALS as error:
+                if failure is None:
+                    raise StoreError(f"cannot write {key}: {_summary(error)}") from error
+                failure = error
+            except (BaseError, OSError) as error:
+                failure = error
+            else:
+                return None
+            try:
+                present = self.read(entry.t)
+            except FormatError:
+                raise
+            except StoreError as error:
+                failure = error
+                continue
+            if present is not None:
+                return None if present.id == entry.id else present
+        raise UncertainError(
+            f"{key} may or may not have been committed: the store failed {_ATTEMPTS} times: {_summary(failure)}. "
+            f"Read the database to find out before you repeat the transaction."
+        )
+
+    def verify(self, entry: Entry) -> None:
+        """Raise `UnsafeStoreError` unless the store refuses to create `entry`, which it already holds, again.
+
+        The bytes are the same, so that even a store that overwrites has changed nothing. Credentials that may not
+        write prove nothing and need no proof.
+        """
+        try:
+            self._store.put(key_of(entry.t), encode_entry(entry), mode="create")
+        except (AlreadyExistsError, PreconditionError, PermissionDeniedError, UnauthenticatedError):
+            return
+        except (BaseError, OSError) as error:
+            raise StoreError(
+                f"cannot prove that the store refuses to overwrite: {_summary(error)}"
+            ) from error
+        raise UnsafeStoreError(
+            "the store ignored 'If-None-Match: *' and overwrote an object: concurrent commits would be lost. "
+            "Use a store with conditional writes (S3, GCS, Azure, R2, MinIO, SeaweedFS, a directory)."
+        )
+
+
+def _summary(error: BaseException | None) -> str:
+    """The first line of an error: obstore appends its internals below."""
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
