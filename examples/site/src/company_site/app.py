@@ -1,0 +1,78 @@
+"""The application: its parts put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import Mount
+from starlette.types import ASGIApp
+
+from company_site import assets, database
+from company_site.accounts import store as account_store
+from company_site.accounts import views as account_views
+from company_site.csrf import CrossOriginProtection
+from company_site.database import Data, once
+from company_site.headers import SecurityHeaders
+from company_site.logs import RequestLog
+from company_site.pages import failures
+from company_site.pages import views as page_views
+from company_site.posts import seed
+from company_site.posts import store as post_store
+from company_site.posts import views as post_views
+from company_site.settings import Mode, Settings
+from company_site.site import Site
+from company_site.templating import environment
+from company_site.uploads import store as upload_store
+from company_site.uploads import views as upload_views
+from company_site.uploads.store import ImageStore
+
+_SCHEMA = [*database.SCHEMA, *account_store.SCHEMA, *post_store.SCHEMA, *upload_store.SCHEMA]
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """The site as an ASGI application; its start opens the database, its end closes it.
+
+    A start brings the schema up to date and writes the first posts into a database that never had any. Both
+    do nothing the second time, also when several instances start at once.
+    """
+    routes = [
+        *page_views.routes,
+        *post_views.routes,
+        *account_views.routes(settings),
+        *upload_views.routes,
+        *assets.routes,
+    ]
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        data = Data.open(settings.database_url, _SCHEMA, *_first_content(settings))
+        try:
+            images = ImageStore.open(settings.uploads_url)
+            app.state.site = Site(settings, data, images, environment(settings))
+            yield
+        finally:
+            data.close()
+
+    app = Starlette(
+        # Within the mount, so that its refusals become pages as all others do.
+        routes=[Mount("", routes=routes, middleware=[Middleware(CrossOriginProtection)])],
+        middleware=[Middleware(GZipMiddleware, minimum_size=1024, compresslevel=6)],
+        exception_handlers=failures.handlers,
+        lifespan=lifespan,
+    )
+    return RequestLog(SecurityHeaders(app))
+
+
+def _first_content(settings: Settings) -> list[list[Any]]:
+    steps = [
+        once("people", account_store.add_people),
+        once("first posts", seed.add_first_posts),
+    ]
+    if settings.mode is Mode.DEMO:
+        steps.append(once("demo roles", account_store.grant_demo_roles))
+    return [[step] for step in steps]

@@ -1,0 +1,145 @@
+"""The database as requests see it: opened once, read at a known age, written in a thread.
+
+Several instances of the site may write to one bucket. How soon does one see what another wrote?
+
+- A signed-in visitor always sees the newest value: the read waits for a look at the log's tail that began
+  after the request came in. So an author reads back what they wrote whichever instance answers, and a role
+  that was revoked or a session that was ended counts from the next request on.
+- For everybody else a value is good for `STALENESS` seconds. That is one read of the tail in that time,
+  however many visitors there are. When the bucket does not answer they get the last value known, after at
+  most `PATIENCE` seconds.
+
+Looks at the tail run in a thread, one at a time; those that wait for one share it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import bucketlog
+
+STALENESS = 0.25  # seconds
+PATIENCE = 1.0  # seconds
+
+_T = TypeVar("_T")
+
+
+class Data:
+    """One connection, used from one event loop. `close` ends it."""
+
+    def __init__(self, connection: bucketlog.Connection) -> None:
+        self._connection = connection
+        self._looked = 0.0  # when the last look that has ended began, by time.monotonic()
+        self._running: asyncio.Task[bucketlog.Database] | None = None
+        self._running_since = 0.0
+        self._queued: asyncio.Task[bucketlog.Database] | None = None
+        self._derived: dict[Callable[[bucketlog.Database], Any], tuple[int, Any]] = {}
+
+    @classmethod
+    def open(cls, url: str, *prepare: Iterable[Any]) -> Data:
+        """Connect, making the database when there is none, and bring it up to date with these transactions.
+
+        Each must be one that does nothing the second time. Raises bucketlog.BucketlogError.
+        """
+        connection = bucketlog.connect(url)
+        try:
+            for transaction in prepare:
+                connection.transact(list(transaction))
+        except BaseException:
+            connection.close()
+            raise
+        return cls(connection)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    async def newest(self) -> bucketlog.Database:
+        """The value with everything in it that was committed before this call.
+
+        Raises bucketlog.StoreError when the bucket does not answer.
+        """
+        return await asyncio.shield(self._look_from_now())
+
+    async def recent(self) -> bucketlog.Database:
+        """A value at most `STALENESS` seconds old if the bucket answers, and the last known one if not."""
+        now = time.monotonic()
+        if now - self._looked < STALENESS:
+            return self._connection.db()
+        if self._running is None:
+            look, patience = self._look_from_now(), PATIENCE
+        else:
+            look, patience = self._running, self._running_since + PATIENCE - now
+        await asyncio.wait([look], timeout=max(patience, 0))
+        return self._connection.db()
+
+    async def transact(self, transaction: Iterable[Any]) -> bucketlog.TransactionReport:
+        """Commit; when this returns, `newest` of every instance has it. Raises bucketlog.BucketlogError."""
+        return await asyncio.to_thread(self._connection.transact, list(transaction))
+
+    def derive(self, database: bucketlog.Database, compute: Callable[[bucketlog.Database], _T]) -> _T:
+        """`compute(database)`, kept for as long as the database stays the same."""
+        kept = self._derived.get(compute)
+        if kept is None or kept[0] != database.basis_t:
+            kept = self._derived[compute] = (database.basis_t, compute(database))
+        value: _T = kept[1]
+        return value
+
+    def _look_from_now(self) -> asyncio.Task[bucketlog.Database]:
+        # A look that is under way may have passed a write that ended since: only the next one will do.
+        if self._queued is None:
+            self._queued = asyncio.create_task(self._look(after=self._running))
+            self._queued.add_done_callback(_retrieve)
+        return self._queued
+
+    async def _look(self, after: asyncio.Task[bucketlog.Database] | None) -> bucketlog.Database:
+        if after is not None:
+            await asyncio.wait([after])
+        self._running, self._queued = self._queued, None
+        began = self._running_since = time.monotonic()
+        try:
+            return await asyncio.to_thread(self._connection.sync)
+        finally:
+            self._looked = began
+            if self._queued is None:
+                self._running = None
+
+
+def _retrieve(look: asyncio.Task[bucketlog.Database]) -> None:
+    """A look that nobody waits for any longer may fail in silence."""
+    if not look.cancelled():
+        look.exception()
+
+
+Transaction = Callable[[bucketlog.Database], list[Any]]
+"""A transaction function: what to write, given the value of the database that it will be written on."""
+
+
+def once(name: str, transaction: Transaction) -> Transaction:
+    """A transaction function that does its work once in the life of a database, however many instances
+    try.
+    """
+
+    def apply(database: bucketlog.Database) -> list[Any]:
+        if database.q("[:find ?e . :in $ ?name :where [?e :step/name ?name]]", name) is not None:
+            return []
+        return [{":step/name": name}, *transaction(database)]
+
+    return apply
+
+
+def attribute(ident: str, value_type: str, *, many: bool = False, identity: bool = False) -> dict[str, str]:
+    """A schema attribute as transaction data."""
+    definition = {
+        ":db/ident": f":{ident}",
+        ":db/valueType": f":db.type/{value_type}",
+        ":db/cardinality": ":db.cardinality/many" if many else ":db.cardinality/one",
+    }
+    if identity:
+        definition[":db/unique"] = ":db.unique/identity"
+    return definition
+
+
+SCHEMA = [attribute("step/name", "string", identity=True)]

@@ -1,0 +1,102 @@
+"""One line of JSON an event on standard output, with request ids and without personal data.
+
+What is never logged: query strings, bodies, cookies, addresses, user names, and the texts of exceptions,
+which may quote any of these. An exception is logged as its type and the places of the code that it went
+through.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+import sys
+import time
+import traceback
+from datetime import UTC, datetime
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_log = logging.getLogger(__name__)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
+_QUIET = frozenset({"/healthz"})  # asked every few seconds; logged only when it fails
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON; what is passed as `extra={"fields": {...}}` becomes members of it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info is not None and record.exc_info[1] is not None:
+            line |= _describe(record.exc_info[1])
+        return json.dumps(line, ensure_ascii=False)
+
+
+def _describe(error: BaseException) -> dict[str, object]:
+    frames = traceback.extract_tb(error.__traceback__)
+    return {
+        "error": f"{type(error).__module__}.{type(error).__qualname__}",
+        "at": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+    }
+
+
+def configure_logging() -> None:
+    """Send everything to standard output; libraries speak only when something is wrong."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for name in ("company_site", "uvicorn.error"):
+        logging.getLogger(name).setLevel(logging.INFO)
+
+
+class RequestLog:
+    """ASGI middleware: gives each request an id, and logs how it ended.
+
+    An id from the edge (X-Request-ID) is kept when it looks like one. This stands outermost: an exception
+    that reaches it has been answered with an error page, is logged here, and goes no further.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        failure: Exception | None = None
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            if not status:
+                raise
+            failure = error
+        if failure is None and status < 500 and scope["path"] in _QUIET:
+            return
+        fields = {
+            "id": request_id,
+            "method": scope["method"],
+            "path": scope["path"][:200],
+            "status": status,
+            "ms": round((time.perf_counter() - started) * 1000, 1),
+        }
+        level = logging.ERROR if failure else logging.INFO
+        _log.log(level, "request", exc_info=failure, extra={"fields": fields})

@@ -1,0 +1,1 @@
+"""The pages that are not posts, and the health of the process."""

@@ -1,0 +1,95 @@
+"""Pages for what went wrong. They say what a visitor can do; never the text of an exception."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from obstore.exceptions import BaseError as ObjectStoreError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ExceptionHandler
+
+from bucketlog import StoreError
+from company_site.errors import GoneError, NotAllowedError, SignInNeededError
+from company_site.settings import Mode
+from company_site.site import Site
+from company_site.templating import page
+
+_log = logging.getLogger(__name__)
+
+_TEXTS: Mapping[int, tuple[str, str]] = {
+    400: ("That did not make sense to us", "The request was put together in a way that we cannot read."),
+    403: (
+        "This is not yours to do",
+        "You are not allowed to do this with the account that you are signed in with.",
+    ),
+    404: ("Nothing moors here", "There is no page at this address. It may have been moved, or taken down."),
+    405: ("Not in this way", "This address exists, but it does not do what was asked of it."),
+    413: ("That is too large", "What you sent is larger than we take. Images may have up to 10 MB."),
+    415: ("We cannot read that", "This address takes forms, and what was sent is not one."),
+    503: (
+        "Back in a moment",
+        "Our storage does not answer just now. Nothing is lost; please try again shortly.",
+    ),
+}
+_OTHER = (
+    "Something broke on our side",
+    "It has been noted, with the number of this request, and we will look into it.",
+)
+
+
+def _failure(request: Request, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    title, text = _TEXTS.get(status, _OTHER)
+    return page(
+        request,
+        "pages/failure.html",
+        None,
+        status=status,
+        headers=headers,
+        code=status,
+        title=title,
+        text=text,
+    )
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
+    return _failure(request, error.status_code, error.headers)
+
+
+async def _not_allowed(request: Request, _: Exception) -> Response:
+    return _failure(request, 403)
+
+
+async def _sign_in_needed(request: Request, error: Exception) -> Response:
+    """To the login with the way back, where there is one; what was posted is not carried over."""
+    if Site.of(request).settings.mode is Mode.DEMO and request.method == "GET":
+        return RedirectResponse(f"/login?next={quote(request.url.path)}", 303)
+    return await _not_allowed(request, error)
+
+
+async def _gone(request: Request, _: Exception) -> Response:
+    return _failure(request, 404)
+
+
+async def _unavailable(request: Request, error: Exception) -> Response:
+    _log.error("storage", exc_info=error)
+    return _failure(request, 503, {"Retry-After": "5"})
+
+
+async def _broken(request: Request, _: Exception) -> Response:
+    return _failure(request, 500)
+
+
+handlers: Mapping[type[Exception], ExceptionHandler] = {
+    HTTPException: _http,
+    NotAllowedError: _not_allowed,
+    SignInNeededError: _sign_in_needed,
+    GoneError: _gone,
+    StoreError: _unavailable,
+    ObjectStoreError: _unavailable,
+    Exception: _broken,
+}

@@ -1,0 +1,1 @@
+"""The blog: reading, writing, history."""

@@ -1,0 +1,88 @@
+"""What the handlers of a request work with: the site's parts, and who is asking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import jinja2
+from starlette.requests import Request
+
+from bucketlog import Database
+from company_site.accounts.model import User
+from company_site.accounts.store import DEMO_METHOD, Session, find_session, touch_session
+from company_site.database import Data
+from company_site.errors import NotAllowedError, SignInNeededError
+from company_site.settings import Mode, Settings
+from company_site.uploads.store import ImageStore
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The parts of a running site."""
+
+    settings: Settings
+    data: Data
+    images: ImageStore
+    templates: jinja2.Environment
+
+    @classmethod
+    def of(cls, request: Request) -> Site:
+        site: Site = request.app.state.site
+        return site
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request's view: the database value that it is answered from, and its session, if it has a valid
+    one.
+    """
+
+    database: Database
+    session: Session | None
+
+    @property
+    def user(self) -> User | None:
+        return self.session.user if self.session else None
+
+    def require_member(self) -> User:
+        """The user, who may write. Raises SignInNeededError, NotAllowedError."""
+        if not self._require_user().is_member:
+            raise NotAllowedError("only members write posts and upload images")
+        return self._require_user()
+
+    def require_owner(self) -> User:
+        """The user, who may give and take roles. Raises SignInNeededError, NotAllowedError."""
+        if not self._require_user().is_owner:
+            raise NotAllowedError("only owners give and take roles")
+        return self._require_user()
+
+    def _require_user(self) -> User:
+        if self.user is None:
+            raise SignInNeededError("only users may do this")
+        return self.user
+
+
+def cookie_name(request: Request) -> str:
+    """Over HTTPS a `__Host-` cookie (RFC 6265bis): no other host and no plain HTTP can have set it."""
+    return "__Host-session" if request.url.scheme == "https" else "session"
+
+
+async def visit(request: Request) -> Visit:
+    """Find out who asks, on a value of the database that is fresh enough for them (see `database`).
+
+    A session from a demo login is worth nothing to a site that is not a demo. Raises bucketlog.StoreError.
+    """
+    site = Site.of(request)
+    token = request.cookies.get(cookie_name(request))
+    if token is None:
+        return Visit(await site.data.recent(), None)
+    database = await site.data.newest()
+    session, now = find_session(database, token), datetime.now(UTC)
+    if session is None or not session.is_valid(now):
+        return Visit(database, None)
+    if session.method == DEMO_METHOD and site.settings.mode is not Mode.DEMO:
+        return Visit(database, None)
+    if session.is_due(now):
+        await site.data.transact([touch_session(session, now)])
+    return Visit(database, session)
