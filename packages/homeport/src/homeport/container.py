@@ -60,28 +60,24 @@ def find_user(root: Path, text: str) -> User:
     name = name or "0"
     passwd = [line.split(":") for line in _lines(root, "passwd")]
     groups = [line.split(":") for line in _lines(root, "group")]
-    found = next((row for row in passwd if len(row) >= 6 and name in (row[0], row[2])), None)
-    if found is not None and found[2].isdigit() and found[3].isdigit():
-        user = User(
-            int(found[2]),
-            int(found[3]),
-            tuple(
-                int(row[2])
-                for row in groups
-                if len(row) >= 4 and row[2].isdigit() and found[0] in row[3].split(",")
-            ),
-            found[5] or "/",
-        )
-    elif name.isdigit():
-        user = User(int(name), 0)
-    else:
-        raise ImageError(f"the image runs as user {name!r}, which its /etc/passwd does not have")
+    user = None
+    for row in passwd:
+        if len(row) >= 6 and name in (row[0], row[2]):
+            uid, gid = _number(row[2]), _number(row[3])
+            if uid is not None and gid is not None:
+                user = User(uid, gid, _memberships(groups, row[0]), row[5] or "/")
+                break
+    if user is None:
+        uid = _number(name)
+        if uid is None:
+            raise ImageError(f"the image runs as user {name!r}, which its /etc/passwd does not have")
+        user = User(uid, 0)
     if not group:
         return user
-    gid = next((row[2] for row in groups if len(row) >= 3 and row[0] == group), group)
-    if not gid.isdigit():
+    gid = _number(next((row[2] for row in groups if len(row) >= 3 and row[0] == group), group))
+    if gid is None:
         raise ImageError(f"the image runs as group {group!r}, which its /etc/group does not have")
-    return User(user.uid, int(gid), user.groups, user.home)
+    return User(user.uid, gid, user.groups, user.home)
 
 
 def configuration(
@@ -242,6 +238,19 @@ def _lines(root: Path, name: str) -> list[str]:
         return []
     with os.fdopen(file, "rb") as opened:
         return opened.read(1 << 20).decode(errors="replace").splitlines()
+
+
+def _memberships(groups: Sequence[Sequence[str]], user: str) -> tuple[int, ...]:
+    found = (_number(row[2]) for row in groups if len(row) >= 4 and user in row[3].split(","))
+    return tuple(number for number in found if number is not None)
+
+
+def _number(text: str) -> int | None:
+    """A user or group id, which has 32 bits and whose last value means none."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        return None
+    number = int(text)
+    return number if number < 2**32 - 1 else None
 
 
 def _open_files() -> int:

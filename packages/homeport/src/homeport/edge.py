@@ -308,8 +308,8 @@ class Edge:
             await self._ask("reload")
         try:
             async with asyncio.timeout(_RELOAD):
-                while not set(await self._workers_or_none()) - before:
-                    await asyncio.sleep(_POLL)  # noqa: ASYNC110 - another process, which tells nobody
+                while not set(await self._workers_or_none()) - before:  # noqa: ASYNC110 - it tells nobody
+                    await asyncio.sleep(_POLL)
         except TimeoutError:
             raise EdgeError(f"HAProxy has no new worker {_RELOAD:.0f} s after a reload") from None
 

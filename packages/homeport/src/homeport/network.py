@@ -180,9 +180,8 @@ class Network:
         The MAC address follows from the IP address, so an address that is used again needs no new ARP entry.
         """
         name = self.namespace(instance).name
-        host = IPv4Address(address).packed
         veth = self._veth(address)
-        mac = "02:68:" + ":".join(f"{part:02x}" for part in host)
+        mac = _mac(IPv4Address(address))
         run("ip", "netns", "add", name)
         run(
             "ip", "-batch", "-",
@@ -225,7 +224,8 @@ class Network:
 
     def _create(self) -> IPv4Network:
         subnet = choose_subnet(self.layout.key, _taken())
-        run("ip", "link", "add", self.bridge, "type", "bridge")
+        # With an address of its own: else the bridge takes a port's, and changes it when that port goes.
+        run("ip", "link", "add", self.bridge, "address", _mac(subnet[1]), "type", "bridge")
         Path(f"/proc/sys/net/ipv6/conf/{self.bridge}/disable_ipv6").write_text("1")
         run(
             "ip", "-batch", "-",
@@ -292,6 +292,10 @@ def _taken() -> list[IPv4Network]:
         if "gateway" in route:
             taken.append(IPv4Network(route["gateway"]))
     return taken
+
+
+def _mac(address: IPv4Address) -> str:
+    return "02:68:" + ":".join(f"{part:02x}" for part in address.packed)
 
 
 def _links() -> list[str]:

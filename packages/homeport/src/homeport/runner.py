@@ -60,7 +60,7 @@ class Machine:
         return Tail(self.instances.log(instance.id), log, instance.id)
 
     async def wind_down(self, instance: str, process: Process) -> None:
-        """Wait until an instance out of rotation has answered its last request, at most 30 s; then stop it."""
+        """Wait, at most 30 s, until an instance out of rotation has answered everything; then stop it."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _DRAIN
         # Twice none: a request that had just chosen the instance may not have been counted yet.

@@ -1,0 +1,103 @@
+"""The application of the test image: a small HTTP server whose behaviour the environment sets."""
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+VERSION = os.environ.get("VERSION", "1")
+hoard = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_GET(self):
+        url = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        status, body = getattr(self, "get_" + url.path.strip("/").replace("/", "_"), self.get_)(query)
+        data = body.encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def get_(self, query):
+        return 200, VERSION
+
+    def get_healthz(self, query):
+        return (500, "ill") if os.environ.get("MODE") == "ill" or hoard == ["ill"] else (200, "well")
+
+    def get_sicken(self, query):
+        hoard[:] = ["ill"]
+        return 200, ""
+
+    def get_env(self, query):
+        return 200, json.dumps(dict(os.environ))
+
+    def get_headers(self, query):
+        return 200, json.dumps(dict(self.headers))
+
+    def get_self(self, query):
+        status = Path("/proc/self/status").read_text()
+        return 200, json.dumps({"uid": os.getuid(), "gid": os.getgid(), "pid": os.getpid(), "status": status})
+
+    def get_slow(self, query):
+        time.sleep(float(query["seconds"]))
+        return 200, VERSION
+
+    def get_say(self, query):
+        print(query["text"], flush=True)
+        return 200, ""
+
+    def get_eat(self, query):
+        hoard.append(b"x" * (int(query["mib"]) << 20))
+        return 200, ""
+
+    def get_exit(self, query):
+        os._exit(int(query["code"]))
+
+    def get_write(self, query):
+        try:
+            Path(query["path"]).write_text("x")
+        except OSError as error:
+            return 200, type(error).__name__
+        return 200, "written"
+
+    def get_connect(self, query):
+        try:
+            socket.create_connection((query["host"], int(query["port"])), 1).close()
+        except OSError as error:
+            return 200, type(error).__name__
+        return 200, "connected"
+
+    def log_message(self, *args):
+        pass
+
+
+def main():
+    mode = os.environ.get("MODE")
+    print(f"version {VERSION} starts, mode {mode}", flush=True)
+    if mode == "exits":
+        print("cannot find the database", file=sys.stderr, flush=True)
+        sys.exit(3)
+    if mode == "hangs":
+        time.sleep(3600)
+    time.sleep(float(os.environ.get("START_DELAY", "0")))
+    server = ThreadingHTTPServer(("0.0.0.0", int(os.environ["PORT"])), Handler)
+    server.daemon_threads = False
+    stop = threading.Thread(target=server.shutdown)
+    signal.signal(signal.SIGTERM, lambda *_: stop.start())
+    server.serve_forever(0.05)
+    server.server_close()
+    print("stopped well", flush=True)
+
+
+main()

@@ -1,0 +1,375 @@
+"""What the runtime's tests share: an image to run, and a port in a thread of its own to run it."""
+
+from __future__ import annotations
+
+import asyncio
+import compileall
+import http.client
+import json
+import py_compile
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from obstore.store import LocalStore
+
+from homeport.container import Runc
+from homeport.layout import Layout
+from ocikit import ContainerConfig, History, Image, Layer, LayerWriter, Platform
+from ocikit.registry import Storage
+from ocikit.registry.storage import StoredManifest
+
+_APP = Path(__file__).parent / "app.py"
+_PORT = Path(__file__).parent / "port_process.py"
+_REGISTRY = "127.0.0.1:5000"
+_PRINT_FILES = "print(sys.executable, *(getattr(one, '__file__', '') for one in sys.modules.values()))"
+_NEEDED = "encodings.idna, http.server, json, signal, socket, threading, urllib.parse, pathlib"
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A TCP port on loopback that nothing uses."""
+    return find_port
+
+
+def find_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Layer:
+    """The distribution's own Python with the few modules that the test application needs, compiled."""
+    directory = tmp_path_factory.mktemp("base")
+    root = directory / "root"
+    script = f"import sys, {_NEEDED}\n" + _PRINT_FILES
+    listed = subprocess.run(
+        ["/usr/bin/python3", "-S", "-I", "-c", script], capture_output=True, text=True, check=True, cwd="/"
+    )
+    files = {Path(name) for name in listed.stdout.split()}
+    binaries = [file for file in files if file.suffix != ".py"]
+    linked = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=False).stdout
+    files |= {Path(name) for name in re.findall(r"/\S+\.so[^\s:]*", linked)}
+    for file in files:
+        target = root / file.relative_to("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file.resolve(), target)
+    # By hash and unchecked, for a layer's files are all of one time.
+    checked = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    compileall.compile_dir(root, quiet=1, invalidation_mode=checked)
+    with LayerWriter(directory / "base.tar.gz", compression_level=1) as writer:
+        writer.tree(".", root)
+        return writer.finish()
+
+
+@pytest.fixture(scope="session")
+def make_image(base: Layer, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Image]:
+    """Makes an image of the test application; each set of variables is another image."""
+
+    def make(*, user: str = "65532:65532", **environment: str) -> Image:
+        with LayerWriter(tmp_path_factory.mktemp("app") / "app.tar.gz") as writer:
+            writer.file("app.py", _APP)
+            writer.directory("etc")
+            writer.file("etc/passwd", b"root:x:0:0::/:/x\nweb:x:1234:1235::/home/web:/x\n")
+            top = writer.finish()
+        config = ContainerConfig(
+            user=user,
+            env=tuple(f"{name}={value}" for name, value in environment.items()),
+            entrypoint=("/usr/bin/python3", "-S", "-I"),
+            cmd=("/app.py",),
+        )
+        history = History(created_by="the tests")
+        return Image.empty(Platform.host()).append(base, history).append(top, history).with_config(config)
+
+    return make
+
+
+@dataclass(frozen=True)
+class Response:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Harbour:
+    """A port in a process of its own, driven by lines of JSON, and what is needed to see its services."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.layout = Layout(data)
+        self.https_port, self.http_port, self.s3_port = find_port(), find_port(), 9000
+        self.storage = open_storage(data / "registry")
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> dict[str, Any]:
+        arguments = [str(self.data), str(self.https_port), str(self.http_port), str(self.s3_port)]
+        with (self.data.parent / "port.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, _PORT, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+        return self._answer()
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self._wait()
+
+    def stop(self) -> None:
+        if self.process is None:
+            return
+        self.tell("stop")
+        self._wait()
+
+    def _wait(self) -> None:
+        assert self.process is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.wait(60)
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process = None
+
+    def tell(self, call: str, **arguments: Any) -> Any:
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps({"call": call, **arguments}) + "\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise AssertionError((self.data.parent / "port.log").read_text())
+        answer = json.loads(line)
+        if "error" in answer:
+            raise AssertionError(f"{answer['error']}: {answer['message']}")
+        return answer["result"]
+
+    def store(self, image: Image, tag: str = "latest", repository: str = "web") -> str:
+        """Put an image into the port's registry without telling the port."""
+        return store_image(self.storage, image, repository, tag)
+
+    def push(self, image: Image, tag: str = "latest", repository: str = "web") -> str:
+        digest = self.store(image, tag, repository)
+        self.tell("image_pushed", repository=repository, tag=tag, digest=digest)
+        return digest
+
+    def begin(self, name: str = "web", **more: Any) -> tuple[str, str]:
+        """Create a service; returns its ARN and the operation's id."""
+        spec = {"name": name, "image": f"{_REGISTRY}/web:latest", "cpu": 512, "memory": 128, **more}
+        made = self.tell("create_service", spec=spec)
+        return made["service"]["arn"], made["operation"]["id"]
+
+    def create(self, name: str = "web", **more: Any) -> str:
+        arn, operation = self.begin(name, **more)
+        ended = self.ended(arn, operation)
+        assert ended["status"] == "SUCCEEDED", ended
+        return arn
+
+    def ended(self, arn: str, operation: str | None = None, seconds: float = 30) -> dict[str, Any]:
+        """The operation, or the newest, once it has ended."""
+        found: dict[str, Any] = {}
+
+        def done() -> bool:
+            nonlocal found
+            operations = self.tell("operations", arn=arn)
+            found = next(one for one in operations if operation in (None, one["id"]))
+            return found["ended_at"] is not None
+
+        eventually(done, seconds)
+        return found
+
+    def service(self, arn: str) -> dict[str, Any]:
+        return self.tell("service", arn=arn)
+
+    def events(self, arn: str) -> list[str]:
+        return [line["message"] for line in self.tell("logs", arn=arn, kind="service")]
+
+    def output(self, arn: str) -> list[str]:
+        return [line["message"] for line in self.tell("logs", arn=arn, kind="application")]
+
+    def client(self, name: str = "web") -> http.client.HTTPSConnection:
+        """To the service's name by TLS and Host, verified by the port's authority; to loopback by address."""
+        context = ssl.create_default_context(cafile=str(self.data / "ca.pem"))
+        connection = _Loopback(f"{name}.localhost", self.https_port, context=context, timeout=10)
+        connection.tls = context
+        return connection
+
+    def get(self, path: str = "/", name: str = "web", headers: dict[str, str] | None = None) -> Response:
+        connection = self.client(name)
+        try:
+            connection.request("GET", path, headers=headers or {})
+            answer = connection.getresponse()
+            return Response(answer.status, answer.headers, answer.read())
+        finally:
+            connection.close()
+
+    def served(self, name: str = "web") -> str | None:
+        """What the service answers, None where it does not."""
+        try:
+            answer = self.get("/", name)
+        except OSError:
+            return None
+        return answer.text if answer.status == 200 else None
+
+    def containers(self) -> dict[str, int]:
+        return Runc(self.layout.runc).pids()
+
+    def remains(self) -> list[str]:
+        """Everything on the machine that carries the port's name."""
+        key = self.layout.key
+        lines = []
+        for command in (
+            ["ip", "link"],
+            ["ip", "netns"],
+            ["nft", "list", "ruleset"],
+            ["mount"],
+            ["ps", "-eo", "args"],
+        ):
+            out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            lines += [line for line in out.splitlines() if key in line or str(self.data) in line]
+        lines += [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{key}")]
+        lines += [str(path) for path in Path("/run/homeport").glob(key)]
+        return [*lines, *(str(path) for path in self.layout.instances.glob("*"))]
+
+
+class _Loopback(http.client.HTTPSConnection):
+    tls: ssl.SSLContext
+
+    def connect(self) -> None:
+        plain = socket.create_connection(("127.0.0.1", self.port), self.timeout)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = self.tls.wrap_socket(plain, server_hostname=self.host)
+
+
+def open_storage(directory: Path) -> Storage:
+    return Storage(LocalStore(directory, mkdir=True))
+
+
+def store_image(storage: Storage, image: Image, repository: str, tag: str) -> str:
+    """Put an image into a registry's storage, as a push over HTTP would."""
+
+    async def store() -> None:
+        manifest = image.manifest
+        await storage.add_blob(repository, manifest.config.digest, image.config_bytes)
+        for layer in image.layers:
+            with layer.blob.open() as content:
+                await storage.add_blob(repository, layer.descriptor.digest, content.read())
+        data = image.manifest_bytes
+        await storage.add_manifest(repository, StoredManifest(image.digest, manifest.media_type, data))
+        await storage.set_tag(repository, tag, image.digest, mutable=True)
+
+    asyncio.run(store())
+    return str(image.digest)
+
+
+def eventually(condition: Callable[[], object], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture(name="eventually")
+def _eventually() -> Callable[..., None]:
+    return eventually
+
+
+@pytest.fixture
+def harbour(tmp_path: Path) -> Iterator[Harbour]:
+    """A port that runs; stopped, and proved to have left nothing, at the end of the test."""
+    yield from _harbour(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_harbour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour]:
+    """One port for the tests of a module that do not disturb one another."""
+    yield from _harbour(tmp_path_factory.mktemp("shared"))
+
+
+def _harbour(directory: Path) -> Iterator[Harbour]:
+    (directory / "data").mkdir()
+    harbour = Harbour(directory / "data")
+    harbour.start()
+    try:
+        yield harbour
+    finally:
+        if harbour.process is None:  # the test has killed it
+            harbour.start()
+        harbour.stop()
+    assert harbour.remains() == []
+
+
+@dataclass
+class Traffic:
+    """What a continuous client has seen: answers by status and body, failures by what they were."""
+
+    answers: Counter[tuple[int, str]] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def bad(self) -> dict[object, int]:
+        wrong = {answer: count for answer, count in self.answers.items() if answer[0] != 200}
+        return {**wrong, **self.failures}
+
+
+@pytest.fixture
+def traffic() -> Callable[..., AbstractContextManager[Traffic]]:
+    """Clients that ask without a pause to speak of, each on a connection that it keeps."""
+
+    @contextmanager
+    def run(harbour: Harbour, clients: int = 2, pause: float = 0.005, path: str = "/") -> Iterator[Traffic]:
+        seen = Traffic()
+        stop = threading.Event()
+
+        def ask() -> None:
+            connection = harbour.client()
+            while not stop.is_set():
+                try:
+                    connection.request("GET", path)
+                    answer = connection.getresponse()
+                    seen.answers[answer.status, answer.read().decode()] += 1
+                except (OSError, http.client.HTTPException) as error:
+                    seen.failures[repr(error)] += 1
+                    connection.close()
+                time.sleep(pause)
+            connection.close()
+
+        threads = [threading.Thread(target=ask) for _ in range(clients)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield seen
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+    return run

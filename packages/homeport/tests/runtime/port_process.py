@@ -1,0 +1,83 @@
+"""A port in a process of its own, told what to do by lines of JSON: DATA HTTPS_PORT HTTP_PORT S3_PORT."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from obstore.store import LocalStore
+
+import bucketlog
+from homeport.controller import Port
+from homeport.model import HealthCheck, Service, ServiceSpec
+from ocikit.registry import Storage
+
+
+async def main() -> None:
+    data = Path(sys.argv[1])
+    https_port, http_port, s3_port = (int(text) for text in sys.argv[2:])
+    database = bucketlog.connect(f"file://{data}/db")
+    port = Port(
+        data,
+        database=database,
+        images=Storage(LocalStore(data / "registry", mkdir=True)),
+        registry_host="127.0.0.1:5000",
+        https_port=https_port,
+        http_port=http_port,
+        s3_port=s3_port,
+        environment=environment,
+    )
+    await port.start()
+    answer({"bridge": port.bridge_address})
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        request = json.loads(line)
+        call = request.pop("call")
+        try:
+            result = await do(port, call, request)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test is told
+            print(json.dumps({"error": type(error).__name__, "message": str(error)}), flush=True)
+            continue
+        answer(result)
+        if call == "stop":
+            break
+    database.close()
+
+
+async def do(port: Port, call: str, arguments: dict[str, Any]) -> object:
+    if "spec" in arguments:
+        spec = arguments["spec"]
+        health = HealthCheck(**spec.pop("health", {}))
+        arguments["spec"] = ServiceSpec(**spec, health=health)
+    result = getattr(port, call)(**arguments)
+    if asyncio.iscoroutine(result):
+        result = await result
+    if isinstance(result, tuple):
+        return {"service": result[0], "operation": result[1]}
+    return result
+
+
+def environment(service: Service) -> Mapping[str, str]:
+    return {"AWS_ACCESS_KEY_ID": f"key-of-{service.spec.name}"}
+
+
+def answer(result: object) -> None:
+    print(json.dumps({"result": result}, default=plain), flush=True)
+
+
+def plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    assert dataclasses.is_dataclass(value)
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+asyncio.run(main())

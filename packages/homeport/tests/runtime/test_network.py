@@ -1,0 +1,112 @@
+"""The instances' network: which addresses it takes, whom it may ask for names."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from homeport.errors import NetworkError
+from homeport.layout import Layout
+from homeport.network import Network, choose_subnet, nameservers
+
+networks = st.builds(
+    lambda address, length: IPv4Network((address, length), strict=False),
+    st.integers(0, 2**32 - 1),
+    st.integers(9, 32),
+)
+
+
+@given(key=st.text(max_size=20), taken=st.lists(networks, max_size=20))
+def test_a_subnet_is_private_and_hides_no_route(key: str, taken: list[IPv4Network]) -> None:
+    subnet = choose_subnet(key, taken)
+    assert subnet.prefixlen == 24
+    assert subnet.is_private
+    assert not any(subnet.overlaps(other) for other in taken)
+
+
+def test_the_same_key_gets_the_same_subnet_and_another_key_another() -> None:
+    assert choose_subnet("hp-1", []) == choose_subnet("hp-1", [])
+    assert choose_subnet("hp-1", []) != choose_subnet("hp-2", [])
+
+
+def test_where_10_0_0_0_is_all_routed_another_range_is_taken() -> None:
+    assert choose_subnet("hp-1", [IPv4Network("10.0.0.0/8")]).overlaps(IPv4Network("172.16.0.0/12"))
+
+
+def test_where_every_private_address_is_routed_the_error_says_so() -> None:
+    with pytest.raises(NetworkError, match="no private /24 is free"):
+        choose_subnet("hp-1", [IPv4Network("0.0.0.0/0")])
+
+
+@pytest.mark.parametrize(
+    ("text", "servers"),
+    [
+        ("nameserver 10.0.0.53\nsearch example\nnameserver 1.1.1.1 # second\n", ["10.0.0.53", "1.1.1.1"]),
+        ("nameserver 127.0.0.53\noptions edns0\n", []),
+        ("nameserver ::1\nnameserver\nnameserver nonsense\n", []),
+    ],
+)
+def test_name_servers_are_those_that_an_instance_can_reach(text: str, servers: list[str]) -> None:
+    assert nameservers(text) == servers
+
+
+def test_two_homeports_have_networks_that_do_not_overlap_and_both_leave_nothing(tmp_path: Path) -> None:
+    layouts = [Layout(tmp_path / "a"), Layout(tmp_path / "b")]
+    networks = []
+    forwarding = _forwarding()
+    try:
+        for layout in layouts:
+            layout.create()
+            network = Network(layout, 9000)
+            network.open()
+            networks.append(network)
+        assert not networks[0].subnet.overlaps(networks[1].subnet)
+        networks[0].attach("one", networks[0].free_address([]))
+        assert networks[0].namespaces() == ["one"]
+        assert networks[1].namespaces() == []
+    finally:
+        for network in networks:
+            network.close()
+    for layout in layouts:
+        assert layout.key not in _machine()
+    assert _forwarding() == forwarding
+
+
+def test_a_network_that_is_there_already_is_taken_over_with_its_addresses(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    layout.create()
+    first = Network(layout, 9000)
+    first.open()
+    try:
+        address = first.free_address([])
+        first.attach("one", address)
+        second = Network(layout, 9000)
+        second.open()
+        assert second.subnet == first.subnet
+        assert second.namespaces() == ["one"]
+        assert second.free_address([]) != address
+    finally:
+        first.close()
+
+
+def _machine() -> str:
+    commands = (["ip", "link"], ["ip", "netns"], ["nft", "list", "ruleset"])
+    return "".join(
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout for command in commands
+    )
+
+
+def _forwarding() -> dict[str, str]:
+    routes = json.loads(
+        subprocess.run(["ip", "-j", "route", "show", "default"], capture_output=True, check=True).stdout
+    )
+    return {
+        route["dev"]: Path(f"/proc/sys/net/ipv4/conf/{route['dev']}/forwarding").read_text()
+        for route in routes
+    }
