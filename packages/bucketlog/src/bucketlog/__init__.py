@@ -49,8 +49,9 @@ __all__ = [
 def q(query: str | Sequence[Any] | Mapping[Any, Any], *inputs: Any) -> Any:
     """The result of a Datalog query, given as EDN text, or as the same in Python lists and strings.
 
-    `inputs` are what `:in` names, in its order: databases, rules, and values; without `:in`, one database. What comes
-    back follows `:find`: a list of distinct tuples for `?a ?b`, a list for `[?a ...]`, a tuple or `None` for `[?a ?b]`,
-    a value or `None` for `?a .`. Raises `QueryError`, which quotes the part of the query that is wrong.
+    `inputs` are what `:in` names, in its order: databases, rules, and values; without `:in`, one database.
+    What comes back follows `:find`: a list of distinct tuples for `?a ?b`, a list for `[?a ...]`, a tuple or
+    `None` for `[?a ?b]`, a value or `None` for `?a .`. Raises `QueryError`, which quotes the part of the
+    query that is wrong.
     """
     return _run(query, inputs)

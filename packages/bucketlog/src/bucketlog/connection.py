@@ -20,9 +20,10 @@ from bucketlog.edn import Keyword
 from bucketlog.errors import StoreError, TransactionError
 from bucketlog.image import Image
 from bucketlog.log import Entry, genesis
+from bucketlog.operation import TransactionData
 from bucketlog.schema import FIRST_ENTITY, TX_BASE, TX_INSTANT, Change, Schema, transaction_entity
 from bucketlog.store import LogStore, ObjectStore, open_store
-from bucketlog.transaction import Prepared, TransactionData, prepare
+from bucketlog.transaction import Prepared, prepare
 from bucketlog.value import decode, instant_micros
 
 __all__ = ["Connection", "Datom", "TransactionReport", "connect"]
@@ -33,7 +34,7 @@ _MAX_GROUP: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Datom:
-    """One fact: entity `e` has `v` for attribute `a`, since transaction entity `tx`, or no longer (`added` False)."""
+    """One fact: from transaction `tx` on, entity `e` has value `v` of attribute `a`; or not, unless `added`."""
 
     e: int
     a: Keyword
@@ -44,7 +45,10 @@ class Datom:
 
 @dataclass(frozen=True, slots=True)
 class TransactionReport:
-    """What a transaction did. `t` is its number, or the basis it found nothing to change on (`tx_data` is empty)."""
+    """What a transaction did.
+
+    `t` is its number; when there was nothing to change, `tx_data` is empty and `t` the last transaction's.
+    """
 
     t: int
     db_before: Database
@@ -78,18 +82,18 @@ def connect(
 ) -> Connection:
     """Open the database at `location`, and create it when there is none.
 
-    `location` is a URL (`file:///directory`, `memory://name`, `s3://bucket/prefix`, and what else obstore opens, with
-    settings from the environment) or a store of obstore's. `now` gives the time of transactions.
+    `location` is a URL (`file:///directory`, `memory://name`, `s3://bucket/prefix`, and what else obstore
+    opens, with settings from the environment) or a store of obstore's. `now` gives the time of transactions.
 
-    Raises `StoreError` when the store cannot be read, `UnsafeStoreError` when it does not honour create-only writes,
-    `FormatError` when an object of the log is corrupt or too new.
+    Raises `StoreError` when the store cannot be read, `UnsafeStoreError` when it does not honour create-only
+    writes, `FormatError` when an object of the log is corrupt or too new.
     """
     store = open_store(location) if isinstance(location, str) else location
     return Connection(LogStore(store), now)
 
 
 class Connection:
-    """A database in a bucket, as seen and changed by this process. Any thread may use it; `connect` makes one."""
+    """A database in a bucket, as this process sees and changes it; made by `connect`, for any thread."""
 
     def __init__(self, log: LogStore, now: Callable[[], datetime]) -> None:
         self._log = log
@@ -109,7 +113,7 @@ class Connection:
         return Database(self._image, state, state.t)
 
     def sync(self) -> Database:
-        """The database with everything that was committed by anyone before the call: one read when nothing was."""
+        """The database with everything that anyone committed before the call; costs one read at least."""
         self._check_open()
         with self._take_turn():
             self._catch_up()
@@ -118,12 +122,14 @@ class Connection:
     def transact(self, data: TransactionData) -> TransactionReport:
         """Commit `data` and return what it did; everything before the return is durable in the bucket.
 
-        `data` is a list (or EDN text of one) of entity maps, `[":db/add", e, a, v]`, `[":db/retract", e, a, v]`,
-        `[":db/retract", e, a]`, `[":db/retractEntity", e]`, `[":db/cas", e, a, old, new]` and functions
-        `fn(db) -> data`, which may be called several times: once for each writer that was faster.
+        `data` is a list (or EDN text of one) of entity maps, of `[":db/add", e, a, v]`,
+        `[":db/retract", e, a, v]`, `[":db/retract", e, a]`, `[":db/retractEntity", e]`,
+        `[":db/cas", e, a, old, new]`, and of functions `fn(db) -> data`, which are called once more for each
+        writer that was faster.
 
-        Raises `TransactionError` (`ConflictError`, `UniqueError`) when the data does not fit the database, decided
-        on its newest state; `StoreError` when nothing was written, `UncertainError` when that cannot be told.
+        Raises `TransactionError` (`ConflictError`, `UniqueError`) when the data does not fit the database,
+        decided on its newest state; `StoreError` when nothing was written, `UncertainError` when that cannot
+        be told.
         """
         self._check_open()
         self._check_turn()
@@ -222,7 +228,7 @@ class Connection:
                 raise
 
     def _commit(self, group: list[_Request]) -> None:
-        """Answer every request of the group: stage them on the newest known state, write them, or learn and retry."""
+        """Stage the group on the newest known state and write it; repeat when another was first."""
         for attempt in range(_MAX_RACES):
             self._check_open()
             self._image.begin()
@@ -261,10 +267,10 @@ class Connection:
         return staged
 
     def _write(self, staged: list[_Staged]) -> Entry | None:
-        """Write what is staged: `None` when that is now the end of the log, else the entry that was there first.
+        """Write what is staged: `None` when that is now the end of the log, else the entry that is there.
 
-        Refusals, and transactions that change nothing, are answers about the newest state too. When there is nothing
-        to write, which proves that the state was the newest, one read does.
+        Refusals, and transactions that change nothing, are answers about the newest state too. When there is
+        nothing to write, which proves that the state was the newest, one read does.
         """
         transactions = tuple(
             item.prepared.changes for item in staged if item.prepared and item.prepared.changes

@@ -16,7 +16,7 @@ from bucketlog.schema import IDENT, TX_BASE, TX_INSTANT, Attribute, Schema
 from bucketlog.value import Stored, decode, encode, encode_as
 
 if TYPE_CHECKING:
-    from bucketlog.query.parser import Query
+    from bucketlog.query.syntax import Query
 
 __all__ = ["Database", "State"]
 
@@ -38,8 +38,8 @@ class State:
 class Database:
     """An immutable value: it shows the same datoms for ever, whatever is committed later.
 
-    Values come from `Connection.db`, `Connection.sync` and transaction reports; `as_of`, `since` and `history` give
-    other views of the same datoms. They are valid until their connection is closed.
+    Values come from `Connection.db`, `Connection.sync` and transaction reports; `as_of`, `since` and
+    `history` give other views of the same datoms. They are valid until their connection is closed.
     """
 
     _image: Image
@@ -62,7 +62,7 @@ class Database:
         return replace(self, _since=max(self._since, self._transaction_at(t)))
 
     def history(self) -> Database:
-        """All datoms, also retracted ones: patterns see additions and retractions, `[?e ?a ?v ?tx ?added]`."""
+        """All datoms, retracted ones too, and their retractions: patterns are `[?e ?a ?v ?tx ?added]`."""
         return replace(self, _history=True)
 
     def q(self, query: str | Sequence[Any] | Mapping[Any, Any] | Query, *inputs: Any) -> Any:
@@ -70,10 +70,10 @@ class Database:
         return run(query, (self, *inputs))
 
     def pull(self, pattern: str | Sequence[Any], entity: Any) -> dict[str, Any]:
-        """The tree that `pattern` selects from one entity (an id, an ident or a lookup ref), keyed by attribute.
+        """The tree that `pattern` selects from one entity, keyed by attribute.
 
-        An entity or attribute that is not there gives no key, so an absent entity gives `{}`. Raises `QueryError` for
-        a wrong pattern.
+        `entity` is an id, an ident or a lookup ref `[attribute, value]`. An entity or attribute that is not
+        there gives no key, so an absent entity gives `{}`. Raises `QueryError` for a wrong pattern.
         """
         return self.pull_many(pattern, (entity,))[0]
 
@@ -82,7 +82,7 @@ class Database:
         return _pull(self, pattern, [self.entid(entity) for entity in entities])
 
     def entid(self, entity: Any) -> int | None:
-        """The id of the entity that an id, an ident or a lookup ref `[attribute, value]` names, `None` without one.
+        """The id of the entity that an id, an ident or a lookup ref names; `None` when there is none.
 
         Raises `QueryError` when `entity` is none of these.
         """

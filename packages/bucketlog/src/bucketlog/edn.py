@@ -2,8 +2,8 @@
 
 EDN becomes plain immutable Python: strings, integers, floats, booleans and `None` as themselves, keywords and
 symbols as `Keyword` and `Symbol` (both are `str`), `[…]` as `Vector`, `(…)` as `List` (both are `tuple`),
-maps as `dict`, sets as `frozenset`, `#inst` as an aware `datetime`, `#uuid` as `uuid.UUID`, `#bytes` (base64) as
-`bytes`. Other tags and characters outside of these are refused.
+maps as `dict`, sets as `frozenset`, `#inst` as an aware `datetime`, `#uuid` as `uuid.UUID`, `#bytes` (base64)
+as `bytes`. Other tags and characters outside of these are refused.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from bucketlog.errors import EdnError
 
@@ -30,7 +30,7 @@ class Keyword(str):
 
     __slots__ = ()
 
-    def __new__(cls, text: str) -> Keyword:
+    def __new__(cls, text: str) -> Self:
         """Raise `ValueError` when `text` is not a keyword."""
         if not _KEYWORD.fullmatch(text):
             raise ValueError(f"{text!r} is not a keyword: it must look like ':name' or ':namespace/name'")
@@ -63,7 +63,7 @@ class List(tuple[Any, ...]):
 
 # Letters, digits and the punctuation of EDN's symbols; one optional namespace.
 _NAME = r"[^\s\[\](){}\"';@^`~,\\/:#0-9][^\s\[\](){}\"';@^`~,\\/]*"
-_KEYWORD: Final = re.compile(rf":[^\s\[\](){{}}\"';@^`~,\\/:]+(?:/[^\s\[\](){{}}\"';@^`~,\\/]+)?")
+_KEYWORD: Final = re.compile(r":[^\s\[\](){}\"';@^`~,\\/:]+(?:/[^\s\[\](){}\"';@^`~,\\/]+)?")
 _SYMBOL: Final = re.compile(rf"/|{_NAME}(?:/{_NAME})?")
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+N?")
 _FLOAT: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
@@ -190,7 +190,7 @@ class _Reader:
             raise self._error(token.offset, f"{token.text} {value!r}: {error}") from None
         raise self._error(token.offset, f"unknown tag {token.text}; #inst, #uuid and #bytes take a string")
 
-    def _atom(self, token: _Token) -> Any:
+    def _atom(self, token: _Token) -> Any:  # noqa: PLR0911 -- one return a kind
         text = token.text
         if token.kind == "string":
             return self._string(token)
@@ -243,7 +243,7 @@ def loads(text: str) -> Any:
 
 
 def dumps(form: Any) -> str:
-    """Write `form` so that `loads` gives an equal form back; raises `EdnError` for types EDN has no form for."""
+    """Text that `loads` reads as an equal form; raises `EdnError` for types that EDN has no form for."""
     simple = _simple(form)
     if simple is not None:
         return simple

@@ -1,15 +1,15 @@
 """Forms: what queries and pull patterns are before they are parsed, from EDN text or from Python data.
 
-In Python data, strings that begin with `?` or `:` are variables and keywords, `_`, `*`, `%`, `.`, `...`, `$` and `$name`
-are what they are in EDN, other strings are strings; lists and tuples are the same. Values belong into inputs, where no
-string is taken for anything else.
+In Python data, strings that begin with `?` or `:` are variables and keywords, `_`, `*`, `%`, `.`, `...`, `$`
+and `$name` are what they are in EDN, other strings are strings; lists and tuples are the same. Values belong
+into inputs, where no string is taken for anything else.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from bucketlog import edn
 from bucketlog.edn import Keyword, List, Symbol, Vector
@@ -29,7 +29,7 @@ def read_form(text: str, what: str) -> Any:
         raise QueryError(f"the {what} cannot be read: {error}") from error
 
 
-def normal_form(form: Any, depth: int = 0) -> Any:
+def normal_form(form: Any, depth: int = 0) -> Any:  # noqa: PLR0911 -- one return a type
     """Python data as the EDN forms that they stand for."""
     if depth > _MAX_DEPTH:
         raise QueryError(f"the query is nested more than {_MAX_DEPTH} deep")
@@ -58,6 +58,6 @@ def show(form: Any) -> str:
         return repr(form)
 
 
-def wrong(form: Any, why: str) -> NoReturn:
-    """Raise `QueryError` with what is wrong and the form it is wrong in."""
-    raise QueryError(f"{why}, in: {show(form)}")
+def wrong(form: Any, why: str) -> QueryError:
+    """The error that says what is wrong, with the form it is wrong in."""
+    return QueryError(f"{why}, in: {show(form)}")

@@ -1,8 +1,9 @@
 """The image: an in-memory SQLite database derived from the log, thrown away with the connection.
 
-One row a datom, with the interval `[added, retracted)` of transactions in which it holds. Rows are never changed
-except that an open interval is closed, so "the database as of t" is the predicate `added <= t AND retracted > t`, and
-a value of the database stays what it was while later transactions are applied, even ones that are rolled back.
+One row a datom, with the interval `[added, retracted)` of transactions in which it holds. Rows are never
+changed except that an open interval is closed, so "the database as of t" is the predicate `added <= t AND
+retracted > t`, and a value of the database stays what it was while later transactions are applied, even ones
+that are rolled back.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FOREVER: Final = (1 << 63) - 1
 
 Row = tuple[Any, ...]
 
-# The table itself is the EAVT index. AVET also serves attribute scans; VAET only finds references to an entity.
+# The table itself is the EAVT index. AVET also serves attribute scans; VAET only finds references.
 _TABLES: Final = """
 CREATE TABLE datom (
     e INTEGER NOT NULL, a INTEGER NOT NULL, v NOT NULL, added INTEGER NOT NULL, retracted INTEGER NOT NULL,
@@ -104,19 +105,19 @@ class Image:
             self._connection.execute("ROLLBACK")
 
     def apply(self, t: int, changes: Iterable[Change], schema: Schema) -> None:
-        """Add the datoms of transaction `t`, whose attributes `schema` knows; invisible to any basis before `t`."""
+        """Add the datoms of transaction `t`; nothing that reads at an earlier basis sees them."""
         references = {attribute.id for attribute in schema.references}
         added: list[tuple[int, int, Stored, int, int, int]] = []
-        retracted: list[tuple[int, int, int, Stored]] = []
+        retracted: list[tuple[int, int, int, Stored, int]] = []
         for change in changes:
             if change.added:
                 added.append((change.e, change.a, change.v, t, FOREVER, int(change.a in references)))
             else:
-                retracted.append((t, change.e, change.a, change.v))
+                retracted.append((t, change.e, change.a, change.v, FOREVER))
         with self._lock:
             if retracted:
                 self._connection.executemany(
-                    "UPDATE datom SET retracted = ? WHERE e = ? AND a = ? AND v = ? AND retracted = 9223372036854775807",
+                    "UPDATE datom SET retracted = ? WHERE e = ? AND a = ? AND v = ? AND retracted = ?",
                     retracted,
                 )
             self._connection.executemany("INSERT INTO datom VALUES (?, ?, ?, ?, ?, ?)", added)

@@ -1,19 +1,22 @@
 """The log: what one commit looks like as an object of the bucket.
 
-Key: `log/` and the number of the object's first transaction in 16 decimal digits, so keys sort as history goes.
-The next object's key follows from the number of transactions in this one, so two writers that both know the log's
-end try to create the same key, and the store lets exactly one of them.
+Key: `log/` and the number of the object's first transaction in 16 decimal digits, so keys sort as history
+goes. The next object's key follows from the number of transactions in this one, so two writers that both know
+the log's end try to create the same key, and the store lets exactly one of them.
 
-Format 1, byte for byte: the header `bucketlog/1 sha256=<64 hex digits>` and a line feed, then the payload, whose
-SHA-256 the header gives. The payload is UTF-8 JSON without insignificant spaces::
+Format 1, byte for byte: the header `bucketlog/1 sha256=<64 hex digits>` and a line feed, then the payload,
+whose SHA-256 the header gives. The payload is UTF-8 JSON without insignificant spaces::
 
     {"id": "<32 hex digits, random>", "t": <first transaction>, "transactions": [[[e, a, v, added], …], …]}
 
-`e` and `a` are entity ids, `added` is a boolean. `v` is a JSON string for strings, an integer for longs and references,
-a boolean for booleans, and otherwise an object with one key: `double` (a number, or "inf", "-inf"), `keyword` (with its
-colon), `instant` (microseconds since 1970-01-01 UTC), `uuid` (32 hex digits), `bytes` (base64).
-Transaction `t` is itself the entity 2^40 + t and carries `:db/txInstant` (attribute 8). Object 0 is the genesis:
-it holds the attributes that describe attributes (`bucketlog.schema.bootstrap`), with the ids they keep for ever.
+`e` and `a` are entity ids, `added` is a boolean. `v` is a JSON string for strings, an integer for longs and
+references, a boolean for booleans, and otherwise an object with one key: `double` (a number, or "inf",
+"-inf"), `keyword` (with its colon), `instant` (microseconds since 1970-01-01 UTC), `uuid` (32 hex digits),
+`bytes` (base64).
+
+Transaction `t` is itself the entity 2^40 + t and carries `:db/txInstant` (attribute 8).
+Object 0 is the genesis: it holds the attributes that describe attributes (`bucketlog.schema.bootstrap`), with
+the ids they keep for ever.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ _KEY: Final = re.compile(r"log/([0-9]{16})")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object of the log: the transactions `t`, `t + 1`, … and an id that no other attempt to commit has."""
+    """One object of the log: transactions `t`, `t + 1`, …, and an id that no other attempt to write has."""
 
     t: int
     transactions: tuple[tuple[Change, ...], ...]
@@ -88,7 +91,7 @@ def encode_entry(entry: Entry) -> bytes:
 
 
 def decode_entry(key: str, data: bytes) -> Entry:
-    """The entry that the object `key` holds; raises `FormatError`, which names the object, unless it is whole."""
+    """The entry that the object `key` holds; raises `FormatError`, which names it, unless it is whole."""
     header, newline, payload = data.partition(b"\n")
     match = _HEADER.fullmatch(header)
     if match is None or not newline:
@@ -118,7 +121,7 @@ def decode_entry(key: str, data: bytes) -> Entry:
     return entry
 
 
-def _to_json(stored: Stored) -> Any:
+def _to_json(stored: Stored) -> Any:  # noqa: PLR0911 -- one return a type
     if isinstance(stored, str | int):
         return stored
     if isinstance(stored, float):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from bucketlog.errors import QueryError
@@ -25,6 +25,15 @@ _COMPONENTS: Final = PullPattern((), wildcard=True)
 Tree = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one attribute of a pattern has: values by entity."""
+
+    spec: AttributePull
+    attribute: Attribute
+    column: dict[int, list[Stored]]
+
+
 def pull(
     db: Database, pattern: str | Sequence[Any] | PullPattern, entities: Sequence[int | None]
 ) -> list[Tree]:
@@ -32,7 +41,10 @@ def pull(
     if db.is_history:
         raise QueryError("a history has no single value to pull: use as_of")
     parsed = pattern if isinstance(pattern, PullPattern) else parse_pull(pattern)
-    level = _Puller(db).level({e for e in entities if e is not None}, parsed, ())
+    try:
+        level = _Puller(db).level({e for e in entities if e is not None}, parsed, ())
+    except RecursionError:
+        raise QueryError("pull: the entities are nested too deep: bound the recursion by a number") from None
     return [dict(level[e]) if e is not None else {} for e in entities]
 
 
@@ -55,12 +67,12 @@ class _Puller:
             found = sorted({a for values in forward.values() for a in values} - mentioned)
             for attribute in (self._db.schema.attributes[a] for a in found):
                 spec = AttributePull(str(attribute.ident), reverse=False, key=str(attribute.ident))
-                self._fill(trees, spec, attribute, self._column(forward, attribute), pattern, path)
+                self._fill(trees, _Found(spec, attribute, self._column(forward, attribute)), pattern, path)
         for spec, attribute in named:
             column = (
                 self._referrers(entities, attribute) if spec.reverse else self._column(forward, attribute)
             )
-            self._fill(trees, spec, attribute, column, pattern, path)
+            self._fill(trees, _Found(spec, attribute, column), pattern, path)
         return trees
 
     def _attribute(self, spec: AttributePull) -> Attribute:
@@ -97,7 +109,7 @@ class _Puller:
         return found
 
     def _rows(self, sql: str, entities: Iterable[int]) -> list[tuple[Any, ...]]:
-        parameters = {
+        parameters: dict[str, Stored | None] = {
             "entities": json.dumps(list(entities)),
             "t": self._db.basis_t,
             "since": self._db.since_t,
@@ -107,23 +119,22 @@ class _Puller:
     def _fill(
         self,
         trees: dict[int, Tree],
-        spec: AttributePull,
-        attribute: Attribute,
-        column: dict[int, list[Stored]],
+        found: _Found,
         pattern: PullPattern,
         path: tuple[int, ...],
     ) -> None:
-        """Put what one attribute has into the trees of its entities."""
+        """Put what one attribute of the pattern has into the trees of its entities."""
+        spec, attribute, column = found.spec, found.attribute, found.column
         if spec.limit is not None:
             column = {e: values[: spec.limit] for e, values in column.items()}
-        many = not attribute.component if spec.reverse else attribute.many
         if spec.depth is not None:
             filled = {e: self._recurse(e, values, spec, pattern, path) for e, values in column.items()}
         else:
-            nested = spec.pattern
-            if nested is None and attribute.component and not spec.reverse:
-                nested = _COMPONENTS
-            filled = self._shown(column, attribute, nested, path)
+            below = spec.pattern
+            if below is None and attribute.component and not spec.reverse:
+                below = _COMPONENTS
+            filled = self._shown(column, attribute, below, path)
+        many = not attribute.component if spec.reverse else attribute.many
         for e, tree in trees.items():
             values = filled.get(e)
             if values:
@@ -156,7 +167,7 @@ class _Puller:
     def _recurse(
         self, e: int, values: list[Stored], spec: AttributePull, pattern: PullPattern, path: tuple[int, ...]
     ) -> list[Any]:
-        """The same pattern again for what an attribute refers to; an entity already on the way shows its id only."""
+        """The same pattern again for what an attribute refers to; where it comes round, the id only."""
         path = (*path, e)
         if spec.depth == 0:
             return []

@@ -1,8 +1,8 @@
 """Pull patterns, from text or data, to typed records.
 
-The grammar is Datomic's: `*`, attributes, `{attribute pattern}` maps, reverse attributes (`:post/_author`), recursion
-(`{:person/friend 3}` or `...`), and the options `:as`, `:limit` and `:default`, as `(:attribute :limit 10)`,
-`[:attribute :limit 10]`, `(limit :attribute 10)` or `(default :attribute 0)`.
+The grammar is Datomic's: `*`, attributes, `{attribute pattern}` maps, reverse attributes (`:post/_author`),
+recursion (`{:person/friend 3}` or `...`), and the options `:as`, `:limit` and `:default`, as `(:attribute
+:limit 10)`, `[:attribute :limit 10]`, `(limit :attribute 10)` or `(default :attribute 0)`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _parse_text(text: str) -> PullPattern:
 def parse_pull_form(form: Any, depth: int = 0) -> PullPattern:
     """The pattern of a form."""
     if not isinstance(form, tuple) or not form or depth > _MAX_DEPTH:
-        wrong(form, f"a pull pattern is a vector of at least one attribute, at most {_MAX_DEPTH} deep")
+        raise wrong(form, f"a pull pattern is a vector of at least one attribute, at most {_MAX_DEPTH} deep")
     attributes: list[AttributePull] = []
     wildcard = has_id = False
     for item in form:
@@ -81,7 +81,7 @@ def _nested(key: Any, value: Any, form: Any, depth: int) -> AttributePull:
         return replace(attribute, depth=UNLIMITED)
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 1:
-            wrong(form, "the depth of a recursion is at least 1")
+            raise wrong(form, "the depth of a recursion is at least 1")
         return replace(attribute, depth=value)
     return replace(attribute, pattern=parse_pull_form(value, depth + 1))
 
@@ -97,7 +97,7 @@ def _attribute(form: Any, whole: Any) -> AttributePull:
             for option, value in zip(form[1::2], form[2::2], strict=True):
                 attribute = _option(attribute, option, value, form)
             return attribute
-    wrong(whole, f"{form!r} is no attribute")
+    raise wrong(whole, f"{form!r} is no attribute")
 
 
 def _named(keyword: Keyword) -> AttributePull:
@@ -113,6 +113,6 @@ def _option(attribute: AttributePull, option: Any, value: Any, form: Any) -> Att
         return replace(attribute, default=value)
     if option == ":limit":
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            wrong(form, "a limit is a number from 1, or nil for none")
+            raise wrong(form, "a limit is a number from 1, or nil for none")
         return replace(attribute, limit=value)
-    wrong(form, "the options of an attribute are :as, :limit and :default")
+    raise wrong(form, "the options of an attribute are :as, :limit and :default")

@@ -150,7 +150,7 @@ def _attribute(e: int, definition: Mapping[int, Stored]) -> Attribute:
 
 
 def bootstrap() -> tuple[Change, ...]:
-    """The datoms every database starts with: the attributes that describe attributes, and their enumerations."""
+    """The datoms that every database starts with: attributes that describe attributes, and their values."""
     one = _CARDINALITY_ONE
     types = {value_type: e for e, value_type in _TYPES.items()}
     attributes = [

@@ -57,8 +57,10 @@ _memory_lock = threading.Lock()
 
 
 def open_store(url: str) -> ObjectStore:
-    """The store at `url`: `file:///directory` (made when absent), `memory://name` (one per process and name), or
-    what obstore opens (`s3://`, `gs://`, `az://`), with settings from the environment (`AWS_ENDPOINT_URL`, …).
+    """The store at `url`.
+
+    That is `file:///directory` (made when absent), `memory://name` (one a process and name), or what obstore
+    opens (`s3://`, `gs://`, `az://`), with settings from the environment (`AWS_ENDPOINT_URL`, …).
     """
     parts = urlsplit(url)
     if parts.scheme == "memory":
@@ -111,19 +113,16 @@ class LogStore:
                     yield skipped
                     expected = skipped.last_t + 1
                 if entry is None or first != expected:
-                    raise FormatError(
-                        f"{key_of(expected)} is missing, although {key_of(first)} was written after it"
-                    )
+                    raise FormatError(f"{key_of(expected)} is missing, although {key_of(first)} is there")
                 yield entry
                 expected = entry.last_t + 1
 
     def append(self, entry: Entry) -> Entry | None:
-        """Commit `entry` by creating its object: `None` when it is in the log, the winner's entry when another
-        writer was first.
+        """Commit `entry` by creating its object: `None` when it is in the log, else the winner's entry.
 
-        An answer that never came, or that a retry inside the client made ambiguous, is settled by reading the object
-        back and comparing ids. Raises `StoreError` when the store refused, `UncertainError` when neither the write nor
-        the reading back got through.
+        An answer that never came, or that a retry inside the client made ambiguous, is settled by reading the
+        object back and comparing ids. Raises `StoreError` when the store refused, `UncertainError` when
+        neither the write nor the reading back got through.
         """
         key = key_of(entry.t)
         data = encode_entry(entry)
@@ -151,15 +150,15 @@ class LogStore:
             if present is not None:
                 return None if present.id == entry.id else present
         raise UncertainError(
-            f"{key} may or may not have been committed: the store failed {_ATTEMPTS} times: {_summary(failure)}. "
-            f"Read the database to find out before you repeat the transaction."
+            f"{key} may or may not have been committed: the store failed {_ATTEMPTS} times, last with "
+            f"{_summary(failure)}. Read the database to find out before you repeat the transaction."
         )
 
     def verify(self, entry: Entry) -> None:
         """Raise `UnsafeStoreError` unless the store refuses to create `entry`, which it already holds, again.
 
-        The bytes are the same, so that even a store that overwrites has changed nothing. Credentials that may not
-        write prove nothing and need no proof.
+        The bytes are the same, so that even a store that overwrites has changed nothing. Credentials that may
+        not write prove nothing and need no proof.
         """
         try:
             self._store.put(key_of(entry.t), encode_entry(entry), mode="create")

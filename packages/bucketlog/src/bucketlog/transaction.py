@@ -1,19 +1,29 @@
 """From transaction data to datoms: a pure function of a database value.
 
-The steps: functions are called and maps expanded into operations on known attributes; temp ids become entities (those
-whose unique identity exists, then new ones); operations become a set of additions and retractions; what is already so
-is left out; uniqueness and the schema are checked.
+The steps: functions are called and maps expanded into operations on known attributes; temp ids become
+entities (those whose unique identity exists, then new ones); operations become a set of additions and
+retractions; what is already so is left out; uniqueness and the schema are checked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
-from bucketlog import edn
-from bucketlog.errors import ConflictError, QueryError, TransactionError, UniqueError
+from bucketlog.errors import ConflictError, TransactionError, UniqueError
+from bucketlog.operation import (
+    CURRENT_TRANSACTION,
+    Add,
+    Operation,
+    Reader,
+    Retract,
+    RetractEntity,
+    Swap,
+    TempId,
+    TransactionData,
+)
 from bucketlog.schema import (
     CARDINALITY,
     ENUMERATIONS,
@@ -21,27 +31,18 @@ from bucketlog.schema import (
     IDENT,
     TX_BASE,
     TX_INSTANT,
-    UNIQUE,
     VALUE_TYPE,
     Attribute,
     Change,
     Schema,
     transaction_entity,
 )
-from bucketlog.value import Stored, decode, encode, encode_as, instant_from_micros, instant_micros
+from bucketlog.value import Stored, decode, encode, instant_from_micros, instant_micros
 
 if TYPE_CHECKING:
     from bucketlog.database import Database
 
-__all__ = ["CURRENT_TRANSACTION", "Prepared", "TransactionData", "prepare"]
-
-CURRENT_TRANSACTION: Final = "datomic.tx"
-"""The temp id of the transaction's own entity."""
-
-TransactionData = Iterable[Any]
-"""Entity maps, lists `[":db/add", …]`, and functions `fn(db) -> TransactionData`."""
-
-_MAX_DEPTH: Final = 100
+__all__ = ["Prepared", "prepare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,60 +53,23 @@ class Prepared:
     tempids: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Temp:
-    """An entity that is not known yet: a temp id of the user's, or a number for a map without `:db/id`."""
-
-    name: str | int
-
-    def __str__(self) -> str:
-        return f"temp id {self.name!r}" if isinstance(self.name, str) else "an entity map without :db/id"
-
-
-@dataclass(frozen=True, slots=True)
-class _Add:
-    e: int | _Temp
-    attribute: Attribute
-    v: Stored | _Temp
-
-
-@dataclass(frozen=True, slots=True)
-class _Retract:
-    e: int
-    attribute: Attribute
-    v: Stored | None  # None: every value
-
-
-@dataclass(frozen=True, slots=True)
-class _RetractEntity:
-    e: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Swap:
-    e: int
-    attribute: Attribute
-    old: Stored | None
-    new: Stored | _Temp | None
-
-
-_Operation = _Add | _Retract | _RetractEntity | _Swap
-
-
 def prepare(db: Database, data: TransactionData, now: datetime) -> Prepared:
     """The datoms that `data` means on `db`, as its next transaction.
 
     `:db/txInstant` is `now`, or one microsecond after the last transaction's when clocks disagree. Raises
-    `TransactionError` (`ConflictError` for a failed compare-and-swap, `UniqueError` for a taken value) and whatever a
-    transaction function raises.
+    `TransactionError` (`ConflictError` for a failed compare-and-swap, `UniqueError` for a taken value) and
+    whatever a transaction function raises.
     """
-    reader = _Reader(db)
-    operations = list(reader.read(data))
+    operations = list(Reader(db).read(data))
     resolution = _resolve(db, operations)
-    changes = _changes(db, [_substitute(operation, resolution) for operation in operations])
+    changes = _changes(db, operations, resolution)
     _check_unique(db, changes)
     _check_schema(db, db.schema.evolve(changes), changes)
-    tempids = {temp.name: e for temp, e in resolution.entities.items() if isinstance(temp.name, str)}
+    tempids = {
+        add.e.name: resolution.entity(add.e)
+        for add in operations
+        if isinstance(add, Add) and isinstance(add.e, TempId) and isinstance(add.e.name, str)
+    }
     if changes:
         _state_instant(db, changes, now)
     return Prepared(tuple(changes), tempids)
@@ -125,306 +89,126 @@ def _state_instant(db: Database, changes: list[Change], now: datetime) -> None:
         )
 
 
-class _Reader:
-    """Reads forms into operations; names of entities are resolved against the database before."""
-
-    def __init__(self, db: Database) -> None:
-        self._db = db
-        self._tx = transaction_entity(db.state.t + 1)
-        self._anonymous = 0
-
-    def read(self, data: TransactionData, depth: int = 0) -> Iterator[_Operation]:
-        if depth > _MAX_DEPTH:
-            raise TransactionError(f"transaction functions or maps are nested more than {_MAX_DEPTH} deep")
-        if isinstance(data, str):
-            data = edn.loads(data)
-        if isinstance(data, Mapping) or not isinstance(data, Iterable):
-            raise TransactionError(f"transaction data is a list of maps and lists, not {type(data).__name__}")
-        for form in data:
-            if callable(form):
-                yield from self.read(form(self._db), depth + 1)
-            elif isinstance(form, Mapping):
-                yield from self._map(form, self._map_entity(form), depth)
-            elif isinstance(form, list | tuple) and form:
-                yield self._list(form)
-            else:
-                raise TransactionError(
-                    f"{form!r} is neither an entity map, a list such as [':db/add', e, a, v] nor a function"
-                )
-
-    def _list(self, form: list[Any] | tuple[Any, ...]) -> _Operation:
-        match form:
-            case [":db/add", e, a, v]:
-                attribute = self._attribute(a, form)
-                return _Add(self._entity(e, form), attribute, self._value(attribute, v, form))
-            case [":db/retract", e, a]:
-                return _Retract(self._existing(e, form), self._attribute(a, form), None)
-            case [":db/retract", e, a, v]:
-                attribute = self._attribute(a, form)
-                return _Retract(self._existing(e, form), attribute, self._known_value(attribute, v, form))
-            case [":db/retractEntity" | ":db.fn/retractEntity", e]:
-                return _RetractEntity(self._existing(e, form))
-            case [":db/cas" | ":db.fn/cas", e, a, old, new]:
-                attribute = self._attribute(a, form)
-                return _Swap(
-                    self._existing(e, form),
-                    attribute,
-                    None if old is None else self._known_value(attribute, old, form),
-                    None if new is None else self._value(attribute, new, form),
-                )
-        raise TransactionError(
-            f"{form!r}: expected [:db/add e a v], [:db/retract e a v], [:db/retract e a], [:db/retractEntity e] or "
-            f"[:db/cas e a old new]"
-        )
-
-    def _map_entity(self, form: Mapping[Any, Any]) -> int | _Temp:
-        if ":db/id" in form:
-            return self._entity(form[":db/id"], form)
-        self._anonymous += 1
-        return _Temp(self._anonymous)
-
-    def _map(self, form: Mapping[Any, Any], e: int | _Temp, depth: int) -> Iterator[_Operation]:
-        if depth > _MAX_DEPTH:
-            raise TransactionError(f"entity maps are nested more than {_MAX_DEPTH} deep")
-        for key, value in form.items():
-            if key == ":db/id":
-                continue
-            namespace, slash, name = str(key).rpartition("/")
-            reverse = name.startswith("_")
-            attribute = self._attribute(f"{namespace}{slash}{name[1:]}" if reverse else key, form)
-            if reverse and not attribute.is_ref:
-                raise TransactionError(
-                    f"{key} in {form!r}: only a reference has a reverse, {_described(attribute)}"
-                )
-            for item in self._items(attribute, value, reverse=reverse):
-                yield from self._map_value(form, e, attribute, item, depth, reverse=reverse)
-
-    def _map_value(
-        self,
-        form: Mapping[Any, Any],
-        e: int | _Temp,
-        attribute: Attribute,
-        item: Any,
-        depth: int,
-        *,
-        reverse: bool,
-    ) -> Iterator[_Operation]:
-        if attribute.is_ref and isinstance(item, Mapping):
-            other = self._map_entity(item)
-            known = ":db/id" in item or any(
-                isinstance(key, str) and (named := self._db.schema.attribute(key)) and named.identity
-                for key in item
-            )
-            if not (known or reverse or attribute.component):
-                raise TransactionError(
-                    f"{item!r} below {attribute.ident} would be an entity that nothing else can find: give it a "
-                    f":db/id or a unique identity, or make {attribute.ident} a component"
-                )
-            yield _Add(other, attribute, _reference(e)) if reverse else _Add(e, attribute, _reference(other))
-            yield from self._map(item, other, depth + 1)
-        elif reverse:
-            yield _Add(self._entity(item, form), attribute, _reference(e))
-        else:
-            yield _Add(e, attribute, self._value(attribute, item, form))
-
-    def _items(self, attribute: Attribute, value: Any, *, reverse: bool) -> Iterable[Any]:
-        if not (attribute.many or reverse) or not isinstance(value, list | tuple | set | frozenset):
-            return (value,)
-        if (
-            attribute.is_ref
-            and isinstance(value, list | tuple)
-            and len(value) == 2
-            and isinstance(value[0], str)
-        ):
-            named = self._db.schema.attribute(value[0])
-            if named is not None and named.unique:
-                return (value,)
-        return value
-
-    def _attribute(self, name: Any, form: Any) -> Attribute:
-        attribute = self._db.schema.attribute(name) if isinstance(name, str | int) else None
-        if attribute is None:
-            raise TransactionError(
-                f"{name!r} in {_brief(form)} is not an attribute: define it with :db/ident, :db/valueType and "
-                f":db/cardinality in an earlier transaction"
-            )
-        return attribute
-
-    def _entity(self, e: Any, form: Any) -> int | _Temp:
-        if isinstance(e, str) and e == CURRENT_TRANSACTION:
-            return self._tx
-        if isinstance(e, str) and not e.startswith(":"):
-            return _Temp(str(e))
-        try:
-            found = self._db.entid(e)
-        except QueryError as error:
-            raise TransactionError(f"{_brief(form)}: {error}") from None
-        if found is None:
-            raise TransactionError(f"{e!r} in {_brief(form)} names no entity")
-        if not (0 < found < self._db.state.next_entity or TX_BASE <= found <= self._tx):
-            raise TransactionError(
-                f"entity {found} in {_brief(form)} was never made: use a temp id such as 'new-post'"
-            )
-        return found
-
-    def _existing(self, e: Any, form: Any) -> int:
-        found = self._entity(e, form)
-        if isinstance(found, _Temp):
-            raise TransactionError(
-                f"{_brief(form)}: {found} is new, so there is nothing to retract or compare"
-            )
-        return found
-
-    def _value(self, attribute: Attribute, value: Any, form: Any) -> Stored | _Temp:
-        if attribute.is_ref:
-            return _reference(self._entity(value, form))
-        try:
-            return encode_as(attribute.type, value)
-        except ValueError as error:
-            raise TransactionError(f"{value!r} is no value for {_described(attribute)}: {error}") from None
-
-    def _known_value(self, attribute: Attribute, value: Any, form: Any) -> Stored:
-        found = self._value(attribute, value, form)
-        if isinstance(found, _Temp):
-            raise TransactionError(
-                f"{_brief(form)}: {found} is new, so there is nothing to retract or compare"
-            )
-        return found
-
-
-def _reference(e: int | _Temp) -> Stored | _Temp:
-    return e
-
-
-def _brief(form: Any) -> str:
-    text = repr(form)
-    return text if len(text) <= 200 else f"{text[:200]}…"
-
-
-def _described(attribute: Attribute) -> str:
-    return f"{attribute.ident}, which is of type {attribute.type.value}"
-
-
 @dataclass(slots=True)
 class _Resolution:
     """Temp ids on their way to becoming entities: `same` joins those that turn out to be one."""
 
     next_entity: int
-    same: dict[_Temp, _Temp] = field(default_factory=dict)
-    entities: dict[_Temp, int] = field(default_factory=dict)
+    same: dict[TempId, TempId] = field(default_factory=dict)
+    entities: dict[TempId, int] = field(default_factory=dict)
 
-    def of(self, term: Any) -> Any:
+    def of(self, temp: TempId) -> int | TempId:
         """The entity of a temp id if it is known, else the temp id that stands for all the same ones."""
-        if not isinstance(term, _Temp):
-            return term
-        while term in self.same:
-            term = self.same[term]
-        return self.entities.get(term, term)
+        while temp in self.same:
+            temp = self.same[temp]
+        return self.entities.get(temp, temp)
 
-    def unite(self, temp: _Temp, other: int | _Temp) -> None:
+    def allocate(self, temp: TempId) -> None:
+        """Make a new entity for a temp id that is none yet."""
+        root = self.of(temp)
+        if isinstance(root, TempId):
+            self.entities[root] = self.next_entity
+            self.next_entity += 1
+
+    def entity(self, e: int | TempId) -> int:
+        """The entity of a term, once all are known."""
+        found = self.of(e) if isinstance(e, TempId) else e
+        if isinstance(found, TempId):
+            raise TransactionError(f"{found} is used as a value only: nothing says what it is")
+        return found
+
+    def value(self, v: Stored | TempId) -> Stored:
+        """The value of a term, once all entities are known."""
+        return self.entity(v) if isinstance(v, TempId) else v
+
+    def unite(self, temp: TempId, other: int | TempId) -> None:
         """Learn that `temp`, which stands for itself until now, is `other`."""
-        if isinstance(other, _Temp):
+        if isinstance(other, TempId):
             self.same[temp] = other
         else:
             self.entities[temp] = other
 
 
-def _resolve(db: Database, operations: list[_Operation]) -> _Resolution:
-    adds = [operation for operation in operations if isinstance(operation, _Add)]
+def _resolve(db: Database, operations: list[Operation]) -> _Resolution:
+    adds = [operation for operation in operations if isinstance(operation, Add)]
     identities = [add for add in adds if add.attribute.identity]
     resolution = _Resolution(db.state.next_entity)
-    settled = not any(isinstance(add.e, _Temp) for add in identities)
+    settled = not any(isinstance(add.e, TempId) for add in identities)
     while not settled:
         settled = True
-        claims: dict[tuple[int, Stored | _Temp], int | _Temp] = {}
+        claims: dict[tuple[int, Stored | TempId], int | TempId] = {}
         for add in identities:
-            e, v = resolution.of(add.e), resolution.of(add.v)
-            known = None if isinstance(v, _Temp) else db.holder(add.attribute, v)
-            if known is None:
-                known = resolution.of(claims.setdefault((add.attribute.id, v), e))
-            if known == e or not (isinstance(known, _Temp) or isinstance(e, _Temp)):
-                continue  # two different entities are for the check of uniqueness to refuse
-            if isinstance(e, _Temp):
+            e = resolution.of(add.e) if isinstance(add.e, TempId) else add.e
+            v = resolution.of(add.v) if isinstance(add.v, TempId) else add.v
+            holder = None if isinstance(v, TempId) else db.holder(add.attribute, v)
+            claim = claims.setdefault((add.attribute.id, v), e) if holder is None else holder
+            known = resolution.of(claim) if isinstance(claim, TempId) else claim
+            if known == e:
+                continue
+            if isinstance(e, TempId):
                 resolution.unite(e, known)
-            else:
+            elif isinstance(known, TempId):
                 resolution.unite(known, e)
+            else:
+                continue  # two different entities are for the check of uniqueness to refuse
             settled = False
     for add in adds:
-        _allocate(resolution, add.e)
-    for operation in operations:
-        v = (
-            operation.v
-            if isinstance(operation, _Add)
-            else operation.new
-            if isinstance(operation, _Swap)
-            else None
-        )
-        if isinstance(v, _Temp) and isinstance(resolution.of(v), _Temp):
-            raise TransactionError(f"{v} is used as a value only: nothing says what it is")
-    for temp in list(resolution.same):
-        resolution.entities[temp] = resolution.of(temp)
+        if isinstance(add.e, TempId):
+            resolution.allocate(add.e)
     return resolution
 
 
-def _allocate(resolution: _Resolution, e: int | _Temp) -> None:
-    root = resolution.of(e)
-    if isinstance(root, _Temp):
-        resolution.entities[root] = resolution.next_entity
-        resolution.next_entity += 1
-
-
-def _substitute(operation: _Operation, resolution: _Resolution) -> _Operation:
-    if isinstance(operation, _Add):
-        return _Add(resolution.of(operation.e), operation.attribute, resolution.of(operation.v))
-    if isinstance(operation, _Swap):
-        return _Swap(operation.e, operation.attribute, operation.old, resolution.of(operation.new))
-    return operation
-
-
-def _shown(stored: Any) -> str:
-    return str(stored) if isinstance(stored, _Temp) else repr(decode(stored))
+def _shown(stored: Stored) -> str:
+    return repr(decode(stored))
 
 
 _Fact = tuple[int, int, Stored]
 
 
-def _changes(db: Database, operations: list[_Operation]) -> list[Change]:
-    """What the operations (on entities only) really change, retractions first."""
+def _changes(db: Database, operations: list[Operation], resolution: _Resolution) -> list[Change]:
+    """What the operations really change, retractions first."""
     adds: dict[_Fact, Attribute] = {}
     retracts: dict[_Fact, None] = {}
     for operation in operations:
         match operation:
-            case _Add(int(e), attribute, v):
-                adds[e, attribute.id, v] = attribute  # type: ignore[index] -- temp ids are substituted
-            case _Retract(e, attribute, v):
+            case Add(e, attribute, v):
+                adds[resolution.entity(e), attribute.id, resolution.value(v)] = attribute
+            case Retract(e, attribute, v):
                 held = db.values(e, attribute.id)
                 retracts |= dict.fromkeys((e, attribute.id, old) for old in held if v is None or old == v)
-            case _RetractEntity(e):
+            case RetractEntity(e):
                 _retract_entity(db, e, retracts)
-            case _Swap():
-                _swap(db, operation, adds, retracts)
+            case Swap(e, attribute, old, new):
+                _compare(db, operation)
+                if new is not None:
+                    adds[e, attribute.id, resolution.value(new)] = attribute
+                elif old is not None:
+                    retracts[e, attribute.id, old] = None
     both = next((fact for fact in adds if fact in retracts), None)
     if both is not None:
         e, a, v = both
         raise TransactionError(f"{adds[both].ident} {_shown(v)} of entity {e} is both added and retracted")
+    added = list(_news(db, adds, retracts))
+    for e, a, _ in retracts:
+        _check_writable(db, e, db.schema.attributes[a])
+    return [Change(*fact, False) for fact in retracts] + added
+
+
+def _news(db: Database, adds: dict[_Fact, Attribute], retracts: dict[_Fact, None]) -> Iterator[Change]:
+    """The additions that are not so already; the values that they replace are added to `retracts`."""
     chosen: dict[tuple[int, int], Stored] = {}
-    added: list[Change] = []
     for (e, a, v), attribute in adds.items():
         _check_writable(db, e, attribute)
         if not attribute.many and chosen.setdefault((e, a), v) != v:
             raise TransactionError(
-                f"{attribute.ident} of entity {e} holds one value, but both {_shown(chosen[e, a])} and {_shown(v)} "
-                f"are added"
+                f"{attribute.ident} of entity {e} holds one value, but both {_shown(chosen[e, a])} and "
+                f"{_shown(v)} are added"
             )
         held = db.values(e, a) if e < db.state.next_entity or e >= TX_BASE else []
-        if v in held:
-            continue
-        if not attribute.many:
-            retracts |= dict.fromkeys((e, a, old) for old in held)
-        added.append(Change(e, a, v, True))
-    for e, a, _ in retracts:
-        _check_writable(db, e, db.schema.attributes[a])
-    return [Change(*fact, False) for fact in retracts] + added
+        if v not in held:
+            if not attribute.many:
+                retracts |= dict.fromkeys((e, a, old) for old in held)
+            yield Change(e, a, v, True)
 
 
 def _check_writable(db: Database, e: int, attribute: Attribute) -> None:
@@ -450,12 +234,11 @@ def _retract_entity(db: Database, e: int, retracts: dict[_Fact, None]) -> None:
             retracts[referrer, a, entity] = None
 
 
-def _swap(db: Database, swap: _Swap, adds: dict[_Fact, Attribute], retracts: dict[_Fact, None]) -> None:
+def _compare(db: Database, swap: Swap) -> None:
+    """Raise `ConflictError` unless the attribute has the expected value."""
     attribute = swap.attribute
     if attribute.many:
-        raise TransactionError(
-            f":db/cas on {attribute.ident}: it holds many values, so there is none to compare"
-        )
+        raise TransactionError(f":db/cas on {attribute.ident}: of many values there is none to compare")
     held = db.values(swap.e, attribute.id)
     current = held[0] if held else None
     if current != swap.old:
@@ -464,10 +247,6 @@ def _swap(db: Database, swap: _Swap, adds: dict[_Fact, Attribute], retracts: dic
         raise ConflictError(
             f":db/cas on {attribute.ident} of entity {swap.e}: expected {expected}, found {found}"
         )
-    if swap.new is None:
-        retracts |= dict.fromkeys((swap.e, attribute.id, old) for old in held)
-    else:
-        adds[swap.e, attribute.id, swap.new] = attribute  # type: ignore[index] -- temp ids are substituted
 
 
 def _check_unique(db: Database, changes: list[Change]) -> None:
@@ -483,7 +262,7 @@ def _check_unique(db: Database, changes: list[Change]) -> None:
         other = taken.setdefault((a, v), e) if holder is None else holder
         if other != e:
             raise UniqueError(
-                f"{attribute.ident} is unique and {_shown(v)} belongs to entity {other}, so entity {e} cannot have it"
+                f"{attribute.ident} is unique and {_shown(v)} belongs to entity {other}, not to {e}"
             )
 
 
@@ -498,12 +277,7 @@ def _check_schema(db: Database, after: Schema, changes: list[Change]) -> None:
         name = str(decode(definition[IDENT])) if IDENT in definition else f"entity {e}"
         if name.startswith((":db/", ":db.")):
             raise TransactionError(f"{name}: names that begin with :db are bucketlog's own")
-        if (
-            before is None
-            and VALUE_TYPE not in definition
-            and CARDINALITY not in definition
-            and UNIQUE not in definition
-        ):
+        if before is None and definition.keys() <= {IDENT}:
             continue
         _check_definition(after, e, name)
         if before is not None:
@@ -522,7 +296,7 @@ def _check_definition(after: Schema, e: int, name: str) -> None:
     for a, allowed in ENUMERATIONS.items():
         if a in definition and definition[a] not in allowed:
             raise TransactionError(
-                f"attribute {name}: {definition[a]} is not one of the idents that its schema allows"
+                f"attribute {name}: {definition[a]!r} is not one of the idents that its schema allows"
             )
     attribute = after.attributes[e]
     if attribute.component and not attribute.is_ref:
@@ -532,8 +306,8 @@ def _check_definition(after: Schema, e: int, name: str) -> None:
 def _check_alteration(db: Database, before: Attribute, now: Attribute, used: set[int]) -> None:
     if before.type is not now.type or before.ident != now.ident:
         raise TransactionError(
-            f"attribute {before.ident} exists with type {before.type.value}: its name and type cannot change; "
-            f"make a new attribute"
+            f"attribute {before.ident} exists with type {before.type.value}: its name and type cannot "
+            f"change; make a new attribute"
         )
     if before != now and before.id in used:
         raise TransactionError(f"attribute {before.ident} cannot be changed and used in one transaction")

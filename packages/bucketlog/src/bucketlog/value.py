@@ -1,8 +1,8 @@
 """Values: which Python values each `:db.type/…` takes, and how a value is stored.
 
-A stored value is what SQLite holds: text, integer, float, or a tagged blob. It says its own type, so equality,
-order and joins need one column only, and a value read back needs no schema. References are stored as the entity's
-integer, like longs.
+A stored value is what SQLite holds: text, integer, float, or a tagged blob. It says its own type, so
+equality, order and joins need one column only, and a value read back needs no schema. References are stored
+as the entity's integer, like longs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BIAS: Final = 1 << 63
 _MIN_LONG: Final = -(1 << 63)
 _MAX_LONG: Final = (1 << 63) - 1
 
-# The first byte of a blob says what it is. Instants are big-endian and biased, so that bytes sort as times do.
+# The first byte of a blob says what it is. Instants are big-endian and biased: bytes sort as times do.
 _BOOLEAN: Final = 1
 _INSTANT: Final = 2
 _KEYWORD: Final = 3
@@ -65,8 +65,8 @@ PLAIN_TYPES: Final = frozenset({ValueType.STRING, ValueType.LONG, ValueType.DOUB
 def encode_as(value_type: ValueType, value: Any) -> Stored:
     """The stored form of `value` as a value of `value_type`.
 
-    Raises `ValueError` with what is wrong. A keyword may be given as a plain `str` with its colon, a double as an
-    `int`. References take the entity's integer only: names of entities are resolved before.
+    Raises `ValueError` with what is wrong. A keyword may be given as a plain `str` with its colon, a double
+    as an `int`. References take the entity's integer only: names of entities are resolved before.
     """
     if value_type is ValueType.KEYWORD and isinstance(value, str):
         value = Keyword(value)
@@ -74,7 +74,7 @@ def encode_as(value_type: ValueType, value: Any) -> Stored:
         value = float(value)
     expected = _EXPECTED[value_type]
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
-        raise ValueError(f"expected {expected.__name__}, got {type(value).__name__}")  # noqa: TRY004 -- one kind
+        raise ValueError(f"expected {expected.__name__}, got {type(value).__name__}")
     if value_type is ValueType.STRING:
         value = str(value)
     return encode(value)

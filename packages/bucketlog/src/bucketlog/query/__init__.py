@@ -1,1 +1,1 @@
-"""Datalog: text or data, to typed records (`parser`), to flat conjunctions (`expand`), to SQL (`compiler`), to rows."""
+"""Datalog: from forms to records (`parser`), flat conjunctions (`expand`), SQL (`compiler`) and rows."""

@@ -1,8 +1,9 @@
 """From a query to one SQL statement.
 
-Every conjunction becomes a SELECT over one row of `datom` a pattern. The order of the joins is ours (CROSS JOIN in
-SQLite keeps it): at each step the atom that is expected to give the fewest rows, by what is bound already, by the
-schema and by how many datoms an attribute has. Which index serves a pattern is then SQLite's choice.
+Every conjunction becomes a SELECT over one row of `datom` a pattern. The order of the joins is ours (CROSS
+JOIN in SQLite keeps it): at each step the atom that is expected to give the fewest rows, by what is bound
+already, by the schema and by how many datoms an attribute has. Which index serves a pattern is then SQLite's
+choice.
 """
 
 from __future__ import annotations
@@ -70,6 +71,19 @@ class RelationInput:
 
 
 @dataclass(frozen=True, slots=True)
+class _ScalarInput:
+    """A parameter that is one value of an input: the whole, or one place of a tuple."""
+
+    position: int
+    place: int | None
+    encoder: Callable[[Run, Any], Stored | None]
+
+    def __call__(self, run: Run) -> Stored | None:
+        value = run.inputs[self.position]
+        return self.encoder(run, value if self.place is None else value[self.place])
+
+
+@dataclass(frozen=True, slots=True)
 class Compiled:
     """A statement, and how to fill its parameters and read its rows."""
 
@@ -98,7 +112,7 @@ class _Select:
 
 
 def compile_query(query: Query, rules: Rules, databases: Mapping[str, Database]) -> Compiled:
-    """Compile for databases of these kinds and schemas; which transactions they show is filled in at each run."""
+    """Compile for databases of these kinds and schemas; their basis is filled in at each run."""
     return _Compiler(query, rules, databases).compile()
 
 
@@ -192,11 +206,8 @@ class _Compiler:
             for place, (term, encoder) in enumerate(zip(binding.terms, encoders, strict=True)):
                 if isinstance(term, Variable):
                     whole = binding.shape is Shape.SCALAR
-                    self._fixed[term.name] = self._parameter(
-                        lambda run, position=position, place=place, encoder=encoder, whole=whole: encoder(
-                            run, run.inputs[position] if whole else run.inputs[position][place]
-                        )
-                    )
+                    parameter = _ScalarInput(position, None if whole else place, encoder)
+                    self._fixed[term.name] = self._parameter(parameter)
         return relations
 
     def _encoder(self, term: Term, roles: _Roles) -> Callable[[Run, Any], Stored | None]:
@@ -255,7 +266,8 @@ class _Compiler:
             return 10.0
         if isinstance(atom, Recursion):
             return 100.0 if any(self._is_bound(term, select) for term in atom.arguments) else 1000.0
-        assert isinstance(atom, Pattern)
+        if not isinstance(atom, Pattern):
+            return 0.0
         e, a, v = atom.places[:3]
         attribute = self._attribute_of(atom) if isinstance(a, Constant) else None
         image = self._databases[atom.source].image
@@ -315,7 +327,7 @@ class _Compiler:
 
     def _constant(self, term: Constant) -> str:
         value = _encode(term.value, "a constant")
-        return self._parameter(lambda _: value)
+        return self._parameter(_fixed(value))
 
     # Patterns
 
@@ -361,7 +373,7 @@ class _Compiler:
         self._meet(select, added, sign, plain=False)
 
     def _interval(self, pattern: Pattern, alias: str, select: _Select) -> tuple[str, str]:
-        """Restrict a row to what the database shows; the SQL of its transaction, and of whether it is an addition."""
+        """Restrict a row to what the database shows; gives SQL for its transaction, and its being added."""
         database = self._databases[pattern.source]
         t, since = self._basis_of(pattern.source)
         if database.is_history:
@@ -402,9 +414,10 @@ class _Compiler:
             stored = encode_as(attribute.type, value)
         except ValueError as error:
             raise QueryError(
-                f"{value!r} can be no value of {attribute.ident} ({attribute.type.value}): {error}, in: {pattern.text}"
+                f"{value!r} can be no value of {attribute.ident} ({attribute.type.value}): {error}, "
+                f"in: {pattern.text}"
             ) from None
-        return self._parameter(lambda _: stored)
+        return self._parameter(_fixed(stored))
 
     # Predicates and functions
 
@@ -473,15 +486,15 @@ class _Compiler:
         rows = [[_encode(item, atom.text) for item in row] for row in _layout(value, binding, atom.text)]
         if binding.shape in (Shape.SCALAR, Shape.TUPLE):
             for term, stored in zip(binding.terms, rows[0], strict=True):
-                self._meet(select, term, self._parameter(lambda _, stored=stored: stored), plain=False)
+                self._meet(select, term, self._parameter(_fixed(stored)), plain=False)
             return
         if not rows:
             select.conditions.append("0")
         alias = self._alias("g")
         width = len(binding.terms)
         lines = [
-            "SELECT " + ", ".join(f"{self._parameter(lambda _, v=v: v)} AS c{n}" for n, v in enumerate(row))
-            for row in rows or [[None] * width]
+            "SELECT " + ", ".join(f"{self._parameter(_fixed(v))} AS c{n}" for n, v in enumerate(row))
+            for row in rows or [["" for _ in range(width)]]
         ]
         select.tables.append(f"({' UNION ALL '.join(lines)}) AS {alias}")
         for column, term in enumerate(binding.terms):
@@ -515,13 +528,14 @@ class _Compiler:
             for rule, conjunction in self._expander.definitions(name, parameters)
         ]
         width = max(len(parameters) for *_, parameters in definitions)
-        base, recursive = [], []
+        base: list[str] = []
+        recursive: list[str] = []
         for tag, rule, conjunction, parameters in definitions:
             calls = _family_calls(conjunction, family)
             if calls > 1:
                 raise QueryError(
-                    f"a rule that calls itself (or its circle) more than once, or inside of a negation, is not "
-                    f"supported, in: {rule.text}"
+                    f"a rule that calls itself (or its circle) more than once, or inside of a negation, is "
+                    f"not supported, in: {rule.text}"
                 )
             select = self._conjunction(conjunction, {}, set())
             for parameter, own in zip(parameters, rule.parameters, strict=True):
@@ -545,6 +559,10 @@ def _family_calls(atoms: Conjunction, family: tuple[str, ...]) -> int:
         elif isinstance(atom, NotExists) and any(_family_calls(branch, family) for branch in atom.branches):
             count += 2
     return count
+
+
+def _fixed(stored: Stored) -> Parameter:
+    return lambda _: stored
 
 
 def _only(atom: Expression) -> Term:
@@ -623,7 +641,7 @@ class _Roles:
 
 @dataclass(frozen=True, slots=True)
 class _InputEncoder:
-    """Reads one value of an input: names of entities and attributes become their ids, where the variable is one."""
+    """Reads one value of an input; where its variable is an entity or attribute, its name becomes its id."""
 
     name: str
     roles: frozenset[ValueType | None]

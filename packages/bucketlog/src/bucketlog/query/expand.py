@@ -1,7 +1,7 @@
-"""From clauses to a union of flat conjunctions: `or` is distributed, rules that do not recurse are written out.
+"""From clauses to a union of flat conjunctions: `or` is distributed, rules are written out.
 
-Variables that belong to a rule or to `or-join` only get names of their own. Rules that recurse stay as `Recursion`,
-which the compiler turns into common table expressions.
+Variables that belong to a rule or to `or-join` only get names of their own. Rules that recurse stay as
+`Recursion`, which the compiler turns into common table expressions.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Final
 
@@ -24,8 +25,8 @@ class Operation:
 
 def _chain(operator: str) -> Operation:
     def write(operands: Sequence[str]) -> str:
-        pairs = zip(operands, operands[1:], strict=False)
-        return "(" + " AND ".join(f"{left} {operator} {right}" for left, right in pairs) + ")"
+        pairs = (f"{left} {operator} {right}" for left, right in pairwise(operands))
+        return f"({' AND '.join(pairs)})"
 
     return Operation(2, None, write)
 
@@ -68,7 +69,7 @@ PREDICATES: Final[Mapping[str, Operation]] = MappingProxyType(
         },
     }
 )
-"""`[(name …)]`. Values of different types are never equal; numbers sort before text, text before all other types."""
+"""`[(name …)]`. Values of different types are never equal; numbers sort before text, text before the rest."""
 
 _STRING_FUNCTIONS: Final = {
     "lower-case": _format("lower({0})", 1),

@@ -74,7 +74,7 @@ def _query(form: Any) -> Query:
     sections = _sections(form)
     find = sections.get(":find")
     if not find:
-        wrong(form, "a query needs :find")
+        raise wrong(form, "a query needs :find")
     inputs = tuple(_input(item) for item in sections.get(":in", (Symbol(DEFAULT_SOURCE),)))
     sources = {item.source for item in inputs if item.source}
     clauses = tuple(_clause(item) for item in sections.get(":where", ()))
@@ -88,17 +88,17 @@ def _sections(form: Any) -> dict[str, tuple[Any, ...]]:
     if isinstance(form, Mapping):
         for key, value in form.items():
             if key not in _SECTIONS or not isinstance(value, tuple):
-                wrong({key: value}, f"a query map has vectors under {', '.join(_SECTIONS)}")
+                raise wrong({key: value}, f"a query map has vectors under {', '.join(_SECTIONS)}")
             sections[str(key)] = tuple(value)
         return sections
     if not isinstance(form, tuple) or not form or not isinstance(form[0], Keyword):
-        wrong(form, "a query is a vector that begins with :find, or a map")
+        raise wrong(form, "a query is a vector that begins with :find, or a map")
     name = ""
     for item in form:
         if isinstance(item, Keyword):
             name = str(item)
             if name not in _SECTIONS or name in sections:
-                wrong(item, f"a query has each of {', '.join(_SECTIONS)} at most once")
+                raise wrong(item, f"a query has each of {', '.join(_SECTIONS)} at most once")
             sections[name] = ()
         else:
             sections[name] = (*sections[name], item)
@@ -139,12 +139,12 @@ def _find_element(form: Any) -> FindElement:
                 (str(form[1]), form[2:]) if len(form) == 4 and _is_source(form[1]) else ("$", form[1:])
             )
             if len(rest) != 2:
-                wrong(form, "pull takes an optional database, a variable and a pattern")
+                raise wrong(form, "pull takes an optional database, a variable and a pattern")
             return PullElement(source, _variable(rest[0], "pull"), parse_pull_form(rest[1]))
         if len(form) != 2:
-            wrong(form, "an aggregate takes one variable")
+            raise wrong(form, "an aggregate takes one variable")
         return Aggregate(str(form[0]), _variable(form[1], "an aggregate"))
-    wrong(form, ":find takes variables, aggregates and pull expressions")
+    raise wrong(form, ":find takes variables, aggregates and pull expressions")
 
 
 def _input(form: Any) -> Input:
@@ -170,7 +170,7 @@ def _target(form: Any, whole: Any) -> Term:
         return Variable(str(form))
     if form == Symbol("_"):
         return BLANK
-    wrong(whole, "a binding is ?x, [?x ...], [?x ?y] or [[?x ?y]]")
+    raise wrong(whole, "a binding is ?x, [?x ...], [?x ?y] or [[?x ?y]]")
 
 
 # Clauses
@@ -180,7 +180,7 @@ def _clause(form: Any, depth: int = 0) -> Clause:
     if depth > _MAX_DEPTH:
         raise QueryError(f"clauses are nested more than {_MAX_DEPTH} deep")
     if not isinstance(form, tuple) or not form:
-        wrong(form, "a clause is a vector or a list")
+        raise wrong(form, "a clause is a vector or a list")
     head = form[0]
     if _is_name(head):
         return _call(form, depth)
@@ -200,7 +200,7 @@ def _call(form: tuple[Any, ...], depth: int) -> Clause:
         return _or(_branches(rest, form, depth), text)
     if name in {"not-join", "or-join"}:
         if not rest or not isinstance(rest[0], tuple):
-            wrong(form, f"{name} begins with a vector of variables")
+            raise wrong(form, f"{name} begins with a vector of variables")
         join = _join_variables(rest[0], form)
         if name == "not-join":
             return Negation(join, _clauses(rest[1:], form, depth), text)
@@ -211,8 +211,8 @@ def _call(form: tuple[Any, ...], depth: int) -> Clause:
 def _or(branches: tuple[tuple[Clause, ...], ...], text: str) -> Disjunction:
     if len({frozenset(_variables(branch)) for branch in branches}) > 1:
         raise QueryError(
-            f"the branches of `or` use different variables, so they do not mean the same rows: name the ones that "
-            f"matter with or-join, in: {text}"
+            f"the branches of `or` use different variables, so they do not mean the same rows: name the ones "
+            f"that matter with or-join, in: {text}"
         )
     return Disjunction(None, branches, text)
 
@@ -241,13 +241,13 @@ def _join_variables(form: tuple[Any, ...], whole: Any) -> tuple[Variable, ...]:
     """`[?a ?b]`, or `[[?required] ?b]`: the planner finds by itself what has to be bound first."""
     flat = (*form[0], *form[1:]) if form and isinstance(form[0], tuple) else form
     if not flat:
-        wrong(whole, "at least one variable has to join the clauses with the rest")
+        raise wrong(whole, "at least one variable has to join the clauses with the rest")
     return tuple(_variable(item, "the variables that join") for item in flat)
 
 
 def _clauses(forms: tuple[Any, ...], whole: Any, depth: int) -> tuple[Clause, ...]:
     if not forms:
-        wrong(whole, "at least one clause is needed")
+        raise wrong(whole, "at least one clause is needed")
     return tuple(_clause(item, depth + 1) for item in forms)
 
 
@@ -262,7 +262,7 @@ def _branches(forms: tuple[Any, ...], whole: Any, depth: int) -> tuple[tuple[Cla
 def _expression(form: tuple[Any, ...]) -> Expression:
     call = form[0]
     if len(form) > 2:
-        wrong(form, "an expression clause is [(predicate …)] or [(function …) binding]")
+        raise wrong(form, "an expression clause is [(predicate …)] or [(function …) binding]")
     arguments = call[1:]
     source = DEFAULT_SOURCE
     if arguments and _is_source(arguments[0]):
@@ -279,8 +279,9 @@ def _expression(form: tuple[Any, ...]) -> Expression:
 def _pattern(form: tuple[Any, ...]) -> Pattern:
     source, places = (str(form[0]), form[1:]) if _is_source(form[0]) else (DEFAULT_SOURCE, form)
     if not 1 <= len(places) <= 5:
-        wrong(form, "a pattern has one to five places [e a v tx added]")
-    e, a, v, tx, added = (*(_term(item, form) for item in places), *[BLANK] * (5 - len(places)))
+        raise wrong(form, "a pattern has one to five places [e a v tx added]")
+    blanks: list[Term] = [BLANK] * (5 - len(places))
+    e, a, v, tx, added = [_term(item, form) for item in places] + blanks
     return Pattern(source, (e, a, v, tx, added), show(form))
 
 
@@ -290,15 +291,15 @@ def _term(form: Any, whole: Any) -> Term:
     if form == Symbol("_") and isinstance(form, Symbol):
         return BLANK
     if isinstance(form, Symbol):
-        wrong(whole, f"{form} is neither a variable (?{form}) nor a value")
+        raise wrong(whole, f"{form} is neither a variable (?{form}) nor a value")
     if form is None or isinstance(form, Mapping):
-        wrong(whole, f"{show(form)} cannot be a term")
+        raise wrong(whole, f"{show(form)} cannot be a term")
     return Constant(form)
 
 
 def _variable(form: Any, where: str) -> Variable:
     if not _is_variable(form):
-        wrong(form, f"{where}: expected a variable such as ?x")
+        raise wrong(form, f"{where}: expected a variable such as ?x")
     return Variable(str(form))
 
 
@@ -322,26 +323,26 @@ def _is_name(form: Any) -> bool:
 
 def _rules(form: Any) -> Rules:
     if not isinstance(form, tuple):
-        wrong(form, "rules are a vector of [(name ?x …) clause …]")
+        raise wrong(form, "rules are a vector of [(name ?x …) clause …]")
     rules: dict[str, tuple[Rule, ...]] = {}
     for item in form:
         rule = _rule(item)
         others = rules.get(rule.name, ())
         if others and len(others[0].parameters) != len(rule.parameters):
-            wrong(item, f"rule {rule.name} is defined with different numbers of parameters")
+            raise wrong(item, f"rule {rule.name} is defined with different numbers of parameters")
         rules[rule.name] = (*others, rule)
     return rules
 
 
 def _rule(form: Any) -> Rule:
     if not isinstance(form, tuple) or len(form) < 2 or not isinstance(form[0], tuple) or not form[0]:
-        wrong(form, "a rule is [(name ?x …) clause …]")
+        raise wrong(form, "a rule is [(name ?x …) clause …]")
     name, *parameters = form[0]
     if not _is_name(name) or not parameters:
-        wrong(form, "the head of a rule is its name and at least one variable")
+        raise wrong(form, "the head of a rule is its name and at least one variable")
     variables = _join_variables(tuple(parameters), form)
     if len(set(variables)) != len(variables):
-        wrong(form, "the parameters of a rule are different variables")
+        raise wrong(form, "the parameters of a rule are different variables")
     clauses = tuple(_clause(item) for item in form[1:])
     _check_sources(clauses, {DEFAULT_SOURCE})
     return Rule(str(name), variables, clauses, show(form))
