@@ -18,7 +18,7 @@ from typing import IO
 import bucketlog
 from homeport.authority import Authority
 from homeport.command import off_loop
-from homeport.edge import Edge
+from homeport.edge import Edge, Route
 from homeport.errors import DirectoryBusyError, HomeportError
 from homeport.images import Images
 from homeport.instance import Instances
@@ -118,13 +118,12 @@ class Port:
             self._environment,
         )
         orphans = await self._adopt()
-        await self._edge.start(
-            {
-                runner.service.id: runner.route()
-                for runner in self._runners.values()
-                if runner.service.id in self._state.serving
-            }
-        )
+        try:
+            await self._edge.start(self._routes())
+        except HomeportError:
+            if not await off_loop(self._instances.running):
+                await off_loop(self._network.close)
+            raise
         for runner in self._runners.values():
             runner.begin()
         work = (self._edge.supervise(), self._pump(), self._upkeep(), self._remove_orphans(orphans))
@@ -133,6 +132,7 @@ class Port:
 
     async def stop(self) -> None:
         """Drain and stop everything: instances, edge, network. The services stay recorded and start again."""
+        self._machine.closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -271,6 +271,11 @@ class Port:
         return host if self._https_port == 443 else f"{host}:{self._https_port}"
 
     # After a crash
+
+    def _routes(self) -> dict[str, Route]:
+        """Of the services that have come up once, also where their instance is gone: the name stays known."""
+        served = [runner for runner in self._runners.values() if runner.service.id in self._state.serving]
+        return {runner.service.id: runner.route() for runner in served}
 
     async def _adopt(self) -> dict[str, int]:
         """Make the runners, each with its instance if that lives; returns what else was left: ids, process

@@ -44,13 +44,15 @@ defaults
     mode http
     timeout connect 5s
     timeout http-request 10s
-    timeout http-keep-alive 75s
+    timeout http-keep-alive 20s
     timeout client 120s
     timeout server 120s
     timeout queue 30s
     timeout tunnel 1h
     # A connection to an instance serves one request: none can be lost to an instance that closes an idle one.
     option http-server-close
+    # After a reload the old worker answers one more request on each idle connection before it closes it.
+    option idle-close-on-response
     option redispatch 1
     retries 3
     balance leastconn
@@ -107,7 +109,7 @@ def configuration(layout: Layout, http_port: int, https_port: int, routes: dict[
 
 
 class Edge:
-    """HAProxy, from `start` to `stop`; or to `leave`, which lets it run on for the next homeport process."""
+    """HAProxy, from `start` to `stop`; when homeport is killed in between, it runs on for the next one."""
 
     def __init__(self, layout: Layout, authority: Authority, *, http_port: int, https_port: int) -> None:
         self._layout = layout
@@ -132,16 +134,9 @@ class Edge:
                 await self._kill()
             await self._launch()
 
-    async def leave(self) -> None:
-        async with self._lock:
-            if self._master is not None:
-                self._master.close()
-                self._master = None
-
     async def stop(self) -> None:
         async with self._lock:
-            if self._master is not None:
-                await self._kill()
+            await self._kill()
 
     async def supervise(self) -> None:
         """Start HAProxy again whenever it dies or falls silent. Ends only by cancellation."""
@@ -178,7 +173,7 @@ class Edge:
             answer = await self._tell(f"add server {name} {address}:{port}")
             if "registered" not in answer:
                 raise EdgeError(f"HAProxy refuses the server {name}: {answer}")
-            await self._tell_quiet(f"enable server {name}")
+            await self._tell(f"enable server {name}")
 
     async def drain(self, service: str, server: str) -> None:
         """Send no new request to an instance; those under way go on."""
@@ -187,16 +182,19 @@ class Edge:
                 await off_loop(self._write)
             await self._tell(f"set server {service}/{server} state drain")
 
-    async def in_flight(self, server: str) -> int:
-        """Requests under way to an instance, those of workers from before a reload included."""
-        count = 0
+    async def busy(self, server: str, *, closing: bool = False) -> bool:
+        """Whether a drained instance has requests under way.
+
+        Or may get more: a worker from before a reload sends it what comes on the idle connections that it
+        still holds, for as long as the keep-alive lasts. With `closing`, when it may end, those do not count.
+        """
         async with self._lock:
-            for worker in await self._workers():
-                # An old worker may end between the two questions: it then has none.
-                with suppress(EdgeError):
-                    answer = await self._ask(f"@!{worker} show servers conn")
-                    count += _in_use(answer, server)
-        return count
+            for index, worker in enumerate(await self._workers()):
+                with suppress(EdgeError):  # an old worker may end between the two questions: it then has none
+                    used = _in_use(await self._ask(f"@!{worker} show servers conn"), server)
+                    if used or (used is not None and index > 0 and not closing):
+                        return True
+        return False
 
     async def remove(self, service: str, server: str) -> None:
         """Forget a drained instance."""
@@ -315,10 +313,10 @@ class Edge:
 
     async def _kill(self) -> None:
         """End master and workers, at once: nothing may listen on when a new one starts."""
-        if self._master is None:
-            return
-        await self._master.stop(_STOP)
-        self._master.close()
+        master = self._master or self._running()  # a start that was interrupted has not noted it yet
+        if master is not None:
+            await master.stop(_STOP)
+            master.close()
         self._master = None
         self._reap()
 
@@ -354,15 +352,11 @@ class Edge:
         return pids
 
     async def _tell(self, command: str) -> str:
-        """A command to the current worker; returns what it says."""
+        """A command to the current worker; returns what it says. An old worker's routes cannot be changed."""
         workers = await self._workers()
         if not workers:
             raise EdgeError("HAProxy has no worker")
         return (await self._ask(f"@!{workers[0]} {command}")).strip()
-
-    async def _tell_quiet(self, command: str) -> None:
-        if answer := await self._tell(command):
-            raise EdgeError(f"HAProxy refuses {command!r}: {answer}")
 
     async def _ask(self, line: str) -> str:
         try:
@@ -380,14 +374,13 @@ class Edge:
             raise EdgeError(f"HAProxy does not answer on {self._master_socket}: {error}") from None
 
 
-def _in_use(answer: str, server: str) -> int:
-    """`used_cur` of `show servers conn`, whose first line names the columns."""
+def _in_use(answer: str, server: str) -> int | None:
+    """`used_cur` of `show servers conn`, whose first line names the columns; None for an unknown server."""
     lines = [line.lstrip("# ").split() for line in answer.splitlines() if line.strip()]
     if not lines or "used_cur" not in lines[0]:
-        return 0
-    # Names like "bkname/svname" are one column each; "-" stands between address and counts.
+        return None
     column = lines[0].index("used_cur")
-    return sum(int(row[column]) for row in lines[1:] if row[0].endswith(f"/{server}"))
+    return next((int(row[column]) for row in lines[1:] if row[0].endswith(f"/{server}")), None)
 
 
 def _quoted(path: Path) -> str:

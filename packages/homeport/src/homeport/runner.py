@@ -50,6 +50,7 @@ class Machine:
     edge: Edge
     logbook: Logbook
     environment: Callable[[Service], Mapping[str, str]]
+    closing: bool = False  # the port stops: no request is to come
     addresses: set[str] = field(default_factory=set)  # promised to instances
     pulling: asyncio.Lock = field(
         default_factory=asyncio.Lock
@@ -59,15 +60,18 @@ class Machine:
         log = self.logbook.log(instance.service_id, "application")
         return Tail(self.instances.log(instance.id), log, instance.id)
 
-    async def wind_down(self, instance: str, process: Process) -> None:
-        """Wait, at most 30 s, until an instance out of rotation has answered everything; then stop it."""
+    async def wind_down(self, instance: str, process: Process, *, deleted: bool = False) -> None:
+        """Wait, at most 30 s, until an instance out of rotation has answered everything; then stop it.
+
+        One of a deleted service need not wait for requests that may yet come.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _DRAIN
         # Twice none: a request that had just chosen the instance may not have been counted yet.
         idle = 0
         while idle < 2 and process.alive and loop.time() < deadline:
             try:
-                idle = idle + 1 if await self.edge.in_flight(instance) == 0 else 0
+                idle = 0 if await self.edge.busy(instance, closing=deleted or self.closing) else idle + 1
             except HomeportError:
                 break  # no edge, no requests
             await asyncio.sleep(_POLL)
@@ -419,7 +423,9 @@ class Runner:
 
     async def _retire(self, running: Running) -> None:
         name = running.instance.id
-        await self._machine.wind_down(name, running.process)
+        await self._machine.wind_down(
+            name, running.process, deleted=self.service.id not in self._machine.state.serving
+        )
         with suppress(HomeportError):
             await self._machine.edge.remove(self._id, name)
         await self._remove(running)

@@ -251,7 +251,7 @@ class Harbour:
             ["ip", "netns"],
             ["nft", "list", "ruleset"],
             ["mount"],
-            ["ps", "-eo", "args"],
+            ["ps", "-eww", "-o", "args"],
         ):
             out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             lines += [line for line in out.splitlines() if key in line or str(self.data) in line]

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import uvloop
 from obstore.store import LocalStore
 
 import bucketlog
@@ -80,4 +81,4 @@ def plain(value: object) -> object:
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
-asyncio.run(main())
+uvloop.run(main())

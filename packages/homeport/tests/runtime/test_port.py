@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 HTTP = {"protocol": "HTTP", "path": "/healthz", "interval": 1, "timeout": 1, "unhealthy_threshold": 2}
 
 
@@ -24,3 +26,172 @@ def test_a_created_service_runs_and_is_served_over_https(harbour: Any, make_imag
         "Service status is set to RUNNING",
     ]
     assert harbour.output(arn) == ["version one starts, mode None"]
+
+
+def test_a_push_deploys_without_losing_a_request(
+    harbour: Any, make_image: Any, traffic: Any, eventually: Any
+) -> None:
+    harbour.store(make_image(VERSION="one"))
+    arn = harbour.create(health=HTTP)
+    with traffic(harbour, clients=4, pause=0.002) as seen:
+        for version in ("two", "three", "four", "five"):
+            digest = harbour.push(make_image(VERSION=version))
+            assert harbour.ended(arn)["status"] == "SUCCEEDED"
+            assert harbour.service(arn)["digest"] == digest
+            assert harbour.served() == version
+        # The old ones are gone in the end, while requests go on.
+        eventually(lambda: len(harbour.containers()) == 1)
+    assert seen.bad == {}
+    assert {body for _, body in seen.answers} >= {"one", "two", "three", "four", "five"}
+    assert seen.answers.total() > 200
+    assert harbour.output(arn).count("stopped well") == 4
+
+
+def test_a_request_under_way_is_answered_by_the_old_version(
+    harbour: Any, make_image: Any, traffic: Any, eventually: Any
+) -> None:
+    harbour.store(make_image(VERSION="one"))
+    arn = harbour.create()
+    with traffic(harbour, clients=1, path="/slow?seconds=2") as seen:
+        eventually(lambda: harbour.get("/healthz").status == 200)
+        harbour.push(make_image(VERSION="two"))
+        assert harbour.ended(arn)["status"] == "SUCCEEDED"
+        assert harbour.served() == "two"
+        eventually(lambda: seen.answers.total() >= 2)
+    assert seen.bad == {}
+    assert seen.answers[200, "one"] >= 1
+
+
+def test_a_version_that_never_gets_healthy_is_rolled_back_and_the_old_one_serves_all_along(
+    harbour: Any, make_image: Any, traffic: Any
+) -> None:
+    first = harbour.store(make_image(VERSION="one"))
+    arn = harbour.create(health=HTTP)
+    with traffic(harbour) as seen:
+        harbour.push(make_image(VERSION="two", MODE="ill"))
+        operation = harbour.ended(arn)
+    assert operation["type"] == "START_DEPLOYMENT"
+    assert operation["status"] == "ROLLBACK_SUCCEEDED"
+    assert operation["reason"] == "the instance is not healthy within 2 s: GET /healthz answered 500"
+    assert seen.bad == {}
+    assert {body for _, body in seen.answers} == {"one"}
+    service = harbour.service(arn)
+    assert (service["status"], service["digest"]) == ("RUNNING", first)
+    assert "  version two starts, mode ill" in harbour.events(arn)
+    assert "version two starts, mode ill" in harbour.output(arn)
+    assert len(harbour.containers()) == 1
+
+
+def test_a_service_that_never_gets_healthy_is_a_failed_creation_that_can_be_deleted(
+    harbour: Any, make_image: Any
+) -> None:
+    harbour.store(make_image(MODE="hangs"))
+    arn, operation = harbour.begin(health={"interval": 1, "unhealthy_threshold": 1})
+    ended = harbour.ended(arn, operation)
+    assert ended["status"] == "FAILED"
+    assert ended["reason"] == "the instance is not healthy within 1 s: nothing listens on port 8080"
+    assert harbour.service(arn)["status"] == "CREATE_FAILED"
+    assert harbour.containers() == {}
+    with pytest.raises(AssertionError, match="ServiceBusyError"):
+        harbour.tell("start_deployment", arn=arn)
+    harbour.tell("delete_service", arn=arn)
+    assert harbour.ended(arn)["status"] == "SUCCEEDED"
+    assert harbour.service(arn)["status"] == "DELETED"
+    harbour.store(make_image(VERSION="good"))
+    harbour.create()
+    assert harbour.served() == "good"
+
+
+def test_an_instance_that_exits_fails_the_deployment_at_once_with_its_last_words(
+    harbour: Any, make_image: Any
+) -> None:
+    harbour.store(make_image(MODE="exits"))
+    arn, operation = harbour.begin()
+    ended = harbour.ended(arn, operation, seconds=10)
+    assert ended["reason"] == "the instance exited with code 3"
+    assert harbour.events(arn)[-4:] == [
+        "  version 1 starts, mode exits",
+        "  cannot find the database",
+        "Deployment failed: the instance exited with code 3",
+        "Service status is set to CREATE_FAILED",
+    ]
+
+
+def test_an_image_that_is_not_there_fails_the_operation_and_says_which(harbour: Any) -> None:
+    arn, operation = harbour.begin()
+    assert harbour.ended(arn, operation)["reason"] == "there is no image 127.0.0.1:5000/web:latest"
+
+
+def test_an_update_takes_effect_and_a_bad_one_is_taken_back(harbour: Any, make_image: Any) -> None:
+    harbour.store(make_image())
+    arn = harbour.create(health=HTTP, environment={"COLOUR": "red"})
+    assert harbour.get("/env").json()["COLOUR"] == "red"
+    spec = {
+        "name": "web", "image": "127.0.0.1:5000/web:latest", "cpu": 512, "memory": 128, "health": HTTP,
+        "environment": {"COLOUR": "blue"}, "port": 80,
+    }  # fmt: skip
+    made = harbour.tell("update_service", arn=arn, spec=spec)
+    assert made["service"]["status"] == "OPERATION_IN_PROGRESS"
+    assert harbour.ended(arn)["status"] == "SUCCEEDED"
+    environment = harbour.get("/env").json()
+    assert (environment["COLOUR"], environment["PORT"]) == ("blue", "80")
+    harbour.tell("update_service", arn=arn, spec={**spec, "environment": {"MODE": "ill"}, "health": HTTP})
+    assert harbour.ended(arn)["status"] == "ROLLBACK_SUCCEEDED"
+    assert harbour.service(arn)["spec"]["environment"] == {"COLOUR": "blue"}
+    assert harbour.get("/env").json()["COLOUR"] == "blue"
+
+
+def test_a_start_command_replaces_the_images_own(harbour: Any, make_image: Any) -> None:
+    harbour.store(make_image())
+    arn = harbour.create(start_command="/usr/bin/python3 -S -I -u /app.py")
+    assert harbour.output(arn) == ["version 1 starts, mode None"]
+
+
+def test_pushes_during_a_deployment_wait_and_the_newest_wins(harbour: Any, make_image: Any) -> None:
+    harbour.store(make_image(VERSION="one"))
+    arn = harbour.create(health=HTTP)
+    slow = harbour.push(make_image(VERSION="two", START_DELAY="1"))
+    harbour.push(make_image(VERSION="three"))
+    last = harbour.push(make_image(VERSION="four"))
+    with pytest.raises(AssertionError, match="ServiceBusyError"):
+        harbour.tell("start_deployment", arn=arn)
+    operations = harbour.tell("operations", arn=arn)
+    assert [one["status"] for one in operations] == ["PENDING", "IN_PROGRESS", "SUCCEEDED"]
+    assert harbour.ended(arn, operations[0]["id"])["digest"] == last
+    operations = harbour.tell("operations", arn=arn)
+    assert [one["digest"] for one in operations[:2]] == [last, slow]
+    assert harbour.service(arn)["status"] == "RUNNING"
+    assert harbour.served() == "four"
+    harbour.push(make_image(VERSION="four"))
+    harbour.push(make_image(VERSION="other"), tag="next")
+    assert len(harbour.tell("operations", arn=arn)) == 3
+
+
+def test_a_name_is_taken_whatever_its_case_and_calls_for_unknown_services_say_so(
+    harbour: Any, make_image: Any
+) -> None:
+    harbour.store(make_image())
+    harbour.create()
+    with pytest.raises(AssertionError, match="ServiceExistsError"):
+        harbour.begin("Web")
+    with pytest.raises(AssertionError, match="NoSuchServiceError"):
+        harbour.tell("delete_service", arn="arn:nothing")
+
+
+def test_a_deleted_service_is_served_no_more_and_its_history_stays(harbour: Any, make_image: Any) -> None:
+    harbour.store(make_image())
+    kept = harbour.create("kept")
+    gone = harbour.create("gone")
+    harbour.tell("delete_service", arn=gone)
+    assert harbour.ended(gone)["status"] == "SUCCEEDED"
+    assert harbour.get("/", "kept", {"Host": "gone.localhost"}).status == 421
+    assert harbour.get("/", "kept").status == 200
+    assert [service["arn"] for service in harbour.tell("services")] == [kept]
+    assert harbour.service(gone)["status"] == "DELETED"
+    assert [one["type"] for one in harbour.tell("operations", arn=gone)] == [
+        "DELETE_SERVICE",
+        "CREATE_SERVICE",
+    ]
+    assert "stopped well" in harbour.output(gone)
+    with pytest.raises(AssertionError, match="ServiceBusyError"):
+        harbour.tell("delete_service", arn=gone)

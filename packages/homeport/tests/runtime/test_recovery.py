@@ -1,0 +1,149 @@
+"""What survives: homeport killed at any moment, the edge killed, an instance killed, everything gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from typing import Any
+
+import pytest
+
+HTTP = {"protocol": "HTTP", "path": "/healthz", "interval": 1, "timeout": 1, "unhealthy_threshold": 2}
+
+
+def masters(harbour: Any) -> list[int]:
+    """HAProxy's master process, by the harbour's own files on its command line."""
+    listed = subprocess.run(
+        ["ps", "-eww", "-o", "pid,user,args"], capture_output=True, text=True, check=True
+    ).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    return [int(pid) for pid, user, args in rows if str(harbour.layout.edge) in args and user == "root"]
+
+
+def test_homeport_killed_and_started_again_takes_over_what_runs_without_losing_a_request(
+    harbour: Any, make_image: Any, traffic: Any
+) -> None:
+    harbour.store(make_image(VERSION="one"))
+    arn = harbour.create(health=HTTP)
+    instances, edge = harbour.containers(), masters(harbour)
+    with traffic(harbour) as seen:
+        harbour.kill()
+        assert harbour.served() == "one"
+        harbour.get("/say?text=said+meanwhile")
+        harbour.start()
+        assert harbour.containers() == instances
+        assert masters(harbour) == edge
+        assert harbour.service(arn)["status"] == "RUNNING"
+        harbour.push(make_image(VERSION="two"))
+        assert harbour.ended(arn)["status"] == "SUCCEEDED"
+        assert harbour.served() == "two"
+    assert seen.bad == {}
+    assert harbour.output(arn).count("said meanwhile") == 1
+    assert harbour.output(arn).count("version one starts, mode None") == 1
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.05, 0.15, 0.3, 0.5])
+def test_homeport_killed_in_a_deployment_finishes_it_at_the_next_start(
+    harbour: Any, make_image: Any, traffic: Any, eventually: Any, moment: float
+) -> None:
+    harbour.store(make_image(VERSION="one"))
+    arn = harbour.create(health=HTTP)
+    with traffic(harbour) as seen:
+        harbour.push(make_image(VERSION="two", START_DELAY="0.1"))
+        time.sleep(moment)
+        harbour.kill()
+        harbour.start()
+        assert harbour.ended(arn)["status"] == "SUCCEEDED"
+        assert harbour.served() == "two"
+        eventually(lambda: len(harbour.containers()) == 1)
+        eventually(lambda: len(list(harbour.layout.instances.iterdir())) == 1)
+    assert seen.bad == {}
+
+
+def test_a_push_that_homeport_was_killed_over_is_deployed_at_the_next_start(
+    harbour: Any, make_image: Any
+) -> None:
+    harbour.store(make_image(VERSION="one"))
+    arn = harbour.create()
+    harbour.store(make_image(VERSION="two"))
+    harbour.kill()
+    harbour.start()
+    assert harbour.ended(arn)["type"] == "START_DEPLOYMENT"
+    assert harbour.served() == "two"
+
+
+def test_after_a_reboot_every_service_starts_again(harbour: Any, make_image: Any, eventually: Any) -> None:
+    harbour.store(make_image(VERSION="one"))
+    arn = harbour.create(health=HTTP)
+    harbour.get("/say?text=last+words")
+    harbour.kill()
+    for pid in (*harbour.containers().values(), *masters(harbour)):
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not harbour.containers())
+    harbour.start()
+    eventually(lambda: harbour.served() == "one")
+    assert harbour.service(arn)["status"] == "RUNNING"
+    assert "last words" in harbour.output(arn)
+
+
+def test_after_a_clean_stop_nothing_runs_and_a_start_brings_all_back(
+    harbour: Any, make_image: Any, eventually: Any
+) -> None:
+    harbour.store(make_image(VERSION="one"))
+    arn = harbour.create()
+    harbour.stop()
+    assert harbour.remains() == []
+    harbour.start()
+    eventually(lambda: harbour.served() == "one")
+    assert [one["type"] for one in harbour.tell("operations", arn=arn)] == ["CREATE_SERVICE"]
+
+
+def test_a_killed_instance_is_replaced(harbour: Any, make_image: Any, eventually: Any) -> None:
+    harbour.store(make_image(VERSION="one"))
+    arn = harbour.create()
+    before = harbour.containers()
+    os.kill(*before.values(), signal.SIGKILL)
+    eventually(lambda: harbour.served() == "one" and harbour.containers() not in ({}, before))
+    assert any("the instance was ended by SIGKILL" in event for event in harbour.events(arn))
+    assert harbour.service(arn)["status"] == "RUNNING"
+
+
+def test_an_instance_that_falls_ill_is_replaced_while_it_still_serves(
+    harbour: Any, make_image: Any, traffic: Any, eventually: Any
+) -> None:
+    harbour.store(make_image(VERSION="one"))
+    arn = harbour.create(health=HTTP)
+    before = harbour.containers()
+    with traffic(harbour) as seen:
+        harbour.get("/sicken")
+        eventually(lambda: harbour.containers().keys() & before.keys() == set())
+    assert seen.bad == {}
+    assert any("unhealthy: GET /healthz answered 500" in event for event in harbour.events(arn))
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["worker", "master"])
+def test_a_killed_edge_comes_back_with_all_services(
+    harbour: Any, make_image: Any, eventually: Any, whole: bool
+) -> None:
+    harbour.store(make_image(VERSION="one"))
+    harbour.create("web")
+    harbour.create("other")
+    (master,) = masters(harbour)
+    worker = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(master)], capture_output=True, text=True, check=True
+    )
+    os.kill(master if whole else int(worker.stdout), signal.SIGKILL)
+    eventually(lambda: masters(harbour) not in ([], [master]))
+    eventually(lambda: harbour.served("web") == "one" and harbour.served("other") == "one")
+
+
+def test_a_second_homeport_on_the_same_directory_is_refused(harbour: Any) -> None:
+    first = harbour.process
+    try:
+        with pytest.raises(AssertionError, match="another homeport runs on"):
+            harbour.start()
+        harbour._wait()
+    finally:
+        harbour.process = first
