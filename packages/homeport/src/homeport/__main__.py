@@ -1,0 +1,5 @@
+import sys
+
+from homeport.cli import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""The AWS services that homeport answers as, over their own wire protocols."""

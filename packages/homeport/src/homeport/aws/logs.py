@@ -1,0 +1,59 @@
+"""CloudWatch Logs (API version 2014-03-28): the services' log groups, as App Runner names them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from homeport.aws.errors import ApiError
+from homeport.model import Controller, LogKind, NoSuchServiceError
+from homeport.place import arn
+
+_GROUP = re.compile(
+    r"/aws/apprunner/(?P<name>[A-Za-z0-9_-]+)/(?P<id>[0-9a-f]{32})/(?P<kind>application|service)"
+)
+_LIMIT = 10_000
+
+
+class Logs:
+    """One method an operation, named as boto3 names it."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+
+    async def filter_log_events(
+        self,
+        *,
+        logGroupName: str,  # noqa: N803  AWS's member names
+        startTime: int = 0,  # noqa: N803
+        limit: int = _LIMIT,
+        **unsupported: Any,
+    ) -> Mapping[str, Any]:
+        """Lines from `startTime` on, oldest first. Of more than `limit`, the newest: the log of one machine
+        is bounded, and whoever asks wants its end.
+        """
+        if unsupported:
+            code = "InvalidParameterException"
+            raise ApiError(code, f"{min(unsupported)} is not supported by homeport; leave it out")
+        match = _GROUP.fullmatch(logGroupName)
+        missing = ApiError("ResourceNotFoundException", f"there is no log group {logGroupName}")
+        if match is None:
+            raise missing
+        service = arn("apprunner", f"service/{match['name']}/{match['id']}")
+        kind = cast("LogKind", match["kind"])
+        try:
+            lines = self._controller.logs(service, kind, since=startTime, limit=min(limit, _LIMIT))
+        except NoSuchServiceError:
+            raise missing from None
+        return {
+            "events": [
+                {
+                    "logStreamName": line.stream,
+                    "timestamp": line.timestamp,
+                    "ingestionTime": line.timestamp,
+                    "message": line.message,
+                }
+                for line in lines
+            ]
+        }

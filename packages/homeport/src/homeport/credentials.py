@@ -1,0 +1,138 @@
+"""Who may call: the root key of a data directory, a key for each service, and tokens for the registry.
+
+Only the root key and one master secret are stored (`credentials.json`, for root's eyes alone). A service's
+key is derived from the master secret and the service, a registry token is signed with it: nothing more can
+leak, and nothing has to be kept in step.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from homeport.errors import HomeportError
+
+TOKEN_LIFETIME = timedelta(hours=12)
+TOKEN_USER = "AWS"  # noqa: S105  the user name that ECR's tokens go with
+
+_SERVICE_PREFIX = "HPSVC"
+
+
+class CredentialsError(HomeportError):
+    """credentials.json cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    id: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls: the owner of the machine, or one service (by name and id)."""
+
+    service: str | None = None
+    service_id: str | None = None
+
+    @property
+    def is_root(self) -> bool:
+        return self.service is None
+
+    def may_use_bucket(self, bucket: str) -> bool:
+        """A service has the bucket of its name and those that begin with it and a dash."""
+        if self.service is None:
+            return True
+        name = self.service.lower()
+        return bucket == name or bucket.startswith(f"{name}-")
+
+
+class Keyring:
+    """Knows every key of one data directory."""
+
+    def __init__(self, root: AccessKey, master: bytes) -> None:
+        self.root = root
+        self._master = master
+
+    @classmethod
+    def open(cls, data: Path) -> Keyring:
+        """The keyring of a data directory; made, readable for its owner alone, when absent."""
+        path = data / "credentials.json"
+        try:
+            return cls._load(path)
+        except FileNotFoundError:
+            pass
+        document = {
+            "access_key_id": "HPROOT" + base64.b32encode(secrets.token_bytes(10)).decode(),
+            "secret_access_key": secrets.token_urlsafe(30),
+            "master_secret": secrets.token_hex(32),
+        }
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            json.dump(document, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        return cls._load(path)
+
+    @classmethod
+    def _load(cls, path: Path) -> Keyring:
+        try:
+            document = json.loads(path.read_text())
+            root = AccessKey(document["access_key_id"], document["secret_access_key"])
+            return cls(root, bytes.fromhex(document["master_secret"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise CredentialsError(
+                f"{path} is damaged ({type(error).__name__}); restore it, or remove it to make new keys"
+            ) from None
+
+    def service_key(self, name: str, service_id: str) -> AccessKey:
+        """The key that a service's instances get: its id says whose it is, its secret proves it."""
+        text = base64.b32encode(f"{name}/{service_id}".encode()).decode().rstrip("=")
+        return AccessKey(_SERVICE_PREFIX + text, self._derive("service", f"{name}/{service_id}"))
+
+    def find(self, access_key_id: str) -> tuple[Principal, str] | None:
+        """Whose key this is, and its secret; None for a key that was never given out by this form."""
+        if hmac.compare_digest(access_key_id.encode(), self.root.id.encode()):
+            return Principal(), self.root.secret
+        if not access_key_id.startswith(_SERVICE_PREFIX):
+            return None
+        text = access_key_id.removeprefix(_SERVICE_PREFIX)
+        try:
+            whose = base64.b32decode(text + "=" * (-len(text) % 8)).decode()
+        except (binascii.Error, UnicodeDecodeError, ValueError):
+            return None
+        name, slash, service_id = whose.partition("/")
+        if not slash or not name or not service_id:
+            return None
+        return Principal(name, service_id), self._derive("service", whose)
+
+    def registry_token(self, now: datetime) -> tuple[str, datetime]:
+        """A password for the registry, and when it ends."""
+        expires = (now + TOKEN_LIFETIME).replace(microsecond=0)
+        seconds = str(int(expires.timestamp()))
+        return f"{seconds}.{self._derive('registry', seconds)}", expires
+
+    def opens_registry(self, user: str, password: str, now: datetime) -> bool:
+        """Whether user and password are a token that has not ended, or the root key itself."""
+        if hmac.compare_digest(user.encode(), self.root.id.encode()):
+            return hmac.compare_digest(password.encode(), self.root.secret.encode())
+        seconds, _, signature = password.partition(".")
+        if user != TOKEN_USER or not seconds.isascii() or not seconds.isdecimal() or len(seconds) > 12:
+            return False
+        expected = self._derive("registry", seconds)
+        return hmac.compare_digest(signature.encode(), expected.encode()) and now < datetime.fromtimestamp(
+            int(seconds), UTC
+        )
+
+    def _derive(self, purpose: str, whose: str) -> str:
+        return hmac.new(self._master, f"{purpose}:{whose}".encode(), hashlib.sha256).hexdigest()

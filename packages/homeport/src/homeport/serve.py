@@ -1,0 +1,196 @@
+"""`homeport serve`: everything of one data directory, in one process, from start to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import uvicorn
+from obstore.store import LocalStore
+from starlette.types import ASGIApp
+
+import bucketlog
+from homeport.api import Gate, create_app, create_s3_app
+from homeport.controller import Port
+from homeport.credentials import Keyring
+from homeport.errors import HomeportError
+from homeport.model import Service
+from homeport.place import REGION
+from homeport.repositories import Repositories
+from ocikit.registry import Storage
+
+S3_PORT = 9000  # on the bridge's own address, so that no other homeport is in the way
+LOOPBACK = "127.0.0.1"
+
+_GRACE = 10  # seconds that requests under way get when we stop
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Ports on loopback; 0 asks for a free one."""
+
+    control: int
+    https: int
+    http: int
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """What `homeport.json` holds: where a running homeport is found, and by which process."""
+
+    endpoint: str
+    registry: str
+    https_port: int
+    http_port: int
+    pid: int
+
+    @classmethod
+    def read(cls, data: Path) -> Addresses:
+        """Raises HomeportError when nothing was ever served from this directory."""
+        path = data / "homeport.json"
+        try:
+            return cls(**json.loads(path.read_text()))
+        except FileNotFoundError:
+            raise HomeportError(f"{path} is not there; start `homeport serve --data {data}` first") from None
+        except (ValueError, TypeError) as error:
+            raise HomeportError(f"{path} is damaged: {error}") from None
+
+    def write(self, data: Path) -> None:
+        partial = data / ".homeport.json"
+        partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        partial.replace(data / "homeport.json")
+
+
+async def serve(data: Path, ports: Ports) -> None:
+    """Serve the folder `data` until SIGTERM or SIGINT, then stop what was started. Raises HomeportError."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    control = _listener(LOOPBACK, ports.control)
+    registry_host = f"{LOOPBACK}:{control.getsockname()[1]}"
+    edge = Ports(0, ports.https or _free_port(), ports.http or _free_port())
+    keyring = Keyring.open(data)
+    registry_store = LocalStore(data / "registry", mkdir=True)
+    with bucketlog.connect(f"file://{data / 'state'}") as database:
+        port: Port
+
+        def environment(service: Service) -> Mapping[str, str]:
+            key = keyring.service_key(service.spec.name, service.id)
+            return {
+                "AWS_ENDPOINT_URL": f"http://{port.bridge_address}:{S3_PORT}",
+                "AWS_ALLOW_HTTP": "true",
+                "AWS_REGION": REGION,
+                "AWS_ACCESS_KEY_ID": key.id,
+                "AWS_SECRET_ACCESS_KEY": key.secret,
+            }
+
+        port = Port(
+            data,
+            database=database,
+            images=Storage(registry_store),
+            registry_host=registry_host,
+            https_port=edge.https,
+            http_port=edge.http,
+            s3_port=S3_PORT,
+            environment=environment,
+        )
+        gate = Gate(keyring, port)
+        s3 = create_s3_app(data / "buckets", gate)
+        app = create_app(
+            port,
+            gate=gate,
+            keyring=keyring,
+            repositories=Repositories(database),
+            registry_store=registry_store,
+            registry_host=registry_host,
+            s3=s3,
+        )
+        await port.start()
+        try:
+            bridge = _listener(port.bridge_address, S3_PORT)
+            servers = [_Server(s3, bridge), _Server(app, control)]
+            tasks = [asyncio.create_task(server.run()) for server in servers]
+            Addresses(f"http://{registry_host}", registry_host, edge.https, edge.http, os.getpid()).write(
+                data
+            )
+            _say(f"registry and AWS API at http://{registry_host}")
+            _say(f"services at https://NAME.localhost:{edge.https}, trusted by {data / 'ca.pem'}")
+            _say(f'to drive it: eval "$(homeport env --data {data})"')
+            stopped = asyncio.create_task(stop.wait())
+            await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            _say("stopping")
+        finally:
+            # Instances first: until they are gone they may need the object store.
+            await port.stop()
+        for server in servers:
+            server.should_exit = True
+        await asyncio.gather(*tasks)
+    (data / "homeport.json").unlink()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn on a socket of ours; signals are the whole process's to handle, not one of its servers'."""
+
+    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                access_log=False,
+                log_level="error",
+                lifespan="off",
+                server_header=False,
+                timeout_graceful_shutdown=_GRACE,
+            )
+        )
+        self._listener = listener
+
+    async def run(self) -> None:  # type: ignore[override]
+        await self.serve([self._listener])
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def environment_of(data: Path) -> dict[str, str]:
+    """What the clients of a homeport are told by: AWS's usual variables, and the CA of its edge."""
+    addresses = Addresses.read(data)
+    root = Keyring.open(data).root
+    return {
+        "AWS_ENDPOINT_URL": addresses.endpoint,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": root.id,
+        "AWS_SECRET_ACCESS_KEY": root.secret,
+        "HOMEPORT_CA": str(data.resolve() / "ca.pem"),
+    }
+
+
+def _listener(address: str, port: int) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise HomeportError(f"{address}:{port} cannot be listened on: {reason}") from error
+    return listener
+
+
+def _free_port() -> int:
+    with _listener(LOOPBACK, 0) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _say(line: str) -> None:
+    print(f"homeport: {line}", file=sys.stderr, flush=True)
