@@ -8,12 +8,13 @@ import io
 import os
 import tarfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
-from ocikit.blob import CHUNK, Blob, FileBlob
+from ocikit.blob import Blob, FileBlob
 from ocikit.digest import Digest
 from ocikit.errors import OcikitError
 from ocikit.manifest import OCI_LAYER_GZIP, Descriptor
@@ -60,6 +61,10 @@ class LayerWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # After a failure the archive is incomplete, and so is whatever closing it could add.
+        with suppress(OSError, ValueError):
+            self._tar.close()
+            self._gzip.close()
         self._file.close()
         self._partial.unlink(missing_ok=True)
 
@@ -144,8 +149,3 @@ class _Hasher:
 def _walk(root: Path) -> Iterable[Path]:
     for directory, folders, files in os.walk(root):
         yield from (Path(directory, name) for name in (*folders, *files))
-
-
-def copy_stream(source: BinaryIO, target: BinaryIO) -> None:
-    while data := source.read(CHUNK):
-        target.write(data)
