@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ from homeport.errors import CommandError, ImageError
 
 _PERIOD = 100_000  # µs, of the CPU quota
 _PIDS = 1024
+_KILLED = 2.0  # seconds that a killed process may take to be gone
+_POLL = 0.01
 _OPEN_FILES = 65_536
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -195,15 +199,31 @@ def oom_killed(cgroup: str) -> bool:
     return False
 
 
-def remove_cgroups(parent: str) -> None:
-    """Remove what runc made of `parent` and below it in every hierarchy, once no process is left there."""
-    name = parent.lstrip("/")
-    for top in (_CGROUPS / name, *(path / name for path in _CGROUPS.iterdir() if path.is_dir())):
-        if not top.is_dir():
-            continue
-        for directory, _, _ in os.walk(top, topdown=False):
-            with suppress(OSError):  # still in use: its container is not gone yet
-                Path(directory).rmdir()
+def cgroups(name: str) -> list[Path]:
+    """The directories of a cgroup: one with cgroup v2, one in each hierarchy with v1."""
+    name = name.lstrip("/")
+    found = [_CGROUPS / name, *(path / name for path in _CGROUPS.iterdir())]
+    return [path for path in found if path.is_dir()]
+
+
+def clear_cgroup(name: str) -> None:
+    """Kill what runs in a cgroup or below it, and remove it; nothing happens where there is none."""
+    deadline = time.monotonic() + _KILLED
+    while True:
+        directories = [Path(found) for top in cgroups(name) for found, _, _ in os.walk(top, topdown=False)]
+        pids: set[int] = set()
+        for directory in directories:
+            with suppress(OSError):
+                pids |= {int(line) for line in (directory / "cgroup.procs").read_text().split()}
+        if not pids or time.monotonic() > deadline:
+            break
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_POLL)
+    for directory in directories:
+        with suppress(OSError):  # not empty yet: the next clean-up finds it again
+            directory.rmdir()
 
 
 def _spawn(arguments: list[str], output: int, runc_log: Path) -> None:

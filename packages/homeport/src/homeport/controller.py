@@ -142,7 +142,7 @@ class Port:
             await off_loop(self._instances.remove, instance)
         await off_loop(self._instances.remove_cgroups)
         await off_loop(self._network.close)
-        await off_loop(shutil.rmtree, self._layout.run)
+        await off_loop(shutil.rmtree, self._layout.run, ignore_errors=True)
         if self._directory_lock is not None:
             self._directory_lock.close()
 

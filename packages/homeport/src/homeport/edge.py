@@ -276,6 +276,7 @@ class Edge:
         return None
 
     async def _launch(self) -> None:
+        self._layout.create()
         self._master_socket.unlink(missing_ok=True)
         self._pid_file.unlink(missing_ok=True)
         try:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homeport.command import run
-from homeport.container import Limits, Runc, configuration, find_user, oom_killed, remove_cgroups
+from homeport.container import Limits, Runc, cgroups, clear_cgroup, configuration, find_user, oom_killed
 from homeport.errors import CommandError, ImageError
 from homeport.images import LocalImage
 from homeport.layout import Layout
@@ -92,9 +92,10 @@ class Instances:
         return self._runc.pids()
 
     def known(self) -> set[str]:
-        """Every instance of which anything is left: a container, a namespace, a directory."""
+        """Every instance of which anything is left: a container, a cgroup, a namespace, a directory."""
         directories = [path.name for path in self._layout.instances.iterdir()]
-        return {*directories, *self._runc.names(), *self._network.namespaces()}
+        groups = [path.name for top in cgroups(self._cgroup("")) for path in top.iterdir() if path.is_dir()]
+        return {*directories, *groups, *self._runc.names(), *self._network.namespaces()}
 
     def oom_killed(self, instance: str) -> bool:
         return oom_killed(self._cgroup(instance))
@@ -102,6 +103,7 @@ class Instances:
     def remove(self, instance: str) -> None:
         """Remove a stopped instance, or kill it; again and again does no harm."""
         self._runc.delete(instance)
+        clear_cgroup(self._cgroup(instance))  # runc's record may be lost, then it kills nobody
         directory = self.directory(instance)
         root = directory / "root"
         while root.is_mount():
@@ -110,7 +112,7 @@ class Instances:
         shutil.rmtree(directory, ignore_errors=True)
 
     def remove_cgroups(self) -> None:
-        remove_cgroups(self._cgroup(""))
+        clear_cgroup(self._cgroup(""))
 
     def directory(self, instance: str) -> Path:
         return self._layout.instances / instance

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -20,6 +21,16 @@ networks = st.builds(
     st.integers(0, 2**32 - 1),
     st.integers(9, 32),
 )
+
+
+@pytest.fixture
+def layouts(tmp_path: Path) -> Iterator[list[Layout]]:
+    found = [Layout(tmp_path / name) for name in ("a", "b")]
+    for layout in found:
+        layout.create()
+    yield found
+    for layout in found:
+        layout.run.rmdir()
 
 
 @given(key=st.text(max_size=20), taken=st.lists(networks, max_size=20))
@@ -56,13 +67,13 @@ def test_name_servers_are_those_that_an_instance_can_reach(text: str, servers: l
     assert nameservers(text) == servers
 
 
-def test_two_homeports_have_networks_that_do_not_overlap_and_both_leave_nothing(tmp_path: Path) -> None:
-    layouts = [Layout(tmp_path / "a"), Layout(tmp_path / "b")]
+def test_two_homeports_have_networks_that_do_not_overlap_and_both_leave_nothing(
+    layouts: list[Layout],
+) -> None:
     networks = []
     forwarding = _forwarding()
     try:
         for layout in layouts:
-            layout.create()
             network = Network(layout, 9000)
             network.open()
             networks.append(network)
@@ -78,9 +89,8 @@ def test_two_homeports_have_networks_that_do_not_overlap_and_both_leave_nothing(
     assert _forwarding() == forwarding
 
 
-def test_a_network_that_is_there_already_is_taken_over_with_its_addresses(tmp_path: Path) -> None:
-    layout = Layout(tmp_path)
-    layout.create()
+def test_a_network_that_is_there_already_is_taken_over_with_its_addresses(layouts: list[Layout]) -> None:
+    layout = layouts[0]
     first = Network(layout, 9000)
     first.open()
     try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,6 +88,21 @@ def test_after_a_reboot_every_service_starts_again(harbour: Any, make_image: Any
     eventually(lambda: harbour.served() == "one")
     assert harbour.service(arn)["status"] == "RUNNING"
     assert "last words" in harbour.output(arn)
+
+
+def test_instances_whose_records_are_lost_are_killed_and_replaced(
+    harbour: Any, make_image: Any, eventually: Any
+) -> None:
+    harbour.store(make_image(VERSION="one"))
+    harbour.create()
+    (pid,) = harbour.containers().values()
+    (master,) = masters(harbour)
+    harbour.kill()
+    os.kill(master, signal.SIGKILL)
+    shutil.rmtree(harbour.layout.run)
+    harbour.start()
+    eventually(lambda: harbour.served() == "one")
+    eventually(lambda: not Path(f"/proc/{pid}/root/app.py").exists())
 
 
 def test_after_a_clean_stop_nothing_runs_and_a_start_brings_all_back(
