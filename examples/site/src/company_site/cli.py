@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 
 import uvicorn
@@ -33,14 +34,16 @@ def main() -> None:
         print(f"site: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     configure_logging()
+    # uvicorn, once it has stopped, raises the signal that stopped it again: that was what was asked for.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     serve(settings)
 
 
 def serve(settings: Settings) -> None:
     """Run the application; returns after a graceful stop.
 
-    The scheme is taken from X-Forwarded-Proto whoever sends it: a container is reached through its edge alone,
-    and all that a forged one gains is a cookie that its own browser will not send back.
+    The scheme is taken from X-Forwarded-Proto whoever sends it: a container is reached through its edge
+    alone, and all that a forged one gains is a cookie that its own browser will not send back.
     """
     uvicorn.run(
         create_app(settings),

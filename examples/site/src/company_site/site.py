@@ -69,10 +69,18 @@ def cookie_name(request: Request) -> str:
 
 
 async def visit(request: Request) -> Visit:
-    """Find out who asks, on a value of the database that is fresh enough for them (see `database`).
+    """Find out who asks, once a request, on a value of the database that is fresh enough for them (see
+    `database`).
 
     A session from a demo login is worth nothing to a site that is not a demo. Raises bucketlog.StoreError.
     """
+    seen: Visit | None = getattr(request.state, "visit", None)
+    if seen is None:
+        seen = request.state.visit = await _find_out(request)
+    return seen
+
+
+async def _find_out(request: Request) -> Visit:
     site = Site.of(request)
     token = request.cookies.get(cookie_name(request))
     if token is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from urllib.parse import quote
 
 from obstore.exceptions import BaseError as ObjectStoreError
@@ -15,7 +16,7 @@ from starlette.types import ExceptionHandler
 from bucketlog import StoreError
 from company_site.errors import GoneError, NotAllowedError, SignInNeededError
 from company_site.settings import Mode
-from company_site.site import Site
+from company_site.site import Site, visit
 from company_site.templating import page
 
 _log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ _TEXTS: Mapping[int, tuple[str, str]] = {
     400: ("That did not make sense to us", "The request was put together in a way that we cannot read."),
     403: (
         "This is not yours to do",
-        "You are not allowed to do this with the account that you are signed in with.",
+        "It needs an account that is allowed to, and a form that comes from this very site.",
     ),
     404: ("Nothing moors here", "There is no page at this address. It may have been moved, or taken down."),
     405: ("Not in this way", "This address exists, but it does not do what was asked of it."),
@@ -41,12 +42,16 @@ _OTHER = (
 )
 
 
-def _failure(request: Request, status: int, headers: Mapping[str, str] | None = None) -> Response:
+async def _failure(request: Request, status: int, headers: Mapping[str, str] | None = None) -> Response:
     title, text = _TEXTS.get(status, _OTHER)
+    seen = None
+    if status < 500:
+        with suppress(StoreError):
+            seen = await visit(request)
     return page(
         request,
         "pages/failure.html",
-        None,
+        seen,
         status=status,
         headers=headers,
         code=status,
@@ -57,11 +62,11 @@ def _failure(request: Request, status: int, headers: Mapping[str, str] | None = 
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
-    return _failure(request, error.status_code, error.headers)
+    return await _failure(request, error.status_code, error.headers)
 
 
 async def _not_allowed(request: Request, _: Exception) -> Response:
-    return _failure(request, 403)
+    return await _failure(request, 403)
 
 
 async def _sign_in_needed(request: Request, error: Exception) -> Response:
@@ -72,16 +77,16 @@ async def _sign_in_needed(request: Request, error: Exception) -> Response:
 
 
 async def _gone(request: Request, _: Exception) -> Response:
-    return _failure(request, 404)
+    return await _failure(request, 404)
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:
     _log.error("storage", exc_info=error)
-    return _failure(request, 503, {"Retry-After": "5"})
+    return await _failure(request, 503, {"Retry-After": "5"})
 
 
 async def _broken(request: Request, _: Exception) -> Response:
-    return _failure(request, 500)
+    return await _failure(request, 500)
 
 
 handlers: Mapping[type[Exception], ExceptionHandler] = {

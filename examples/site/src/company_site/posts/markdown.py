@@ -34,6 +34,8 @@ _ATTRIBUTES = {
     "img": {"src", "alt", "title", "width", "height", "loading"},
     "ol": {"start"},
     "pre": {"tabindex"},
+    "td": {"class"},
+    "th": {"class"},
 }
 _SCHEMES = {"http", "https", "mailto"}
 
@@ -64,17 +66,23 @@ class _Renderer(RendererHTML):
         return self.fence(tokens, idx)
 
 
-def _lower_headings(state: StateCore) -> None:
-    """The page's h1 is the post's title, so a text begins at h2."""
+def _fit_into_page(state: StateCore) -> None:
+    """The page's h1 is the post's title, so the highest heading of a text, whichever its author took, is an
+    h2; and the page's policy takes no style attributes, so the alignment of a table's cell becomes a class.
+    """
+    headings = [token for token in state.tokens if token.type in ("heading_open", "heading_close")]
+    highest = min((int(token.tag[1]) for token in headings), default=0)
+    for token in headings:
+        token.tag = f"h{min(int(token.tag[1]) - highest + 2, 6)}"
     for token in state.tokens:
-        if token.type in ("heading_open", "heading_close"):
-            token.tag = f"h{min(int(token.tag[1]) + 1, 6)}"
+        if token.type in ("th_open", "td_open") and "style" in token.attrs:
+            token.attrs = {"class": str(token.attrs["style"]).removeprefix("text-align:")}
 
 
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "typographer": True}, renderer_cls=_Renderer)
     parser.enable(["table", "strikethrough", "replacements", "smartquotes"])
-    parser.core.ruler.push("lower_headings", _lower_headings)
+    parser.core.ruler.push("fit_into_page", _fit_into_page)
     return parser
 
 

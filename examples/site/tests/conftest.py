@@ -1,0 +1,263 @@
+"""Real sites on free ports over real directories, and clients that visit them."""
+
+import html
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPMessage
+from http.cookies import SimpleCookie
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+CHROMIUM = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: HTTPMessage
+    body: bytes
+    path: str
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def location(self) -> str | None:
+        return self.headers["Location"]
+
+    def field(self, name: str) -> str:
+        """The value of an input of a form."""
+        (value,) = re.findall(rf'<input[^>]* name="{name}" value="([^"]*)"', self.text)
+        return html.unescape(value)
+
+
+@dataclass
+class Client:
+    """A browser without a screen: keeps cookies; follows redirects when asked to."""
+
+    url: str
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """As a page of the site makes a browser ask."""
+        own = {"Origin": self.url, "Sec-Fetch-Site": "same-origin"}
+        return self.bare(method, path, body, own | dict(headers or {}))
+
+    def bare(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> Answer:
+        """With the cookies and these headers alone; a body is a form unless they say otherwise."""
+        parts = urlsplit(self.url)
+        connection = HTTPConnection(parts.hostname, parts.port, timeout=30)
+        given = {} if body is None else {"Content-Type": "application/x-www-form-urlencoded"}
+        if self.cookies:
+            given["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        try:
+            connection.request(method, path, body, given | dict(headers))
+            response = connection.getresponse()
+            for header in response.headers.get_all("Set-Cookie", []):
+                for name, morsel in SimpleCookie(header).items():
+                    if morsel["max-age"] == "0":
+                        self.cookies.pop(name, None)
+                    else:
+                        self.cookies[name] = morsel.value
+            return Answer(response.status, response.headers, response.read(), path)
+        finally:
+            connection.close()
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.request("GET", path, headers={n.replace("_", "-"): v for n, v in headers.items()})
+
+    def post(self, path: str, form: Mapping[str, str], **headers: str) -> Answer:
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.request("POST", path, urlencode(form).encode(), given)
+
+    def upload(
+        self,
+        path: str,
+        data: bytes,
+        *,
+        name: str = "photo.jpg",
+        kind: str = "image/jpeg",
+        form: Mapping[str, str] | None = None,
+    ) -> Answer:
+        boundary = b"----a-boundary-that-is-in-no-picture"
+        parts = [
+            b'Content-Disposition: form-data; name="%s"\r\n\r\n%s' % (key.encode(), value.encode())
+            for key, value in (form or {}).items()
+        ]
+        disposition = f'Content-Disposition: form-data; name="image"; filename="{name}"'
+        parts.append(f"{disposition}\r\nContent-Type: {kind}\r\n\r\n".encode() + data)
+        body = b"".join(b"--%s\r\n%s\r\n" % (boundary, part) for part in parts) + b"--%s--\r\n" % boundary
+        media_type = f"multipart/form-data; boundary={boundary.decode()}"
+        return self.request("POST", path, body, {"Content-Type": media_type})
+
+    def follow(self, answer: Answer) -> Answer:
+        assert answer.status == 303, (answer.status, answer.text)
+        assert answer.location is not None
+        return self.get(answer.location)
+
+    def sign_in(self, user: str) -> "Client":
+        answer = self.post("/login", {"user": user})
+        assert (answer.status, answer.location) == (303, "/"), answer.text
+        return self
+
+    def write(self, title: str, body: str = "A text.", tags: str = "") -> str:
+        """Publish a post and return its address."""
+        answer = self.post("/posts/new", {"title": title, "body": body, "tags": tags})
+        assert answer.status == 303, answer.text
+        assert answer.location is not None
+        return answer.location
+
+
+@dataclass
+class Site:
+    """A running `python -m company_site`."""
+
+    process: subprocess.Popen
+    url: str
+    environment: dict[str, str]
+    log: Path
+
+    @property
+    def database_url(self) -> str:
+        return self.environment["DATABASE_URL"]
+
+    @property
+    def uploads(self) -> Path:
+        return Path(urlsplit(self.environment["UPLOADS_URL"]).path)
+
+    def client(self) -> Client:
+        return Client(self.url)
+
+    def as_user(self, user: str) -> Client:
+        return self.client().sign_in(user)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+StartSite = Callable[..., Site]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def start(directory: Path, *, wait: bool = True, **variables: str) -> Site:
+    """A site over `directory`; several may share one."""
+    port = free_port()
+    environment = {
+        "DATABASE_URL": f"file://{directory}/database",
+        "UPLOADS_URL": f"file://{directory}/uploads",
+        "SITE_MODE": "demo",
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        **variables,
+    }
+    log = directory / f"{port}.log"
+    clean = {name: value for name, value in os.environ.items() if name not in environment}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "company_site"], env=clean | environment, stdout=output, stderr=output
+        )
+    site = Site(process, f"http://127.0.0.1:{port}", environment, log)
+    if wait:
+        await_health(site)
+    return site
+
+
+def await_health(site: Site) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        assert site.process.poll() is None, site.log.read_text()
+        try:
+            if site.client().get("/healthz").status == 200:
+                return
+        except OSError:
+            assert time.monotonic() < deadline, site.log.read_text()
+            time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One demo site that tests share: each makes posts of its own."""
+    started = start(tmp_path_factory.mktemp("site"))
+    yield started
+    assert started.stop() == 0, started.log.read_text()
+
+
+@pytest.fixture
+def start_site(tmp_path: Path) -> Iterator[StartSite]:
+    """Start sites over the test's own directory, or over another."""
+    running: list[Site] = []
+
+    def start_one(directory: Path = tmp_path, **options: Any) -> Site:
+        running.append(start(directory, **options))
+        return running[-1]
+
+    yield start_one
+    for one in running:
+        one.stop()
+
+
+@pytest.fixture
+def healthy() -> Callable[[Site], None]:
+    return await_health
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[..., bytes]:
+    """An encoded picture with some detail in it."""
+
+    def draw(
+        size: tuple[int, int] = (64, 48), kind: str = "JPEG", mode: str = "RGB", **options: Any
+    ) -> bytes:
+        gradient = Image.linear_gradient("L").resize(size)
+        output = BytesIO()
+        Image.merge("RGB", (gradient, gradient.rotate(90), gradient.rotate(180))).convert(mode).save(
+            output, kind, **options
+        )
+        return output.getvalue()
+
+    return draw
