@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 HTTP = {"protocol": "HTTP", "path": "/healthz", "interval": 1, "timeout": 1, "unhealthy_threshold": 2}
+
+
+@pytest.fixture
+def harbour(shared_harbour: Any) -> Iterator[Any]:
+    """The module's port, without services again at the end of each test."""
+    yield shared_harbour
+    for service in shared_harbour.tell("services"):
+        shared_harbour.tell("delete_service", arn=service["arn"])
+        assert shared_harbour.ended(service["arn"])["status"] == "SUCCEEDED"
+    assert shared_harbour.containers() == {}
 
 
 def test_a_created_service_runs_and_is_served_over_https(harbour: Any, make_image: Any) -> None:
@@ -52,7 +63,7 @@ def test_a_request_under_way_is_answered_by_the_old_version(
 ) -> None:
     harbour.store(make_image(VERSION="one"))
     arn = harbour.create()
-    with traffic(harbour, clients=1, path="/slow?seconds=2") as seen:
+    with traffic(harbour, clients=1, path="/slow?seconds=1") as seen:
         eventually(lambda: harbour.get("/healthz").status == 200)
         harbour.push(make_image(VERSION="two"))
         assert harbour.ended(arn)["status"] == "SUCCEEDED"
@@ -118,8 +129,8 @@ def test_an_instance_that_exits_fails_the_deployment_at_once_with_its_last_words
 
 
 def test_an_image_that_is_not_there_fails_the_operation_and_says_which(harbour: Any) -> None:
-    arn, operation = harbour.begin()
-    assert harbour.ended(arn, operation)["reason"] == "there is no image 127.0.0.1:5000/web:latest"
+    arn, operation = harbour.begin(image="127.0.0.1:5000/none")
+    assert harbour.ended(arn, operation)["reason"] == "there is no image 127.0.0.1:5000/none"
 
 
 def test_an_update_takes_effect_and_a_bad_one_is_taken_back(harbour: Any, make_image: Any) -> None:
