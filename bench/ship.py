@@ -1,9 +1,9 @@
 """From tag to served: the demo's second release, step by step, beside the same release shipped by hand.
 
-The peer is what an engineer would script from Debian's own tools: git, uv, umoci, skopeo and runc. It starts from
-the same image of the first release, pushes to the same registry, and answers on loopback. It does less than we
-do (no HTTPS, no health-checked switch, no draining, no rollback, no network namespace), so the comparison
-favours it.
+The peer is what an engineer would script from Debian's own tools: git, uv, umoci, skopeo and runc. It starts
+from the same image of the first release, pushes to the same registry, and answers on loopback. It does less
+than we do (no HTTPS, no health-checked switch, no draining, no rollback, no network namespace), so the
+comparison favours it.
 """
 
 from __future__ import annotations

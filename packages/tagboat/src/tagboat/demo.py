@@ -28,6 +28,7 @@ _RATE = 250.0  # requests a second of the client that keeps asking during the se
 _START = 30.0  # seconds that homeport may take to answer
 _STOP = 60.0  # seconds that homeport may take to stop everything
 _POST_TITLE = "Written before the second release"
+_HEADLINE = "Push a tag, and it is live."  # of the second release
 
 
 class DemoError(TagboatError):
@@ -263,6 +264,11 @@ class _Demo:
         """What a developer does between two releases: a line of the source, and the version."""
         directory = self._checkout / folder
         _substitute(directory / "pyproject.toml", r'(?m)^version = "[^"]+"', 'version = "0.2.0"')
+        _substitute(
+            directory / "src/company_site/pages/views.py",
+            r'(?m)^HEADLINE = ".*"$',
+            f'HEADLINE = "{_HEADLINE}"',
+        )
         self._commit("Say it better, as 0.2.0")
 
     def _release_under_load(self, folder: str) -> None:
@@ -280,6 +286,8 @@ class _Demo:
             f"tag to served {seconds:.2f} s; {load.total} requests meanwhile, "
             f"{load.total / load.seconds:.0f} a second, {load.failed} failed"
         )
+        page = Visitor(self._service_edge()).get("/")
+        _expect(_HEADLINE in page.text, "the new version is served, but not its new headline")
         _expect(
             load.failed == 0, f"{load.failed} of {load.total} requests failed: {'; '.join(load.failures)}"
         )
