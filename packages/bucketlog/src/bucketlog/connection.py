@@ -34,7 +34,7 @@ _MAX_GROUP: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Datom:
-    """One fact: from transaction `tx` on, entity `e` has value `v` of attribute `a`; or not, unless `added`."""
+    """One fact: from transaction `tx` on, entity `e` has value `v` of attribute `a` (not, unless `added`)."""
 
     e: int
     a: Keyword
@@ -133,7 +133,7 @@ class Connection:
         """
         self._check_open()
         self._check_turn()
-        request = _Request(data if isinstance(data, str) else list(data))
+        request = _Request(tuple(data) if isinstance(data, Iterator) else data)
         self._waiting.append(request)
         with self._take_turn():
             while not request.result.done():

@@ -74,7 +74,7 @@ _TOKEN: Final = re.compile(
       | (?P<close>[\])}])
       | (?P<discard>\#_)
       | (?P<tag>\#(?=[A-Za-z])[^\s\[\](){}";,]+)
-      | (?P<special>\#\#[A-Za-z]+)
+      | (?P<special>\#\#-?[A-Za-z]+)
       | (?P<character>\\(?:[A-Za-z0-9]+|.))
       | (?P<atom>[^\s\[\](){}";,\\]+)
     """,

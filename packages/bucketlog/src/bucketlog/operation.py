@@ -175,8 +175,8 @@ class Reader:
             )
             if not (known or reverse or attribute.component):
                 raise TransactionError(
-                    f"{item!r} below {attribute.ident} would be an entity that nothing else can find: give it "
-                    f"a :db/id or a unique identity, or make {attribute.ident} a component"
+                    f"{item!r} below {attribute.ident} would be an entity that nothing else can find: "
+                    f"give it a :db/id or a unique identity, or make {attribute.ident} a component"
                 )
             yield Add(other, attribute, e) if reverse else Add(e, attribute, other)
             yield from self._map(item, other, depth + 1)
@@ -197,7 +197,7 @@ class Reader:
             named = self._db.schema.attribute(value[0])
             if named is not None and named.unique:
                 return (value,)
-        return value
+        return list(value)
 
     def _attribute(self, name: Any, form: Any) -> Attribute:
         attribute = self._db.schema.attribute(name) if isinstance(name, str | int) else None

@@ -73,7 +73,6 @@ def open_store(url: str) -> ObjectStore:
             return cast("ObjectStore", LocalStore(Path(unquote(parts.path)), mkdir=True))
         store = from_url(
             url,
-            client_options={"connect_timeout": "5s", "timeout": "30s"},
             retry_config={"max_retries": 4, "retry_timeout": timedelta(seconds=60)},
         )
     except (BaseError, ValueError, OSError) as error:
