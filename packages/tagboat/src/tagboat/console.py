@@ -40,35 +40,26 @@ class Steps:
         """Time what happens inside; an exception marks the step as failed and goes on its way."""
         step = Step(name)
         self.done.append(step)
+        self._print(f"{len(self.done)}. {name}", "bold")
         started = time.monotonic()
         try:
             if self._console is not None:
-                with self._console.status(name):
+                with self._console.status("[dim]working[/dim]"):
                     yield step
             else:
                 yield step
             step.ok = True
         finally:
             step.seconds = time.monotonic() - started
-            self._show(step)
+            mark, style = ("ok", "green") if step.ok else ("FAILED", "bold red")
+            self._print(f"   {mark} in {step.seconds:.2f} s", style)
 
     def say(self, line: str) -> None:
-        """A line of detail below the steps."""
+        """A line of detail below the step."""
+        self._print(f"   {line}", "dim")
+
+    def _print(self, line: str, style: str) -> None:
         if self._console is not None:
-            self._console.print(f"  [dim]{_escape(line)}[/dim]")
+            self._console.print(line, style=style, markup=False, soft_wrap=True)
         else:
-            print(f"  {line}", file=sys.stderr, flush=True)
-
-    def _show(self, step: Step) -> None:
-        mark = "ok" if step.ok else "FAILED"
-        if self._console is not None:
-            style = "green" if step.ok else "bold red"
-            self._console.print(f"[{style}]{mark:>6}[/{style}] {step.seconds:7.2f} s  {_escape(step.name)}")
-        else:
-            print(f"{mark:>6} {step.seconds:7.2f} s  {step.name}", file=sys.stderr, flush=True)
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape  # noqa: PLC0415  only called where rich is loaded already
-
-    return escape(text)
+            print(line, file=sys.stderr, flush=True)

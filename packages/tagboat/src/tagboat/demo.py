@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,6 @@ _RATE = 250.0  # requests a second of the client that keeps asking during the se
 _START = 30.0  # seconds that homeport may take to answer
 _STOP = 60.0  # seconds that homeport may take to stop everything
 _POST_TITLE = "Written before the second release"
-_HEADLINE = "Push a tag, and it is live."  # of the second release
 
 
 class DemoError(TagboatError):
@@ -110,6 +110,7 @@ class _Demo:
         self._homeport: subprocess.Popen[bytes] | None = None
         self._environment: dict[str, str] = {}
         self._edge: Edge | None = None
+        self._headline = ""  # of the second release
 
     def run(self) -> None:
         step = self._steps.step
@@ -263,11 +264,13 @@ class _Demo:
     def _change_site(self, folder: str) -> None:
         """What a developer does between two releases: a line of the source, and the version."""
         directory = self._checkout / folder
+        # Never the same twice, so that no cache of an earlier run makes the second build look fast.
+        self._headline = f"Push a tag, and it is live: {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
         _substitute(directory / "pyproject.toml", r'(?m)^version = "[^"]+"', 'version = "0.2.0"')
         _substitute(
             directory / "src/company_site/pages/views.py",
             r'(?m)^HEADLINE = ".*"$',
-            f'HEADLINE = "{_HEADLINE}"',
+            f'HEADLINE = "{self._headline}"',
         )
         self._commit("Say it better, as 0.2.0")
 
@@ -287,7 +290,7 @@ class _Demo:
             f"{load.total / load.seconds:.0f} a second, {load.failed} failed"
         )
         page = Visitor(self._service_edge()).get("/")
-        _expect(_HEADLINE in page.text, "the new version is served, but not its new headline")
+        _expect(self._headline in page.text, "the new version is served, but not its new headline")
         _expect(
             load.failed == 0, f"{load.failed} of {load.total} requests failed: {'; '.join(load.failures)}"
         )
