@@ -157,8 +157,16 @@ class Site:
     def as_user(self, user: str) -> Client:
         return self.client().sign_in(user)
 
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+    def line_of(self, answer: Answer) -> dict[str, Any]:
+        """What the site logged of a request; it does so just after it has answered."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            for text in self.log.read_text().splitlines():
+                if answer.headers["X-Request-ID"] in text and text.endswith("}"):
+                    line: dict[str, Any] = json.loads(text)
+                    return line
+            time.sleep(0.01)
+        raise AssertionError(f"no line of {answer.path}")
 
     def stop(self) -> int:
         if self.process.poll() is None:
@@ -238,7 +246,8 @@ def healthy() -> Callable[[Site], None]:
     return await_health
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while Playwright runs, no test could run an event loop of its own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)

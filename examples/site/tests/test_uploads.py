@@ -25,12 +25,8 @@ def png_that_claims(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0" * 64))
-        + chunk(b"IEND", b"")
-    )
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 64)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*named) for named in chunks)
 
 
 def encoded(kind: str, **options) -> bytes:
@@ -44,7 +40,7 @@ REFUSED = {
     "text": b"Just a text",
     "html": b"<!doctype html>" + SCRIPT,
     "svg": b'<svg xmlns="http://www.w3.org/2000/svg">' + SCRIPT + b"</svg>",
-    "svg with an XML head": b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>',
+    "svg with an XML head": b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" onload="x()"/>',
     "html after the magic of a GIF": b"GIF89a" + SCRIPT,
     "html after the magic of a PNG": b"\x89PNG\r\n\x1a\n" + SCRIPT,
     "html after the magic of a JPEG": b"\xff\xd8\xff\xe0" + SCRIPT,
@@ -156,8 +152,10 @@ def test_a_large_photo_is_made_smaller(picture):
     assert (name.width, name.height) == (2048, 1024)
 
 
-def test_transparency_is_kept(picture):
-    with Image.open(BytesIO(reencode(picture((20, 20), "PNG", "RGBA")).data)) as stored:
+def test_transparency_is_kept():
+    output = BytesIO()
+    Image.new("RGBA", (20, 20), (200, 60, 40, 128)).save(output, "PNG")
+    with Image.open(BytesIO(reencode(output.getvalue()).data)) as stored:
         assert stored.mode == "RGBA"
 
 

@@ -1,0 +1,161 @@
+"""What readers, authors and owners do, in a browser without JavaScript, on a phone and on a desktop."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+SIZES = {"phone": (390, 844), "desktop": (1280, 800)}
+
+
+@pytest.fixture(params=SIZES)
+def page(request, browser: Browser, site) -> Iterator[Page]:
+    width, height = SIZES[request.param]
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, java_script_enabled=False, base_url=site.url
+    )
+    requested: list[str] = []
+    opened = context.new_page()
+    opened.on("request", lambda sent: requested.append(sent.url))
+    yield opened
+    context.close()
+    assert all(url.startswith(site.url) for url in requested), requested
+
+
+def sign_in(page: Page, name: str) -> None:
+    page.goto("/login")
+    page.get_by_role("button", name=name).click()
+    expect(page.get_by_text(name, exact=True)).to_be_visible()
+
+
+def fits(page: Page) -> bool:
+    """Nothing is wider than the screen: scrolling sideways gets nowhere."""
+    page.mouse.wheel(500, 0)
+    box = page.locator("body").bounding_box()
+    viewport = page.viewport_size
+    assert box is not None
+    assert viewport is not None
+    return box["x"] == 0 and box["width"] <= viewport["width"]
+
+
+def test_a_reader_finds_a_post_and_the_next(page):
+    page.goto("/")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    assert fits(page)
+    page.get_by_role("link", name="Read the log").click()
+    page.get_by_role("link", name="Older", exact=True).click()
+    assert fits(page)
+    # Other tests write posts too: the oldest one is at the very end.
+    page.goto("/posts/fridays-are-for-deploying")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Fridays are for deploying")
+    assert fits(page)
+    page.get_by_role("link", name="After this").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("What three hundred small releases taught us")
+    page.get_by_role("link", name="practice").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Entries on practice")
+
+
+def test_an_author_writes_with_a_picture_previews_publishes_and_edits(page, picture, tmp_path: Path):
+    photo = tmp_path / "pier.jpg"
+    photo.write_bytes(picture((800, 500)))
+    sign_in(page, "Mira Okafor")
+    page.get_by_role("link", name="Write", exact=True).click()
+    page.get_by_label("Title").fill("Seen from the pier")
+    page.get_by_label("Text").fill("## Morning\n\nThe tide was *out*.")
+    page.get_by_label("Tags").fill("harbour")
+    page.get_by_label("File").set_input_files(photo)
+    page.get_by_label("What it shows").fill("The pier in the morning")
+    page.get_by_role("button", name="Upload and insert").click()
+    expect(page.get_by_role("status")).to_contain_text("The image is at the end of the text")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("img", name="The pier in the morning")).to_be_visible()
+    assert fits(page)
+    page.get_by_role("button", name="Publish").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Seen from the pier")
+    image = page.get_by_role("img", name="The pier in the morning")
+    expect(image).to_be_visible()
+    box = image.bounding_box()
+    assert box is not None
+    assert box["width"] / box["height"] == pytest.approx(1.6, rel=0.02)
+    assert fits(page)
+    page.get_by_role("link", name="Edit", exact=True).click()
+    page.get_by_label("Text").fill("The tide was *in*.")
+    page.get_by_role("button", name="Publish the change").click()
+    expect(page.get_by_text("The tide was in.")).to_be_visible()
+    page.get_by_role("link", name="History").click()
+    expect(page.get_by_role("link", name="Revision 2: Seen from the pier")).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("link", name="Sign in")).to_be_visible()
+
+
+def test_two_authors_meet_and_both_texts_survive(page, browser: Browser, site):
+    sign_in(page, "Mira Okafor")
+    path = site.as_user("author").write("A meeting", "The first text")
+    page.goto(f"{path}/edit")
+    theirs = {"title": "A meeting", "body": "What Tomás wrote", "basis": "1"}
+    assert site.as_user("editor").post(f"{path}/edit", theirs).status == 303
+    page.get_by_label("Text").fill("What Mira wrote")
+    page.get_by_role("button", name="Publish the change").click()
+    expect(page.get_by_role("alert")).to_contain_text("Somebody else changed this entry")
+    expect(page.get_by_text("What Tomás wrote")).to_be_visible()
+    expect(page.get_by_label("Text")).to_have_value("What Mira wrote")
+    assert fits(page)
+    page.get_by_role("button", name="Publish the change").click()
+    expect(page.get_by_text("What Mira wrote")).to_be_visible()
+
+
+def test_an_owner_gives_a_role_and_takes_it_again(page, site):
+    sign_in(page, "Ines Halvorsen")
+    reader = site.as_user("reader")
+    for given in (True, False):
+        page.get_by_role("link", name="People").click()
+        assert fits(page)
+        person = page.get_by_role("group", name="Sam Whitlock")
+        person.get_by_label("member").set_checked(given)
+        person.get_by_role("button", name="Save").click()
+        assert reader.get("/posts/new").status == (200 if given else 403)
+
+
+def test_the_keyboard_skips_the_menu_and_sees_where_it_is(page):
+    page.goto("/")
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to content")
+    expect(skip).to_be_focused()
+    expect(skip).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Read the log")).to_be_focused()
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(part) / 255 for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_background(browser: Browser, site, scheme):
+    """WCAG 2.2, success criterion 1.4.3 (AA): 4.5 to 1."""
+    context = browser.new_context(color_scheme=scheme, base_url=site.url)
+    page = context.new_page()
+    for path in ("/", "/posts", "/login", "/nothing", "/posts/what-three-hundred-small-releases-taught-us"):
+        page.goto(path)
+        pairs = page.evaluate(
+            """() => {
+                const background = e => getComputedStyle(e).backgroundColor
+                const hasText = e => [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim())
+                return [...document.querySelectorAll("body *")]
+                    .filter(e => e.checkVisibility() && hasText(e))
+                    .map(e => {
+                        let behind = e
+                        while (background(behind) === "rgba(0, 0, 0, 0)") behind = behind.parentElement
+                        return [e.outerHTML.slice(0, 80), getComputedStyle(e).color, background(behind)]
+                    })
+            }"""
+        )
+        assert len(pairs) > 8
+        for element, colour, background in pairs:
+            lighter, darker = sorted((_luminance(colour), _luminance(background)), reverse=True)
+            assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (path, element, colour, background)
+    context.close()
