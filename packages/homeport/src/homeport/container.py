@@ -30,6 +30,9 @@ _OPEN_FILES = 65_536
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CGROUPS = Path("/sys/fs/cgroup")
 
+_ROOT = Path("/run/homeport/root")  # empty for everybody but a runc that starts in a chroot
+_ENTER = 'mount --rbind / "$0" && mount --make-rprivate "$0" && exec chroot "$0" "$@"'
+
 _MASKED = (
     "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
     "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
@@ -155,11 +158,17 @@ class Runc:
         runc_log = bundle / "runc.log"
         # Appending matters: the reader frees what it has read, and the writer must go on at the end.
         with log.open("ab") as output:
-            arguments = [
-                "runc", "--root", str(self.root), "--log", str(runc_log), "run", "--detach", *_pivot(),
-                "--bundle", str(bundle), "--pid-file", str(pid_file), name,
-            ]  # fmt: skip
-            _spawn(arguments, output.fileno(), runc_log)
+            arguments = ["runc", "--root", str(self.root), "--log", str(runc_log), "run", "--detach"]
+            place = ["--bundle", str(bundle), "--pid-file", str(pid_file), name]
+            if not _in_plain_chroot():
+                _spawn([*arguments, *place], output.fileno(), runc_log)
+            else:
+                # runc makes the root's mounts private and pivots away from them; the kernel allows neither
+                # where the root is a mere directory, and no pivot where the mount above it is shared.
+                try:
+                    _spawn(_entered([*arguments, "--no-pivot", *place]), output.fileno(), runc_log)
+                finally:
+                    _leave()
         return int(pid_file.read_text())
 
     def pids(self) -> dict[str, int]:
@@ -278,14 +287,26 @@ def _open_files() -> int:
     return _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
 
 
-def _pivot() -> list[str]:
-    """In a chroot whose root is no mount point, pivot_root(2) is refused and runc must move the mount
-    instead.
+def _in_plain_chroot() -> bool:
+    """Whether this process's root is a mere directory, no mount point."""
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return not any(line.split()[4] == "/" for line in mounts)
+
+
+def _entered(arguments: list[str]) -> list[str]:
+    """The command, run in a mount namespace of its own that has this process's root as a mount."""
+    _ROOT.mkdir(mode=0o700, exist_ok=True)
+    return ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", _ENTER, str(_ROOT), *arguments]
+
+
+def _leave() -> None:
+    """Where mounts propagate, the one of `_entered` has come here too.
+
+    It is made private first: else the original's mounts would go with its own.
     """
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        if line.split()[4] == "/":
-            return []
-    return ["--no-pivot"]
+    while _ROOT.is_mount():
+        run("mount", "--make-rprivate", _ROOT)
+        run("umount", "--recursive", "--lazy", _ROOT)
 
 
 def _bind(source: Path, target: str) -> dict[str, Any]:

@@ -189,8 +189,9 @@ class Network:
             f"link set {veth} master {self.bridge} up\n"
             f"link set {veth} type bridge_slave isolated on\n",
         )  # fmt: skip
+        # Not `ip -n`, which mounts a /sys of its own and so fails in a chroot that is no mount point.
         run(
-            "ip", "-n", name, "-batch", "-",
+            "nsenter", f"--net={self.namespace(instance)}", "ip", "-batch", "-",
             text=f"addr add {address}/{self.subnet.prefixlen} dev eth0\n"
             "link set lo up\nlink set eth0 up\n"
             f"route add default via {self.bridge_address}\n",

@@ -190,7 +190,7 @@ class Harbour:
     def create(self, name: str = "web", **more: Any) -> str:
         arn, operation = self.begin(name, **more)
         ended = self.ended(arn, operation)
-        assert ended["status"] == "SUCCEEDED", ended
+        assert ended["status"] == "SUCCEEDED", ended["reason"]
         return arn
 
     def ended(self, arn: str, operation: str | None = None, seconds: float = 30) -> dict[str, Any]:

@@ -60,15 +60,15 @@ def outside() -> Iterator[str]:
     """A host outside that listens on port 80, made of a namespace behind an interface of this machine."""
     name = f"outside{os.getpid() % 1000}"
     link = f"{name}v"
+    inside = f"nsenter --net=/run/netns/{name}"
     commands = f"""
         ip netns add {name}
         ip link add {link} type veth peer name eth0 netns {name}
         ip addr add 203.0.113.1/24 dev {link}
         ip link set {link} up
-        ip -n {name} addr add 203.0.113.2/24 dev eth0
-        ip -n {name} addr add 169.254.169.254/32 dev eth0
-        ip -n {name} link set eth0 up
-        ip -n {name} link set lo up
+        {inside} ip addr add 203.0.113.2/24 dev eth0
+        {inside} ip addr add 169.254.169.254/32 dev eth0
+        {inside} ip link set eth0 up
         ip route add 169.254.169.254/32 via 203.0.113.2
     """
     listener = None
@@ -78,7 +78,7 @@ def outside() -> Iterator[str]:
         Path(f"/proc/sys/net/ipv4/conf/{link}/forwarding").write_text(
             "1"
         )  # as on the way to the default route
-        command = ["ip", "netns", "exec", name, "/usr/bin/python3", "-c", _LISTEN]
+        command = [*inside.split(), "/usr/bin/python3", "-c", _LISTEN]
         listener = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert listener.stdout is not None
         assert listener.stdout.readline() == "ready\n"
