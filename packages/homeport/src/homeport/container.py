@@ -24,6 +24,7 @@ from homeport.errors import CommandError, ImageError
 
 _PERIOD = 100_000  # µs, of the CPU quota
 _PIDS = 1024
+_TRIES = 5
 _KILLED = 2.0  # seconds that a killed process may take to be gone
 _POLL = 0.01
 _OPEN_FILES = 65_536
@@ -176,6 +177,13 @@ class Runc:
         it.
         """
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for _ in range(_TRIES):
+            # It fails when a record goes while it reads: by a runc that a killed homeport has left running, say.
+            with suppress(CommandError):
+                return self._list()
+        return self._list()
+
+    def _list(self) -> dict[str, int]:
         listed = json.loads(run("runc", "--root", self.root, "list", "--format", "json")) or []
         return {row["id"]: row["pid"] for row in listed if row["status"] == "running"}
 
