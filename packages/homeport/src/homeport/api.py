@@ -24,7 +24,7 @@ from homeport.aws.logs import Logs
 from homeport.aws.protocol import JsonService
 from homeport.credentials import Keyring, Principal
 from homeport.model import Controller, ServiceStatus
-from homeport.place import ACCOUNT, arn
+from homeport.place import ACCOUNT
 from homeport.repositories import Repositories
 from homeport.s3.app import S3
 from homeport.s3.buckets import Buckets
@@ -208,7 +208,7 @@ class _AwsServices:
         if action != "GetCallerIdentity":
             message = f"homeport does not answer {action[:100] or 'this request'}"
             return _xml("ErrorResponse", "Error", {"Code": "InvalidAction", "Message": message}, 400)
-        identity = {"Arn": arn("iam", "root"), "UserId": ACCOUNT, "Account": ACCOUNT}
+        identity = {"Arn": f"arn:aws:iam::{ACCOUNT}:root", "UserId": ACCOUNT, "Account": ACCOUNT}
         return _xml("GetCallerIdentityResponse", "GetCallerIdentityResult", identity, 200)
 
 

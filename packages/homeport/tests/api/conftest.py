@@ -1,0 +1,306 @@
+"""What the API's tests share: the real control port on loopback, over a controller that runs nothing."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import uvicorn
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+from obstore.store import LocalStore
+
+import bucketlog
+from homeport.api import Gate, create_app, create_s3_app
+from homeport.credentials import AccessKey, Keyring
+from homeport.model import (
+    LogKind,
+    LogLine,
+    NoSuchServiceError,
+    Operation,
+    OperationStatus,
+    OperationType,
+    Service,
+    ServiceBusyError,
+    ServiceExistsError,
+    ServiceSpec,
+    ServiceStatus,
+)
+from homeport.place import REGION, arn
+from homeport.repositories import Repositories
+
+
+class FakeController:
+    """A controller that records and starts nothing: an operation ends when a test says so (`finish`)."""
+
+    def __init__(self) -> None:
+        self.pushed: list[tuple[str, str, str]] = []
+        self.lines: dict[tuple[str, LogKind], list[LogLine]] = {}
+        self._services: dict[str, Service] = {}
+        self._operations: dict[str, list[Operation]] = {}
+
+    async def create_service(self, spec: ServiceSpec) -> tuple[Service, Operation]:
+        if any(service.spec.name == spec.name for service in self.services()):
+            raise ServiceExistsError(f"a service named {spec.name} is there already")
+        identity = uuid.uuid4().hex
+        now = datetime.now(UTC)
+        service = Service(
+            arn=arn("apprunner", f"service/{spec.name}/{identity}"),
+            id=identity,
+            spec=spec,
+            status=ServiceStatus.RUNNING,
+            url=f"{spec.name}.localhost:8443",
+            created_at=now,
+            updated_at=now,
+        )
+        self._services[service.arn] = service
+        self._operations[service.arn] = []
+        return self._begin(service.arn, OperationType.CREATE_SERVICE)
+
+    async def update_service(self, arn: str, spec: ServiceSpec) -> tuple[Service, Operation]:
+        self._require_idle(arn)
+        self._services[arn] = replace(self._services[arn], spec=spec)
+        return self._begin(arn, OperationType.UPDATE_SERVICE)
+
+    async def delete_service(self, arn: str) -> tuple[Service, Operation]:
+        self._require_idle(arn)
+        return self._begin(arn, OperationType.DELETE_SERVICE)
+
+    async def start_deployment(self, arn: str) -> Operation:
+        self._require_idle(arn)
+        return self._begin(arn, OperationType.START_DEPLOYMENT)[1]
+
+    async def image_pushed(self, repository: str, tag: str, digest: str) -> None:
+        self.pushed.append((repository, tag, digest))
+
+    def service(self, arn: str) -> Service:
+        if arn not in self._services:
+            raise NoSuchServiceError(f"there is no service {arn}")
+        return self._services[arn]
+
+    def services(self) -> list[Service]:
+        return [one for one in self._services.values() if one.status != ServiceStatus.DELETED]
+
+    def operations(self, arn: str) -> list[Operation]:
+        self.service(arn)
+        return self._operations[arn][::-1]
+
+    def logs(self, arn: str, kind: LogKind, *, since: int = 0, limit: int = 10_000) -> list[LogLine]:
+        self.service(arn)
+        lines = [line for line in self.lines.get((arn, kind), []) if line.timestamp >= since]
+        return lines[-limit:]
+
+    def finish(self, arn: str) -> None:
+        """End the operation under way."""
+        now = datetime.now(UTC)
+        last = self._operations[arn][-1]
+        self._operations[arn][-1] = replace(
+            last, status=OperationStatus.SUCCEEDED, updated_at=now, ended_at=now
+        )
+        gone = last.type == OperationType.DELETE_SERVICE
+        self._services[arn] = replace(
+            self._services[arn],
+            status=ServiceStatus.DELETED if gone else ServiceStatus.RUNNING,
+            deleted_at=now if gone else None,
+        )
+
+    def _require_idle(self, arn: str) -> None:
+        if self.service(arn).status != ServiceStatus.RUNNING:
+            raise ServiceBusyError(f"{arn} is {self.service(arn).status}")
+
+    def _begin(self, arn: str, kind: OperationType) -> tuple[Service, Operation]:
+        now = datetime.now(UTC)
+        operation = Operation(str(uuid.uuid4()), arn, kind, OperationStatus.IN_PROGRESS, now, now)
+        self._operations[arn].append(operation)
+        service = replace(self._services[arn], status=ServiceStatus.OPERATION_IN_PROGRESS, updated_at=now)
+        self._services[arn] = service
+        return service, operation
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Harbour:
+    """The control port of a data directory, running."""
+
+    data: Path
+    host: str  # and port
+    controller: FakeController
+    keyring: Keyring
+    repositories: Repositories
+    _clients: list[Any] = field(default_factory=list)
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://{self.host}"
+
+    @property
+    def root(self) -> AccessKey:
+        return self.keyring.root
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What `homeport env` would print, and nothing of the tester's own settings."""
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.data),
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": self.root.id,
+            "AWS_SECRET_ACCESS_KEY": self.root.secret,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def client(self, service: str, key: AccessKey | None = None, **config: Any) -> Any:
+        """A boto3 client; closed with the harbour."""
+        key = key or self.root
+        made = boto3.session.Session().client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id=key.id,
+            aws_secret_access_key=key.secret,
+            config=Config(retries={"total_max_attempts": 1}, **config),
+        )
+        self._clients.append(made)
+        return made
+
+    def send(
+        self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> Reply:
+        """A request exactly as given."""
+        connection = http.client.HTTPConnection(self.host, timeout=10)
+        try:
+            connection.request(method, target, body, dict(headers or {}))
+            response = connection.getresponse()
+            return Reply(response.status, dict(response.getheaders()), response.read())
+        finally:
+            connection.close()
+
+    def sign(
+        self,
+        service: str,
+        method: str,
+        target: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        key: AccessKey | None = None,
+    ) -> dict[str, str]:
+        """The headers of a request, signed by botocore."""
+        key = key or self.root
+        request = AWSRequest(method, self.endpoint + target, headers=dict(headers or {}), data=body)
+        signer = S3SigV4Auth if service == "s3" else SigV4Auth
+        signer(Credentials(key.id, key.secret), service, REGION).add_auth(request)
+        return {"Host": self.host, **request.headers}
+
+    def signed(
+        self,
+        service: str,
+        method: str,
+        target: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        key: AccessKey | None = None,
+    ) -> Reply:
+        """Signed by botocore and sent without its checks."""
+        return self.send(method, target, self.sign(service, method, target, headers, body, key), body)
+
+    def service_key(self, name: str) -> tuple[str, AccessKey]:
+        """A new service's ARN, and the key that its instances would get."""
+        spec = ServiceSpec(name=name, image=f"{self.host}/{name}:latest")
+        created = self.client("apprunner").create_service(
+            ServiceName=spec.name,
+            SourceConfiguration={
+                "ImageRepository": {"ImageIdentifier": spec.image, "ImageRepositoryType": "ECR"}
+            },
+        )["Service"]
+        self.controller.finish(created["ServiceArn"])
+        return created["ServiceArn"], self.keyring.service_key(name, created["ServiceId"])
+
+
+class _Server(uvicorn.Server):
+    def install_signal_handlers(self) -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The tester's own AWS settings are no part of a test."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    nowhere = str(tmp_path_factory.getbasetemp() / "no-such-file")
+    monkeypatch.setenv("AWS_CONFIG_FILE", nowhere)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", nowhere)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def harbour(tmp_path: Path) -> Iterator[Harbour]:
+    data = tmp_path / "data"
+    data.mkdir()
+    listener = socket.create_server(("127.0.0.1", 0))
+    host = f"127.0.0.1:{listener.getsockname()[1]}"
+    controller, keyring = FakeController(), Keyring.open(data)
+    gate = Gate(keyring, controller)
+    with bucketlog.connect(f"file://{data / 'state'}") as database:
+        repositories = Repositories(database)
+        app = create_app(
+            controller,
+            gate=gate,
+            keyring=keyring,
+            repositories=repositories,
+            registry_store=LocalStore(data / "registry", mkdir=True),
+            registry_host=host,
+            s3=create_s3_app(data / "buckets", gate),
+        )
+        server = _Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=5))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        made = Harbour(data, host, controller, keyring, repositories)
+        try:
+            yield made
+        finally:
+            for client in made._clients:
+                client.close()
+            server.should_exit = True
+            thread.join()
+            listener.close()
+
+
+@pytest.fixture
+def s3(harbour: Harbour) -> Any:
+    """The owner's client, and a bucket named `box`."""
+    client = harbour.client("s3", s3={"addressing_style": "path"})
+    client.create_bucket(Bucket="box")
+    return client
+
+
+@pytest.fixture
+def error_of() -> Callable[..., str]:
+    """The code of the error that a call of boto3 ends in."""
+
+    def code(call: Callable[..., Any], **arguments: Any) -> str:
+        from botocore.exceptions import ClientError  # noqa: PLC0415
+
+        with pytest.raises(ClientError) as caught:
+            call(**arguments)
+        return str(caught.value.response["Error"]["Code"])
+
+    return code
