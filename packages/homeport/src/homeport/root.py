@@ -17,7 +17,7 @@ from homeport.layout import Layout
 
 @contextmanager
 def mounted_root(data: Path) -> Iterator[None]:
-    """Run the block in a root that is a mount point; the same one again after a crash. Paths stay as they are."""
+    """Run the block in a root that is a mount point; after a crash in the same one. Paths stay as they are."""
     if _is_mount_point("/"):
         yield
         return
