@@ -79,13 +79,10 @@ def _serve(options: argparse.Namespace) -> int:
         return 2
     import uvloop
 
-    from homeport.root import mounted_root
     from homeport.serve import Ports, serve
 
     options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    data = options.data.resolve()
-    with mounted_root(data):
-        uvloop.run(serve(data, Ports(options.port, options.https_port, options.http_port)))
+    uvloop.run(serve(options.data.resolve(), Ports(options.port, options.https_port, options.http_port)))
     return 0
 
 
