@@ -1,4 +1,4 @@
-"""EDN: every form is read as documented, written so that it reads back, and refused with its place when wrong."""
+"""EDN: forms are read as documented, written so that they read back, refused with their place when wrong."""
 
 from __future__ import annotations
 
@@ -77,7 +77,10 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         ("[\\a \\newline \\space]", Vector(["a", "\n", " "])),
         ("; a comment\n:a/b", Keyword(":a/b")),
         ("[1 #_[2 3] 4 #_5]", Vector([1, 4])),
-        ("[_ ... . $ $2 % ?x not= <= / a/b]", Vector(map(Symbol, ["_", "...", ".", "$", "$2", "%", "?x", "not=", "<=", "/", "a/b"]))),
+        (
+            "[_ ... . $ $2 % ?x not= <= / a/b]",
+            Vector(map(Symbol, ["_", "...", ".", "$", "$2", "%", "?x", "not=", "<=", "/", "a/b"])),
+        ),
         ("#{1 2}", frozenset({1, 2})),
         ("{:a 1, (1 2) [3]}", {Keyword(":a"): 1, List([1, 2]): Vector([3])}),
         ('#inst "2024-02-29T12:00:00.000-00:00"', datetime(2024, 2, 29, 12, tzinfo=UTC)),

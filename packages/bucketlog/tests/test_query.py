@@ -1,4 +1,4 @@
-"""Queries: every part of the language that is there, what is refused, and a naive evaluator that must agree."""
+"""Queries: every part of the language, what is refused, and a naive evaluator that must agree."""
 
 from __future__ import annotations
 
@@ -117,7 +117,8 @@ def test_queries_as_python_data(db: Database) -> None:
         "bob"
     ]
     assert db.q([":find", "?n", ".", ":in", "$", "?x", ":where",
-                 ["?e", ":user/name", "?n"], ["?e", ":user/age", "?a"], [["<", "?a", "?x"]]], 20) == "bob"  # fmt: skip
+                 ["?e", ":user/name", "?n"], ["?e", ":user/age", "?a"], [["<", "?a", "?x"]]],
+                20) == "bob"  # fmt: skip
     assert (
         db.q(
             {":find": [["count", "?e"], "."], ":where": [["?e", ":user/name"], ["not", ["?e", ":user/age"]]]}
@@ -190,6 +191,8 @@ def test_values_come_back_with_their_types(db: Database) -> None:
         ("(or [?e :user/age 15] [?e :user/tags :a])", ["ann", "bob"]),
         ("(or (and [?e :user/age 40] [?e :user/parent]) [?e :user/score])", ["bob", "cat"]),
         ("(or-join [?e] [?e :user/age 15] (and [?e :user/friends ?f] [?f :user/age 15]))", ["bob", "cat"]),
+        ("(or-join [?e] [?e :user/age ?n] [?e :user/parent ?n])", ["ann", "bob", "cat"]),
+        ("(not-join [?e] [?e :user/parent ?n])", ["ann"]),
         ("(or-join [[?e] ?z] (and [?e :user/age ?z] [(< ?z 20)]))", ["bob"]),
         ("(and [?e :user/age 40] [?e :user/parent])", ["cat"]),
         ("(not (or [?e :user/age 15] [?e :user/tags :a]))", ["cat"]),
@@ -231,6 +234,7 @@ RULES = """
 [[(ancestor ?a ?b) [?b :user/parent ?a]]
  [(ancestor ?a ?b) [?b :user/parent ?c] (ancestor ?a ?c)]
  [(grown ?e) [?e :user/age ?a] [(>= ?a 18)]]
+ [(child ?e) [?e :user/parent ?n]]
  [(related ?a ?b) (ancestor ?a ?b)]
  [(related ?a ?b) (ancestor ?b ?a)]
  [(even ?a ?b) [?b :user/parent ?c] (odd ?a ?c)]
@@ -246,6 +250,7 @@ RULES = """
         ("[?x :user/name \"ann\"] (ancestor ?x ?e)", ["bob", "cat", "dan"]),
         ("[?x :user/name \"dan\"] (ancestor ?e ?x)", ["ann", "bob"]),
         ("(grown ?e)", ["ann", "cat"]),
+        ("(child ?e)", ["bob", "cat", "dan"]),
         ("(not (grown ?e))", ["bob", "dan"]),
         ("(ancestor _ ?e) (grown ?e)", ["cat"]),
         ("(not (ancestor ?e _))", ["cat", "dan"]),
@@ -272,21 +277,21 @@ def test_rules(db: Database, clause: str, names: list[str] | None) -> None:
         ("[:find ?e :find ?e]", (), "at most once"),
         ("[:find e :where [?e :user/name]]", (), ":find takes variables"),
         ("[:find ?x :where [?e :user/name]]", (), r"\?x is in :find or :with, but nothing binds it"),
-        ("[:find ?e :where [?e :user/nothing ?v]]", (), r"':user/nothing'\) is not an attribute.*in: \[\?e :user/nothing \?v\]"),
-        ("[:find ?e :where [?e :user/age \"x\"]]", (), r"'x' can be no value of :user/age .*in: \[\?e :user/age \"x\"\]"),
+        ("[:find ?e :where [?e :user/nothing ?v]]", (), r"':user/nothing' is not an .*in: \[\?e :"),
+        ("[:find ?e :where [?e :user/age \"x\"]]", (), r"'x' can be no value of .*in: \[\?e :"),
         ("[:find ?e :where [?e :user/name] [(< ?a 3)]]", (), r"nothing binds \?a, in: \[\(< \?a 3\)\]"),
         ("[:find ?e :where [?e :user/name] [(frob ?e)]]", (), "frob is no predicate; there are ="),
         ("[:find ?e :where [?e :user/name] [(frob ?e) ?x]]", (), "frob is no function"),
         ("[:find ?e :where [?e :user/name] [(< ?e)]]", (), "does not take 1 arguments"),
         ("[:find ?e :where [?e :user/name] [(inc ?e) [?x ?y]]]", (), "gives one value"),
-        ("[:find ?e :where [?e :user/name] (or [?e :user/age ?a] [?e :user/score ?s])]", (), "different variables"),
+        ("[:find ?e :where [?e] (or [?e :user/age ?a] [?e :user/score ?s])]", (), "different variables"),
         ("[:find ?e :where [?e :user/name] (not-join [?x] [?x :user/age])]", (), r"nothing binds \?x"),
         ("[:find ?e :where (frob ?e)]", (), "frob is no rule"),
         ("[:find ?e :in $ % :where (r ?e ?e)]", ("[[(r ?x) [?x :user/age]]]",), "takes 1 arguments"),
         ("[:find ?e :in $ % :where (r ?e)]", ("[[(r ?x) (r ?x)]]",), "only ever calls itself"),
-        ("[:find ?e :in $ % :where (r ?e)]", ("[[(r ?x) [?x :user/age]] [(r ?x) (r ?x) (r ?x)]]",), "more than once"),
-        ("[:find ?e :in $ % :where (r ?e)]", ("[[(r ?x) [?x :user/age]] [(r ?x) [?x] (not (r ?x))]]",), "inside of a negation"),
-        ("[:find ?e :in $ % :where [?e :user/age] (r ?e)]", ("[[(r ?x) (r ?x)] [(r ?x) [(< ?x 3)]]]",), r"nothing binds"),
+        ("[:find ?e :in $ % :where (r ?e)]", ("[[(r ?x) [?x]] [(r ?x) (r ?x) (r ?x)]]",), "more than once"),
+        ("[:find ?e :in $ % :where (r ?e)]", ("[[(r ?x) [?x]] [(r ?x) [?x] (not (r ?x))]]",), "negation"),
+        ("[:find ?e :in $ % :where [?e] (r ?e)]", ("[[(r ?x) (r ?x)] [(r ?x) [(odd? ?x)]]]",), "binds"),
         ("[:find ?e :in $ % :where (r ?e)]", ("[[(r ?x ?x) [?x]]]",), "different variables"),
         ("[:find ?e :in $ % :where (r ?e)]", ("[[r]]",), "a rule is"),
         ("[:find ?e :in $ ?x :where [?e :user/age ?x]]", (), "has 2 inputs in :in, but 1 are given"),
@@ -304,9 +309,9 @@ def test_rules(db: Database, clause: str, names: list[str] | None) -> None:
         ("[:find (pull ?e) :where [?e :user/name]]", (), "pull takes"),
         ("[:find (pull ?e [:nope]) :where [?e :user/name]]", (), "pull: :nope is not an attribute"),
         ("[:find ?e :where [?e :user/name] [(get-else $ ?e :user/tags :x) ?t]]", (), "one value"),
-        ("[:find (sum ?x) . :where [(ground [9223372036854775807 1]) [?x ...]]]", (), "cannot be computed: integer overflow"),
+        ("[:find (sum ?x) . :where [(ground [9223372036854775807 1]) [?x ...]]]", (), "integer overflow"),
         ("[:find ?e :where" + " [?e :user/name]" * 70 + "]", (), "cannot be computed"),
-        ("[:find ?e :where" + " (or [?e :user/name] [?e :user/age])" * 10 + "]", (), "combinations of alternatives"),
+        ("[:find ?e :where" + " (or [?e :user/name] [?e :user/age])" * 10 + "]", (), "combinations of"),
         ("[:find ?e :where " + "(not " * 300 + "[?e :user/name]" + ")" * 300 + "]", (), "nested"),
     ],
 )  # fmt: skip
@@ -415,9 +420,7 @@ def evaluate(
     for clause in filters:
         match clause:
             case Compare(name, left, right):
-                bindings = [
-                    b for b in bindings if _OPERATORS[name](b[left], b[right] if right in b else right)
-                ]
+                bindings = [b for b in bindings if _OPERATORS[name](b[left], b.get(right, right))]
             case Not(inner):
                 # Variables of the negation that nothing outside binds are its own.
                 bindings = [b for b in bindings if not any(solve(inner, datoms, b))]
@@ -443,25 +446,27 @@ _INNER = st.builds(
 )
 
 
+_CONJUNCTIONS = st.lists(_INNER, min_size=1, max_size=2).map(tuple)
+
+
+def _joined(clause: OrJoin) -> bool:
+    return all(any(clause.variable in p.variables() for p in branch) for branch in clause.branches)
+
+
 @st.composite
 def queries(draw: st.DrawFn) -> tuple[tuple[Pattern, ...], list[Compare | Not | OrJoin], list[str]]:
-    patterns = tuple(
-        draw(st.lists(_PATTERNS, min_size=1, max_size=3).filter(lambda ps: any(p.variables() for p in ps)))
+    some = st.lists(_PATTERNS, min_size=1, max_size=3).filter(lambda ps: any(p.variables() for p in ps))
+    patterns = tuple(draw(some))
+    variable = st.sampled_from(sorted(set().union(*(pattern.variables() for pattern in patterns))))
+    filters = st.one_of(
+        st.builds(Compare, st.sampled_from(sorted(_OPERATORS)), variable, variable | st.integers(0, 2)),
+        st.builds(Not, _CONJUNCTIONS),
+        st.builds(OrJoin, variable, st.lists(_CONJUNCTIONS, min_size=1, max_size=2).map(tuple)).filter(
+            _joined
+        ),
     )
-    bound = sorted(set().union(*(pattern.variables() for pattern in patterns)))
-    variable = st.sampled_from(bound)
-    filters = draw(
-        st.lists(
-            st.one_of(
-                st.builds(Compare, st.sampled_from(sorted(_OPERATORS)), variable, variable | st.integers(0, 2)),
-                st.builds(Not, st.lists(_INNER, min_size=1, max_size=2).map(tuple)),
-                st.builds(OrJoin, variable, st.lists(st.lists(_INNER, min_size=1, max_size=2).map(tuple), min_size=1, max_size=2).map(tuple))
-                .filter(lambda clause: all(any(clause.variable in p.variables() for p in branch) for branch in clause.branches)),
-            ),
-            max_size=2,
-        )
-    )  # fmt: skip
-    return patterns, filters, draw(st.lists(variable, min_size=1, max_size=3, unique=True))
+    wanted = st.lists(variable, min_size=1, max_size=3, unique=True)
+    return patterns, draw(st.lists(filters, max_size=2)), draw(wanted)
 
 
 _FACTS = st.tuples(st.integers(0, 3), st.sampled_from(_ATTRIBUTES), st.integers(0, 3), st.booleans())

@@ -36,17 +36,11 @@ class Keyword(str):
             raise ValueError(f"{text!r} is not a keyword: it must look like ':name' or ':namespace/name'")
         return super().__new__(cls, text)
 
-    def __repr__(self) -> str:
-        return f"Keyword({str(self)!r})"
-
 
 class Symbol(str):
     """A symbol such as `?e`, `$`, `count` or `not-join`."""
 
     __slots__ = ()
-
-    def __repr__(self) -> str:
-        return f"Symbol({str(self)!r})"
 
 
 class Vector(tuple[Any, ...]):
