@@ -14,6 +14,8 @@ import hmac
 import json
 import os
 import secrets
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -66,34 +68,25 @@ class Keyring:
     def open(cls, data: Path) -> Keyring:
         """The keyring of a data directory; made, readable for its owner alone, when absent."""
         path = data / "credentials.json"
-        try:
-            return cls._load(path)
-        except FileNotFoundError:
-            pass
-        document = {
-            "access_key_id": "HPROOT" + base64.b32encode(secrets.token_bytes(10)).decode(),
-            "secret_access_key": secrets.token_urlsafe(30),
-            "master_secret": secrets.token_hex(32),
-        }
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
-            json.dump(document, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        return cls._load(path)
+        if not path.exists():
+            _create(path)
+        return cls.load(data)
 
     @classmethod
-    def _load(cls, path: Path) -> Keyring:
+    def load(cls, data: Path) -> Keyring:
+        """The keyring of a data directory that was served before. Raises CredentialsError."""
+        path = data / "credentials.json"
         try:
             document = json.loads(path.read_text())
-            root = AccessKey(document["access_key_id"], document["secret_access_key"])
-            return cls(root, bytes.fromhex(document["master_secret"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise CredentialsError(
-                f"{path} is damaged ({type(error).__name__}); restore it, or remove it to make new keys"
-            ) from None
+            key_id, secret = document["access_key_id"], document["secret_access_key"]
+            master = bytes.fromhex(document["master_secret"])
+        except OSError as error:
+            raise CredentialsError(f"{path} cannot be read: {error.strerror}") from None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise _damaged(path) from None
+        if not (isinstance(key_id, str) and isinstance(secret, str) and key_id and secret and master):
+            raise _damaged(path)
+        return cls(AccessKey(key_id, secret), master)
 
     def service_key(self, name: str, service_id: str) -> AccessKey:
         """The key that a service's instances get: its id says whose it is, its secret proves it."""
@@ -136,3 +129,25 @@ class Keyring:
 
     def _derive(self, purpose: str, whose: str) -> str:
         return hmac.new(self._master, f"{purpose}:{whose}".encode(), hashlib.sha256).hexdigest()
+
+
+def _create(path: Path) -> None:
+    """Write new keys. Of several processes that do so at once one wins: a link never replaces a file."""
+    document = {
+        "access_key_id": "HPROOT" + base64.b32encode(secrets.token_bytes(10)).decode(),
+        "secret_access_key": secrets.token_urlsafe(30),
+        "master_secret": secrets.token_hex(32),
+    }
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.") as file:
+            json.dump(document, file, indent=2)
+            file.flush()
+            os.fsync(file.fileno())
+            with suppress(FileExistsError):
+                path.hardlink_to(file.name)
+    except OSError as error:
+        raise CredentialsError(f"{path} cannot be made: {error.strerror}") from None
+
+
+def _damaged(path: Path) -> CredentialsError:
+    return CredentialsError(f"{path} is damaged; restore it, or remove it to make new keys")

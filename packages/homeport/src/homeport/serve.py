@@ -60,6 +60,8 @@ class Addresses:
             return cls(**json.loads(path.read_text()))
         except FileNotFoundError:
             raise HomeportError(f"{path} is not there; start `homeport serve --data {data}` first") from None
+        except OSError as error:
+            raise HomeportError(f"{path} cannot be read: {error.strerror}") from None
         except (ValueError, TypeError) as error:
             raise HomeportError(f"{path} is damaged: {error}") from None
 
@@ -163,7 +165,7 @@ class _Server(uvicorn.Server):
 def environment_of(data: Path) -> dict[str, str]:
     """What the clients of a homeport are told by: AWS's usual variables, and the CA of its edge."""
     addresses = Addresses.read(data)
-    root = Keyring.open(data).root
+    root = Keyring.load(data).root
     return {
         "AWS_ENDPOINT_URL": addresses.endpoint,
         "AWS_REGION": REGION,

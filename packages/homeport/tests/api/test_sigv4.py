@@ -20,7 +20,9 @@ from homeport.sigv4 import Call, Flaw, SignatureError, read_claim, verify
 _KEY, _SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 
 _text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
-_paths = st.lists(_text, max_size=4).map(lambda parts: "/" + "/".join(quote(part, safe="~") for part in parts))
+_paths = st.lists(_text, max_size=4).map(
+    lambda parts: "/" + "/".join(quote(part, safe="~") for part in parts)
+)
 _queries = st.lists(st.tuples(_text.filter(bool), _text), max_size=4).map(
     lambda pairs: "&".join(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in pairs)
 )
@@ -56,7 +58,9 @@ def _flaw(call: Call, payload: str, *, late: timedelta = timedelta()) -> Flaw:
 
 
 def _with(call: Call, name: str, value: str) -> Call:
-    return replace(call, headers=[*((k, v) for k, v in call.headers if k.lower() != name.lower()), (name, value)])
+    return replace(
+        call, headers=[*((k, v) for k, v in call.headers if k.lower() != name.lower()), (name, value)]
+    )
 
 
 def _authorization(call: Call, old: str, new: str) -> Call:
@@ -213,5 +217,8 @@ def test_the_host_must_be_signed() -> None:
 def test_a_header_that_is_not_signed_and_steers_nothing_may_come() -> None:
     call, payload = _example()
     verify(
-        replace(call, headers=[*call.headers, ("User-Agent", "x")]), payload, _secret_of, now=datetime.now(UTC)
+        replace(call, headers=[*call.headers, ("User-Agent", "x")]),
+        payload,
+        _secret_of,
+        now=datetime.now(UTC),
     )
