@@ -178,7 +178,7 @@ class Runc:
         """
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for _ in range(_TRIES):
-            # It fails when a record goes while it reads: by a runc that a killed homeport has left running, say.
+            # It fails when a record goes while it reads: a killed homeport's last runc may still be at work.
             with suppress(CommandError):
                 return self._list()
         return self._list()

@@ -165,7 +165,7 @@ class Port:
                 created_at=now,
                 updated_at=now,
             )
-            operation = _operation(service.arn, OperationType.CREATE_SERVICE, OperationStatus.IN_PROGRESS)
+            operation = _operation(service.arn, OperationType.CREATE_SERVICE)
             await self._state.save(service, operation)
             runner = self._runners[service.arn] = Runner(self._machine, service.arn, None)
             runner.begin()
@@ -193,7 +193,7 @@ class Port:
         async with self._calls:
             for runner in list(self._runners.values()):
                 if self._watches(runner.service, repository, tag):
-                    await self._deploy(runner, digest)
+                    await runner.push(digest)
 
     def service(self, arn: str) -> Service:
         try:
@@ -225,7 +225,7 @@ class Port:
         allowed = deletable if kind == OperationType.DELETE_SERVICE else (ServiceStatus.RUNNING,)
         if runner is None or service.status not in allowed or runner.unended():
             raise ServiceBusyError(f"the service {service.spec.name} is in state {service.status}")
-        operation = _operation(arn, kind, OperationStatus.IN_PROGRESS)
+        operation = _operation(arn, kind)
         service = replace(
             service,
             spec=spec or service.spec,
@@ -235,22 +235,6 @@ class Port:
         await self._state.save(service, operation)
         runner.wake()
         return service, operation
-
-    async def _deploy(self, runner: Runner, digest: str) -> None:
-        """Queue the deployment of a pushed image; one that waits already takes the newer image."""
-        service = runner.service
-        unended = runner.unended()
-        if unended and unended[-1].status == OperationStatus.PENDING:
-            operation = replace(unended[-1], digest=digest, updated_at=datetime.now(UTC))
-        elif (unended[-1] if unended else service).digest == digest:
-            return
-        else:
-            operation = replace(
-                _operation(service.arn, OperationType.START_DEPLOYMENT, OperationStatus.PENDING),
-                digest=digest,
-            )
-        await self._state.save(replace(service, status=ServiceStatus.OPERATION_IN_PROGRESS), operation)
-        runner.wake()
 
     def _watches(self, service: Service, repository: str, tag: str) -> bool:
         if not service.spec.auto_deploy or service.status not in (
@@ -333,7 +317,7 @@ class Port:
                 with suppress(HomeportError):  # the tag is gone
                     digest = await off_loop(self._images.resolve, service.spec.image)
                     if digest not in tried:
-                        await self._deploy(runner, digest)
+                        await runner.push(digest)
 
     # As long as it runs
 
@@ -354,11 +338,9 @@ class Port:
             await asyncio.sleep(_UPKEEP)
 
 
-def _operation(arn: str, kind: OperationType, status: OperationStatus) -> Operation:
+def _operation(arn: str, kind: OperationType) -> Operation:
     now = datetime.now(UTC)
-    return Operation(
-        id=str(uuid.uuid4()), service_arn=arn, type=kind, status=status, started_at=now, updated_at=now
-    )
+    return Operation(str(uuid.uuid4()), arn, kind, OperationStatus.IN_PROGRESS, now, now)
 
 
 def _locked(path: Path) -> IO[str]:

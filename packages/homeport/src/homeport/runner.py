@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,7 @@ _GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 _POLL = 0.05  # seconds between questions for the requests in flight
 _BACKOFF = 1.0  # seconds before the second restart in a row, doubled each time
 _BACKOFF_MOST = 60.0
+_PAUSE = 5.0  # seconds before an operation that could not be recorded is tried again
 _STEADY = 60.0  # seconds after which a death is the first in a row again
 _LAST_LINES = 20
 _EVENTS = "events"  # the stream of a service's own log
@@ -96,12 +98,13 @@ class Runner:
         self._arn = arn
         self._id = self.service.id
         self._current = current
-        self._starting: Running | None = None
+        self._starting: set[Running] = set()
         self._retiring: dict[asyncio.Task[None], Running] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()  # there may be an operation to do
         self._changed = asyncio.Event()  # of the current instance
-        self._swap = asyncio.Lock()
+        self._swap = asyncio.Lock()  # of what serves
+        self._queue = asyncio.Lock()  # of what waits
         self._events: Log = machine.logbook.log(self._id, "service")
 
     @property
@@ -127,6 +130,26 @@ class Runner:
         """An operation has been recorded."""
         self._wake.set()
 
+    async def push(self, digest: str) -> None:
+        """Deploy an image: at once, or after what is under way; one that waits already makes room for it.
+
+        Nothing happens where it serves already, or is being deployed.
+        """
+        async with self._queue:
+            service = self.service
+            unended = self.unended()
+            now = _now()
+            if unended and unended[-1].status == OperationStatus.PENDING:
+                operation = replace(unended[-1], digest=digest, updated_at=now)
+            elif (unended[-1] if unended else service).digest == digest:
+                return
+            else:
+                kind, status = OperationType.START_DEPLOYMENT, OperationStatus.PENDING
+                operation = Operation(str(uuid.uuid4()), self._arn, kind, status, now, now, digest=digest)
+            service = replace(service, status=ServiceStatus.OPERATION_IN_PROGRESS, updated_at=now)
+            await self._machine.state.save(service, operation)
+        self.wake()
+
     def unended(self) -> list[Operation]:
         """Operations that are under way or wait, oldest first."""
         operations = self._machine.state.operations[self._arn].values()
@@ -134,7 +157,7 @@ class Runner:
 
     def digests(self) -> set[str]:
         """The images that may not be removed now."""
-        running = [self._current, self._starting, *self._retiring.values()]
+        running = [self._current, *self._starting, *self._retiring.values()]
         digests = {one.instance.digest for one in running if one is not None}
         digests |= {operation.digest for operation in self.unended() if operation.digest is not None}
         if self.service.digest is not None and self.service.deleted_at is None:
@@ -143,7 +166,7 @@ class Runner:
 
     def pump(self) -> None:
         """Take over what the instances have written since."""
-        for running in (self._current, self._starting, *self._retiring.values()):
+        for running in (self._current, *self._starting, *self._retiring.values()):
             if running is not None:
                 with suppress(OSError):  # a full disk stops the log, not the service
                     running.tail.pump()
@@ -172,33 +195,43 @@ class Runner:
     async def _operate(self) -> None:
         while True:
             self._wake.clear()
-            unended = self.unended()
-            if not unended:
+            if not self.unended():
                 await self._wake.wait()
                 continue
-            operation = unended[0]
             try:
-                if operation.type == OperationType.DELETE_SERVICE:
-                    await self._delete(operation)
-                else:
-                    await self._deploy(operation)
-            except (HomeportError, OcikitError, OSError) as error:
-                await self._fail(operation, str(error))
-            except Exception as error:  # noqa: BLE001 - a fault of ours must not leave the operation open for ever
-                await self._fail(operation, f"internal error: {error!r}")
+                await self._perform()
+            except Exception as error:  # noqa: BLE001 - nothing can be recorded (a full disk, say): try again
+                self._say(f"The operation cannot be recorded, again in {_PAUSE:.0f} s: {error!r}")
+                await asyncio.sleep(_PAUSE)
+
+    async def _perform(self) -> None:
+        """The oldest operation that has not ended."""
+        async with self._queue:
+            operation = self.unended()[0]
+            queued = operation.status == OperationStatus.PENDING
+            if queued:
+                operation = replace(operation, status=OperationStatus.IN_PROGRESS, updated_at=_now())
+                await self._machine.state.save(operation)
+        try:
+            if operation.type == OperationType.DELETE_SERVICE:
+                await self._delete(operation)
+            elif queued and operation.digest == self.service.digest:
+                await self._succeed(operation)  # pushed twice: it serves already
+            else:
+                await self._deploy(operation)
+        except (HomeportError, OcikitError, OSError) as error:
+            await self._fail(operation, str(error))
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not leave the operation open for ever
+            await self._fail(operation, f"internal error: {error!r}")
 
     async def _deploy(self, operation: Operation) -> None:
         machine = self._machine
         service = self.service
-        queued = operation.status == OperationStatus.PENDING
-        if queued and operation.digest is not None and operation.digest == service.digest:
-            await self._succeed(operation)  # pushed twice: it serves already
-            return
         self._say("Deployment started")
         digest = operation.digest
         if digest is None:
             digest = await off_loop(machine.images.resolve, service.spec.image)
-        operation = replace(operation, status=OperationStatus.IN_PROGRESS, digest=digest, updated_at=_now())
+        operation = replace(operation, digest=digest, updated_at=_now())
         async with machine.pulling:
             await machine.state.save(operation)
         new = await self._bring_up(digest, service.spec)
@@ -208,18 +241,19 @@ class Runner:
                 await machine.edge.add(
                     self._id, self.host, new.instance.id, new.instance.address, service.spec.port
                 )
-                await machine.state.save(
-                    replace(self.service, digest=digest),
-                    serving=new.instance,
-                    ended=machine.state.serving.get(self._id),
-                )
+                async with self._queue:
+                    await machine.state.save(
+                        replace(self.service, digest=digest),
+                        serving=new.instance,
+                        ended=machine.state.serving.get(self._id),
+                    )
             except BaseException:
                 with suppress(HomeportError):
                     await machine.edge.drain(self._id, new.instance.id)
                 self.retire(new)
                 raise
             finally:
-                self._starting = None
+                self._starting.discard(new)
             self._set_current(new)
             if old is not None:
                 await self._leave(old)
@@ -238,27 +272,26 @@ class Runner:
         now = _now()
         status = OperationStatus.FAILED
         service_status = ServiceStatus.RUNNING
-        service = self.service
-        if operation.type == OperationType.CREATE_SERVICE:
-            service_status = ServiceStatus.CREATE_FAILED
-        elif operation.type == OperationType.DELETE_SERVICE:
+        changes = {}
+        if operation.type == OperationType.DELETE_SERVICE:
             service_status = ServiceStatus.DELETE_FAILED
-        elif serving is not None:
+        elif serving is None:
+            service_status = ServiceStatus.CREATE_FAILED
+        else:
             status = OperationStatus.ROLLBACK_SUCCEEDED
-            service = replace(service, spec=serving.spec)
+            changes = {"spec": serving.spec}
             self._say("The version that served before goes on serving")
         recorded = self._machine.state.operations[self._arn][operation.id]
         done = replace(recorded, status=status, reason=reason, updated_at=now, ended_at=now)
-        await self._finish(done, service_status, service)
+        await self._finish(done, service_status, **changes)
 
-    async def _finish(
-        self, operation: Operation, status: ServiceStatus, service: Service | None = None
-    ) -> None:
+    async def _finish(self, operation: Operation, status: ServiceStatus, **changes: Any) -> None:
         """Record how an operation ended; with another one waiting the service stays in progress."""
-        service = replace(service or self.service, updated_at=operation.updated_at)
-        waiting = [other for other in self.unended() if other.id != operation.id]
-        status = ServiceStatus.OPERATION_IN_PROGRESS if waiting else status
-        await self._machine.state.save(operation, replace(service, status=status))
+        async with self._queue:
+            if waiting := [other for other in self.unended() if other.id != operation.id]:
+                status = ServiceStatus.OPERATION_IN_PROGRESS
+            service = replace(self.service, status=status, updated_at=operation.updated_at, **changes)
+            await self._machine.state.save(operation, service)
         if not waiting:
             self._say(f"Service status is set to {status}")
 
@@ -266,10 +299,7 @@ class Runner:
         machine = self._machine
         self._say("Deletion started")
         async with self._swap:
-            await machine.state.save(
-                replace(operation, status=OperationStatus.IN_PROGRESS, updated_at=_now()),
-                ended=machine.state.serving.get(self._id),
-            )
+            await machine.state.save(ended=machine.state.serving.get(self._id))
             await machine.edge.unroute(self._id)
             if self._current is not None:
                 self.retire(self._current)
@@ -278,7 +308,7 @@ class Runner:
             await asyncio.wait(list(self._retiring))
         now = _now()
         done = replace(operation, status=OperationStatus.SUCCEEDED, updated_at=now, ended_at=now)
-        await self._finish(done, ServiceStatus.DELETED, replace(self.service, deleted_at=now))
+        await self._finish(done, ServiceStatus.DELETED, deleted_at=now)
 
     # Instances
 
@@ -303,11 +333,11 @@ class Runner:
             await off_loop(machine.instances.remove, instance.id)
             machine.addresses.discard(address)
             raise
-        self._starting = running
+        self._starting.add(running)
         try:
             await self._until_healthy(running)
         except BaseException:
-            self._starting = None
+            self._starting.discard(running)
             running.process.send(SIGKILL)
             await running.process.wait()
             await self._remove(running)
@@ -364,7 +394,7 @@ class Runner:
                     continue
             try:
                 await self._replace(serving)
-            except (HomeportError, OcikitError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the service is watched on
                 deaths += 1
                 self._say(f"Starting an instance failed: {error}")
 
@@ -386,7 +416,7 @@ class Runner:
         machine = self._machine
         new = await self._bring_up(serving.digest, serving.spec)
         async with self._swap:
-            self._starting = None
+            self._starting.discard(new)
             recorded = machine.state.serving.get(self._id)
             if recorded is None or recorded.id != serving.id:
                 self.retire(new)
