@@ -1,7 +1,7 @@
 """Tests that start runc themselves can do so in a plain chroot too.
 
-pivot_root(2), which runc needs, wants `/` to be a mount point. In a plain chroot it is none: there the tree is
-mounted once more, and the tests move in. (homeport has its own way, which leaves its process where it is.)
+pivot_root(2), which runc needs, wants `/` to be a mount point. In a plain chroot it is none: there the tree
+is mounted once more, and the tests move in. (homeport has its own way, which leaves its process where it is.)
 """
 
 import os

@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from tagboat.build.source import SourceError, SourceTree, head_commit, is_clean
+from tagboat.build.source import SourceTree
+from tagboat.git import GitError, head_commit, is_clean
 
 
 @pytest.fixture
@@ -101,9 +102,9 @@ def test_outside_of_git_and_before_the_first_commit_there_is_no_commit(project):
 def test_a_repository_that_git_refuses_is_an_error_and_not_no_repository(repository, monkeypatch, tmp_path):
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(SourceError, match="dubious ownership"):
+    with pytest.raises(GitError, match="dubious ownership"):
         SourceTree.read(repository.directory)
-    with pytest.raises(SourceError, match="dubious ownership"):
+    with pytest.raises(GitError, match="dubious ownership"):
         head_commit(repository.directory)
 
 

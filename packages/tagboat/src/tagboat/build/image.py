@@ -16,10 +16,10 @@ from tagboat.build.app import WORKDIR, app_layer
 from tagboat.build.base import Base, resolve_base
 from tagboat.build.cache import Cache
 from tagboat.build.dependencies import dependencies_layer
-from tagboat.build.source import head_commit, is_clean
 from tagboat.build.venv import VENV
 from tagboat.component import Component
 from tagboat.errors import ConfigError
+from tagboat.git import head_commit, is_clean
 
 # `$NAME` and `${NAME…}` are the shell's to expand when the container starts; any other `$` is a dollar sign.
 _START_VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*(?::?[-+?=][^}]*)?\})", re.ASCII)

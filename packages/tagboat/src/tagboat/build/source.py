@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tagboat.errors import TagboatError
+from tagboat.git import git, in_work_tree
 
 _NEVER = frozenset({".git", ".hg", ".venv", "venv", "__pycache__", "node_modules"})
 _NEVER_AT_TOP = frozenset({"build", "dist"})
@@ -57,41 +57,8 @@ class SourceTree:
             file.chmod(0o755 if os.access(self.directory / name, os.X_OK) else 0o644)
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """A commit by its id; `time` in seconds since 1970."""
-
-    id: str
-    time: int
-
-
-def head_commit(directory: Path) -> Commit | None:
-    """The commit that is checked out around `directory`; None outside of git and before the first commit."""
-    if not in_work_tree(directory):
-        return None
-    if not _git(directory, "rev-parse", "--verify", "--quiet", "HEAD", none=1):
-        return None
-    name, time = _git(
-        directory, "show", "--no-patch", "--no-show-signature", "--format=%H %ct", "HEAD"
-    ).split()
-    return Commit(name, int(time))
-
-
-def is_clean(directories: tuple[Path, ...]) -> bool:
-    """Whether all these folders are in work trees and as their HEAD has them."""
-    return all(
-        in_work_tree(directory) and not _git(directory, "status", "--porcelain", "--", ".")
-        for directory in directories
-    )
-
-
-def in_work_tree(directory: Path) -> bool:
-    """Looked up in the file system: git does not say whether it found none or one that it distrusts."""
-    return any((folder / ".git").exists() for folder in (directory, *directory.parents))
-
-
 def _list_tracked(directory: Path) -> Iterator[str]:
-    listing = _git(directory, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".")
+    listing = git(directory, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".")
     yield from (name for name in listing.split("\0") if name and not _NEVER.intersection(name.split("/")))
 
 
@@ -101,24 +68,3 @@ def _walk(directory: Path) -> Iterator[str]:
         never = _NEVER | _NEVER_AT_TOP if here == directory else _NEVER
         folders[:] = [name for name in folders if name not in never and not name.endswith(".egg-info")]
         yield from (str((here / name).relative_to(directory)) for name in files)
-
-
-def _git(directory: Path, *arguments: str, none: int = 0) -> str:
-    """What git prints; nothing when it ends with the code `none`."""
-    # In a hook of git these name the repository of the hook, whatever the directory.
-    named = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
-    environment = {name: value for name, value in os.environ.items() if name not in named}
-    try:
-        done = subprocess.run(
-            ["git", "-C", directory, *arguments],
-            capture_output=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            env=environment | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
-        )
-    except FileNotFoundError as error:
-        raise SourceError("git is not installed", hint="install the package `git`") from error
-    if done.returncode not in (0, none):
-        reason = done.stderr.decode(errors="replace").strip()
-        raise SourceError(f"git {arguments[0]} in {directory}: {reason}")
-    return os.fsdecode(done.stdout).rstrip("\n")
