@@ -22,7 +22,10 @@ WORKDIR = "app"
 def app_layer(
     component: Component, base: Base, cache: Cache, *, progress: Callable[[str], None]
 ) -> tuple[Layer, bool]:
-    """The layer, and whether it had to be made. Raises SourceError, GitError, UvError, VenvError, InterpreterError."""
+    """The layer, and whether it had to be made.
+
+    Raises SourceError, GitError, UvError, VenvError, InterpreterError.
+    """
     sources = {package: SourceTree.read(package.directory) for package in component.packages}
     trees = [f"{package.name} {source.digest}" for package, source in sources.items()]
     key = key_of(_FORMAT, "app", base.identity, uv.uv_version(), *trees)
