@@ -158,3 +158,22 @@ def test_other_objects_beside_the_log_do_no_harm(connect: Callable[..., Connecti
     store.put("log/README.txt", b"hello")
     store.put("uploads/cat.png", b"meow")
     assert connect(store).db().basis_t == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ((Change(2000, 7, "x", True),), "does not say when it was made"),
+        ((Change(2000, 7, "x", True),) * 2, "adds one datom twice"),
+    ],
+)
+def test_an_entry_that_makes_no_sense_does_not_open(
+    connect: Callable[..., Connection], changes: tuple[Change, ...], message: str
+) -> None:
+    store = MemoryStore()
+    connect(store)
+    instant = Change(2**40 + 1, 8, encode(datetime.now(UTC)), True)
+    entry = Entry(1, ((*changes, instant) if len(changes) > 1 else changes,), "a" * 32)
+    store.put(key_of(1), encode_entry(entry))
+    with pytest.raises(FormatError, match=message):
+        connect(store)

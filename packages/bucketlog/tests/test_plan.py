@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from bucketlog import Connection, Database
+from bucketlog import Connection, Database, QueryError
 from bucketlog.query.compiler import compile_query
 from bucketlog.query.parser import parse_query
+from bucketlog.query.syntax import RuleSet
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def db(conn: Connection) -> Database:
 
 def _first_table(db: Database, query: str) -> str:
     """The condition on the attribute of the table that the statement begins with."""
-    sql = compile_query(parse_query(query), {}, {"$": db}).sql
+    sql = compile_query(parse_query(query), RuleSet(), {"$": db}).sql
     alias = sql.partition("FROM datom AS ")[2].split()[0]
     number = sql.partition(f"{alias}.a = ")[2].split()[0]
     return str(db.ident(int(number)))
@@ -49,3 +50,20 @@ def test_a_plan_is_made_once_for_all_times(
     assert conn.db().q(query, 1) == 334
     assert db.q(query, 2) == 333
     assert conn.db().as_of(1).q(query, 1) is None
+
+
+def test_data_is_compiled_once_too_and_not_taken_for_other_data(
+    conn: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = conn.transact([{":user/name": "ann", ":user/age": 1, ":user/active": True}]).db_after
+
+    def count(attribute: str, value: object) -> object:
+        rules = [[["is", "?e"], ["?e", attribute, value]]]
+        return db.q([":find", ["count", "?e"], ".", ":in", "$", "%", ":where", ["is", "?e"]], rules)
+
+    assert count(":user/age", 1) == 1
+    with pytest.raises(QueryError, match="True can be no value"):
+        count(":user/age", True)
+    assert count(":user/active", True) == 1
+    monkeypatch.setattr("bucketlog.query.engine.compile_query", None)
+    assert count(":user/age", 1) == 1

@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 
 from bucketlog.database import Database, State
 from bucketlog.edn import Keyword
-from bucketlog.errors import StoreError, TransactionError
+from bucketlog.errors import FormatError, StoreError, TransactionError
 from bucketlog.image import Image
 from bucketlog.log import Entry, genesis
 from bucketlog.operation import TransactionData
@@ -104,7 +104,11 @@ class Connection:
         self._waiting: deque[_Request] = deque()
         self._closed = False
         self._state = State(-1, Schema(), FIRST_ENTITY, 0)
-        self._open()
+        try:
+            self._open()
+        except BaseException:
+            self._image.close()
+            raise
 
     def db(self) -> Database:
         """The database as far as this process knows; no I/O."""
@@ -299,11 +303,13 @@ class Connection:
 def _advance(state: State, t: int, changes: Sequence[Change]) -> State:
     """The state after the next transaction."""
     tx = transaction_entity(t)
-    instant = next(change.v for change in changes if change.e == tx and change.a == TX_INSTANT)
+    instant = next((decode(c.v) for c in changes if c.e == tx and c.a == TX_INSTANT and c.added), None)
+    if not isinstance(instant, datetime):
+        raise FormatError(f"transaction {t} of the log does not say when it was made")
     newest = max((change.e for change in changes if change.e < TX_BASE), default=0)
     return State(
         t=t,
         schema=state.schema.evolve(changes),
         next_entity=max(state.next_entity, newest + 1),
-        instant=instant_micros(decode(instant)),
+        instant=instant_micros(instant),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from bucketlog.edn import Keyword
 from bucketlog.errors import QueryError
@@ -14,9 +14,6 @@ from bucketlog.pull import pull as _pull
 from bucketlog.query.engine import run
 from bucketlog.schema import IDENT, TX_BASE, TX_INSTANT, Attribute, Schema
 from bucketlog.value import Stored, decode, encode, encode_as
-
-if TYPE_CHECKING:
-    from bucketlog.query.syntax import Query
 
 __all__ = ["Database", "State"]
 
@@ -65,7 +62,7 @@ class Database:
         """All datoms, retracted ones too, and their retractions: patterns are `[?e ?a ?v ?tx ?added]`."""
         return replace(self, _history=True)
 
-    def q(self, query: str | Sequence[Any] | Mapping[Any, Any] | Query, *inputs: Any) -> Any:
+    def q(self, query: str | Sequence[Any] | Mapping[Any, Any], *inputs: Any) -> Any:
         """Run `query` with this value as `$` and `inputs` for what else `:in` names; see `bucketlog.q`."""
         return run(query, (self, *inputs))
 

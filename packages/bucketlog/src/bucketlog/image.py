@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from bucketlog.cache import Cache
-from bucketlog.errors import StoreError
+from bucketlog.errors import FormatError, StoreError
 from bucketlog.schema import Change, Schema
 from bucketlog.value import Stored
 
@@ -120,7 +120,10 @@ class Image:
                     "UPDATE datom SET retracted = ? WHERE e = ? AND a = ? AND v = ? AND retracted = ?",
                     retracted,
                 )
-            self._connection.executemany("INSERT INTO datom VALUES (?, ?, ?, ?, ?, ?)", added)
+            try:
+                self._connection.executemany("INSERT INTO datom VALUES (?, ?, ?, ?, ?, ?)", added)
+            except sqlite3.IntegrityError as error:
+                raise FormatError(f"transaction {t} of the log adds one datom twice") from error
             self._sizes.update(row[1] for row in added)
 
     def size(self, attribute: int | None) -> int:

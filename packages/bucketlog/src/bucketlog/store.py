@@ -30,10 +30,9 @@ __all__ = ["LogStore", "ObjectStore", "open_store"]
 
 _ATTEMPTS: Final = 8
 _READERS: Final = 24
+_READ_ONLY: Final = (PermissionDeniedError, UnauthenticatedError, NotSupportedError)
 _REFUSALS: Final = (
-    PermissionDeniedError,
-    UnauthenticatedError,
-    NotSupportedError,
+    *_READ_ONLY,
     InvalidPathError,
     FileNotFoundError,  # the bucket itself is absent
 )
@@ -161,7 +160,7 @@ class LogStore:
         """
         try:
             self._store.put(key_of(entry.t), encode_entry(entry), mode="create")
-        except (AlreadyExistsError, PreconditionError, PermissionDeniedError, UnauthenticatedError):
+        except (AlreadyExistsError, PreconditionError, *_READ_ONLY):
             return
         except (BaseError, OSError) as error:
             raise StoreError(

@@ -24,7 +24,7 @@ from bucketlog.query.syntax import (
     Expression,
     Pattern,
     Query,
-    Rules,
+    RuleSet,
     Shape,
     Term,
     Variable,
@@ -111,13 +111,13 @@ class _Select:
         return " ".join(parts)
 
 
-def compile_query(query: Query, rules: Rules, databases: Mapping[str, Database]) -> Compiled:
+def compile_query(query: Query, rules: RuleSet, databases: Mapping[str, Database]) -> Compiled:
     """Compile for databases of these kinds and schemas; their basis is filled in at each run."""
     return _Compiler(query, rules, databases).compile()
 
 
 class _Compiler:
-    def __init__(self, query: Query, rules: Rules, databases: Mapping[str, Database]) -> None:
+    def __init__(self, query: Query, rules: RuleSet, databases: Mapping[str, Database]) -> None:
         self._query = query
         self._databases = databases
         self._expander = Expander(rules)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from bucketlog.errors import QueryError
 from bucketlog.pull import pull
 from bucketlog.query.compiler import Compiled, RelationInput, Run, compile_query
 from bucketlog.query.parser import parse_query, parse_rules
-from bucketlog.query.syntax import Binding, Find, PullElement, Query, Rules, Shape
+from bucketlog.query.syntax import Binding, Find, PullElement, Query, RuleSet, Shape
 from bucketlog.value import Stored, decode
 
 if TYPE_CHECKING:
@@ -18,17 +18,19 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_NO_RULES: Final = RuleSet()
 
-def run(query: str | Sequence[Any] | Mapping[Any, Any] | Query, inputs: Sequence[Any]) -> Any:
+
+def run(query: str | Sequence[Any] | Mapping[Any, Any], inputs: Sequence[Any]) -> Any:
     """The result of `query`; see `bucketlog.q`."""
     parsed = parse_query(query)
     if len(inputs) != len(parsed.inputs):
         raise QueryError(f"the query has {len(parsed.inputs)} inputs in :in, but {len(inputs)} are given")
-    databases, rules, rules_key = _sort(parsed, inputs)
+    databases, rules = _sort(parsed, inputs)
     image = _one_image(databases)
     key = (
         parsed,
-        rules_key,
+        rules,
         tuple((name, db.schema, db.is_history, db.since_t >= 0) for name, db in databases.items()),
     )
     compiled = image.plans.get(key)
@@ -38,11 +40,10 @@ def run(query: str | Sequence[Any] | Mapping[Any, Any] | Query, inputs: Sequence
     return _shaped(parsed.find, _decoded(compiled, rows), databases)
 
 
-def _sort(query: Query, inputs: Sequence[Any]) -> tuple[dict[str, Database], Rules, Hashable]:
+def _sort(query: Query, inputs: Sequence[Any]) -> tuple[dict[str, Database], RuleSet]:
     """The databases and rules among the inputs."""
     databases: dict[str, Database] = {}
-    rules: Rules = {}
-    key: Hashable = None
+    rules = _NO_RULES
     for item, value in zip(query.inputs, inputs, strict=True):
         if item.source is not None:
             if not hasattr(value, "image"):
@@ -50,10 +51,9 @@ def _sort(query: Query, inputs: Sequence[Any]) -> tuple[dict[str, Database], Rul
             databases[item.source] = value
         elif item.is_rules:
             rules = parse_rules(value)
-            key = value if isinstance(value, str) else tuple(rules.items())
         elif item.binding is not None and item.binding.shape is Shape.TUPLE:
             _check_tuple(item.binding, value)
-    return databases, rules, key
+    return databases, rules
 
 
 def _check_tuple(binding: Binding, value: Any) -> None:

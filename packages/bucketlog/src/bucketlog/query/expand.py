@@ -22,7 +22,7 @@ from bucketlog.query.syntax import (
     Pattern,
     Rule,
     RuleCall,
-    Rules,
+    RuleSet,
     Term,
     Variable,
 )
@@ -85,10 +85,10 @@ class _Scope:
 class Expander:
     """Expands the clauses of one query with its rules."""
 
-    def __init__(self, rules: Rules) -> None:
-        self._rules = rules
+    def __init__(self, rules: RuleSet) -> None:
+        self._rules = rules.definitions
         self._numbers = itertools.count(1)
-        self._reachable = {name: self._reach(name) for name in rules}
+        self._reachable = {name: self._reach(name) for name in self._rules}
 
     def fresh(self, name: str) -> Variable:
         """A variable that nothing else is named like."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
+from bucketlog.cache import Cache
 from bucketlog.edn import Keyword, Symbol, Vector
 from bucketlog.errors import QueryError
 from bucketlog.forms import normal_form, read_form, show, wrong
@@ -27,7 +27,7 @@ from bucketlog.query.syntax import (
     Query,
     Rule,
     RuleCall,
-    Rules,
+    RuleSet,
     Shape,
     Term,
     Variable,
@@ -38,33 +38,33 @@ __all__ = ["parse_query", "parse_rules"]
 DEFAULT_SOURCE: Final = "$"
 
 _MAX_DEPTH: Final = 100
+_Record = TypeVar("_Record")
 _SECTIONS: Final = (":find", ":with", ":in", ":where")
 
 
-def parse_query(query: str | Sequence[Any] | Mapping[Any, Any] | Query) -> Query:
-    """The query as a record; raises `QueryError` with the part that is wrong. Texts are parsed once."""
-    if isinstance(query, Query):
-        return query
-    if isinstance(query, str):
-        return _parse_text(query)
-    return _query(normal_form(query))
+_queries: Cache[Query] = Cache(1024)
+_rule_sets: Cache[RuleSet] = Cache(256)
 
 
-@lru_cache(maxsize=1024)
-def _parse_text(text: str) -> Query:
-    return _query(read_form(text, "query"))
+def parse_query(query: str | Sequence[Any] | Mapping[Any, Any]) -> Query:
+    """The query as a record, one for each text; raises `QueryError` with the part that is wrong."""
+    return _cached(query, "query", _queries, _query)
 
 
-def parse_rules(rules: str | Sequence[Any]) -> Rules:
-    """Rules by name, from text or data; raises `QueryError`."""
-    if isinstance(rules, str):
-        return _parse_rules_text(rules)
-    return _rules(normal_form(rules))
+def parse_rules(rules: str | Sequence[Any]) -> RuleSet:
+    """The rules as a record, one for each text; raises `QueryError` with the part that is wrong."""
+    return _cached(rules, "rules", _rule_sets, _rules)
 
 
-@lru_cache(maxsize=256)
-def _parse_rules_text(text: str) -> Rules:
-    return _rules(read_form(text, "rules"))
+def _cached(source: Any, what: str, cache: Cache[_Record], parse: Callable[[Any], _Record]) -> _Record:
+    # Data is known again by its text, which unlike its hash tells 1 from true.
+    form = None if isinstance(source, str) else normal_form(source)
+    text = source if isinstance(source, str) else show(form)
+    record = cache.get(text)
+    if record is None:
+        record = parse(read_form(text, what) if form is None else form)
+        cache[text] = record
+    return record
 
 
 # Queries
@@ -321,7 +321,7 @@ def _is_name(form: Any) -> bool:
 # Rules
 
 
-def _rules(form: Any) -> Rules:
+def _rules(form: Any) -> RuleSet:
     if not isinstance(form, tuple):
         raise wrong(form, "rules are a vector of [(name ?x …) clause …]")
     rules: dict[str, tuple[Rule, ...]] = {}
@@ -331,7 +331,7 @@ def _rules(form: Any) -> Rules:
         if others and len(others[0].parameters) != len(rule.parameters):
             raise wrong(item, f"rule {rule.name} is defined with different numbers of parameters")
         rules[rule.name] = (*others, rule)
-    return rules
+    return RuleSet(rules)
 
 
 def _rule(form: Any) -> Rule:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bucketlog.pull_parser import PullPattern
@@ -27,6 +27,7 @@ __all__ = [
     "Query",
     "Rule",
     "RuleCall",
+    "RuleSet",
     "Shape",
     "Term",
     "Variable",
@@ -182,4 +183,8 @@ class Query:
     clauses: tuple[Clause, ...]
 
 
-Rules = Mapping[str, tuple[Rule, ...]]
+@dataclass(frozen=True, slots=True, eq=False)
+class RuleSet:
+    """The definitions of every rule by its name; equal only to itself, like `Query`."""
+
+    definitions: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
