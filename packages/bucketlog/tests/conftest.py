@@ -155,7 +155,7 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         finally:
             process.kill()  # an orderly shutdown takes it twenty seconds, and nothing is to be kept
             process.wait()
-            for path in Path("/tmp").glob("seaweedfs-*-grpc-*.sock"):  # noqa: S108 -- where it puts them
+            for path in Path("/tmp").glob("seaweedfs-*.sock"):  # noqa: S108 -- where it puts them
                 if int(path.stem.rsplit("-", 1)[1]) in ports.values():
                     path.unlink(missing_ok=True)
 

@@ -246,7 +246,10 @@ RULES = """
 @pytest.mark.parametrize(
     ("clause", "names"),
     [
-        ('(ancestor [:user/name "ann"] ?e)', None),
+        ('(ancestor [:user/name "ann"] ?e)', ["bob", "cat", "dan"]),
+        ('(ancestor [:user/name "nobody"] ?e)', []),
+        ('(ancestor :role/admin ?e)', []),
+        ("(ancestor 5 ?e)", []),
         ("[?x :user/name \"ann\"] (ancestor ?x ?e)", ["bob", "cat", "dan"]),
         ("[?x :user/name \"dan\"] (ancestor ?e ?x)", ["ann", "bob"]),
         ("(grown ?e)", ["ann", "cat"]),
@@ -260,13 +263,16 @@ RULES = """
         ("(or (grown ?e) [?e :user/role])", ["ann", "cat", "dan"]),
     ],
 )  # fmt: skip
-def test_rules(db: Database, clause: str, names: list[str] | None) -> None:
-    query = f"[:find [?n ...] :in $ % :where {clause} [?e :user/name ?n]]"
-    if names is None:
-        with pytest.raises(QueryError):
-            db.q(query, RULES)
-    else:
-        assert sorted(db.q(query, RULES)) == names
+def test_rules(db: Database, clause: str, names: list[str]) -> None:
+    assert sorted(db.q(f"[:find [?n ...] :in $ % :where {clause} [?e :user/name ?n]]", RULES)) == names
+
+
+def test_an_input_that_a_rule_takes_may_name_an_entity(db: Database) -> None:
+    query = "[:find [?n ...] :in $ % ?x :where (ancestor ?x ?e) [?e :user/name ?n]]"
+    assert sorted(db.q(query, RULES, [":user/name", "ann"])) == ["bob", "cat", "dan"]
+    assert (
+        db.q("[:find ?n . :where [(ground :role/admin) ?r] [?e :user/role ?r] [?e :user/name ?n]]") == "dan"
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,16 @@ from bucketlog.edn import Keyword
 from bucketlog.errors import QueryError
 from bucketlog.query.expand import Atom, Conjunction, Expander, NotExists, Recursion, Relation, variables
 from bucketlog.query.functions import AGGREGATES, FUNCTIONS, PREDICATES
+from bucketlog.query.inputs import (
+    InputEncoder,
+    Parameter,
+    RelationInput,
+    Roles,
+    Run,
+    ScalarInput,
+    binding_text,
+    encode_value,
+)
 from bucketlog.query.syntax import (
     Aggregate,
     Binding,
@@ -30,27 +40,15 @@ from bucketlog.query.syntax import (
     Variable,
 )
 from bucketlog.schema import TX_BASE, Attribute
-from bucketlog.value import PLAIN_TYPES, Stored, ValueType, encode, encode_as
+from bucketlog.value import PLAIN_TYPES, Stored, encode_as
 
 if TYPE_CHECKING:
     from bucketlog.database import Database
 
-__all__ = ["Column", "Compiled", "Parameter", "compile_query"]
+__all__ = ["Column", "Compiled", "compile_query"]
 
 _TRUE: Final = "x'0101'"
 _FALSE: Final = "x'0100'"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What a compiled query is run on."""
-
-    databases: Mapping[str, Database]
-    inputs: Sequence[Any]
-
-
-Parameter = Callable[[Run], Stored | None]
-"""Gives the value of a parameter of the statement when the query is run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +56,6 @@ class Column:
     """One column of the result: `plain` ones need no decoding."""
 
     plain: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RelationInput:
-    """An input of several rows: its position in `:in`, and how each of its columns is encoded."""
-
-    position: int
-    shape: Shape
-    columns: tuple[Callable[[Run, Any], Stored | None], ...]
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class _ScalarInput:
-    """A parameter that is one value of an input: the whole, or one place of a tuple."""
-
-    position: int
-    place: int | None
-    encoder: Callable[[Run, Any], Stored | None]
-
-    def __call__(self, run: Run) -> Stored | None:
-        value = run.inputs[self.position]
-        return self.encoder(run, value if self.place is None else value[self.place])
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +96,7 @@ class _Compiler:
         self._query = query
         self._databases = databases
         self._expander = Expander(rules)
+        self._roles = Roles(self._expander, self._attribute_of)
         self._parameters: dict[str, Parameter] = {}
         self._basis: dict[str, tuple[str, str]] = {}
         self._aliases = 0
@@ -131,10 +107,9 @@ class _Compiler:
     def compile(self) -> Compiled:
         query = self._query
         conjunctions = self._expander.expand(query.clauses)
-        roles = _Roles(self._attribute_of)
         for conjunction in conjunctions:
-            roles.learn(conjunction)
-        relations = self._inputs(roles)
+            self._roles.learn(conjunction)
+        relations = self._inputs()
         atoms = tuple(
             Relation(slot, terms, relation.text) for slot, (relation, terms) in enumerate(relations)
         )
@@ -192,27 +167,27 @@ class _Compiler:
 
     # Inputs
 
-    def _inputs(self, roles: _Roles) -> list[tuple[RelationInput, tuple[Term, ...]]]:
+    def _inputs(self) -> list[tuple[RelationInput, tuple[Term, ...]]]:
         relations = []
         for position, item in enumerate(self._query.inputs):
             binding = item.binding
             if binding is None:
                 continue
-            encoders = tuple(self._encoder(term, roles) for term in binding.terms)
-            text = _binding_text(binding)
+            encoders = tuple(self._encoder(term) for term in binding.terms)
+            text = binding_text(binding)
             if binding.shape in (Shape.COLLECTION, Shape.RELATION):
                 relations.append((RelationInput(position, binding.shape, encoders, text), binding.terms))
                 continue
             for place, (term, encoder) in enumerate(zip(binding.terms, encoders, strict=True)):
                 if isinstance(term, Variable):
                     whole = binding.shape is Shape.SCALAR
-                    parameter = _ScalarInput(position, None if whole else place, encoder)
+                    parameter = ScalarInput(position, None if whole else place, encoder)
                     self._fixed[term.name] = self._parameter(parameter)
         return relations
 
-    def _encoder(self, term: Term, roles: _Roles) -> Callable[[Run, Any], Stored | None]:
+    def _encoder(self, term: Term) -> Callable[[Run, Any], Stored | None]:
         name = term.name if isinstance(term, Variable) else "_"
-        return _InputEncoder(name, frozenset(roles.of(name)), roles.source_of(name))
+        return InputEncoder(name, self._roles.of(name), self._roles.source_of(name))
 
     # Conjunctions
 
@@ -326,7 +301,7 @@ class _Compiler:
         return f":{name}"
 
     def _constant(self, term: Constant) -> str:
-        value = _encode(term.value, "a constant")
+        value = encode_value(term.value, "a constant")
         return self._parameter(_fixed(value))
 
     # Patterns
@@ -482,19 +457,20 @@ class _Compiler:
         """`[(ground value) binding]`, with a vector for every binding but a single variable."""
         if len(atom.arguments) != 1 or not isinstance(atom.arguments[0], Constant) or atom.binding is None:
             raise QueryError(f"expected [(ground value) binding], in: {atom.text}")
-        value, binding = atom.arguments[0].value, atom.binding
-        rows = [[_encode(item, atom.text) for item in row] for row in _layout(value, binding, atom.text)]
+        binding = atom.binding
+        rows = _layout(atom.arguments[0].value, binding, atom.text)
         if binding.shape in (Shape.SCALAR, Shape.TUPLE):
-            for term, stored in zip(binding.terms, rows[0], strict=True):
-                self._meet(select, term, self._parameter(_fixed(stored)), plain=False)
+            for term, value in zip(binding.terms, rows[0], strict=True):
+                parameter = _Named(self._encoder(term), value)
+                self._meet(select, term, self._parameter(parameter), plain=False)
             return
         if not rows:
             select.conditions.append("0")
         alias = self._alias("g")
         width = len(binding.terms)
         lines = [
-            "SELECT " + ", ".join(f"{self._parameter(_fixed(v))} AS c{n}" for n, v in enumerate(row))
-            for row in rows or [["" for _ in range(width)]]
+            "SELECT " + ", ".join(f"{self._constant(Constant(v))} AS c{n}" for n, v in enumerate(row))
+            for row in rows or [("",) * width]
         ]
         select.tables.append(f"({' UNION ALL '.join(lines)}) AS {alias}")
         for column, term in enumerate(binding.terms):
@@ -565,6 +541,17 @@ def _fixed(stored: Stored) -> Parameter:
     return lambda _: stored
 
 
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A parameter that is a constant, read like an input: it may name an entity."""
+
+    encoder: Callable[[Run, Any], Stored | None]
+    value: Any
+
+    def __call__(self, run: Run) -> Stored | None:
+        return self.encoder(run, self.value)
+
+
 def _only(atom: Expression) -> Term:
     if atom.binding is None or atom.binding.shape is not Shape.SCALAR:
         raise QueryError(f"{atom.name} gives one value: bind it to one variable, in: {atom.text}")
@@ -582,82 +569,5 @@ def _layout(value: Any, binding: Binding, text: str) -> list[tuple[Any, ...]]:
             return [(item,) for item in value]
         rows = [tuple(value)] if binding.shape is Shape.TUPLE else [tuple(row) for row in value]
     if rows is None or any(len(row) != width for row in rows):
-        raise QueryError(f"{value!r} does not have the form of {_binding_text(binding)}, in: {text}")
+        raise QueryError(f"{value!r} does not have the form of {binding_text(binding)}, in: {text}")
     return rows
-
-
-def _binding_text(binding: Binding) -> str:
-    names = " ".join(term.name if isinstance(term, Variable) else "_" for term in binding.terms)
-    return {
-        Shape.SCALAR: names,
-        Shape.COLLECTION: f"[{names} ...]",
-        Shape.TUPLE: f"[{names}]",
-        Shape.RELATION: f"[[{names}]]",
-    }[binding.shape]
-
-
-def _encode(value: Any, where: str) -> Stored:
-    try:
-        return encode(value)
-    except ValueError as error:
-        raise QueryError(f"{value!r}: {error}, in: {where}") from None
-
-
-class _Roles:
-    """What variables are used as, which says how an input of that name is to be read."""
-
-    def __init__(self, attribute_of: Callable[[Pattern], Attribute | None]) -> None:
-        self._attribute_of = attribute_of
-        self._roles: dict[str, set[ValueType | None]] = {}  # None: an attribute
-        self._sources: dict[str, str] = {}
-
-    def of(self, name: str) -> set[ValueType | None]:
-        return self._roles.get(name, set())
-
-    def source_of(self, name: str) -> str:
-        return self._sources.get(name, "$")
-
-    def learn(self, atoms: Conjunction) -> None:
-        for atom in atoms:
-            if isinstance(atom, NotExists):
-                for branch in atom.branches:
-                    self.learn(branch)
-            elif isinstance(atom, Pattern):
-                e, a, v, tx, _ = atom.places
-                attribute = self._attribute_of(atom)
-                self._note(e, ValueType.REF, atom)
-                self._note(a, None, atom)
-                self._note(tx, ValueType.REF, atom)
-                if attribute is not None:
-                    self._note(v, attribute.type, atom)
-            elif isinstance(atom, Expression) and atom.name in {"get-else", "missing?"} and atom.arguments:
-                self._note(atom.arguments[0], ValueType.REF, atom)
-
-    def _note(self, term: Term, role: ValueType | None, atom: Pattern | Expression) -> None:
-        if isinstance(term, Variable):
-            self._roles.setdefault(term.name, set()).add(role)
-            self._sources.setdefault(term.name, atom.source)
-
-
-@dataclass(frozen=True, slots=True)
-class _InputEncoder:
-    """Reads one value of an input; where its variable is an entity or attribute, its name becomes its id."""
-
-    name: str
-    roles: frozenset[ValueType | None]
-    source: str
-
-    def __call__(self, run: Run, value: Any) -> Stored | None:
-        if isinstance(value, str) and value.startswith(":"):
-            if None in self.roles:
-                attribute = run.databases[self.source].schema.attribute(value)
-                if attribute is None:
-                    raise QueryError(f"input {self.name}: {value!r} is not an attribute of the database")
-                return attribute.id
-            if ValueType.REF in self.roles:
-                return run.databases[self.source].entid(value)
-            if ValueType.KEYWORD in self.roles:
-                return _encode(Keyword(value), f"input {self.name}")
-        if isinstance(value, list | tuple) and ValueType.REF in self.roles:
-            return run.databases[self.source].entid(value)
-        return _encode(value, f"input {self.name}")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bucketlog.errors import QueryError
 from bucketlog.pull import pull
-from bucketlog.query.compiler import Compiled, RelationInput, Run, compile_query
+from bucketlog.query.compiler import Compiled, compile_query
+from bucketlog.query.inputs import RelationInput, Run
 from bucketlog.query.parser import parse_query, parse_rules
 from bucketlog.query.syntax import Binding, Find, PullElement, Query, RuleSet, Shape
 from bucketlog.value import Stored, decode

@@ -13,9 +13,11 @@ from typing import Final
 
 from bucketlog.errors import QueryError
 from bucketlog.query.syntax import (
+    DEFAULT_SOURCE,
     Binding,
     Blank,
     Clause,
+    Constant,
     Disjunction,
     Expression,
     Negation,
@@ -23,6 +25,7 @@ from bucketlog.query.syntax import (
     Rule,
     RuleCall,
     RuleSet,
+    Shape,
     Term,
     Variable,
 )
@@ -188,12 +191,26 @@ class Expander:
             self.fresh("_") if isinstance(term, Blank) else term for term in scope.terms(clause.arguments)
         )
         if clause.name in self._reachable[clause.name]:
-            return ((Recursion(clause.name, arguments, clause.text),),)
+            return (self._recursion(clause, arguments),)
         result: tuple[Conjunction, ...] = ()
         for rule in rules:
             inner = self._inner(rule.parameters, arguments)
             result += self._conjunctions(rule.clauses, inner, depth + 1)
         return result
+
+    def _recursion(self, clause: RuleCall, arguments: tuple[Term, ...]) -> Conjunction:
+        """The call, with its constants bound to variables before, where what they name is found out."""
+        atoms: list[Atom] = []
+        terms: list[Term] = []
+        for term in arguments:
+            if isinstance(term, Constant):
+                variable = self.fresh("?constant")
+                binding = Binding(Shape.SCALAR, (variable,))
+                atoms.append(Expression("ground", DEFAULT_SOURCE, (term,), binding, clause.text))
+                terms.append(variable)
+            else:
+                terms.append(term)
+        return (*atoms, Recursion(clause.name, tuple(terms), clause.text))
 
 
 def _calls(clauses: Iterable[Clause]) -> Iterator[str]:

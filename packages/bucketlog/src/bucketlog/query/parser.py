@@ -12,6 +12,7 @@ from bucketlog.forms import normal_form, read_form, show, wrong
 from bucketlog.pull_parser import parse_pull_form
 from bucketlog.query.syntax import (
     BLANK,
+    DEFAULT_SOURCE,
     Aggregate,
     Binding,
     Clause,
@@ -34,8 +35,6 @@ from bucketlog.query.syntax import (
 )
 
 __all__ = ["parse_query", "parse_rules"]
-
-DEFAULT_SOURCE: Final = "$"
 
 _MAX_DEPTH: Final = 100
 _Record = TypeVar("_Record")

@@ -11,6 +11,7 @@ from bucketlog.pull_parser import PullPattern
 
 __all__ = [
     "BLANK",
+    "DEFAULT_SOURCE",
     "Aggregate",
     "Binding",
     "Blank",
@@ -54,6 +55,9 @@ class Blank:
 
 
 BLANK: Final = Blank()
+
+DEFAULT_SOURCE: Final = "$"
+"""The database of clauses that name none."""
 
 Term = Variable | Constant | Blank
 

@@ -1,0 +1,153 @@
+"""Inputs: what a variable is used as says how a value given for it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bucketlog.edn import Keyword
+from bucketlog.errors import QueryError
+from bucketlog.query.expand import Conjunction, Expander, NotExists, Recursion
+from bucketlog.query.syntax import DEFAULT_SOURCE, Binding, Expression, Pattern, Shape, Term, Variable
+from bucketlog.schema import Attribute
+from bucketlog.value import Stored, ValueType, encode
+
+if TYPE_CHECKING:
+    from bucketlog.database import Database
+
+__all__ = [
+    "InputEncoder",
+    "Parameter",
+    "RelationInput",
+    "Role",
+    "Roles",
+    "Run",
+    "ScalarInput",
+    "binding_text",
+    "encode_value",
+]
+Role = ValueType | None
+"""A value of that type (entities are references), or `None` for an attribute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a compiled query is run on."""
+
+    databases: Mapping[str, Database]
+    inputs: Sequence[Any]
+
+
+Parameter = Callable[[Run], Stored | None]
+"""Gives the value of a parameter of the statement when the query is run."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelationInput:
+    """An input of several rows: its position in `:in`, and how each of its columns is encoded."""
+
+    position: int
+    shape: Shape
+    columns: tuple[Callable[[Run, Any], Stored | None], ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScalarInput:
+    """A parameter that is one value of an input: the whole, or one place of a tuple."""
+
+    position: int
+    place: int | None
+    encoder: Callable[[Run, Any], Stored | None]
+
+    def __call__(self, run: Run) -> Stored | None:
+        value = run.inputs[self.position]
+        return self.encoder(run, value if self.place is None else value[self.place])
+
+
+def binding_text(binding: Binding) -> str:
+    """A binding as it is written."""
+    names = " ".join(term.name if isinstance(term, Variable) else "_" for term in binding.terms)
+    return {
+        Shape.SCALAR: names,
+        Shape.COLLECTION: f"[{names} ...]",
+        Shape.TUPLE: f"[{names}]",
+        Shape.RELATION: f"[[{names}]]",
+    }[binding.shape]
+
+
+def encode_value(value: Any, where: str) -> Stored:
+    """The stored form of a value; raises `QueryError`, which says where it stands."""
+    try:
+        return encode(value)
+    except ValueError as error:
+        raise QueryError(f"{value!r}: {error}, in: {where}") from None
+
+
+class Roles:
+    """What the variables of some conjunctions are used as."""
+
+    def __init__(self, expander: Expander, attribute_of: Callable[[Pattern], Attribute | None]) -> None:
+        self._expander = expander
+        self._attribute_of = attribute_of
+        self._roles: dict[str, set[Role]] = {}
+        self._sources: dict[str, str] = {}
+
+    def of(self, name: str) -> frozenset[Role]:
+        """The roles of a variable."""
+        return frozenset(self._roles.get(name, ()))
+
+    def source_of(self, name: str) -> str:
+        """The database in which a variable is an entity or an attribute."""
+        return self._sources.get(name, DEFAULT_SOURCE)
+
+    def learn(self, atoms: Conjunction, seen: frozenset[str] = frozenset()) -> None:
+        """Take in one conjunction, and the rules that it calls except those already `seen`."""
+        for atom in atoms:
+            match atom:
+                case NotExists():
+                    for branch in atom.branches:
+                        self.learn(branch, seen)
+                case Pattern():
+                    e, a, v, tx, _ = atom.places
+                    attribute = self._attribute_of(atom)
+                    self._note((e, tx), ValueType.REF, atom.source)
+                    self._note((a,), None, atom.source)
+                    if attribute is not None:
+                        self._note((v,), attribute.type, atom.source)
+                case Expression(name="get-else" | "missing?"):
+                    self._note(atom.arguments[:1], ValueType.REF, atom.source)
+                case Recursion() if atom.name not in seen:
+                    for _, definition in self._expander.definitions(atom.name, atom.arguments):
+                        self.learn(definition, seen | {atom.name})
+
+    def _note(self, terms: Iterable[Term], role: Role, source: str) -> None:
+        for term in terms:
+            if isinstance(term, Variable):
+                self._roles.setdefault(term.name, set()).add(role)
+                self._sources.setdefault(term.name, source)
+
+
+@dataclass(frozen=True, slots=True)
+class InputEncoder:
+    """Reads one value of an input; where its variable is an entity or attribute, its name becomes its id."""
+
+    name: str
+    roles: frozenset[Role]
+    source: str
+
+    def __call__(self, run: Run, value: Any) -> Stored | None:
+        if isinstance(value, str) and value.startswith(":"):
+            if None in self.roles:
+                attribute = run.databases[self.source].schema.attribute(value)
+                if attribute is None:
+                    raise QueryError(f"input {self.name}: {value!r} is not an attribute of the database")
+                return attribute.id
+            if ValueType.REF in self.roles:
+                return run.databases[self.source].entid(value)
+            if ValueType.KEYWORD in self.roles:
+                return encode_value(Keyword(value), f"input {self.name}")
+        if isinstance(value, list | tuple) and ValueType.REF in self.roles:
+            return run.databases[self.source].entid(value)
+        return encode_value(value, f"input {self.name}")
