@@ -1,0 +1,136 @@
+"""The command line: what it prints where, its exit codes, and every command that the README shows."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import uvicorn
+from obstore.store import MemoryStore
+
+from ocikit import Layout, read_docker_archive
+from ocikit.registry import create_app
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+SHELL = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [line.partition("#")[0].strip() for block in SHELL for line in block.splitlines()]
+
+
+@pytest.fixture
+def tagboat(project, build_cache, tmp_path):
+    """Runs a command line in the component's folder, with the session's cache as the user's own."""
+    home = tmp_path / "cache"
+    home.mkdir()
+    (home / "tagboat").symlink_to(build_cache)
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", "tagboat", *arguments],
+            cwd=project.directory,
+            env=os.environ | {"XDG_CACHE_HOME": str(home)} | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def registry():
+    """The address of a registry on loopback that takes everything."""
+    app = create_app(MemoryStore(), authorize=lambda *_: None)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+def test_the_readme_shows_just_the_commands_that_are_tested():
+    assert COMMANDS == [
+        "tagboat tag",
+        "tagboat deploy",
+        "tagboat build",
+        "tagboat build --output oci:image",
+        "tagboat build --output tar:shop.tar",
+        "tagboat push registry.example/team/shop:1.4.0",
+    ]  # the first two by test_tag.py, and by the workspace's tests of a real deployment
+
+
+def test_build_prints_the_digest_and_nothing_else(tagboat, built):
+    done = tagboat("build")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{built.build.image.digest}\n"
+
+
+def test_build_writes_an_image_layout(tagboat, project):
+    done = tagboat("build", "--output", "oci:image")
+    assert done.returncode == 0, done.stderr
+    assert str(Layout(project.directory / "image").image("1.2.3").digest) == done.stdout.strip()
+
+
+def test_build_writes_what_docker_load_reads(tagboat, project):
+    done = tagboat("build", "--output", "tar:shop.tar")
+    assert done.returncode == 0, done.stderr
+    assert read_docker_archive(project.directory / "shop.tar").config.config.entrypoint == ("hail",)
+
+
+@pytest.mark.parametrize("output", ["zip:x", "image", "oci:"])
+def test_another_output_is_wrong_use(tagboat, output):
+    done = tagboat("build", "--output", output)
+    assert done.returncode == 2
+    assert f"--output {output}: not oci:DIR or tar:FILE" in done.stderr
+    assert done.stdout == ""
+
+
+def test_push_prints_the_pinned_reference(tagboat, registry, built):
+    done = tagboat("push", f"{registry}/team/shop:1.4.0")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{registry}/team/shop@{built.build.image.digest}\n"
+
+
+def test_push_to_nobody_fails_and_names_the_host(tagboat):
+    done = tagboat("push", "127.0.0.1:1/shop:1")
+    assert done.returncode == 1
+    assert "127.0.0.1:1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_reference_is_told(tagboat):
+    done = tagboat("push", "127.0.0.1:1/SHOP:1")
+    assert done.returncode == 1
+    assert "'SHOP' is no repository name" in done.stderr
+
+
+def test_help_names_every_command_with_an_example():
+    done = subprocess.run(
+        [sys.executable, "-m", "tagboat", "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    for command in ("build", "push", "tag", "deploy", "demo"):
+        assert re.search(rf"^ +{command} ", done.stdout, re.MULTILINE)
+    assert "example: tagboat tag && tagboat deploy" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("sail",), ("deploy", "--timeout", "soon")])
+def test_wrong_use_ends_with_two(arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "tagboat", *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "usage: tagboat" in done.stderr
+
+
+def test_help_loads_no_client_of_anything():
+    code = "import sys; from tagboat.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print([m for m in ('boto3', 'botocore', 'urllib3', 'rich', 'packaging') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
