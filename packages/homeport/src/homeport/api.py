@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -17,12 +18,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from bucketlog import BucketlogError
 from homeport.aws.apprunner import AppRunner
 from homeport.aws.ecr import Ecr
 from homeport.aws.errors import JSON_CODES, S3_CODES, ApiError
 from homeport.aws.logs import Logs
 from homeport.aws.protocol import JsonService
 from homeport.credentials import Keyring, Principal
+from homeport.errors import HomeportError
 from homeport.model import Controller, ServiceStatus
 from homeport.place import ACCOUNT
 from homeport.repositories import Repositories
@@ -179,6 +182,11 @@ class _AwsServices:
             answer = await service.answer(operation, bytes(body))
         except ApiError as error:
             return Response(service.refusal(error), error.status, media_type=service.media_type)
+        except (HomeportError, BucketlogError) as error:
+            # What it says may name paths and programs of this machine: that is for the log.
+            _say_failed(f"{service.name} {operation}", error)
+            failure = ApiError("InternalFailure", "homeport failed; its log says why", 500)
+            return Response(service.refusal(failure), failure.status, media_type=service.media_type)
         return Response(answer, media_type=service.media_type)
 
     def _admit(self, request: Request, body: bytes, service: str) -> None:
@@ -210,6 +218,10 @@ class _AwsServices:
             return _xml("ErrorResponse", "Error", {"Code": "InvalidAction", "Message": message}, 400)
         identity = {"Arn": f"arn:aws:iam::{ACCOUNT}:root", "UserId": ACCOUNT, "Account": ACCOUNT}
         return _xml("GetCallerIdentityResponse", "GetCallerIdentityResult", identity, 200)
+
+
+def _say_failed(call: str, error: Exception) -> None:
+    print(f"homeport: {call}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
 
 def _xml(root: str, child: str, content: dict[str, str], status: int) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import socket
 import threading
@@ -20,10 +21,13 @@ from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
+from botocore.model import ListShape, OperationModel, Shape, StructureShape
+from botocore.validate import ParamValidator
 from obstore.store import LocalStore
 
 import bucketlog
 from homeport.api import Gate, create_app, create_s3_app
+from homeport.aws.protocol import service_model
 from homeport.credentials import AccessKey, Keyring
 from homeport.model import (
     LogKind,
@@ -40,6 +44,9 @@ from homeport.model import (
 )
 from homeport.place import REGION, arn
 from homeport.repositories import Repositories
+
+
+_SESSION = boto3.session.Session()  # keeps what it has read of AWS's models
 
 
 class FakeController:
@@ -135,6 +142,15 @@ class Reply:
     headers: Mapping[str, str]
     body: bytes
 
+    @property
+    def code(self) -> str:
+        """The code of a JSON service's error."""
+        return str(json.loads(self.body)["__type"])
+
+    @property
+    def message(self) -> str:
+        return str(json.loads(self.body)["message"])
+
 
 @dataclass(frozen=True)
 class Harbour:
@@ -172,7 +188,7 @@ class Harbour:
     def client(self, service: str, key: AccessKey | None = None, **config: Any) -> Any:
         """A boto3 client; closed with the harbour."""
         key = key or self.root
-        made = boto3.session.Session().client(
+        made = _SESSION.client(
             service,
             endpoint_url=self.endpoint,
             region_name=REGION,
@@ -180,6 +196,7 @@ class Harbour:
             aws_secret_access_key=key.secret,
             config=Config(retries={"total_max_attempts": 1}, **config),
         )
+        made.meta.events.register(f"after-call.{service}", _check_answer)
         self._clients.append(made)
         return made
 
@@ -200,6 +217,7 @@ class Harbour:
         service: str,
         method: str,
         target: str,
+        *,
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         key: AccessKey | None = None,
@@ -216,12 +234,21 @@ class Harbour:
         service: str,
         method: str,
         target: str,
+        *,
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         key: AccessKey | None = None,
     ) -> Reply:
         """Signed by botocore and sent without its checks."""
-        return self.send(method, target, self.sign(service, method, target, headers, body, key), body)
+        signed = self.sign(service, method, target, headers=headers, body=body, key=key)
+        return self.send(method, target, signed, body)
+
+    def call(self, service: str, operation: str, body: bytes | Any, key: AccessKey | None = None) -> Reply:
+        """A call of a JSON service; bytes are sent as they are."""
+        model = service_model(service)
+        headers = {"X-Amz-Target": f"{model.metadata['targetPrefix']}.{operation}"}
+        body = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.signed(service, "POST", "/", headers=headers, body=body, key=key)
 
     def service_key(self, name: str) -> tuple[str, AccessKey]:
         """A new service's ARN, and the key that its instances would get."""
@@ -234,6 +261,29 @@ class Harbour:
         )["Service"]
         self.controller.finish(created["ServiceArn"])
         return created["ServiceArn"], self.keyring.service_key(name, created["ServiceId"])
+
+
+def _check_answer(http_response: Any, parsed: dict[str, Any], model: OperationModel, **_: Any) -> None:
+    """Every answer that a client reads is held against AWS's own description of it."""
+    if http_response.status_code < 300 and model.output_shape is not None:
+        answer = {name: value for name, value in parsed.items() if name != "ResponseMetadata"}
+        report = ParamValidator().validate(answer, model.output_shape)
+        assert not report.has_errors(), report.generate_report()
+        assert not list(_outside_enums(model.output_shape, answer))
+
+
+def _outside_enums(shape: Shape, value: Any) -> Iterator[str]:
+    match shape:
+        case StructureShape():
+            for name, member in value.items():
+                yield from _outside_enums(shape.members[name], member)
+        case ListShape():
+            for member in value:
+                yield from _outside_enums(shape.member, member)
+        case _:
+            allowed = shape.metadata.get("enum")
+            if allowed and value not in allowed:
+                yield f"{shape.name}: {value!r}"
 
 
 class _Server(uvicorn.Server):

@@ -64,7 +64,7 @@ def test_processes_that_make_the_keys_at_once_agree_on_them(tmp_path: Path) -> N
         "null",
         "\x00\x00\x00",
         '{"access_key_id": "topsecret-id"}',
-        '{"access_key_id": "i", "secret_access_key": "topsecret", "master_secret": "no hexadecimal topsecret"}',
+        '{"access_key_id": "i", "secret_access_key": "topsecret", "master_secret": "not hex topsecret"}',
         '{"access_key_id": "i", "secret_access_key": ["topsecret"], "master_secret": "00"}',
         '{"access_key_id": "", "secret_access_key": "topsecret", "master_secret": "00"}',
         '{"access_key_id": "i", "secret_access_key": "topsecret", "master_secret": ""}',

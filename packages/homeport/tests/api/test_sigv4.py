@@ -20,7 +20,8 @@ from homeport.sigv4 import Call, Flaw, SignatureError, read_claim, verify
 _KEY, _SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 
 _text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
-_paths = st.lists(_text, max_size=4).map(
+# Of a key's own slashes: every client of S3 leaves them as they are, and S3 takes %2F for one.
+_paths = st.lists(_text.filter(lambda part: "/" not in part), max_size=4).map(
     lambda parts: "/" + "/".join(quote(part, safe="~") for part in parts)
 )
 _queries = st.lists(st.tuples(_text.filter(bool), _text), max_size=4).map(
@@ -34,9 +35,10 @@ _methods = st.sampled_from(["GET", "PUT", "POST", "DELETE", "HEAD"])
 
 
 def _signed(
-    service: str, method: str, path: str, query: str, headers: dict[str, str], body: bytes
+    service: str, method: str, target: tuple[str, str], headers: dict[str, str], body: bytes
 ) -> tuple[Call, str]:
     """A call as botocore signs it, and the hash of its body."""
+    path, query = target
     url = "http://127.0.0.1:7070" + path + (f"?{query}" if query else "")
     request = AWSRequest(method, url, headers=headers, data=body)
     signer = S3SigV4Auth if service == "s3" else SigV4Auth
@@ -70,20 +72,24 @@ def _authorization(call: Call, old: str, new: str) -> Call:
 
 
 def _example(headers: Sequence[tuple[str, str]] = (("X-Amz-Target", "ECR.Do"),)) -> tuple[Call, str]:
-    return _signed("ecr", "POST", "/", "a=1", dict(headers), b"{}")
+    return _signed("ecr", "POST", ("/", "a=1"), dict(headers), b"{}")
 
 
-@given(_methods, _paths, _queries, _headers, st.binary(max_size=40), st.sampled_from(["s3", "apprunner"]))
-def test_what_botocore_signs_is_believed(
-    method: str, path: str, query: str, headers: dict[str, str], body: bytes, service: str
+@given(_methods, _paths, _queries, _headers, st.binary(max_size=40))
+def test_what_botocore_signs_for_s3_is_believed(
+    method: str, path: str, query: str, headers: dict[str, str], body: bytes
 ) -> None:
-    call, payload = _signed(service, method, path, query, headers, body)
-    if service != "s3":
-        # botocore signs the path with `.`, `..` and `//` resolved, which no JSON service's path has.
-        call = replace(call, path="/")
-        call, payload = _signed(service, method, "/", query, headers, body)
+    call, payload = _signed("s3", method, (path, query), headers, body)
     claim = verify(call, payload, _secret_of, now=datetime.now(UTC))
-    assert (claim.access_key, claim.region, claim.service) == (_KEY, "local-1", service)
+    assert (claim.access_key, claim.region, claim.service) == (_KEY, "local-1", "s3")
+
+
+@given(_methods, _queries, _headers, st.binary(max_size=40))
+def test_what_botocore_signs_for_a_json_service_is_believed(
+    method: str, query: str, headers: dict[str, str], body: bytes
+) -> None:
+    call, payload = _signed("apprunner", method, ("/", query), headers, body)
+    assert verify(call, payload, _secret_of, now=datetime.now(UTC)).service == "apprunner"
 
 
 @given(_paths, _queries, st.binary(max_size=10), st.data())
@@ -91,8 +97,8 @@ def test_what_botocore_signs_is_believed(
 def test_a_request_changed_on_the_way_is_refused(
     path: str, query: str, body: bytes, data: st.DataObject
 ) -> None:
-    call, payload = _signed("s3", "PUT", path, query, {"X-Amz-Meta-A": "x", "Content-Type": "y"}, body)
-    changed, hash_of_body = {
+    call, payload = _signed("s3", "PUT", (path, query), {"X-Amz-Meta-A": "x", "Content-Type": "y"}, body)
+    changes = {
         "method": (replace(call, method="GET"), payload),
         "path": (replace(call, path=call.path + "x"), payload),
         "query": (replace(call, query=call.query + "&z=1"), payload),
@@ -107,14 +113,8 @@ def test_a_request_changed_on_the_way_is_refused(
         "signed headers": (_authorization(call, "content-type;", ""), payload),
         "region": (_authorization(call, "/local-1/", "/local-2/"), payload),
         "service": (_authorization(call, "/s3/", "/ecr/"), payload),
-    }[
-        data.draw(
-            st.sampled_from(
-                ["method", "path", "query", "header", "header gone", "header twice", "host", "body"]
-                + ["signed headers", "region", "service"]
-            )
-        )
-    ]
+    }
+    changed, hash_of_body = changes[data.draw(st.sampled_from(sorted(changes)))]
     assert _flaw(changed, hash_of_body) == Flaw.MISMATCH
 
 

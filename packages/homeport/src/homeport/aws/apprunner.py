@@ -19,11 +19,13 @@ from homeport.model import (
     ServiceExistsError,
     ServiceSpec,
 )
+from ocikit import OcikitError, Reference
 
 _INVALID = "InvalidRequestException"
 _PAGE = 20
 # What one machine has no use for is refused rather than dropped in silence.
 _NOT_HERE = (
+    "Tags",
     "EncryptionConfiguration",
     "AutoScalingConfigurationArn",
     "NetworkConfiguration",
@@ -127,7 +129,7 @@ def _changed(spec: ServiceSpec, request: Mapping[str, Any]) -> ServiceSpec:
     if "AutoDeploymentsEnabled" in source:
         changes["auto_deploy"] = source["AutoDeploymentsEnabled"]
     if repository := source.get("ImageRepository"):
-        changes["image"] = repository["ImageIdentifier"]
+        changes["image"] = _image(repository["ImageIdentifier"])
         image = repository.get("ImageConfiguration", {})
         if image.get("RuntimeEnvironmentSecrets"):
             raise ApiError(_INVALID, "RuntimeEnvironmentSecrets are not supported by homeport yet")
@@ -136,8 +138,10 @@ def _changed(spec: ServiceSpec, request: Mapping[str, Any]) -> ServiceSpec:
         if "StartCommand" in image:
             changes["start_command"] = image["StartCommand"] or None
         if "RuntimeEnvironmentVariables" in image:
-            changes["environment"] = image["RuntimeEnvironmentVariables"]
+            changes["environment"] = _environment(image["RuntimeEnvironmentVariables"])
     instance = request.get("InstanceConfiguration", {})
+    if "InstanceRoleArn" in instance:
+        raise ApiError(_INVALID, "InstanceRoleArn is not supported by homeport; leave it out")
     if "Cpu" in instance:
         changes["cpu"] = _units(instance["Cpu"])
     if "Memory" in instance:
@@ -153,6 +157,24 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _image(text: str) -> str:
+    try:
+        Reference.parse(text)
+    except OcikitError as error:
+        raise ApiError(_INVALID, f"ImageIdentifier: {error}") from error
+    return text
+
+
+def _environment(variables: Mapping[str, str]) -> Mapping[str, str]:
+    """What execve(2) takes: no name with an equals sign, and a NUL nowhere."""
+    for name, value in variables.items():
+        if "=" in name or "\0" in name + value:
+            raise ApiError(
+                _INVALID, f"RuntimeEnvironmentVariables: {name!r} cannot be a variable's name or value"
+            )
+    return variables
+
+
 def _units(text: str) -> int:
     """`1024`, `1 vCPU` or `2 GB` in thousandths, as AWS counts them: 1024 to the whole."""
     match = re.fullmatch(r"([0-9.]+) (?:vCPU|GB)", text)
@@ -161,6 +183,11 @@ def _units(text: str) -> int:
 
 def _health(request: Mapping[str, Any]) -> HealthCheck:
     default = HealthCheck()
+    # It goes into a request line as it is.
+    if not re.fullmatch(r"/[!-~]*", request.get("Path", default.path)):
+        raise ApiError(
+            _INVALID, "HealthCheckConfiguration.Path must begin with / and hold visible ASCII only"
+        )
     return HealthCheck(
         protocol=request.get("Protocol", default.protocol),
         path=request.get("Path", default.path),

@@ -25,7 +25,7 @@ class Logs:
     async def filter_log_events(
         self,
         *,
-        logGroupName: str,  # noqa: N803  AWS's member names
+        logGroupName: str = "",  # noqa: N803  AWS's member names
         startTime: int = 0,  # noqa: N803
         limit: int = _LIMIT,
         **unsupported: Any,
@@ -36,6 +36,8 @@ class Logs:
         if unsupported:
             code = "InvalidParameterException"
             raise ApiError(code, f"{min(unsupported)} is not supported by homeport; leave it out")
+        if not logGroupName:
+            raise ApiError("InvalidParameterException", "logGroupName is missing")
         match = _GROUP.fullmatch(logGroupName)
         missing = ApiError("ResourceNotFoundException", f"there is no log group {logGroupName}")
         if match is None:

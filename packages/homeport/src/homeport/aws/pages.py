@@ -19,7 +19,9 @@ def page(items: Sequence[T], token: str | None, size: int, *, code: str) -> tupl
         try:
             start = int(base64.urlsafe_b64decode(token.encode()).decode())
         except (binascii.Error, ValueError):
-            raise ApiError(code, "NextToken is not one that was given out here") from None
+            start = -1
+        if start < 0:
+            raise ApiError(code, "NextToken is not one that was given out here")
     end = start + size
     following = base64.urlsafe_b64encode(str(end).encode()).decode() if end < len(items) else None
     return items[start:end], following

@@ -127,7 +127,10 @@ def _scalar(shape: Shape, value: Any, where: str) -> Any:
         case "double" | "float":
             return float(_typed(value, (int, float), where))
         case "timestamp":
-            return datetime.fromtimestamp(_typed(value, (int, float), where), UTC)
+            try:
+                return datetime.fromtimestamp(_typed(value, (int, float), where), UTC)
+            except (OverflowError, ValueError) as error:
+                raise _InvalidError(f"{where} is no time") from error
         case "blob":
             try:
                 return base64.b64decode(_typed(value, str, where), validate=True)
@@ -153,6 +156,8 @@ def _structure(shape: StructureShape, value: Mapping[str, Any], path: str) -> di
 
 def _string(shape: Shape, value: str, where: str) -> str:
     _bounded(shape, len(value), where, "characters")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise _InvalidError(f"{where} holds half of a surrogate pair")  # JSON can say it, UTF-8 cannot
     allowed = shape.metadata.get("enum")
     if allowed and value not in allowed:
         raise _InvalidError(f"{where} is {value!r}, not one of {', '.join(allowed)}")
