@@ -241,6 +241,11 @@ def start_site(tmp_path: Path) -> Iterator[StartSite]:
         one.stop()
 
 
+@pytest.fixture(name="free_port")
+def _free_port() -> Callable[[], int]:
+    return free_port
+
+
 @pytest.fixture
 def healthy() -> Callable[[Site], None]:
     return await_health

@@ -144,7 +144,8 @@ def test_text_stands_out_from_its_background(browser: Browser, site, scheme):
         pairs = page.evaluate(
             """() => {
                 const background = e => getComputedStyle(e).backgroundColor
-                const hasText = e => [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim())
+                const isText = n => n.nodeType === Node.TEXT_NODE && n.data.trim()
+                const hasText = e => [...e.childNodes].some(isText)
                 return [...document.querySelectorAll("body *")]
                     .filter(e => e.checkVisibility() && hasText(e))
                     .map(e => {

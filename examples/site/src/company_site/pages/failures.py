@@ -81,7 +81,9 @@ async def _gone(request: Request, _: Exception) -> Response:
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:
-    _log.error("storage", exc_info=error)
+    # The first line names the object and the operation, and holds nobody's data.
+    reason = str(error).partition("\n")[0]
+    _log.error("storage", exc_info=error, extra={"fields": {"reason": reason}})
     return await _failure(request, 503, {"Retry-After": "5"})
 
 

@@ -43,13 +43,8 @@ class ImageStore:
         """
         if url.startswith("file:"):
             return cls(from_url(url, mkdir=True))
-        return cls(
-            from_url(
-                url,
-                client_options={"timeout": "10s", "connect_timeout": "2s"},
-                retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=10)},
-            )
-        )
+        # Client options would displace AWS_ALLOW_HTTP.
+        return cls(from_url(url, retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=10)}))
 
     async def put(self, file: bytes) -> ImageName:
         """Re-encode a file and keep it. Raises UnacceptableImageError, or obstore's errors."""
