@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ocikit.archive import read_docker_archive, write_docker_archive
 from ocikit.blob import Blob, BytesBlob, FileBlob
 from ocikit.config import ContainerConfig, History, ImageConfig
-from ocikit.credentials import Credentials, find_credentials
 from ocikit.digest import Digest
 from ocikit.errors import (
     AuthenticationError,
@@ -18,6 +17,7 @@ from ocikit.errors import (
     OcikitError,
     RegistryError,
     RegistryNotFoundError,
+    TagExistsError,
     UnsafeArchiveError,
 )
 from ocikit.image import Image
@@ -26,10 +26,12 @@ from ocikit.layout import Layout
 from ocikit.manifest import Descriptor, Index, Manifest
 from ocikit.platform import Platform
 from ocikit.reference import Reference
-from ocikit.unpack import unpack, unpack_layer
 
 if TYPE_CHECKING:
+    from ocikit.archive import read_docker_archive, write_docker_archive
     from ocikit.client import Registry
+    from ocikit.credentials import Credentials, find_credentials
+    from ocikit.unpacking import unpack, unpack_layer
 
 __all__ = [
     "AuthenticationError",
@@ -58,6 +60,7 @@ __all__ = [
     "Registry",
     "RegistryError",
     "RegistryNotFoundError",
+    "TagExistsError",
     "UnsafeArchiveError",
     "find_credentials",
     "read_docker_archive",
@@ -67,10 +70,20 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    # The client alone needs an HTTP library; who only reads and writes images does not wait for it to load.
-    if name == "Registry":
-        from ocikit.client import Registry  # noqa: PLC0415
+# Loaded at first use: a command that only names an image does not wait for HTTP, subprocesses and tar.
+_LAZY = {
+    "Credentials": "credentials",
+    "Registry": "client",
+    "find_credentials": "credentials",
+    "read_docker_archive": "archive",
+    "unpack": "unpacking",
+    "unpack_layer": "unpacking",
+    "write_docker_archive": "archive",
+}
 
-        return Registry
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    return value

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ocikit._document import MAX_DOCUMENT
+from ocikit._document import MAX_DOCUMENT, Reader
 from ocikit.blob import CHUNK, verified
 from ocikit.config import ImageConfig
 from ocikit.digest import Digest
@@ -53,14 +53,15 @@ def read_docker_archive(path: Path) -> Image:
             manifest = json.loads(_document(archive, "manifest.json", path))
             if not isinstance(manifest, list) or len(manifest) != 1:
                 raise InvalidDocumentError(f"{path}: manifest.json does not describe exactly one image")
-            config = _document(archive, manifest[0]["Config"], path)
+            entry = Reader.check(manifest[0], f"{path}: manifest.json[0]")
+            config = _document(archive, entry.get("Config", str), path)
             parsed = ImageConfig.parse(config)
-            names = manifest[0]["Layers"]
+            names = entry.list_of_strings("Layers")
             layers = tuple(
                 _layer(archive, path, name, diff_id)
                 for name, diff_id in zip(names, parsed.diff_ids, strict=True)
             )
-    except (tarfile.TarError, KeyError, TypeError, ValueError) as error:
+    except (tarfile.TarError, KeyError, ValueError) as error:
         raise InvalidDocumentError(f"{path} is no docker-archive: {error}") from error
     return Image(parsed, layers)
 

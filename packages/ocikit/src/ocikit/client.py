@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import re
@@ -10,9 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from types import TracebackType
-from typing import IO, Any, BinaryIO, Self, cast
+from typing import IO, Any, BinaryIO, Self, TypeVar, cast
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import urllib3
@@ -23,7 +26,13 @@ from ocikit.blob import CHUNK, BytesBlob, verified
 from ocikit.config import ImageConfig
 from ocikit.credentials import Credentials
 from ocikit.digest import Digest
-from ocikit.errors import AuthenticationError, DigestMismatchError, RegistryError, RegistryNotFoundError
+from ocikit.errors import (
+    AuthenticationError,
+    DigestMismatchError,
+    RegistryError,
+    RegistryNotFoundError,
+    TagExistsError,
+)
 from ocikit.image import Image
 from ocikit.layer import Layer
 from ocikit.layout import choose
@@ -34,18 +43,24 @@ from ocikit.reference import Reference, check_repository
 _ATTEMPTS = 5
 _PARALLEL = 4  # blobs on their way at once
 _ACCEPT = {"Accept": ", ".join((*MANIFESTS, *INDEXES))}
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+_LONGEST_PAUSE = 60.0  # seconds
 _MAX_ERROR = 64 << 10  # bytes of an error answer that are read
 _HUB = "registry-1.docker.io"
 
 Progress = Callable[[str, int], None]
+
+T = TypeVar("T")
 
 
 class Registry:
     """One registry host. Thread-safe; a context manager that closes its connections.
 
     `insecure` allows plain HTTP; by default only a loopback host is spoken to in plain HTTP.
+    Credentials go to that host, over the scheme that it is spoken to in, and to where it has tokens fetched,
+    if that is HTTPS or a loopback host; never to where it redirects.
     Every method raises RegistryError: AuthenticationError for 401 and 403, RegistryNotFoundError for 404.
     Passing failures (connection lost, 408, 429, 5xx) are tried again after growing pauses or Retry-After.
     """
@@ -55,6 +70,7 @@ class Registry:
     ) -> None:
         self.host = host
         plain = _is_loopback(host) if insecure is None else insecure
+        self._insecure = insecure is True
         self._base = f"{'http' if plain else 'https'}://{_HUB if host == 'docker.io' else host}"
         self._credentials = credentials
         self._pool = urllib3.PoolManager(
@@ -102,8 +118,14 @@ class Registry:
     def push(self, image: Image, reference: Reference, *, progress: Progress | None = None) -> Digest:
         """Upload what the registry lacks, several blobs at once, then the manifest; returns its digest.
 
-        `progress` is called with a blob's digest and a number of bytes, as they are sent.
+        Where the reference stands for this very image already, that is all that is asked. `progress` gets a
+        blob's digest and a number of bytes as they are sent, from several threads. Raises TagExistsError when
+        the tag is immutable and another image's, DigestMismatchError when a layer is not what it should be.
         """
+        if reference.digest not in (None, image.digest):
+            raise DigestMismatchError(f"{reference} cannot be pushed to: the image has digest {image.digest}")
+        if self.digest(reference) == image.digest:
+            return image.digest
         manifest = image.manifest
         config = image.config_bytes
         uploads: dict[Digest, Callable[[], BinaryIO]] = {
@@ -112,16 +134,19 @@ class Registry:
         for layer in image.layers:
             uploads.setdefault(layer.descriptor.digest, _opener(layer, str(reference)))
         sizes = {entry.digest: entry.size for entry in (manifest.config, *manifest.layers)}
-        # The first question also brings the token that the others use.
-        missing = [digest for digest in uploads if not self._has_blob(reference.repository, digest)]
+
+        def provide(digest: Digest) -> None:
+            if not self._has_blob(reference.repository, digest):
+                self._upload(reference.repository, digest, sizes[digest], uploads[digest], progress)
+
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            for done in [
-                pool.submit(
-                    self._upload, reference.repository, digest, sizes[digest], uploads[digest], progress
-                )
-                for digest in missing
-            ]:
-                done.result()
+            waiting = [pool.submit(provide, digest) for digest in uploads]
+            try:
+                for done in waiting:
+                    done.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         self._put_manifest(reference, image.manifest_bytes, manifest.media_type)
         return image.digest
 
@@ -137,14 +162,26 @@ class Registry:
         found: list[str] = []
         while url is not None:
             answer = self._request("GET", url, repository)
-            found += json.loads(_bounded(answer, MAX_DOCUMENT)).get("tags") or []
+            try:
+                found += json.loads(answer.data).get("tags") or []
+            except (ValueError, AttributeError, TypeError):
+                raise RegistryError(f"{_shown(url)} answers with something else than tags") from None
             url = self._next_page(answer)
         return found
 
     def open_blob(self, repository: str, descriptor: Descriptor) -> BinaryIO:
-        """The blob's bytes as they arrive; see `ocikit.blob.verified` for who checks them."""
+        """The blob's bytes as they arrive; see `ocikit.blob.verified` for who checks them.
+
+        A stream that breaks is taken up again where it broke.
+        """
         url = f"{self._base}/v2/{repository}/blobs/{descriptor.digest}"
-        return cast("BinaryIO", self._request("GET", url, repository, stream=True))
+
+        def fetch(offset: int) -> urllib3.BaseHTTPResponse:
+            headers = {"Range": f"bytes={offset}-"} if offset else {}
+            call = _Call("GET", url, repository, None, headers)
+            return _repeated(lambda: self._ask(call))
+
+        return cast("BinaryIO", io.BufferedReader(_Download(fetch, descriptor.size, _shown(url)), CHUNK))
 
     # Manifests and blobs
 
@@ -153,7 +190,7 @@ class Registry:
 
     def _manifest(self, reference: Reference) -> tuple[bytes, str]:
         answer = self._request("GET", self._manifest_url(reference), reference.repository, headers=_ACCEPT)
-        raw = _bounded(answer, MAX_DOCUMENT)
+        raw = answer.data
         if reference.digest is not None and Digest.of(raw) != reference.digest:
             raise DigestMismatchError(f"{reference}: the registry answers with {Digest.of(raw)}")
         return raw, answer.headers.get("Content-Type", "").partition(";")[0].strip()
@@ -192,7 +229,7 @@ class Registry:
         """POST then one PUT (end-4a and end-6 of the specification); a failed upload starts a new session."""
         for attempt in range(_ATTEMPTS):
             answer = self._request("POST", f"{self._base}/v2/{repository}/blobs/uploads/", repository)
-            place = urljoin(self._base, answer.headers["Location"])
+            place = self._next(f"{self._base}/v2/", answer.headers.get("Location", ""))
             url = place + ("&" if urlsplit(place).query else "?") + urlencode({"digest": str(digest)})
             try:
                 with opener() as source:
@@ -210,7 +247,7 @@ class Registry:
                     return
                 if attempt + 1 == _ATTEMPTS:
                     raise error.error from error
-                time.sleep(_pause(attempt, None))
+                time.sleep(_pause(attempt, error.retry_after))
             else:
                 return
 
@@ -224,37 +261,37 @@ class Registry:
         *,
         body: bytes | _Reported | None = None,
         headers: Mapping[str, str] | None = None,
-        stream: bool = False,
         once: bool = False,
-    ) -> urllib3.BaseHTTPResponse:
+    ) -> _Answer:
         """One request, answered or raised; tried again after passing failures unless `once`."""
-        call = _Call(method, url, repository, body, dict(headers or {}), stream)
-        for attempt in range(_ATTEMPTS):
-            try:
-                return self._ask(call)
-            except _PassingError as error:
-                if once:
-                    raise
-                if attempt + 1 == _ATTEMPTS:
-                    raise error.error from error
-                time.sleep(_pause(attempt, error.retry_after))
-        raise AssertionError("unreachable")
+        call = _Call(method, url, repository, body, dict(headers or {}))
+        if once:
+            return _read(self._ask(call))
+        return _repeated(lambda: _read(self._ask(call)))
 
     def _ask(self, call: _Call) -> urllib3.BaseHTTPResponse:
         authorization = self._authorization.get(call.scope)
         answer = self._send(call, authorization)
-        if answer.status == 401 and (fresh := self._log_in(answer, call.scope, authorization)) is not None:
-            answer.drain_conn()
+        if answer.status != 401:
+            return _checked(answer, call.method, call.url)
+        try:
+            fresh = self._log_in(answer, call.scope, authorization)
+        except BaseException:
+            _dismiss(answer)
+            raise
+        if fresh is not None:
+            _dismiss(answer)
             if isinstance(call.body, _Reported):
-                call.body.rewind()
+                # The token ran out under way; what was sent is lost, but the next upload has a fresh one.
+                raise _PassingError(RegistryError(f"{call.method} {_shown(call.url)}: 401", status=401), None)
             answer = self._send(call, fresh)
-        return self._checked(answer, call.method, call.url)
+        return _checked(answer, call.method, call.url)
 
     def _send(self, call: _Call, authorization: str | None) -> urllib3.BaseHTTPResponse:
         """Send, and follow redirects of reads; our credentials go to the registry's own host and no other."""
         url = call.url
         for _ in range(5):
-            own = urlsplit(url).netloc == urlsplit(self._base).netloc
+            own = _origin(url) == _origin(self._base)
             sent = call.headers | ({"Authorization": authorization} if authorization and own else {})
             try:
                 answer = self._pool.request(
@@ -263,39 +300,31 @@ class Registry:
                     body=cast("IO[Any] | bytes | None", call.body),
                     headers=sent,
                     redirect=False,
-                    preload_content=not call.stream,
+                    preload_content=False,
                     decode_content=False,
                 )
             except HTTPError as error:
                 failed = RegistryError(f"{call.method} {_shown(url)}: {_reason(error)}")
                 raise _PassingError(failed, None) from error
             location = answer.headers.get("Location")
-            redirected = answer.status in (301, 302, 303, 307, 308) and location
-            if call.method not in ("GET", "HEAD") or not redirected:
+            if call.method not in ("GET", "HEAD") or location is None or answer.status not in _REDIRECTS:
                 return answer
-            answer.drain_conn()
-            target = urljoin(url, location)
-            if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
-                raise RegistryError(f"{_shown(url)} redirects from https to {urlsplit(target).scheme}")
-            url = target
+            _dismiss(answer)
+            url = self._next(url, location)
         raise RegistryError(f"{_shown(url)}: more than 5 redirects")
 
-    def _checked(self, answer: urllib3.BaseHTTPResponse, method: str, url: str) -> urllib3.BaseHTTPResponse:
-        if answer.status < 400:
-            return answer
-        text = _bounded(answer, _MAX_ERROR)
-        code, message = _first_error(text)
-        shown = (
-            f"{method} {_shown(url)}: {answer.status} {code or answer.reason or ''} {message or ''}".rstrip()
-        )
-        if answer.status in (401, 403):
-            raise AuthenticationError(shown, status=answer.status, code=code)
-        if answer.status == 404:
-            raise RegistryNotFoundError(shown, status=404, code=code)
-        error = RegistryError(shown, status=answer.status, code=code)
-        if answer.status in _PASSING:
-            raise _PassingError(error, answer.headers.get("Retry-After"))
-        raise error
+    def _next(self, url: str, location: str) -> str:
+        """Where an answer from `url` sends us. Raises RegistryError if that is no place to go."""
+        try:
+            target = urljoin(url, location)
+            scheme, _, _ = _origin(target)
+        except ValueError:
+            scheme = ""
+        if not location or scheme not in ("http", "https"):
+            raise RegistryError(f"{_shown(url)} sends us to {location[:200]!r}, which is no place to go")
+        if urlsplit(url).scheme == "https" and scheme != "https":
+            raise RegistryError(f"{_shown(url)} sends us from https to {scheme}")
+        return target
 
     def _log_in(self, answer: urllib3.BaseHTTPResponse, scope: str, used: str | None) -> str | None:
         """The Authorization that the challenge asks for; None when there is nothing new to try.
@@ -318,32 +347,35 @@ class Registry:
 
     def _token(self, challenge: Mapping[str, str], scope: str) -> str:
         realm = challenge.get("realm", "")
-        if urlsplit(realm).scheme not in ("https", urlsplit(self._base).scheme):
-            raise AuthenticationError(f"{self.host} sends us to {_shown(realm)!r} for a token")
+        scheme, host, _ = _origin(realm)
+        if scheme != "https" and not (scheme == "http" and (_is_loopback(host) or self._insecure)):
+            raise AuthenticationError(
+                f"{self.host} sends us to {_shown(realm)!r} for a token: credentials do not go there"
+            )
         query = {"scope": challenge.get("scope", scope)}
         if "service" in challenge:
             query["service"] = challenge["service"]
         headers = {"Authorization": self._credentials.basic()} if self._credentials else {}
+        url = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}"
         try:
-            answer = self._pool.request("GET", f"{realm}?{urlencode(query)}", headers=headers, redirect=False)
+            answer = self._pool.request("GET", url, headers=headers, redirect=False, preload_content=False)
         except HTTPError as error:
             raise _PassingError(
                 RegistryError(f"token from {_shown(realm)}: {_reason(error)}"), None
             ) from error
-        self._checked(answer, "GET", realm)
         try:
-            document = json.loads(answer.data)
+            document = json.loads(_read(_checked(answer, "GET", realm)).data)
             token = document.get("token") or document["access_token"]
         except (ValueError, KeyError, AttributeError):
             raise AuthenticationError(f"{_shown(realm)} answered without a token") from None
         return f"Bearer {token}"
 
-    def _next_page(self, answer: urllib3.BaseHTTPResponse) -> str | None:
+    def _next_page(self, answer: _Answer) -> str | None:
         match = re.match(r'<([^>]+)>;\s*rel="?next"?', answer.headers.get("Link", ""))
         if match is None:
             return None
-        url: str = urljoin(self._base, match[1])
-        if urlsplit(url).netloc != urlsplit(self._base).netloc:
+        url = self._next(f"{self._base}/v2/", match[1])
+        if _origin(url) != _origin(self._base):
             raise RegistryError(f"{self.host} sends us to {_shown(url)} for its next page")
         return url
 
@@ -357,12 +389,19 @@ class _Call:
     repository: str
     body: bytes | _Reported | None
     headers: dict[str, str]
-    stream: bool
 
     @property
     def scope(self) -> str:
         """What a token is asked for."""
         return f"repository:{self.repository}:" + ("pull" if self.method in ("GET", "HEAD") else "pull,push")
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An answer whose body, of a bounded size, has been read."""
+
+    headers: Mapping[str, str]
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,8 +439,83 @@ class _Reported:
             self._progress(self._name, len(data))
         return data
 
-    def rewind(self) -> None:
-        self._source.seek(0)
+
+class _Download(io.RawIOBase):
+    """A blob's bytes; a connection that is lost is made again, for what is missing."""
+
+    def __init__(self, fetch: Callable[[int], urllib3.BaseHTTPResponse], size: int, what: str) -> None:
+        super().__init__()
+        self._fetch = fetch
+        self._size = size
+        self._what = what
+        self._read = 0
+        self._failures = 0
+        self._answer = fetch(0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(cast("bytearray", buffer)).cast("B")
+        while True:
+            try:
+                data = self._answer.read(len(view), decode_content=False)
+            except HTTPError as error:
+                self._again(error)
+            else:
+                view[: len(data)] = data
+                self._read += len(data)
+                return len(data)
+
+    def _again(self, error: Exception) -> None:
+        _dismiss(self._answer)
+        self._failures += 1
+        failed = RegistryError(f"GET {self._what}: broken off after {self._read} bytes: {_reason(error)}")
+        if self._failures == _ATTEMPTS or self._read >= self._size:
+            raise failed from error
+        time.sleep(_pause(self._failures, None))
+        self._answer = self._fetch(self._read)
+        if self._read and self._answer.status != 206:
+            raise failed from error  # this registry cannot continue
+
+    def close(self) -> None:
+        _dismiss(self._answer)
+        super().close()
+
+
+def _checked(answer: urllib3.BaseHTTPResponse, method: str, url: str) -> urllib3.BaseHTTPResponse:
+    if answer.status < 300:
+        return answer
+    code, message = _first_error(_bounded(answer, _MAX_ERROR))
+    shown = f"{method} {_shown(url)}: {answer.status} {code or answer.reason or ''} {message or ''}".rstrip()
+    status = answer.status
+    if status in (401, 403):
+        raise AuthenticationError(shown, status=status, code=code)
+    if status == 404:
+        raise RegistryNotFoundError(shown, status=status, code=code)
+    if method == "PUT" and (status == 409 or (code == "TAG_INVALID" and "immutable" in (message or ""))):
+        raise TagExistsError(shown, status=status, code=code)  # as ECR has it, and others
+    error = RegistryError(shown, status=status, code=code)
+    if status in _PASSING:
+        raise _PassingError(error, answer.headers.get("Retry-After"))
+    raise error
+
+
+def _read(answer: urllib3.BaseHTTPResponse) -> _Answer:
+    return _Answer(answer.headers, _bounded(answer, MAX_DOCUMENT))
+
+
+def _repeated(attempt: Callable[[], T]) -> T:
+    """What `attempt` returns, which is called again after a pause when it fails in passing."""
+    for number in range(1, _ATTEMPTS):
+        try:
+            return attempt()
+        except _PassingError as error:
+            time.sleep(_pause(number, error.retry_after))
+    try:
+        return attempt()
+    except _PassingError as error:
+        raise error.error from error
 
 
 def _opener(layer: Layer, what: str) -> Callable[[], BinaryIO]:
@@ -418,11 +532,30 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def _dismiss(answer: urllib3.BaseHTTPResponse) -> None:
+    """Done with an answer, read or not: an unread one takes its connection with it."""
+    answer.close()
+    answer.release_conn()  # of one without a body, `close` closes nothing
+
+
 def _bounded(answer: urllib3.BaseHTTPResponse, limit: int) -> bytes:
-    data = answer.data
+    """The body, which is not read further than `limit`."""
+    try:
+        data: bytes = answer.read(limit + 1, decode_content=False)
+    except HTTPError as error:
+        _dismiss(answer)
+        raise _PassingError(RegistryError(f"an answer broke off: {_reason(error)}"), None) from error
     if len(data) > limit:
-        raise RegistryError(f"an answer of {len(data)} bytes, more than {limit}")
+        _dismiss(answer)
+        raise RegistryError(f"an answer of more than {limit} bytes")
+    answer.release_conn()
     return data
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname or "", port
 
 
 def _first_error(text: bytes) -> tuple[str | None, str | None]:
@@ -440,13 +573,25 @@ def _shown(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
-def _reason(error: HTTPError) -> str:
+def _reason(error: Exception) -> str:
     return re.sub(r"^.*?object at 0x\w+>:\s*", "", str(error)) or type(error).__name__
 
 
 def _pause(attempt: int, retry_after: str | None) -> float:
     """Seconds before the next try: what the registry asks for, up to a minute, or doubling with jitter."""
-    if retry_after is not None and retry_after.isdecimal():
-        return min(float(retry_after), 60.0)
-    doubling: float = 0.2 * 2**attempt
+    if retry_after is not None:
+        seconds = _seconds(retry_after)
+        if seconds is not None:
+            return min(max(seconds, 0.0), _LONGEST_PAUSE)
+    doubling: float = 0.1 * 2**attempt
     return doubling * random.uniform(0.5, 1.5)  # noqa: S311  spread, not secrecy
+
+
+def _seconds(retry_after: str) -> float | None:
+    """RFC 9110 section 10.2.3: a number of seconds, or a date."""
+    if retry_after.isdecimal():
+        return float(retry_after[:9])
+    try:
+        return (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return None

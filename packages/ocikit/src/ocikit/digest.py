@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ocikit.errors import InvalidReferenceError
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 _LENGTHS = {"sha256": 64, "sha512": 128}
 _HEX = re.compile(r"[0-9a-f]+")
@@ -38,6 +42,10 @@ class Digest:
     def path(self) -> str:
         """`sha256/…`: where an image layout keeps the blob, below `blobs/`."""
         return f"{self.algorithm}/{self.hex}"
+
+    def hasher(self) -> _Hash:
+        """A new hash object of this algorithm."""
+        return hashlib.new(self.algorithm)
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.hex}"

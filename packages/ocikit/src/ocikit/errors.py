@@ -20,7 +20,7 @@ class DigestMismatchError(OcikitError):
 
 
 class UnsafeArchiveError(OcikitError):
-    """An archive wants to write outside its root, or more than it may."""
+    """An archive is malformed, wants to write outside its root, or more than it may."""
 
 
 class NotFoundError(OcikitError, LookupError):
@@ -42,3 +42,7 @@ class AuthenticationError(RegistryError):
 
 class RegistryNotFoundError(RegistryError, NotFoundError):
     """The registry has no such repository, tag or blob."""
+
+
+class TagExistsError(RegistryError):
+    """The tag names another image already, and the registry does not let it be moved."""

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import os
-import tarfile
-from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+import stat
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, cast
+from typing import BinaryIO, Self
 
-from ocikit.blob import Blob, FileBlob
+from ocikit import _tar
+from ocikit.blob import CHUNK, Blob, FileBlob
 from ocikit.digest import Digest
 from ocikit.errors import OcikitError
 from ocikit.manifest import OCI_LAYER_GZIP, Descriptor
+
+_GZIP = 31  # zlib's window of 15 bits, in gzip's format: no name, no time
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,34 +26,31 @@ class Layer:
 
     descriptor: Descriptor
     diff_id: Digest
-    blob: Blob
+    blob: Blob = field(compare=False)
 
 
 class LayerWriter:
-    """Writes a gzip-compressed archive in which nothing depends on when, where or by whom it is written.
+    """Writes a gzip-compressed layer to `path`, entry by entry in the order of the calls.
 
-    Entries stand in the order of the calls; names are relative to the root, without a leading slash. Each
-    has the time `mtime` (seconds since 1970) and the owner it is given. The file at `path` appears only when
-    `finish` has run: until then the bytes are in a neighbour that is removed on failure.
+    Only what is passed gets into the bytes: never the time, the user, the file system's order or its modes.
+    The compressed bytes also depend on zlib's version and `compression_level` (0 to 9); the diff ID does not.
+    Each entry has the time `mtime`, in seconds since 1970. Content is streamed. Names are relative, with `/`
+    between the parts; one that is absolute, has `..` in it, or comes twice raises OcikitError. Parents that
+    are left out are made by who unpacks.
+
+    A context manager: the file appears at `path` with `finish`, and is gone if that is never called.
     """
 
     def __init__(self, path: Path, *, mtime: int = 0, compression_level: int = 6) -> None:
         self._path = path
         self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         self._mtime = mtime
-        self._file = self._partial.open("wb")
-        self._compressed = _Hasher(self._file)
-        self._gzip = gzip.GzipFile(
-            filename="",
-            mode="wb",
-            compresslevel=compression_level,
-            fileobj=cast("BinaryIO", self._compressed),
-            mtime=0,
-        )
-        self._plain = _Hasher(cast("BinaryIO", self._gzip))
-        self._tar = tarfile.open(  # noqa: SIM115  open as long as the writer is
-            fileobj=cast("BinaryIO", self._plain), mode="w|", format=tarfile.PAX_FORMAT, encoding="utf-8"
-        )
+        self._compressor = zlib.compressobj(compression_level, zlib.DEFLATED, _GZIP)
+        self._diff_id = hashlib.sha256()
+        self._digest = hashlib.sha256()
+        self._size = 0
+        self._names: set[str] = set()
+        self._file: BinaryIO | None = self._partial.open("wb")
 
     def __enter__(self) -> Self:
         return self
@@ -61,91 +58,113 @@ class LayerWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # After a failure the archive is incomplete, and so is whatever closing it could add.
-        with suppress(OSError, ValueError):
-            self._tar.close()
-            self._gzip.close()
-        self._file.close()
-        self._partial.unlink(missing_ok=True)
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self._partial.unlink(missing_ok=True)
 
     def directory(self, name: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> None:
-        entry = self._entry(name, tarfile.DIRTYPE, mode, uid, gid)
-        self._tar.addfile(entry)
+        """Write a directory."""
+        clean = self._claim(name)
+        self._header(f"{clean}/", _tar.DIRECTORY, mode=mode, uid=uid, gid=gid)
 
     def file(self, name: str, data: bytes | Path, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
-        """A regular file; a path is streamed, whatever its size."""
-        entry = self._entry(name, tarfile.REGTYPE, mode, uid, gid)
+        """Write a regular file; a path's content is streamed. Raises OcikitError if it shrinks meanwhile."""
+        clean = self._claim(name)
         if isinstance(data, bytes):
-            entry.size = len(data)
-            self._tar.addfile(entry, io.BytesIO(data))
+            self._header(clean, _tar.FILE, mode=mode, uid=uid, gid=gid, size=len(data))
+            self._write(data)
+            self._write(_tar.padding(len(data)))
             return
         with data.open("rb") as source:
-            entry.size = os.fstat(source.fileno()).st_size
-            self._tar.addfile(entry, source)
+            size = os.fstat(source.fileno()).st_size
+            self._header(clean, _tar.FILE, mode=mode, uid=uid, gid=gid, size=size)
+            left = size
+            while left:
+                chunk = source.read(min(left, CHUNK))
+                if not chunk:
+                    raise OcikitError(f"{data} became shorter while it was read")
+                self._write(chunk)
+                left -= len(chunk)
+            self._write(_tar.padding(size))
 
-    def symlink(self, name: str, target: str) -> None:
-        entry = self._entry(name, tarfile.SYMTYPE, 0o777, 0, 0)
-        entry.linkname = target
-        self._tar.addfile(entry)
+    def symlink(self, name: str, target: str, uid: int = 0, gid: int = 0) -> None:
+        """Write a symbolic link; its target is text, wherever it leads."""
+        self._header(self._claim(name), _tar.SYMBOLIC_LINK, mode=0o777, uid=uid, gid=gid, target=target)
 
     def hardlink(self, name: str, target: str) -> None:
-        """Another name for the earlier entry `target`."""
-        entry = self._entry(name, tarfile.LNKTYPE, 0o644, 0, 0)
-        entry.linkname = target
-        self._tar.addfile(entry)
+        """Write another name for the file `target` of this layer, which must have been written before."""
+        if _clean(target) not in self._names:
+            raise OcikitError(f"{name!r} is a hard link to {target!r}, which this layer does not have yet")
+        self._header(self._claim(name), _tar.HARD_LINK, mode=0o644, uid=0, gid=0, target=_clean(target))
 
-    def tree(self, prefix: str, root: Path, *, uid: int = 0, gid: int = 0) -> None:
-        """Everything below `root`, in order of names, under `prefix`; modes are 755 or 644 by the x bit."""
-        for path in sorted(_walk(root), key=lambda path: path.relative_to(root).parts):
-            name = str(PurePosixPath(prefix, path.relative_to(root).as_posix()))
-            if path.is_symlink():
-                self.symlink(name, str(path.readlink()))
-            elif path.is_dir():
+    def tree(self, prefix: str, root: Path, uid: int = 0, gid: int = 0) -> None:
+        """Write what is below the directory `root` below `prefix` ("." for the layer's own root), by name.
+
+        Modes become 0755 (directories, executables) or 0644, owners those given. Raises OcikitError for
+        anything but directories, regular files and symbolic links.
+        """
+        with os.scandir(root) as entries:
+            found = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        for entry in found:
+            name = f"{prefix}/{entry.name}"
+            path = Path(entry.path)
+            mode = entry.stat(follow_symlinks=False).st_mode
+            if stat.S_ISDIR(mode):
                 self.directory(name, uid=uid, gid=gid)
-            elif path.is_file():
-                self.file(name, path, 0o755 if path.stat().st_mode & 0o100 else 0o644, uid, gid)
+                self.tree(name, path, uid, gid)
+            elif stat.S_ISREG(mode):
+                self.file(name, path, 0o755 if mode & 0o111 else 0o644, uid, gid)
+            elif stat.S_ISLNK(mode):
+                self.symlink(name, str(path.readlink()), uid, gid)
             else:
-                raise OcikitError(f"{path} is neither file, directory nor symbolic link")
+                raise OcikitError(f"{path} is neither a directory, a regular file nor a symbolic link")
 
     def finish(self) -> Layer:
-        """Complete the archive and return it as a layer."""
-        self._tar.close()
-        self._gzip.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Put the finished file in its place and return the layer. Nothing can be written after that."""
+        file = self._open_file()
+        self._write(_tar.END)
+        self._emit(self._compressor.flush())
+        file.close()
+        self._file = None
         self._partial.replace(self._path)
-        descriptor = Descriptor(OCI_LAYER_GZIP, self._compressed.digest(), self._compressed.size)
-        return Layer(descriptor, self._plain.digest(), FileBlob(self._path))
+        descriptor = Descriptor(OCI_LAYER_GZIP, Digest("sha256", self._digest.hexdigest()), self._size)
+        return Layer(descriptor, Digest("sha256", self._diff_id.hexdigest()), FileBlob(self._path))
 
-    def _entry(self, name: str, kind: bytes, mode: int, uid: int, gid: int) -> tarfile.TarInfo:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or not path.parts:
-            raise OcikitError(f"{name!r} is no name relative to the root")
-        entry = tarfile.TarInfo(str(path))
-        entry.type, entry.mode, entry.uid, entry.gid, entry.mtime = kind, mode, uid, gid, self._mtime
-        return entry
+    def _claim(self, name: str) -> str:
+        clean = _clean(name)
+        if clean in self._names:
+            raise OcikitError(f"{name!r} is in this layer already")
+        self._names.add(clean)
+        return clean
+
+    def _header(
+        self, name: str, kind: bytes, *, mode: int, uid: int, gid: int, size: int = 0, target: str = ""
+    ) -> None:
+        self._write(
+            _tar.encode_header(
+                name, kind, mode=mode, uid=uid, gid=gid, mtime=self._mtime, size=size, target=target
+            )
+        )
+
+    def _write(self, data: bytes) -> None:
+        self._diff_id.update(data)
+        self._emit(self._compressor.compress(data))
+
+    def _emit(self, data: bytes) -> None:
+        if data:
+            self._digest.update(data)
+            self._size += len(data)
+            self._open_file().write(data)
+
+    def _open_file(self) -> BinaryIO:
+        if self._file is None:
+            raise OcikitError(f"the layer {self._path} is finished")
+        return self._file
 
 
-class _Hasher:
-    """Counts and hashes what is written on its way through."""
-
-    def __init__(self, target: BinaryIO) -> None:
-        self._target = target
-        self._hash = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: bytes) -> int:
-        self._hash.update(data)
-        self.size += len(data)
-        return self._target.write(data)
-
-    def flush(self) -> None:
-        self._target.flush()
-
-    def digest(self) -> Digest:
-        return Digest("sha256", self._hash.hexdigest())
-
-
-def _walk(root: Path) -> Iterable[Path]:
-    for directory, folders, files in os.walk(root):
-        yield from (Path(directory, name) for name in (*folders, *files))
+def _clean(name: str) -> str:
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if not parts or name.startswith("/") or ".." in parts or "\0" in name:
+        raise OcikitError(f"{name!r} is no name relative to the root")
+    return "/".join(parts)

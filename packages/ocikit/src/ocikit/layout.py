@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from typing import BinaryIO
 
 from ocikit._document import MAX_DOCUMENT
 from ocikit.blob import CHUNK, BytesBlob, FileBlob, verified
+from ocikit.config import ImageConfig
 from ocikit.digest import Digest
 from ocikit.errors import InvalidDocumentError, NotFoundError
 from ocikit.image import Image
@@ -35,13 +37,14 @@ class Layout:
         """Add the image, under `name` if given (in place of what had that name). Blobs there are kept."""
         manifest = image.manifest
         for layer in image.layers:
-            with verified(
-                layer.blob, layer.descriptor.digest, layer.descriptor.size, f"layer of {image.digest}"
-            ) as source:
-                self._write_blob(layer.descriptor.digest, source)
+            digest, size = layer.descriptor.digest, layer.descriptor.size
+            if not self._has_blob(digest, size):
+                with verified(layer.blob, digest, size, f"layer of {image.digest}") as source:
+                    self._write_blob(digest, source)
         for data in (image.config_bytes, image.manifest_bytes):
-            with BytesBlob(data).open() as source:
-                self._write_blob(Digest.of(data), source)
+            if not self._has_blob(Digest.of(data), len(data)):
+                with BytesBlob(data).open() as source:
+                    self._write_blob(Digest.of(data), source)
         descriptor = Descriptor(
             manifest.media_type,
             image.digest,
@@ -49,7 +52,8 @@ class Layout:
             MappingProxyType({_NAME: name} if name is not None else {}),
             image.config.platform,
         )
-        self._list(descriptor, name)
+        with _locked(self.path):
+            self._list(descriptor, name)
         return descriptor
 
     def names(self) -> list[str]:
@@ -80,8 +84,6 @@ class Layout:
         raw = self._document(descriptor)
         manifest = Manifest.parse(raw)
         config = self._document(manifest.config)
-        from ocikit.config import ImageConfig  # noqa: PLC0415
-
         diff_ids = ImageConfig.parse(config).diff_ids
         layers = tuple(
             Layer(layer, diff_id, FileBlob(self._blob(layer.digest)))
@@ -110,11 +112,14 @@ class Layout:
     def _blob(self, digest: Digest) -> Path:
         return self.path / "blobs" / digest.path
 
+    def _has_blob(self, digest: Digest, size: int) -> bool:
+        try:
+            return self._blob(digest).stat().st_size == size
+        except FileNotFoundError:
+            return False
+
     def _write_blob(self, digest: Digest, source: BinaryIO) -> None:
-        target = self._blob(digest)
-        if target.exists():
-            return
-        with _replacing(target) as file:
+        with _replacing(self._blob(digest)) as file:
             while data := source.read(CHUNK):
                 file.write(data)
 
@@ -153,12 +158,21 @@ def choose(index: Index, platform: Platform | None, where: str) -> Descriptor:
 def _replacing(target: Path) -> Iterator[BinaryIO]:
     """A new file that takes the place of `target` only when it is complete."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with partial.open("xb") as file:
             yield file
-        Path(name).chmod(0o644)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other writers of the index waiting; the lock is the kernel's and dies with who holds it."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -21,7 +21,8 @@ OCI_LAYER_ZSTD = OCI_LAYER + "+zstd"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
-DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+DOCKER_LAYER_GZIP = DOCKER_LAYER + ".gzip"
 
 MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEXES = (OCI_INDEX, DOCKER_LIST)
@@ -83,7 +84,7 @@ class Manifest:
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
-        reader = Reader.of(data, "manifest")
+        reader = _header(data, "manifest", without="manifests")
         media_type = reader.optional("mediaType", str) or OCI_MANIFEST
         if media_type not in MANIFESTS:
             raise InvalidDocumentError(f"manifest: mediaType {media_type!r} is not an image manifest's")
@@ -108,6 +109,8 @@ class Index:
     manifests: tuple[Descriptor, ...]
     media_type: str = OCI_INDEX
     annotations: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    subject: Descriptor | None = None
+    artifact_type: str | None = None
 
     def to_bytes(self) -> bytes:
         document: dict[str, Any] = {
@@ -115,16 +118,21 @@ class Index:
             "mediaType": self.media_type,
             "manifests": [manifest.to_json() for manifest in self.manifests],
         }
+        if self.artifact_type:
+            document["artifactType"] = self.artifact_type
+        if self.subject:
+            document["subject"] = self.subject.to_json()
         if self.annotations:
             document["annotations"] = dict(self.annotations)
         return canonical(document)
 
     @classmethod
     def parse(cls, data: bytes) -> Index:
-        reader = Reader.of(data, "index")
+        reader = _header(data, "index", without="layers")
         media_type = reader.optional("mediaType", str) or OCI_INDEX
         if media_type not in INDEXES:
             raise InvalidDocumentError(f"index: mediaType {media_type!r} is not an image index's")
+        subject = reader.optional("subject", dict)
         return cls(
             manifests=tuple(
                 read_descriptor(Reader.check(entry, f"index.manifests[{index}]"))
@@ -132,7 +140,19 @@ class Index:
             ),
             media_type=media_type,
             annotations=reader.strings("annotations"),
+            subject=read_descriptor(Reader(subject, "index.subject")) if subject is not None else None,
+            artifact_type=reader.optional("artifactType", str),
         )
+
+
+def _header(data: bytes, name: str, *, without: str) -> Reader:
+    reader = Reader.of(data, name)
+    if reader.get("schemaVersion", int) != 2:
+        raise InvalidDocumentError(f"{name}.schemaVersion is not 2")
+    if without in reader.values:
+        # Read as the other kind it would be another image (CVE-2021-41190).
+        raise InvalidDocumentError(f"{name}.{without} makes it two kinds of document at once")
+    return reader
 
 
 def read_descriptor(reader: Reader) -> Descriptor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import platform as _host
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ class Platform:
 
     @classmethod
     def host(cls) -> Platform:
-        machine = _host.machine().lower()
+        machine = os.uname().machine
         return cls("linux", _MACHINES.get(machine, machine))
 
     def matches(self, wanted: Platform) -> bool:

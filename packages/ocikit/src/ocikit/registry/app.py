@@ -56,8 +56,9 @@ def create_app(
 
     `authorize` gets who asks (None: nobody said), the repository (None: the registry as a whole) and what
     for, and raises Unauthorized or Denied to refuse. `on_push` is told (repository, tag or None, digest,
-    media type) once a manifest is stored; the push is answered when it returns. `mutable` says whether a tag may be
-    given to another manifest. `repository_exists`, where given, keeps pushes from making repositories.
+    media type) once a manifest is stored; the push is answered when it returns. `mutable` says whether a tag
+    may be given to another manifest. `repository_exists`, where given, keeps pushes from making
+    repositories.
     """
     return _App(Storage(store), authorize, on_push, mutable, repository_exists)
 
@@ -188,9 +189,13 @@ class _App:
             if source and await self._may_mount(credentials, source, digest):
                 await self._storage.link_blob(name, digest)
                 return _created(f"/v2/{name}/blobs/{digest}", digest)
+        promised = _digest(query["digest"]) if "digest" in query else None
         upload = self._uploads.begin(name)
-        if promised := query.get("digest"):
-            return await self._finish_upload(request, upload, _digest(promised))
+        if promised is not None:
+            try:
+                return await self._finish_upload(request, upload, promised)
+            finally:
+                self._uploads.end(upload)  # nobody else knows its name
         return _under_way(upload, 202)
 
     async def _may_mount(self, credentials: Credentials | None, source: str, digest: Digest) -> bool:
@@ -286,33 +291,41 @@ class _App:
         self, name: str, media_type: str, data: bytes
     ) -> tuple[Digest, Descriptor] | None:
         """Refuse what is no manifest or names what is not here; answer subject and referrer, if any."""
-        try:
-            if media_type in INDEXES:
-                for entry in Index.parse(data).manifests:
-                    if await self._storage.find_manifest(name, str(entry.digest)) is None:
-                        raise Refusal(400, "MANIFEST_BLOB_UNKNOWN", f"{name} has no manifest {entry.digest}")
-                return None
-            if media_type not in MANIFESTS:
-                raise Refusal(400, "MANIFEST_INVALID", f"Content-Type {media_type!r} is no manifest's")
-            manifest = Manifest.parse(data)
-        except (InvalidDocumentError, InvalidReferenceError) as error:
-            raise Refusal(400, "MANIFEST_INVALID", str(error)) from error
-        for entry in (manifest.config, *manifest.layers):
-            size = await self._storage.blob_size(name, entry.digest)
-            if size is None:
-                raise Refusal(400, "MANIFEST_BLOB_UNKNOWN", f"{name} has no blob {entry.digest}")
-            if size != entry.size:
-                raise Refusal(400, "SIZE_INVALID", f"{entry.digest} has {size} bytes, not {entry.size}")
+        manifest = _parse_manifest(media_type, data)
+        if isinstance(manifest, Index):
+            artifact_type = manifest.artifact_type
+            for entry in manifest.manifests:
+                if await self._storage.find_manifest(name, str(entry.digest)) is None:
+                    raise Refusal(400, "MANIFEST_BLOB_UNKNOWN", f"{name} has no manifest {entry.digest}")
+        else:
+            artifact_type = manifest.artifact_type or manifest.config.media_type
+            for entry in (manifest.config, *manifest.layers):
+                size = await self._storage.blob_size(name, entry.digest)
+                if size is None:
+                    raise Refusal(400, "MANIFEST_BLOB_UNKNOWN", f"{name} has no blob {entry.digest}")
+                if size != entry.size:
+                    raise Refusal(400, "SIZE_INVALID", f"{entry.digest} has {size} bytes, not {entry.size}")
         if manifest.subject is None:
             return None
         referrer = Descriptor(
-            media_type,
-            Digest.of(data),
-            len(data),
-            manifest.annotations,
-            artifact_type=manifest.artifact_type or manifest.config.media_type,
+            media_type, Digest.of(data), len(data), manifest.annotations, artifact_type=artifact_type
         )
         return manifest.subject.digest, referrer
+
+
+def _parse_manifest(media_type: str, data: bytes) -> Manifest | Index:
+    try:
+        if media_type in INDEXES:
+            manifest: Manifest | Index = Index.parse(data)
+        elif media_type in MANIFESTS:
+            manifest = Manifest.parse(data)
+        else:
+            raise Refusal(400, "MANIFEST_INVALID", f"Content-Type {media_type!r} is no manifest's")
+    except (InvalidDocumentError, InvalidReferenceError) as error:
+        raise Refusal(400, "MANIFEST_INVALID", str(error)) from error
+    if "mediaType" in json.loads(data) and manifest.media_type != media_type:
+        raise Refusal(400, "MANIFEST_INVALID", f"a {manifest.media_type} came as {media_type}")
+    return manifest
 
 
 def _route(path: str) -> tuple[str, re.Match[str]]:

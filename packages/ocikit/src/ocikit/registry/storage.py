@@ -30,6 +30,10 @@ from ocikit.image import Image
 from ocikit.layer import Layer
 from ocikit.manifest import Descriptor, Manifest
 
+# Bytes of a blob in memory on its way into the store: a few parts of the least size that S3 takes.
+_PART = 5 << 20
+_PARTS = 2
+
 
 @dataclass(frozen=True, slots=True)
 class StoredManifest:
@@ -142,7 +146,9 @@ class Storage:
             await obstore.head_async(self._store, _blob_path(digest))
         except FileNotFoundError:
             # Content-addressed: whoever else writes it at this moment writes the same.
-            await obstore.put_async(self._store, _blob_path(digest), content)
+            await obstore.put_async(
+                self._store, _blob_path(digest), content, chunk_size=_PART, max_concurrency=_PARTS
+            )
         await self.link_blob(repository, digest)
 
     async def link_blob(self, repository: str, digest: Digest) -> None:
@@ -169,6 +175,11 @@ class Storage:
 
     async def remove_manifest(self, repository: str, digest: Digest) -> None:
         """The manifest and every tag that stands for it."""
+        stored = await self.find_manifest(repository, str(digest))
+        subject = json.loads(stored.data).get("subject") if stored else None
+        if subject:
+            path = _referrer_path(repository, Digest.parse(subject["digest"]), digest)
+            await obstore.delete_async(self._store, path)
         for tag in await self.list_tags(repository):
             if await self.find_tag(repository, tag) == digest:
                 await self.remove_tag(repository, tag)
@@ -207,7 +218,7 @@ class Storage:
         return False
 
     async def add_referrer(self, repository: str, subject: Digest, referrer: Descriptor) -> None:
-        path = f"repositories/{repository}/_referrers/{subject.path}/{referrer.digest.path}"
+        path = _referrer_path(repository, subject, referrer.digest)
         await obstore.put_async(self._store, path, json.dumps(referrer.to_json()).encode())
 
     async def referrers(self, repository: str, subject: Digest) -> list[dict[str, Any]]:
@@ -243,6 +254,10 @@ def _manifest_path(repository: str, digest: Digest) -> str:
 
 def _tag_path(repository: str, tag: str) -> str:
     return f"repositories/{repository}/_tags/{tag}"
+
+
+def _referrer_path(repository: str, subject: Digest, referrer: Digest) -> str:
+    return f"repositories/{repository}/_referrers/{subject.path}/{referrer.path}"
 
 
 def _as_digest(text: str) -> Digest | None:

@@ -48,6 +48,9 @@ class Upload:
     def close(self) -> None:
         self._file.close()
 
+    def __del__(self) -> None:
+        self.close()  # uploads that are under way when their server ends
+
     def _digest(self, algorithm: str) -> Digest:
         if algorithm == "sha256":
             return Digest(algorithm, self._hash.hexdigest())

@@ -1,0 +1,171 @@
+"""A registry served by uvicorn on a free port, images of a few small layers, and the tools that read them."""
+
+import asyncio
+import io
+import subprocess
+import tarfile
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import uvicorn
+from hypothesis import HealthCheck, settings
+from obstore.store import LocalStore
+
+from ocikit import (
+    BytesBlob,
+    ContainerConfig,
+    Credentials,
+    Descriptor,
+    Digest,
+    History,
+    Image,
+    Layer,
+    LayerWriter,
+    Platform,
+    Registry,
+)
+from ocikit.registry import Action, Denied, Storage, Unauthorized, create_app
+
+settings.register_profile(
+    "ocikit", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("ocikit")
+
+USER = Credentials("AWS", "open-sesame")
+READER = Credentials("reader", "only-looking")
+GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+
+@dataclass
+class Served:
+    """A running registry: `pushes` is what its owner was told."""
+
+    host: str
+    storage: Storage
+    directory: Path
+    pushes: list[tuple[str, str | None, str, str]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}/v2"
+
+    def client(self, credentials: Credentials | None = USER) -> Registry:
+        return Registry(self.host, credentials=credentials)
+
+    def files(self) -> set[str]:
+        return {str(path.relative_to(self.directory)) for path in self.directory.rglob("*") if path.is_file()}
+
+
+@contextmanager
+def _serving(app: object) -> Iterator[int]:
+    """An ASGI app behind uvicorn in a thread; gives its port."""
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off", loop="asyncio")
+    )
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.005)
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def serving() -> Callable[[object], AbstractContextManager[int]]:
+    return _serving
+
+
+def _authorize(who: Credentials | None, repository: str | None, action: Action) -> None:
+    if who not in (USER, READER):
+        raise Unauthorized
+    if who == READER and action != "pull":
+        raise Denied(f"{who.username} may only pull")
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """Tags that begin with `v` are immutable; there is no repository below `missing/`."""
+    directory = tmp_path / "registry"
+    store = LocalStore(directory, mkdir=True)
+    found = Served("", Storage(store), directory)
+
+    async def on_push(repository: str, tag: str | None, digest: Digest, media_type: str) -> None:
+        found.pushes.append((repository, tag, str(digest), media_type))
+
+    app = create_app(
+        store,
+        authorize=_authorize,
+        on_push=on_push,
+        mutable=lambda _, tag: not tag.startswith("v"),
+        repository_exists=lambda repository: not repository.startswith("missing/"),
+    )
+    with _serving(app) as port:
+        found.host = f"127.0.0.1:{port}"
+        yield found
+
+
+@pytest.fixture
+def make_image(tmp_path: Path) -> Callable[..., Image]:
+    """An image of one layer for each mapping from name to content."""
+
+    def make(*layers: dict[str, bytes], config: ContainerConfig | None = None) -> Image:
+        image = Image.empty(Platform.host())
+        for number, files in enumerate(layers or ({"hello": b"hello\n"},)):
+            with LayerWriter(tmp_path / f"layer-{number}-{len(list(tmp_path.iterdir()))}.tar.gz") as writer:
+                for name, content in files.items():
+                    writer.file(name, content)
+                image = image.append(writer.finish(), History(created_by=f"layer {number}"))
+        return image.with_config(config or ContainerConfig(cmd=("/hello",), labels={"a": "b"}))
+
+    return make
+
+
+@pytest.fixture
+def make_layer() -> Callable[..., Layer]:
+    """A layer of tar entries `(name, type, attributes)`, as hostile as the caller likes; or of raw bytes."""
+
+    def make(*entries: tuple[str, bytes, dict[str, object]] | bytes) -> Layer:
+        buffer = io.BytesIO()
+        if len(entries) == 1 and isinstance(entries[0], bytes):
+            buffer.write(entries[0])
+        else:
+            with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+                for name, kind, attributes in entries:
+                    entry = tarfile.TarInfo(name)
+                    entry.type = kind
+                    data = attributes.get("data", b"")
+                    entry.size = len(data)
+                    for key, value in attributes.items():
+                        if key != "data":
+                            setattr(entry, key, value)
+                    archive.addfile(entry, io.BytesIO(data))
+        raw = buffer.getvalue()
+        compressor = zlib.compressobj(1, zlib.DEFLATED, 31)
+        packed = compressor.compress(raw) + compressor.flush()
+        return Layer(Descriptor(GZIP, Digest.of(packed), len(packed)), Digest.of(raw), BytesBlob(packed))
+
+    return make
+
+
+@pytest.fixture
+def run() -> Callable[..., str]:
+    """Run one of the machine's tools; a failure shows what it said."""
+
+    def run(*arguments: object, fails: bool = False) -> str:
+        done = subprocess.run(
+            [str(argument) for argument in arguments], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert (done.returncode != 0) == fails, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stderr if fails else done.stdout
+
+    return run

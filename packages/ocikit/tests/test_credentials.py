@@ -1,0 +1,59 @@
+"""Credentials from docker's configuration, and from its helpers."""
+
+import base64
+import json
+import os
+
+import pytest
+
+from ocikit import Credentials, OcikitError, find_credentials
+
+
+@pytest.fixture
+def docker(tmp_path, monkeypatch):
+    """Writes docker's configuration."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+    def write(config):
+        text = config if isinstance(config, str) else json.dumps(config)
+        (tmp_path / "config.json").write_text(text)
+
+    return write
+
+
+def _auth(text):
+    return {"auth": base64.b64encode(text.encode()).decode()}
+
+
+def test_a_login_is_found_by_host(docker):
+    assert find_credentials("host.x") is None
+    docker({"auths": {"host.x:5000": _auth("me:a:b"), "https://index.docker.io/v1/": _auth("hub:c")}})
+    assert find_credentials("host.x:5000") == Credentials("me", "a:b")
+    assert find_credentials("docker.io") == Credentials("hub", "c")
+    assert find_credentials("other.x") is None
+
+
+def test_a_helper_is_asked_as_the_protocol_says(docker, tmp_path):
+    helper = tmp_path / "docker-credential-test"
+    helper.write_text(
+        '#!/bin/sh\nread host\n[ "$1 $host" = "get host.x" ] && echo \'{"Username": "u", "Secret": "p"}\' '
+        "|| { echo credentials not found in native keychain; exit 1; }\n"
+    )
+    helper.chmod(0o755)
+    docker({"credHelpers": {"host.x": "test"}})
+    assert find_credentials("host.x") == Credentials("u", "p")
+    docker({"credsStore": "test"})
+    assert find_credentials("host.x") == Credentials("u", "p")
+    assert find_credentials("other.x") is None
+    helper.write_text("#!/bin/sh\nread host\necho the secret is p; exit 3\n")
+    with pytest.raises(OcikitError) as caught:
+        find_credentials("host.x")
+    assert "secret is" not in str(caught.value)
+
+
+@pytest.mark.parametrize("config", ["{", {"auths": {"host.x": {"auth": "!"}}}, {"credsStore": "absent"}])
+def test_a_broken_configuration_is_said_without_what_is_in_it(docker, config):
+    docker(config)
+    with pytest.raises(OcikitError):
+        find_credentials("host.x")
