@@ -238,7 +238,9 @@ def start_site(tmp_path: Path) -> Iterator[StartSite]:
 
     yield start_one
     for one in running:
-        one.stop()
+        one.process.terminate()
+    for one in running:
+        one.process.wait(30)
 
 
 @pytest.fixture(name="free_port")

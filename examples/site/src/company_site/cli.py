@@ -14,7 +14,7 @@ from company_site.logs import configure_logging
 from company_site.settings import VARIABLES, Settings, SettingsError
 from company_site.version import __version__
 
-_GRACE = 20  # seconds that requests in flight may take after SIGTERM
+_GRACE = 8  # seconds that requests in flight get after SIGTERM; platforms give 10 or more
 _KEEP_ALIVE = 75  # seconds; longer than an edge keeps an idle connection, so that the edge closes first
 
 
