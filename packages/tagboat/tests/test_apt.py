@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tagboat.build.debian.apt import AptError, Source, open_apt, parse_deb822, parse_one_line
+from tagboat.build.debian.release import Release
 
 NOWHERE = "http://127.0.0.1:9/debian"  # the discard port: nobody answers there
 ARCHITECTURE = subprocess.run(
@@ -110,9 +111,9 @@ def test_no_text_makes_the_parsers_fail(text):
 
 def test_a_suite_that_the_machine_does_not_know_is_refused_with_those_that_it_does(machine):
     machine.write_text(f"deb {NOWHERE} bookworm main\ndeb {NOWHERE} other main\n")
-    with pytest.raises(AptError) as caught, open_apt("forky", ARCHITECTURE):
+    with pytest.raises(AptError) as caught, open_apt(Release("debian", "forky"), ARCHITECTURE):
         pass
-    assert "knows no source for Debian's forky" in str(caught.value)
+    assert "knows no source for debian:forky" in str(caught.value)
     assert "bookworm, other" in caught.value.hint
 
 
@@ -120,7 +121,7 @@ def test_an_archive_that_cannot_be_reached_is_refused_with_apts_own_words(machin
     machine.write_text(f"deb {NOWHERE} bookworm main\n")
     with (
         pytest.raises(AptError, match=r"Debian's bookworm cannot be used: .*127\.0\.0\.1"),
-        open_apt("bookworm", ARCHITECTURE),
+        open_apt(Release("debian", "bookworm"), ARCHITECTURE),
     ):
         pass
 
@@ -130,7 +131,7 @@ def test_an_archive_without_a_good_signature_is_refused_whatever_the_machine_say
     machine.write_text(f"deb {options}file:{archive} bookworm main\n")
     with (
         pytest.raises(AptError, match=r"Debian's bookworm cannot be used: .*not signed"),
-        open_apt("bookworm", ARCHITECTURE),
+        open_apt(Release("debian", "bookworm"), ARCHITECTURE),
     ):
         pass
 
@@ -161,7 +162,7 @@ def test_what_others_publish_for_the_suite_is_left_alone(tmp_path, machine, monk
         f'APT::Update::Post-Invoke {{ "touch {tmp_path}/hook"; }};\n'
     )
     monkeypatch.setenv("APT_CONFIG", str(conf))
-    with open_apt("bookworm", ARCHITECTURE) as apt:
+    with open_apt(Release("debian", "bookworm"), ARCHITECTURE) as apt:
         names = [package.name for package in apt.resolve(["netbase"])]
     assert names == ["netbase"]
     assert not (tmp_path / "hook").exists()

@@ -21,6 +21,7 @@ from tagboat.build import build, build_with_report
 from tagboat.build.cache import Cache
 from tagboat.build.debian.apt import AptError, Package
 from tagboat.build.debian.compose import compose_packages
+from tagboat.build.debian.release import Release
 from tagboat.build.uv import UvError
 from tagboat.component import Component
 from tagboat.errors import ConfigError
@@ -453,7 +454,9 @@ def test_a_package_that_is_not_what_the_index_says_is_refused(build_cache, tmp_p
     netbase = next(package for package in packages if package.name == "netbase")
     wrong = replace(netbase, sha256="0" * 64)
     with pytest.raises(AptError, match="Hash Sum mismatch"):
-        compose_packages([wrong], "bookworm", Platform.host(), Cache.open(tmp_path), progress=quiet)
+        compose_packages(
+            [wrong], Release("debian", "bookworm"), Platform.host(), Cache.open(tmp_path), progress=quiet
+        )
 
 
 def test_a_package_that_was_damaged_in_the_cache_is_fetched_anew(built, build_cache, project, tmp_path):

@@ -47,7 +47,7 @@ def test_files_and_control_are_read(tmp_path):
         (START + CONTROL, "no data.tar inside"),
         (START + DATA[:100], "cut off"),
         (START + DATA[:30], "damaged ar header"),
-        (START + member("data.tar.zst", b""), "compressed in a way"),
+        (START + member("data.tar.lzma2", b""), "compressed in a way"),
         (START + member("data.tar.xz", b"rubbish"), "is damaged"),
     ],
 )

@@ -86,7 +86,7 @@ class Config:
 
     @property
     def base(self) -> str:
-        """`debian:SUITE`, `oci:PATH[:NAME]`, `tar:PATH` or `HOST/REPOSITORY@DIGEST`."""
+        """`debian:SUITE`, `ubuntu:SUITE`, `oci:PATH[:NAME]`, `tar:PATH` or `HOST/REPOSITORY@DIGEST`."""
         return self.base_text.expanded()
 
     @property

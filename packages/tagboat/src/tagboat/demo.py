@@ -20,6 +20,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+from tagboat.build.debian.release import DISTRIBUTIONS, Release
 from tagboat.component import Component
 from tagboat.console import Steps
 from tagboat.edge import Edge, Load, Visitor
@@ -186,6 +187,7 @@ class _Demo:
                 dirs_exist_ok=True,
             )
         (self._checkout / ".gitignore").write_text("__pycache__/\n")
+        self._fit_base(self._checkout / self._component.directory.relative_to(top))
         self._run("git", "init", "--quiet", "--bare", str(self._origin))
         self._git("init", "--quiet", "--initial-branch", "main")
         for setting in (
@@ -198,6 +200,14 @@ class _Demo:
         self._git("remote", "add", "origin", str(self._origin))
         self._commit("The site as it stands")
         return str(self._component.directory.relative_to(top))
+
+    def _fit_base(self, directory: Path) -> None:
+        """Where the base is a release that this machine is not, and its apt cannot compose, take its own."""
+        base, ours = self._component.config.base, Release.of_this_machine()
+        if ours is None or base == str(ours) or base.partition(":")[0] not in DISTRIBUTIONS:
+            return
+        self._steps.say(f"this machine is {ours}: it is the base here, in place of {base}")
+        _substitute(directory / "pyproject.toml", r'(?m)^base = ".*"$', f'base = "{ours}"')
 
     def _release(self, folder: str) -> float:
         """Tag and deploy; returns when the tagging began, by time.monotonic()."""

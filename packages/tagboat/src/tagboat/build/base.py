@@ -19,6 +19,7 @@ from ocikit import (
 )
 from tagboat.build.cache import Cache, key_of
 from tagboat.build.debian.compose import compose
+from tagboat.build.debian.release import DISTRIBUTIONS, Release
 from tagboat.build.interpreter import Interpreter, find_interpreter
 from tagboat.component import Component
 from tagboat.errors import ConfigError
@@ -61,15 +62,15 @@ def resolve_base(
 ) -> tuple[Base, bool]:
     """The base that the configuration names, for this machine's architecture, and whether it had to be made.
 
-    With `refresh`, Debian is asked for its current packages. Raises ConfigError, AptError, DebError,
+    With `refresh`, a distribution is asked for its current packages. Raises ConfigError, AptError, DebError,
     InterpreterError, and ocikit's errors for what cannot be read.
     """
     name = component.config.base
     kind, _, rest = name.partition(":")
     platform = Platform.host()
     made = False
-    if kind == "debian":
-        image, made = compose(rest, platform, cache, refresh=refresh, progress=progress)
+    if kind in DISTRIBUTIONS:
+        image, made = compose(Release(kind, rest), platform, cache, refresh=refresh, progress=progress)
     elif kind == "oci":
         path, _, tag = rest.partition(":")
         image = Layout(component.directory / path).image(tag or None, platform)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
+from tagboat.build.debian.release import Release
 from tagboat.errors import TagboatError
 
 _HELPER = "/usr/lib/apt/apt-helper"
@@ -74,13 +75,13 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Apt:
-    """apt, set up for one suite and architecture in a private directory."""
+    """apt, set up for one release and architecture in a private directory."""
 
     directory: Path
-    suite: str
+    release: Release
 
     def version(self, package: str) -> str | None:
-        """The version that the suite offers, None when it has no such package."""
+        """The version that the release offers, None when it has no such package."""
         shown = self._run("apt-cache", "show", "--no-all-versions", package, allow_failure=True)
         found = re.search(r"^Version: (\S+)$", shown, re.MULTILINE)
         return found[1] if found else None
@@ -129,19 +130,19 @@ class Apt:
 
 
 @contextmanager
-def open_apt(suite: str, architecture: str) -> Iterator[Apt]:
-    """apt with the current index of Debian's `suite` (with its security and stable updates where configured).
+def open_apt(release: Release, architecture: str) -> Iterator[Apt]:
+    """apt with the current index of `release` (with its security and stable updates where configured).
 
-    Raises AptError when the machine's apt has no source for the suite, or Debian's archive cannot be reached
+    Raises AptError when the machine's apt has no source for the release, or its archive cannot be reached
     or is not signed by a key that the machine trusts. Sources of others for the same suite are left alone.
     """
     machine = _machine_settings()
     known = list(_machine_sources(machine))
-    sources = [source for source in (_narrowed(one, suite, architecture) for one in known) if source]
+    sources = [source for source in (_narrowed(one, release.suite, architecture) for one in known) if source]
     if not sources:
         names = sorted({name for source in known for name in source.suites})
         raise AptError(
-            f"the apt of this machine knows no source for Debian's {suite}",
+            f"the apt of this machine knows no source for {release}",
             hint=f"add one to /etc/apt/sources.list.d; it knows {', '.join(names) or 'none at all'}",
         )
     # Below the system's folder for temporary files: apt gives up root to download, and cannot enter the
@@ -149,20 +150,20 @@ def open_apt(suite: str, architecture: str) -> Iterator[Apt]:
     with tempfile.TemporaryDirectory(prefix="tagboat-apt-") as name:
         directory = Path(name)
         directory.chmod(0o711)
-        _prepare(directory, sources, architecture)
-        apt = Apt(directory, suite)
+        _prepare(directory, sources, release, architecture)
+        apt = Apt(directory, release)
         apt.pretend_installed(())
         _update(apt, sources)
         yield apt
 
 
-def _prepare(directory: Path, sources: list[Source], architecture: str) -> None:
+def _prepare(directory: Path, sources: list[Source], release: Release, architecture: str) -> None:
     for part in ("lists/partial", "archives/partial", "sources.list.d"):
         (directory / part).mkdir(parents=True)
     (directory / "sources.list.d/tagboat.sources").write_text("\n".join(map(Source.stanza, sources)))
-    # Only Debian's own packages count, whatever else is published for the suite.
+    # Only the distribution's own packages count, whatever else is published for the suite.
     (directory / "preferences").write_text(
-        "Package: *\nPin: release o=Debian\nPin-Priority: 500\n\n"
+        f"Package: *\nPin: release o={release.origin}\nPin-Priority: 500\n\n"
         "Package: *\nPin: release o=*\nPin-Priority: -1\n"
     )
     (directory / "apt.conf").write_text(_configuration(directory, architecture))
@@ -210,11 +211,13 @@ def _update(apt: Apt, sources: list[Source]) -> None:
     targets = _run(
         "apt-get", "--config-file", conf, "indextargets", "--format", wanted, "Created-By: Packages"
     )
-    official = {line.split("|")[0] for line in targets.splitlines() if line.split("|")[1] == "Debian"}
+    official = {
+        line.split("|")[0] for line in targets.splitlines() if line.split("|")[1] == apt.release.origin
+    }
     for suite in sorted({name for source in sources for name in source.suites}):
         if suite not in official:
             raise AptError(
-                f"Debian's {suite} cannot be used{': ' + trouble if trouble else ''}",
+                f"{apt.release.origin}'s {suite} cannot be used{': ' + trouble if trouble else ''}",
                 hint="see that `apt-get update` works on this machine",
             )
 

@@ -20,6 +20,7 @@ from tagboat.build.bytecode import compile_files
 from tagboat.build.cache import Cache, key_of
 from tagboat.build.debian.apt import Apt, AptError, Package, open_apt
 from tagboat.build.debian.deb import DebError, open_data, read_control
+from tagboat.build.debian.release import Release
 from tagboat.build.files import Entry, File, Files, Folder, Link, write_files
 from tagboat.build.interpreter import find_interpreter
 
@@ -84,47 +85,52 @@ _BY_HAND: Files = {
 
 
 def compose(
-    suite: str, platform: Platform, cache: Cache, *, refresh: bool, progress: Callable[[str], None]
+    release: Release, platform: Platform, cache: Cache, *, refresh: bool, progress: Callable[[str], None]
 ) -> tuple[Image, bool]:
-    """The base image of a Debian suite, and whether it had to be made.
+    """The base image of a release, and whether it had to be made.
 
     Which packages it is made of is decided once and kept in the cache, until `refresh` asks for the current
     ones. Raises AptError and DebError.
     """
     architecture = _ARCHITECTURES.get(platform.architecture)
     if platform.os != "linux" or architecture is None:
-        raise AptError(f"debian:{suite} cannot be composed for {platform}")
-    with cache.locked(f"debian-{suite}-{architecture}"):
-        record = cache.path("debian", f"{suite}-{architecture}.json")
+        raise AptError(f"{release} cannot be composed for {platform}")
+    with cache.locked(f"{release.distribution}-{release.suite}-{architecture}"):
+        record = cache.path(release.distribution, f"{release.suite}-{architecture}.json")
         packages = None if refresh else _recorded(record)
         if packages is None:
-            progress(f"choosing the packages of Debian's {suite}")
-            with open_apt(suite, architecture) as apt:
+            progress(f"choosing the packages of {release}")
+            with open_apt(release, architecture) as apt:
                 packages = _choose(apt)
                 _fetch(packages, apt, cache)
             cache.write(record, json.dumps([asdict(package) for package in packages], indent=1).encode())
-    return compose_packages(packages, suite, platform, cache, progress=progress)
+    return compose_packages(packages, release, platform, cache, progress=progress)
 
 
 def compose_packages(
-    packages: list[Package], suite: str, platform: Platform, cache: Cache, *, progress: Callable[[str], None]
+    packages: list[Package],
+    release: Release,
+    platform: Platform,
+    cache: Cache,
+    *,
+    progress: Callable[[str], None],
 ) -> tuple[Image, bool]:
     """The image of exactly these packages, and whether it had to be made. Raises AptError and DebError."""
-    key = key_of(_FORMAT, suite, str(platform), *(f"{p.name} {p.version} {p.sha256}" for p in packages))
+    key = key_of(
+        _FORMAT, str(release), str(platform), *(f"{p.name} {p.version} {p.sha256}" for p in packages)
+    )
 
     def make(writer: LayerWriter) -> None:
         missing = [package for package in packages if not _is_kept(package, cache)]
         if missing:
-            with open_apt(suite, _ARCHITECTURES[platform.architecture]) as apt:
+            with open_apt(release, _ARCHITECTURES[platform.architecture]) as apt:
                 _fetch(missing, apt, cache)
-        progress(f"composing debian:{suite} of {len(packages)} packages")
+        progress(f"composing {release} of {len(packages)} packages")
         with cache.temporary() as root:
             write_files(writer, _compose_files(packages, root, cache))
 
     layer, made = cache.layer(key, make)
-    image = Image.empty(platform).append(
-        layer, History(created=_EPOCH, created_by=f"tagboat base debian:{suite}")
-    )
+    image = Image.empty(platform).append(layer, History(created=_EPOCH, created_by=f"tagboat base {release}"))
     return image.with_config(ContainerConfig(env=(f"PATH={_SEARCH}",))), made
 
 
@@ -132,7 +138,7 @@ def _choose(apt: Apt) -> list[Package]:
     version = apt.version("python3-minimal")
     found = re.match(r"(?:\d+:)?(\d+\.\d+)", version or "")
     if found is None:
-        raise AptError(f"Debian's {apt.suite} has no python3-minimal")
+        raise AptError(f"{apt.release} has no python3-minimal")
     python = found[1]
     return apt.resolve([f"python{python}-minimal", f"libpython{python}-stdlib", *_WANTED], provided=_PROVIDED)
 

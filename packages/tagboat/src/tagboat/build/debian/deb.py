@@ -1,8 +1,9 @@
-"""Debian binary packages, read without dpkg: an `ar` archive of two tars (deb(5))."""
+"""Debian binary packages: an `ar` archive of two tars (deb(5)), read here; dpkg helps where zstd is in it."""
 
 from __future__ import annotations
 
 import io
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,15 +42,28 @@ def read_control(deb: Path) -> bytes:
 def _open_member(deb: Path, stem: str) -> Iterator[tarfile.TarFile]:
     for name, content in _members(deb):
         if name.startswith(stem):
-            if name.removeprefix(stem) not in _COMPRESSIONS:
+            zstd = name == f"{stem}.zst"  # as Ubuntu packs; Python reads it from 3.14 on
+            if not zstd and name.removeprefix(stem) not in _COMPRESSIONS:
                 raise DebError(f"{deb.name}: {name} is compressed in a way that Debian does not use")
             try:
-                with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+                plain = _unpacked_by_dpkg(deb, stem) if zstd else content
+                with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
                     yield tar
             except (tarfile.TarError, OSError, EOFError) as error:
                 raise DebError(f"{deb.name}: {name} is damaged: {error}") from error
             return
     raise DebError(f"{deb.name}: no {stem} inside")
+
+
+def _unpacked_by_dpkg(deb: Path, stem: str) -> bytes:
+    option = {"data.tar": "--fsys-tarfile", "control.tar": "--ctrl-tarfile"}[stem]
+    try:
+        done = subprocess.run(["dpkg-deb", option, deb], capture_output=True, check=True)
+    except FileNotFoundError:
+        raise DebError(f"{deb.name} is packed by zstd, which takes dpkg-deb to read") from None
+    except subprocess.CalledProcessError as error:
+        raise DebError(f"{deb.name}: {error.stderr.decode(errors='replace').strip()}") from error
+    return done.stdout
 
 
 def _members(deb: Path) -> Iterator[tuple[str, bytes]]:
