@@ -17,7 +17,7 @@ def page(items: Sequence[T], token: str | None, size: int, *, code: str) -> tupl
     start = 0
     if token is not None:
         try:
-            start = int(base64.urlsafe_b64decode(token.encode()).decode())
+            start = int(base64.b64decode(token.encode(), b"-_", validate=True).decode())
         except (binascii.Error, ValueError):
             start = -1
         if start < 0:

@@ -6,29 +6,58 @@ Of conditional creates (`If-None-Match: *`) exactly one wins: the store links th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from email.utils import format_datetime
-from typing import Any
-from urllib.parse import quote, unquote
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+from typing import BinaryIO
+from urllib.parse import quote
 
-import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, InvalidPathError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from homeport.aws.errors import ApiError
 from homeport.credentials import Principal
-from homeport.s3 import xml
-from homeport.s3.body import chunks, read_body, read_document
+from homeport.s3 import keys, objects, xml
+from homeport.s3.body import read_document, received
 from homeport.s3.buckets import Bucket, Buckets
-from homeport.s3.listing import Listing
+from homeport.s3.listing import Page, Query
 from homeport.s3.multipart import Multipart
+from homeport.s3.objects import Object
 
 Authenticate = Callable[[Request], Principal]
 
 _OWNER = {"ID": "homeport", "DisplayName": "homeport"}
 _STREAM = 1 << 20  # bytes of an object sent at a time
+_MAX_DELETED = 1000  # keys of one DeleteObjects
+# Names in a query that mean another thing than the bucket or the object, and what may come with them.
+_SUBRESOURCES = {
+    "location": frozenset[str](),
+    "delete": frozenset[str](),
+    "list-type": frozenset(
+        {
+            "prefix",
+            "delimiter",
+            "max-keys",
+            "continuation-token",
+            "start-after",
+            "encoding-type",
+            "fetch-owner",
+        }
+    ),
+    "uploads": frozenset[str](),
+    "uploadId": frozenset({"partNumber"}),
+}
+# What would have to be kept beside an object: refused rather than lost in silence.
+_NOT_KEPT = (
+    "x-amz-meta-",
+    "x-amz-tagging",
+    "x-amz-server-side-encryption",
+    "x-amz-object-lock-",
+    "x-amz-website-redirect-location",
+)
 
 
 class S3:
@@ -43,17 +72,16 @@ class S3:
         if scope["type"] != "http":
             return
         request = Request(scope, receive)
-        path = unquote(scope["raw_path"].decode("latin-1"))
+        path = scope["raw_path"].decode("latin-1")
         try:
             response = await self._answer(request, path)
         except ApiError as error:
             response = xml.refusal(error, path)
-        except InvalidPathError:
-            response = xml.refusal(ApiError("InvalidArgument", "this key cannot be kept here", 400), path)
         except ClientDisconnect:
             return
-        except BaseError as error:
-            print(f"homeport: s3 {request.method} {path}: {error}", flush=True)
+        except OSError as error:
+            # What it says names paths of this machine: that is for the log.
+            print(f"homeport: s3 {request.method} {path}: {error}", file=sys.stderr, flush=True)
             response = xml.refusal(ApiError("InternalError", "the object store failed; try again", 500), path)
         if request.method == "HEAD" and response.status_code >= 400:
             response = Response(status_code=response.status_code)
@@ -61,8 +89,8 @@ class S3:
 
     async def _answer(self, request: Request, path: str) -> Response:
         principal = self._authenticate(request)
-        name, _, key = path.lstrip("/").partition("/")
-        if not name:
+        name, key = keys.split(path)
+        if not name and not key:
             return self._list_buckets(request, principal)
         if not principal.may_use_bucket(name):
             raise ApiError("AccessDenied", f"this key may not use bucket {name}", 403)
@@ -74,7 +102,7 @@ class S3:
 
     def _list_buckets(self, request: Request, principal: Principal) -> Response:
         if request.method != "GET":
-            raise _not_allowed(request)
+            raise _not_supported(request)
         shown = [
             {"Name": bucket.name, "CreationDate": _timestamp(bucket.created_at)}
             for bucket in self._buckets.list()
@@ -83,25 +111,24 @@ class S3:
         return xml.document("ListAllMyBucketsResult", {"Owner": _OWNER, "Buckets": {"Bucket": shown}})
 
     async def _bucket(self, request: Request, principal: Principal, name: str) -> Response:
-        query = request.query_params
-        match request.method:
-            case "PUT" if not query:
-                self._buckets.create(name)
+        match request.method, _subresource(request):
+            case "PUT", "":
+                await asyncio.to_thread(self._buckets.create, name)
                 return Response(headers={"Location": f"/{name}"})
-            case "HEAD":
+            case "HEAD", "":
                 self._buckets.find(name)
                 return Response()
-            case "DELETE" if not query:
-                self._buckets.delete(name)
+            case "DELETE", "":
+                await asyncio.to_thread(self._buckets.delete, name)
                 return Response(status_code=204)
-            case "GET" if "location" in query:
+            case "GET", "location":
                 self._buckets.find(name)
                 return xml.document("LocationConstraint", {})
-            case "GET" if query.get("list-type") == "2":
+            case "GET", "list-type" if request.query_params["list-type"] == "2":
                 return await self._list_objects(request, principal, name)
-            case "POST" if "delete" in query:
+            case "POST", "delete":
                 return await self._delete_objects(request, self._buckets.find(name))
-        raise _not_allowed(request)
+        raise _not_supported(request)
 
     async def _list_objects(self, request: Request, principal: Principal, name: str) -> Response:
         try:
@@ -111,40 +138,50 @@ class S3:
             if principal.is_root or error.code != "NoSuchBucket":
                 raise
             bucket = self._buckets.create(name)
-        listing = await Listing.of(bucket, request.query_params)
-        return xml.document("ListBucketResult", listing.to_xml())
+        query = Query.parse(request.query_params)
+        page = await asyncio.to_thread(Page.read, bucket, query)
+        return xml.document("ListBucketResult", page.to_xml(bucket, query))
 
     async def _delete_objects(self, request: Request, bucket: Bucket) -> Response:
         wanted = xml.parse(await read_document(request), "Delete")
-        keys = [node.text or "" for node in wanted.iterfind("Object/Key")]
-        for key in keys:
-            await _delete(bucket, key)
+        names = [node.text or "" for node in wanted.iterfind("Object/Key")]
+        if not 1 <= len(names) <= _MAX_DELETED:
+            raise ApiError("MalformedXML", f"from 1 to {_MAX_DELETED} keys are deleted at once", 400)
+        deleted: list[xml.Node] = []
+        failed: list[xml.Node] = []
+        for name in names:
+            try:
+                keys.check(name)
+                await asyncio.to_thread(objects.remove, bucket.folder, name)
+                deleted.append({"Key": name})
+            except ApiError as error:
+                failed.append({"Key": name, "Code": error.code, "Message": str(error)})
         quiet = wanted.findtext("Quiet") == "true"
-        return xml.document("DeleteResult", {} if quiet else {"Deleted": [{"Key": key} for key in keys]})
+        return xml.document("DeleteResult", {"Deleted": [] if quiet else deleted, "Error": failed})
 
     # Objects
 
     async def _object(self, request: Request, principal: Principal, name: str, key: str) -> Response:
-        query = request.query_params
         if "x-amz-copy-source" in request.headers:
             raise ApiError("NotImplemented", "copying is not supported", 501)
-        if "uploads" in query or "uploadId" in query:
-            return await self._in_parts(request, principal, name, key)
-        match request.method:
-            case "GET" | "HEAD":
+        match request.method, _subresource(request):
+            case _, "uploads" | "uploadId":
+                return await self._in_parts(request, principal, name, key)
+            case "GET" | "HEAD", "":
                 return await _get(request, self._buckets.find(name), key)
-            case "PUT":
+            case "PUT", "":
                 return await self._put(request, self._writable(principal, name), key)
-            case "DELETE":
-                await _delete(self._buckets.find(name), key)
+            case "DELETE", "":
+                await asyncio.to_thread(objects.remove, self._buckets.find(name).folder, key)
                 return Response(status_code=204)
-        raise _not_allowed(request)
+        raise _not_supported(request)
 
     async def _in_parts(self, request: Request, principal: Principal, name: str, key: str) -> Response:
         bucket = self._writable(principal, name)
         upload = request.query_params.get("uploadId")
         match request.method:
             case "POST" if upload is None:
+                _refuse_metadata(request)
                 content = {"Bucket": name, "Key": key, "UploadId": self._multipart.begin(name, key)}
                 return xml.document("InitiateMultipartUploadResult", content)
             case "PUT" if upload is not None:
@@ -154,25 +191,22 @@ class S3:
             case "DELETE" if upload is not None:
                 await asyncio.to_thread(self._multipart.end, upload, name, key)
                 return Response(status_code=204)
-        raise _not_allowed(request)
+        raise _not_supported(request)
 
     def _writable(self, principal: Principal, name: str) -> Bucket:
         """A service's bucket comes into being with its first write; the owner makes theirs on purpose."""
         return self._buckets.find(name) if principal.is_root else self._buckets.create(name)
 
     async def _put(self, request: Request, bucket: Bucket, key: str) -> Response:
-        condition = request.headers.get("if-none-match")
-        if condition not in (None, "*") or "if-match" in request.headers:
-            raise ApiError("NotImplemented", "of conditions, only If-None-Match: * is supported", 501)
-        body = await read_body(request)
-        with body.file:
-            etag = await _store(bucket, key, body.content, create=condition is not None)
-        return Response(headers={"ETag": etag})
+        _refuse_metadata(request)
+        create = _create_only(request)
+        async with received(request, self._multipart.folder) as body:
+            stored = await asyncio.to_thread(objects.put, bucket.folder, key, body.path, create=create)
+        return Response(headers={"ETag": stored.etag})
 
     async def _upload_part(self, request: Request, upload: str, name: str, key: str) -> Response:
         number = request.query_params.get("partNumber", "")
-        body = await read_body(request)
-        with body.file:
+        async with received(request, self._multipart.folder) as body:
             etag = await asyncio.to_thread(self._multipart.add, upload, name, key, number, body)
         return Response(headers={"ETag": etag})
 
@@ -185,76 +219,102 @@ class S3:
             ]
         except ValueError:
             raise ApiError("MalformedXML", "a PartNumber is no number", 400) from None
-        whole, etag = await asyncio.to_thread(self._multipart.join, upload, bucket.name, key, parts)
-        await _store(bucket, key, whole, create=request.headers.get("if-none-match") == "*")
-        await asyncio.to_thread(self._multipart.end, upload, bucket.name, key)
+        create = _create_only(request)
+
+        def complete() -> Object:
+            with self._multipart.joined(upload, bucket.name, key, parts) as whole:
+                stored = objects.put(bucket.folder, key, whole, create=create)
+            self._multipart.end(upload, bucket.name, key)
+            return stored
+
+        stored = await asyncio.to_thread(complete)
         content = {
             "Location": f"/{bucket.name}/{quote(key)}",
             "Bucket": bucket.name,
             "Key": key,
-            "ETag": etag,
+            "ETag": stored.etag,
         }
         return xml.document("CompleteMultipartUploadResult", content)
 
 
 async def _get(request: Request, bucket: Bucket, key: str) -> Response:
+    found, file = await asyncio.to_thread(objects.open_object, bucket.folder, key)
+    with ExitStack() as stack:
+        stack.callback(file.close)
+        headers = {
+            "ETag": found.etag,
+            "Last-Modified": format_datetime(found.modified, usegmt=True),
+            "Accept-Ranges": "bytes",
+            "Content-Type": "application/octet-stream",
+        }
+        if not _modified(request, found):
+            return Response(status_code=304, headers=headers)
+        start, end = _range(request, found.size)
+        status = 200
+        if (start, end) != (0, found.size):
+            status = 206
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{found.size}"
+        headers["Content-Length"] = str(end - start)
+        if request.method == "HEAD":
+            return Response(status_code=status, headers=headers)
+        file.seek(start)
+        if end - start <= _STREAM:
+            return Response(await asyncio.to_thread(file.read, end - start), status, headers)
+        stack.pop_all()  # the stream closes it
+        return StreamingResponse(_content(file, end - start), status, headers)
+
+
+async def _content(file: BinaryIO, size: int) -> AsyncIterator[bytes]:
+    with file:
+        while size:
+            chunk = await asyncio.to_thread(file.read, min(size, _STREAM))
+            size -= len(chunk)
+            yield chunk
+
+
+def _create_only(request: Request) -> bool:
+    """Whether the object must be a new one. Raises ApiError NotImplemented for other conditions."""
+    condition = request.headers.get("if-none-match")
+    if condition not in (None, "*") or "if-match" in request.headers:
+        raise ApiError("NotImplemented", "of conditions of a write, only If-None-Match: * is supported", 501)
+    return condition is not None
+
+
+def _refuse_metadata(request: Request) -> None:
+    for name in request.headers:
+        if name.startswith(_NOT_KEPT):
+            raise ApiError("NotImplemented", f"{name} is not supported: only content is kept", 501)
+
+
+def _modified(request: Request, found: Object) -> bool:
+    """Whether a read is to be answered with content (RFC 9110 section 13.2.2).
+
+    Raises ApiError PreconditionFailed when it is not to be answered at all.
+    """
+    modified = found.modified.replace(microsecond=0)
+    wanted, unwanted = request.headers.get("if-match"), request.headers.get("if-none-match")
+    if wanted is not None:
+        holds = _names(wanted, found.etag)
+    else:
+        holds = modified <= _date(request, "if-unmodified-since", modified)
+    if not holds:
+        raise ApiError("PreconditionFailed", f"the object is {found.etag} now", 412)
+    if unwanted is not None:
+        return not _names(unwanted, found.etag)
+    never = datetime.min.replace(tzinfo=UTC)
+    return modified > _date(request, "if-modified-since", never)
+
+
+def _date(request: Request, header: str, otherwise: datetime) -> datetime:
     try:
-        meta = await obstore.head_async(bucket.store, key)
-    except FileNotFoundError:
-        raise ApiError("NoSuchKey", f"bucket {bucket.name} has no such key", 404) from None
-    size = meta["size"]
-    etag = _etag(meta)
-    headers = {
-        "ETag": etag,
-        "Last-Modified": format_datetime(meta["last_modified"], usegmt=True),
-        "Accept-Ranges": "bytes",
-        "Content-Type": "application/octet-stream",
-    }
-    _require_match(request, etag)
-    if "if-none-match" in request.headers and _names(request.headers["if-none-match"], etag):
-        return Response(status_code=304, headers=headers)
-    start, end = _range(request, size)
-    status = 200
-    if (start, end) != (0, size):
-        status = 206
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-    headers["Content-Length"] = str(end - start)
-    if request.method == "HEAD" or start == end:
-        return Response(status_code=status, headers=headers)
-    result = await obstore.get_async(bucket.store, key, options={"range": (start, end)})
-    return StreamingResponse(chunks(result.stream(min_chunk_size=_STREAM)), status, headers)
-
-
-async def _store(bucket: Bucket, key: str, content: Any, *, create: bool) -> str:
-    mode: Any = "create" if create else "overwrite"
-    try:
-        done = await obstore.put_async(bucket.store, key, content, mode=mode, use_multipart=False)
-    except AlreadyExistsError:
-        message = "an object of this key is there already"
-        raise ApiError("PreconditionFailed", message, 412) from None
-    return _etag(done)
-
-
-async def _delete(bucket: Bucket, key: str) -> None:
-    try:
-        await obstore.delete_async(bucket.store, key)
-    except FileNotFoundError:
-        return  # S3 deletes what is not there without complaint
-
-
-def _require_match(request: Request, etag: str) -> None:
-    wanted = request.headers.get("if-match")
-    if wanted is not None and not _names(wanted, etag):
-        raise ApiError("PreconditionFailed", f"the object is {etag} now", 412)
+        date = parsedate_to_datetime(request.headers[header])
+    except (KeyError, ValueError):
+        return otherwise
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 def _names(condition: str, etag: str) -> bool:
     return condition.strip() == "*" or etag in [part.strip() for part in condition.split(",")]
-
-
-def _etag(meta: Any) -> str:
-    etag = str(meta["e_tag"])
-    return etag if etag.startswith('"') else f'"{etag}"'
 
 
 def _range(request: Request, size: int) -> tuple[int, int]:
@@ -263,6 +323,8 @@ def _range(request: Request, size: int) -> tuple[int, int]:
     first, dash, last = header.removeprefix("bytes=").partition("-")
     if not header.startswith("bytes=") or not dash or not (first + last).isdecimal():
         return 0, size
+    if len(first + last) > 40:
+        raise ApiError("InvalidArgument", "this Range is beyond any object", 400)
     start = int(first) if first else max(0, size - int(last))
     end = min(int(last) + 1, size) if first and last else size
     if start >= end:
@@ -270,9 +332,24 @@ def _range(request: Request, size: int) -> tuple[int, int]:
     return start, end
 
 
-def _timestamp(when: Any) -> str:
-    return str(when.strftime("%Y-%m-%dT%H:%M:%S.000Z"))
+def _timestamp(when: datetime) -> str:
+    return when.strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
-def _not_allowed(request: Request) -> ApiError:
-    return ApiError("MethodNotAllowed", f"{request.method} with this query is not supported", 405)
+def _subresource(request: Request) -> str:
+    """What of a bucket or an object is meant: a name out of the query, or nothing for the thing itself.
+
+    Raises ApiError NotImplemented for what is not known here: to take `?acl` for the object would be harm.
+    """
+    names = set(request.query_params) - {"x-id"}  # some SDKs add the operation's name for their logs
+    for name, with_it in _SUBRESOURCES.items():
+        if name in names and names <= with_it | {name}:
+            return name
+    if names:
+        raise _not_supported(request)
+    return ""
+
+
+def _not_supported(request: Request) -> ApiError:
+    names = ", ".join(sorted(request.query_params)) or "nothing"
+    return ApiError("NotImplemented", f"{request.method} with {names} in the query is not supported", 501)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +11,9 @@ from starlette.responses import Response
 from homeport.aws.errors import ApiError
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+
+# What no XML document can hold (XML 1.0 section 2.2).
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 Node = str | int | bool | Mapping[str, "Node"] | Sequence["Node"]
 
@@ -55,4 +59,4 @@ def _fill(element: ET.Element, content: Node) -> None:
     elif isinstance(content, bool):
         element.text = "true" if content else "false"
     else:
-        element.text = str(content)
+        element.text = _NOT_XML.sub("\ufffd", str(content))
