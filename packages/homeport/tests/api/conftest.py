@@ -25,6 +25,7 @@ from botocore.credentials import Credentials
 from botocore.model import ListShape, OperationModel, Shape, StructureShape
 from botocore.validate import ParamValidator
 from obstore.store import LocalStore
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import bucketlog
 from homeport.api import Gate, create_app, create_s3_app
@@ -307,37 +308,53 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
+@dataclass
+class _Berth:
+    """A server for all tests; each gives it an app of its own."""
+
+    host: str
+    app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self.app is not None
+        await self.app(scope, receive, send)
+
+
+@pytest.fixture(scope="session")
+def berth() -> Iterator[_Berth]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        made = _Berth(f"127.0.0.1:{listener.getsockname()[1]}")
+        server = _Server(uvicorn.Config(made, log_level="error", lifespan="off", timeout_graceful_shutdown=5))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            yield made
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
 @pytest.fixture
-def harbour(tmp_path: Path) -> Iterator[Harbour]:
+def harbour(berth: _Berth, tmp_path: Path) -> Iterator[Harbour]:
     data = tmp_path / "data"
     data.mkdir()
-    listener = socket.create_server(("127.0.0.1", 0))
-    host = f"127.0.0.1:{listener.getsockname()[1]}"
     controller, keyring = FakeController(), Keyring.open(data)
     gate = Gate(keyring, controller)
     with bucketlog.connect(f"file://{data / 'state'}") as database:
         repositories = Repositories(database)
-        app = create_app(
+        berth.app = create_app(
             controller,
             gate=gate,
             keyring=keyring,
             repositories=repositories,
             registry_store=LocalStore(data / "registry", mkdir=True),
-            registry_host=host,
+            registry_host=berth.host,
             s3=create_s3_app(data / "buckets", gate),
         )
-        server = _Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=5))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        made = Harbour(data, host, controller, keyring, repositories)
-        try:
-            yield made
-        finally:
-            for client in made._clients:
-                client.close()
-            server.should_exit = True
-            thread.join()
-            listener.close()
+        made = Harbour(data, berth.host, controller, keyring, repositories)
+        yield made
+        for client in made._clients:
+            client.close()
 
 
 @pytest.fixture
