@@ -26,8 +26,8 @@ from homeport.aws.logs import Logs
 from homeport.aws.protocol import JsonService
 from homeport.credentials import Keyring, Principal
 from homeport.errors import HomeportError
-from homeport.model import Controller, ServiceStatus
-from homeport.place import ACCOUNT
+from homeport.model import Controller, NoSuchServiceError, ServiceStatus
+from homeport.place import ACCOUNT, arn
 from homeport.repositories import Repositories
 from homeport.s3.app import S3
 from homeport.s3.buckets import Buckets
@@ -88,10 +88,13 @@ class Gate:
         """A service's key ends with the service."""
         if principal.is_root:
             return True
-        return any(
-            service.id == principal.service_id and service.status != ServiceStatus.DELETED
-            for service in self._controller.services()
-        )
+        try:
+            service = self._controller.service(
+                arn("apprunner", f"service/{principal.service}/{principal.service_id}")
+            )
+        except NoSuchServiceError:
+            return False
+        return service.status != ServiceStatus.DELETED
 
 
 def create_s3_app(folder: Path, gate: Gate) -> ASGIApp:
