@@ -14,11 +14,12 @@ from pathlib import Path
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    from bucketlog import BucketlogError
     from homeport.errors import HomeportError
 
     try:
         code: int = options.run(options)
-    except HomeportError as error:
+    except (HomeportError, BucketlogError, OSError) as error:
         print(f"homeport: {error}", file=sys.stderr)
         return 1
     return code

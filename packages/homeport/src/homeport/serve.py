@@ -31,6 +31,7 @@ S3_PORT = 9000  # on the bridge's own address, so that no other homeport is in t
 LOOPBACK = "127.0.0.1"
 
 _GRACE = 10  # seconds that requests under way get when we stop
+_KEEP_ALIVE = 120  # seconds; obstore keeps idle connections for 90, and must never write into a closing one
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +105,20 @@ async def serve(data: Path, ports: Ports) -> None:
             s3_port=S3_PORT,
             environment=environment,
         )
-        gate = Gate(keyring, port)
-        s3 = create_s3_app(data / "buckets", gate)
-        app = create_app(
-            port,
-            gate=gate,
-            keyring=keyring,
-            repositories=Repositories(database),
-            registry_store=registry_store,
-            registry_host=registry_host,
-            s3=s3,
-        )
         await port.start()
+        # From here on the directory is ours alone; before, another process may be at work in it.
         try:
+            gate = Gate(keyring, port)
+            s3 = create_s3_app(data / "buckets", gate)
+            app = create_app(
+                port,
+                gate=gate,
+                keyring=keyring,
+                repositories=Repositories(database),
+                registry_store=registry_store,
+                registry_host=registry_host,
+                s3=s3,
+            )
             bridge = _listener(port.bridge_address, S3_PORT)
             servers = [_Server(s3, bridge), _Server(app, control)]
             tasks = [asyncio.create_task(server.run()) for server in servers]
@@ -132,10 +134,10 @@ async def serve(data: Path, ports: Ports) -> None:
         finally:
             # Instances first: until they are gone they may need the object store.
             await port.stop()
+            (data / "homeport.json").unlink(missing_ok=True)
         for server in servers:
             server.should_exit = True
         await asyncio.gather(*tasks)
-    (data / "homeport.json").unlink()
 
 
 class _Server(uvicorn.Server):
@@ -149,6 +151,7 @@ class _Server(uvicorn.Server):
                 log_level="error",
                 lifespan="off",
                 server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE,
                 timeout_graceful_shutdown=_GRACE,
             )
         )
@@ -181,6 +184,7 @@ def _listener(address: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((address, port))
+        listener.listen(1024)
     except OSError as error:
         listener.close()
         reason = error.strerror or str(error)

@@ -505,6 +505,19 @@ def test_an_interrupted_upload_leaves_nothing(harbour: Any, s3: Any) -> None:
     assert _keys(s3) == []
 
 
+def test_who_stops_sending_is_not_waited_for(harbour: Any, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("homeport.s3.body._PATIENCE", 0.1)
+    signed = harbour.sign("s3", "PUT", "/box/a", body=b"content")
+    host, port = harbour.host.split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        lines = [f"{name}: {value}" for name, value in signed.items()]
+        connection.sendall(
+            "\r\n".join(["PUT /box/a HTTP/1.1", *lines, "Content-Length: 7", "", "con"]).encode()
+        )
+        assert b" 400 " in connection.recv(1000)
+    assert _files(harbour) == []
+
+
 def test_what_would_be_lost_is_refused(s3: Any, error_of: Any) -> None:
     for arguments in (
         {"Metadata": {"a": "b"}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -19,6 +20,7 @@ from homeport.aws.errors import ApiError
 from homeport.sigv4 import UNSIGNED_PAYLOAD
 
 MAX_OBJECT = 5 << 30  # bytes of one PUT, as in S3
+_PATIENCE = 60.0  # seconds
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -49,7 +51,7 @@ async def received(request: Request, folder: Path) -> AsyncIterator[Body]:
     """
     check = _Check(request)
     with temporary(folder) as (file, path):
-        async for chunk in request.stream():
+        async for chunk in _chunks(request):
             check.update(chunk)
             file.write(chunk)
         file.flush()
@@ -60,12 +62,26 @@ async def read_document(request: Request, limit: int = 1 << 20) -> bytes:
     """A small body in whole. Raises ApiError as `received`."""
     check = _Check(request)
     document = bytearray()
-    async for chunk in request.stream():
+    async for chunk in _chunks(request):
         check.update(chunk)
         document += chunk
         _require(len(document) <= limit, "EntityTooLarge", f"a document has at most {limit} bytes")
     check.finish()
     return bytes(document)
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    """What arrives; who stops sending is not waited for, for each upload under way is a file of ours."""
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                chunk = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise ApiError("RequestTimeout", f"nothing arrived for {_PATIENCE} s", 400) from None
+        yield chunk
 
 
 class _Check:
