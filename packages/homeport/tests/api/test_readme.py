@@ -1,0 +1,91 @@
+"""What the README shows is what works."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.loaders import Loader
+
+from homeport.aws.apprunner import AppRunner
+from homeport.aws.ecr import Ecr
+from homeport.aws.logs import Logs
+from homeport.aws.protocol import JsonService
+from homeport.layout import Layout as DataLayout
+from ocikit import Image, Layout, Platform
+
+_PACKAGE = Path(__file__).parents[2]
+_README = (_PACKAGE / "README.md").read_text()
+_START, _RELEASE = re.findall(r"^```sh\n(.*?)^```", _README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def shell(harbour: Any, tmp_path: Path) -> Any:
+    def run(script: str, environment: dict[str, str]) -> str:
+        environment = {
+            **environment,
+            "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
+            "REGISTRY_AUTH_FILE": str(tmp_path / "auth.json"),
+        }
+        command = ["bash", "-euo", "pipefail", "-c", script]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_the_quick_start_starts(harbour: Any, shell: Any, tmp_path: Path) -> None:
+    here = {name: value for name, value in harbour.environment.items() if not name.startswith("AWS_")}
+    free = "serve --port 0 --https-port 0 --http-port 0"
+    shown = shell(_START.replace("serve", free, 1), here)
+    assert '"Account": "000000000000"' in shown
+    assert "greeting.txt" in shown
+    assert not DataLayout(tmp_path / "port").run.exists()
+
+
+def test_the_release_releases(harbour: Any, shell: Any, tmp_path: Path) -> None:
+    Layout(tmp_path / "image").write(Image.empty(Platform.host()), "blog")
+    shown = shell(_RELEASE, harbour.environment)
+    assert shown.splitlines()[-1] == "blog\tOPERATION_IN_PROGRESS\tblog.localhost:8443"
+    (service,) = harbour.controller.services()
+    assert service.spec.image == f"{harbour.host}/blog:latest"
+    assert [(repository, tag) for repository, tag, _ in harbour.controller.pushed] == [("blog", "latest")]
+
+
+def _listed() -> dict[str, list[str]]:
+    _, table = _README.split("| service | operations |\n| --- | --- |\n")
+    rows = (row.strip("|\n ").split(" | ") for row in table.split("\n\n")[0].splitlines())
+    return {name: operations.split(", ") for name, operations in rows}
+
+
+@pytest.mark.parametrize(("name", "operations"), [("apprunner", AppRunner), ("ecr", Ecr), ("logs", Logs)])
+def test_the_operations_listed_are_those_answered(name: str, operations: type) -> None:
+    assert _listed()[name] == JsonService(name, object.__new__(operations)).answered
+
+
+@pytest.mark.parametrize("name", ["s3", "sts"])
+def test_the_operations_listed_are_aws_s_own(name: str) -> None:
+    known = Loader().load_service_model(name, "service-2")["operations"]
+    assert _listed()[name] == sorted(set(_listed()[name]) & set(known))
+
+
+def test_each_dependency_has_its_line() -> None:
+    pyproject = (_PACKAGE / "pyproject.toml").read_text()
+    (block,) = re.findall(r"^dependencies = \[\n(.*?)^\]", pyproject, re.MULTILINE | re.DOTALL)
+    _, section = _README.split("## What it stands on")
+    for name in re.findall(r'"([a-z]+)', block):
+        assert f"`{name}`" in section
+
+
+def test_each_file_named_is_there() -> None:
+    named = {name for row in re.findall(r"^\| (`.*?`) \|", _README, re.MULTILINE) for name in row.split(", ")}
+    for name in named:
+        path = _PACKAGE / "src/homeport" / name.strip("`")
+        assert path.is_dir() or path.with_suffix(".py").is_file(), name
