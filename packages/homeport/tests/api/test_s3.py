@@ -454,6 +454,25 @@ def test_of_racing_creations_exactly_one_wins(harbour: Any, s3: Any) -> None:
             assert _get(s3, key) == b"%d" % won.index("made")
 
 
+def test_an_acknowledged_object_is_on_the_disk_with_its_folders(
+    harbour: Any, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = harbour.data / "buckets/box"
+    synced = []
+    fsync = os.fsync
+
+    def noted(handle: int) -> None:
+        path = Path(f"/proc/self/fd/{handle}").readlink()
+        synced.append((path, (box / "a/b").exists()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    s3.put_object(Bucket="box", Key="a/b", Body=b"content")
+    (content, seen), *folders = synced
+    assert (content.parent, seen) == (harbour.data / "buckets-uploads", False), "the content comes first"
+    assert folders == [(box / "a", True), (box, True)]
+
+
 # Uploads that go wrong
 
 
