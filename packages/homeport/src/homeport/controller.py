@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 import bucketlog
+from homeport import place
 from homeport.authority import Authority
 from homeport.command import off_loop
 from homeport.edge import Edge, Route
@@ -43,7 +44,6 @@ from homeport.runner import Machine, Runner, Running
 from homeport.state import State
 from ocikit.registry import Storage
 
-_ACCOUNT = "arn:aws:apprunner:local-1:000000000000:service"
 _PUMP = 0.2  # seconds between looks for new log lines
 _UPKEEP = 600.0  # seconds between clean-ups
 
@@ -123,6 +123,7 @@ class Port:
         except HomeportError:
             if not await off_loop(self._instances.running):
                 await off_loop(self._network.close)
+                await off_loop(shutil.rmtree, layout.run, ignore_errors=True)
             raise
         for runner in self._runners.values():
             runner.begin()
@@ -157,7 +158,7 @@ class Port:
             now = datetime.now(UTC)
             identity = uuid.uuid4().hex
             service = Service(
-                arn=f"{_ACCOUNT}/{spec.name}/{identity}",
+                arn=place.arn("apprunner", f"service/{spec.name}/{identity}"),
                 id=identity,
                 spec=spec,
                 status=ServiceStatus.OPERATION_IN_PROGRESS,
@@ -308,13 +309,13 @@ class Port:
         async with self._calls:
             for runner in list(self._runners.values()):
                 service = runner.service
-                reference = self._images.own(service.spec.image)
-                if reference is None or not self._watches(
-                    service, reference.repository, reference.tag or "latest"
-                ):
-                    continue
-                tried = {operation.digest for operation in self._state.operations[service.arn].values()}
                 with suppress(HomeportError):  # the tag is gone
+                    reference = self._images.own(service.spec.image)
+                    if reference is None or not self._watches(
+                        service, reference.repository, reference.tag or "latest"
+                    ):
+                        continue
+                    tried = {operation.digest for operation in self._state.operations[service.arn].values()}
                     digest = await off_loop(self._images.resolve, service.spec.image)
                     if digest not in tried:
                         await runner.push(digest)
