@@ -31,6 +31,19 @@ def test_lines_come_oldest_first_with_time_and_stream(logs: Any, group: str) -> 
     assert events[3]["logStreamName"] == "instance/1"
 
 
+def test_whoever_follows_can_tell_new_lines_from_old_ones(harbour: Any, logs: Any, group: str) -> None:
+    arn = harbour.client("apprunner").list_services()["ServiceSummaryList"][0]["ServiceArn"]
+    same = LogLine(2_000, "instance/0", "again")
+    harbour.controller.lines[arn, "application"] += [same, same]
+    follow = {"logGroupName": group, "startTime": 1_002, "interleaved": True}  # what `aws logs tail` asks
+    before = [event["eventId"] for event in logs.filter_log_events(**follow)["events"]]
+    harbour.controller.lines[arn, "application"].append(same)
+    after = [event["eventId"] for event in logs.filter_log_events(**follow | {"startTime": 2_000})["events"]]
+    assert len(set(before)) == 5
+    assert after[:2] == before[3:]
+    assert after[2] not in before
+
+
 def test_each_kind_has_its_own_group(logs: Any, group: str) -> None:
     events = logs.filter_log_events(logGroupName=group.replace("application", "service"))["events"]
     assert [event["message"] for event in events] == ["came up"]
