@@ -32,7 +32,7 @@ from homeport.repositories import Repositories
 from homeport.s3.app import S3
 from homeport.s3.buckets import Buckets
 from homeport.s3.multipart import Multipart
-from homeport.sigv4 import Call, Claim, SignatureError, verify
+from homeport.sigv4 import Call, Chain, Claim, SignatureError, verify
 from ocikit import Credentials, Digest
 from ocikit import registry as oci
 
@@ -46,35 +46,36 @@ class Gate:
         self._keyring = keyring
         self._controller = controller
 
-    def admit(self, request: Request, payload_hash: str) -> tuple[Principal, Claim]:
+    def admit(self, request: Request, payload_hash: str) -> tuple[Principal, Claim, Chain]:
         """Raises SignatureError."""
         raw_path: bytes = request.scope["raw_path"]
         query: bytes = request.scope["query_string"]
         call = Call(
             request.method, raw_path.decode("latin-1"), query.decode("latin-1"), request.headers.items()
         )
-        found: list[Principal] = []
+        found: list[tuple[Principal, str]] = []
 
         def secret_of(access_key: str) -> str | None:
             known = self._keyring.find(access_key)
             if known is None or not self._alive(known[0]):
                 return None
-            found.append(known[0])
+            found.append(known)
             return known[1]
 
         claim = verify(call, payload_hash, secret_of, now=datetime.now(UTC))
-        return found[0], claim
+        principal, secret = found[0]
+        return principal, claim, Chain(call, claim, secret)
 
-    def admit_to_s3(self, request: Request) -> Principal:
-        """Raises ApiError with S3's own codes."""
+    def admit_to_s3(self, request: Request) -> tuple[Principal, Chain]:
+        """Who signed it, and what the signatures of its body go on from. Raises ApiError with S3's codes."""
         try:
-            principal, claim = self.admit(request, request.headers.get("x-amz-content-sha256", ""))
+            principal, claim, chain = self.admit(request, request.headers.get("x-amz-content-sha256", ""))
         except SignatureError as error:
             code, status = S3_CODES[error.flaw]
             raise ApiError(code, str(error), status) from error
         if claim.service != "s3":
             raise ApiError("AuthorizationHeaderMalformed", f"signed for {claim.service}, not for s3", 400)
-        return principal
+        return principal, chain
 
     def admit_to_registry(
         self, credentials: Credentials | None, _repository: str | None, _action: oci.Action
@@ -197,7 +198,7 @@ class _AwsServices:
         payload_hash = hashlib.sha256(body).hexdigest()
         promised = request.headers.get("x-amz-content-sha256", payload_hash)
         try:
-            principal, claim = self._gate.admit(request, promised)
+            principal, claim, _ = self._gate.admit(request, promised)
         except SignatureError as error:
             code, status = JSON_CODES[error.flaw]
             raise ApiError(code, str(error), status) from error

@@ -1,7 +1,8 @@
 """Signature Version 4, the server's side (AWS documentation, "Create a signed AWS API request").
 
 A request says who signed it and what of it is signed; `verify` checks that with the secret that belongs to
-the access key. Whether the body is what the signature says of it is for the caller to check.
+the access key. Whether the body is what the signature says of it is for the caller to check; `Chain` helps
+where the body's chunks are signed one by one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ MAX_SKEW = timedelta(minutes=15)
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
+_EMPTY = hashlib.sha256().hexdigest()
 _FIELD = re.compile(r"(Credential|SignedHeaders|Signature)=([^,\s]+)")
 _TIME = "%Y%m%dT%H%M%SZ"
 
@@ -70,6 +72,32 @@ class Claim:
     @property
     def scope(self) -> str:
         return f"{self.date}/{self.region}/{self.service}/aws4_request"
+
+
+class Chain:
+    """The signatures of a body's chunks: each is over its chunk and the signature before, the first over the
+    request's ("Signature calculations: transferring payload in multiple chunks").
+    """
+
+    def __init__(self, call: Call, claim: Claim, secret: str) -> None:
+        self._key = _signing_key(secret, claim)
+        self._context = f"{call.header('x-amz-date')}\n{claim.scope}"
+        self._previous = claim.signature
+
+    def chunk(self, sha256: str, signature: str) -> None:
+        """The next chunk, by the hexadecimal hash of its content. Raises SignatureError (MISMATCH)."""
+        self._link("PAYLOAD", f"{_EMPTY}\n{sha256}", signature)
+
+    def trailer(self, sha256: str, signature: str) -> None:
+        """The fields after the last chunk, as `name:value` lines. Raises SignatureError (MISMATCH)."""
+        self._link("TRAILER", sha256, signature)
+
+    def _link(self, kind: str, signed: str, signature: str) -> None:
+        to_sign = f"{_ALGORITHM}-{kind}\n{self._context}\n{self._previous}\n{signed}"
+        expected = hmac.new(self._key, to_sign.encode(), hashlib.sha256).hexdigest()
+        if not hmac.compare_digest(expected.encode(), signature.encode()):
+            raise SignatureError(Flaw.MISMATCH, "in the body")
+        self._previous = expected
 
 
 def read_claim(call: Call) -> Claim:
@@ -150,7 +178,8 @@ def _canonical_query(query: str) -> str:
 
 
 def _encode(text: str) -> str:
-    return quote(unquote_to_bytes(text), safe="-_.~")
+    # A plus is a space to whoever reads the query after us, so it is one here too: else %2B could become it.
+    return quote(unquote_to_bytes(text.replace("+", " ")), safe="-_.~")
 
 
 def _signing_key(secret: str, claim: Claim) -> bytes:

@@ -371,7 +371,7 @@ def test_many_objects_are_deleted_at_once_and_bad_keys_are_told(s3: Any, error_o
 def test_a_document_that_makes_no_sense_is_refused(harbour: Any, s3: Any, document: bytes) -> None:
     reply = harbour.signed("s3", "POST", "/box?delete", body=document)
     assert (reply.status, b"MalformedXML" in reply.body) == (400, True)
-    huge = harbour.signed("s3", "POST", "/box?delete", body=b" " * ((1 << 20) + 1))
+    huge = harbour.signed("s3", "POST", "/box?delete", body=b" " * ((2 << 20) + 1))
     assert (huge.status, b"EntityTooLarge" in huge.body) == (400, True)
 
 
@@ -506,7 +506,7 @@ def test_a_body_that_is_not_what_its_checksum_says_is_not_stored(
     assert _keys(s3) == []
 
 
-@pytest.mark.parametrize("promise", ["STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "", "0" * 63])
+@pytest.mark.parametrize("promise", ["STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD", "", "0" * 63])
 def test_a_body_signed_in_another_way_is_refused(
     harbour: Any, s3: Any, promise: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -550,9 +550,17 @@ def test_what_would_be_lost_is_refused(s3: Any, error_of: Any) -> None:
         {"ServerSideEncryption": "AES256"},
         {"IfMatch": '"x"'},
         {"IfNoneMatch": '"x"'},
+        {"ACL": "public-read"},
+        {"StorageClass": "GLACIER"},
+        {"WriteOffsetBytes": 1},
+        {"CacheControl": "no-store"},
+        {"ContentDisposition": "attachment"},
+        {"ContentEncoding": "gzip"},
+        {"ContentLanguage": "en"},
+        {"Expires": datetime(2030, 1, 1, tzinfo=UTC)},
     ):
         assert error_of(s3.put_object, Bucket="box", Key="a", Body=b"", **arguments) == "NotImplemented"
-    s3.put_object(Bucket="box", Key="a", Body=b"kept")
+    s3.put_object(Bucket="box", Key="a", Body=b"kept", ACL="private", StorageClass="STANDARD")
     assert error_of(s3.copy_object, Bucket="box", Key="b", CopySource="box/a") == "NotImplemented"
     acl = {"Bucket": "box", "Key": "a", "ACL": "private"}
     assert error_of(s3.put_object_acl, **acl) == "NotImplemented"
@@ -564,6 +572,22 @@ def test_what_would_be_lost_is_refused(s3: Any, error_of: Any) -> None:
     assert error_of(s3.delete_bucket_policy, Bucket="box") == "NotImplemented"
     assert error_of(s3.list_objects, Bucket="box") == "NotImplemented"
     assert _get(s3, "a") == b"kept"
+
+
+def test_what_is_deleted_only_if_is_not_deleted(s3: Any, error_of: Any) -> None:
+    etag = s3.put_object(Bucket="box", Key="a", Body=b"kept")["ETag"]
+    for wanted in ('"another"', etag, "*"):
+        assert error_of(s3.delete_object, Bucket="box", Key="a", IfMatch=wanted) == "NotImplemented"
+    entries = [{"Key": "a", "ETag": '"another"'}, {"Key": "a", "VersionId": "1"}, {"Key": "a", "Size": 1}]
+    answer = s3.delete_objects(Bucket="box", Delete={"Objects": entries})
+    assert [(error["Key"], error["Code"]) for error in answer["Errors"]] == [("a", "NotImplemented")] * 3
+    assert _keys(s3) == ["a"]
+
+
+def test_a_thousand_of_the_longest_keys_can_be_deleted_at_once(s3: Any) -> None:
+    below = "/".join(["k" * 255] * 3)
+    longest = [{"Key": f"{number:0255}/{below}"} for number in range(1000)]
+    assert len(s3.delete_objects(Bucket="box", Delete={"Objects": longest})["Deleted"]) == 1000
 
 
 # Uploads in parts

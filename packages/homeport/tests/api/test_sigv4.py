@@ -118,6 +118,14 @@ def test_a_request_changed_on_the_way_is_refused(
     assert _flaw(changed, hash_of_body) == Flaw.MISMATCH
 
 
+def test_an_encoded_plus_does_not_become_a_space_on_the_way() -> None:
+    call, payload = _signed("s3", "GET", ("/box", "prefix=a%2Bb"), {}, b"")
+    verify(call, payload, _secret_of, now=datetime.now(UTC))
+    assert _flaw(replace(call, query="prefix=a+b"), payload) == Flaw.MISMATCH
+    spaced, payload = _signed("s3", "GET", ("/box", "prefix=a%20b"), {}, b"")
+    verify(replace(spaced, query="prefix=a+b"), payload, _secret_of, now=datetime.now(UTC))
+
+
 @given(st.integers(0, 63), st.sampled_from("0123456789abcdef"))
 def test_a_signature_with_another_digit_is_refused(place: int, digit: str) -> None:
     call, payload = _example()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -26,8 +27,9 @@ from homeport.s3.buckets import Bucket, Buckets
 from homeport.s3.listing import Page, Query
 from homeport.s3.multipart import Multipart
 from homeport.s3.objects import Object
+from homeport.sigv4 import Chain
 
-Authenticate = Callable[[Request], Principal]
+Authenticate = Callable[[Request], tuple[Principal, Chain]]
 
 _OWNER = {"ID": "homeport", "DisplayName": "homeport"}
 _STREAM = 1 << 20  # bytes of an object sent at a time
@@ -57,11 +59,28 @@ _NOT_KEPT = (
     "x-amz-server-side-encryption",
     "x-amz-object-lock-",
     "x-amz-website-redirect-location",
+    "x-amz-acl",
+    "x-amz-grant-",
+    "x-amz-storage-class",
+    "x-amz-write-offset-bytes",
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "expires",
 )
+# What asks for nothing but what is so anyway.
+_AS_IT_IS = {
+    "x-amz-acl": ("private", "bucket-owner-full-control"),
+    "x-amz-storage-class": ("STANDARD",),
+    "content-encoding": ("aws-chunked",),  # of the request, not of the object
+}
 
 
 class S3:
-    """The app. `authenticate` says who signed a request, or raises ApiError."""
+    """The app. `authenticate` says who signed a request and what its body's signatures go on from, or raises
+    ApiError.
+    """
 
     def __init__(self, buckets: Buckets, multipart: Multipart, authenticate: Authenticate) -> None:
         self._buckets = buckets
@@ -88,7 +107,7 @@ class S3:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request, path: str) -> Response:
-        principal = self._authenticate(request)
+        principal, chain = self._authenticate(request)
         name, key = keys.split(path)
         if not name and not key:
             return self._list_buckets(request, principal)
@@ -96,7 +115,7 @@ class S3:
             raise ApiError("AccessDenied", f"this key may not use bucket {name}", 403)
         if not key:
             return await self._bucket(request, principal, name)
-        return await self._object(request, principal, name, key)
+        return await self._object(request, principal, chain, name, key)
 
     # Buckets
 
@@ -144,13 +163,15 @@ class S3:
 
     async def _delete_objects(self, request: Request, bucket: Bucket) -> Response:
         wanted = xml.parse(await read_document(request), "Delete")
-        names = [node.text or "" for node in wanted.iterfind("Object/Key")]
-        if not 1 <= len(names) <= _MAX_DELETED:
+        entries = wanted.findall("Object")
+        if not 1 <= len(entries) <= _MAX_DELETED:
             raise ApiError("MalformedXML", f"from 1 to {_MAX_DELETED} keys are deleted at once", 400)
         deleted: list[xml.Node] = []
         failed: list[xml.Node] = []
-        for name in names:
+        for entry in entries:
+            name = entry.findtext("Key", "")
             try:
+                _refuse_particulars(entry)
                 keys.check(name)
                 await asyncio.to_thread(objects.remove, bucket.folder, name)
                 deleted.append({"Key": name})
@@ -161,22 +182,27 @@ class S3:
 
     # Objects
 
-    async def _object(self, request: Request, principal: Principal, name: str, key: str) -> Response:
+    async def _object(
+        self, request: Request, principal: Principal, chain: Chain, name: str, key: str
+    ) -> Response:
         if "x-amz-copy-source" in request.headers:
             raise ApiError("NotImplemented", "copying is not supported", 501)
         match request.method, _subresource(request):
             case _, "uploads" | "uploadId":
-                return await self._in_parts(request, principal, name, key)
+                return await self._in_parts(request, principal, chain, name, key)
             case "GET" | "HEAD", "":
                 return await _get(request, self._buckets.find(name), key)
             case "PUT", "":
-                return await self._put(request, self._writable(principal, name), key)
+                return await self._put(request, chain, self._writable(principal, name), key)
             case "DELETE", "":
+                _refuse_conditions(request)
                 await asyncio.to_thread(objects.remove, self._buckets.find(name).folder, key)
                 return Response(status_code=204)
         raise _not_supported(request)
 
-    async def _in_parts(self, request: Request, principal: Principal, name: str, key: str) -> Response:
+    async def _in_parts(
+        self, request: Request, principal: Principal, chain: Chain, name: str, key: str
+    ) -> Response:
         bucket = self._writable(principal, name)
         upload = request.query_params.get("uploadId")
         match request.method:
@@ -185,7 +211,7 @@ class S3:
                 content = {"Bucket": name, "Key": key, "UploadId": self._multipart.begin(name, key)}
                 return xml.document("InitiateMultipartUploadResult", content)
             case "PUT" if upload is not None:
-                return await self._upload_part(request, upload, name, key)
+                return await self._upload_part(request, chain, upload, name, key)
             case "POST" if upload is not None:
                 return await self._complete(request, upload, bucket, key)
             case "DELETE" if upload is not None:
@@ -197,16 +223,18 @@ class S3:
         """A service's bucket comes into being with its first write; the owner makes theirs on purpose."""
         return self._buckets.find(name) if principal.is_root else self._buckets.create(name)
 
-    async def _put(self, request: Request, bucket: Bucket, key: str) -> Response:
+    async def _put(self, request: Request, chain: Chain, bucket: Bucket, key: str) -> Response:
         _refuse_metadata(request)
         create = _create_only(request)
-        async with received(request, self._multipart.folder) as body:
+        async with received(request, self._multipart.folder, chain) as body:
             stored = await asyncio.to_thread(objects.put, bucket.folder, key, body.path, create=create)
         return Response(headers={"ETag": stored.etag})
 
-    async def _upload_part(self, request: Request, upload: str, name: str, key: str) -> Response:
+    async def _upload_part(
+        self, request: Request, chain: Chain, upload: str, name: str, key: str
+    ) -> Response:
         number = request.query_params.get("partNumber", "")
-        async with received(request, self._multipart.folder) as body:
+        async with received(request, self._multipart.folder, chain) as body:
             etag = await asyncio.to_thread(self._multipart.add, upload, name, key, number, body)
         return Response(headers={"ETag": etag})
 
@@ -280,9 +308,23 @@ def _create_only(request: Request) -> bool:
     return condition is not None
 
 
-def _refuse_metadata(request: Request) -> None:
+def _refuse_particulars(entry: ET.Element) -> None:
+    # ETag, VersionId and the like: to pass over them would delete what was not meant.
+    if any(node.tag != "Key" for node in entry):
+        raise ApiError("NotImplemented", "an object is deleted by its key alone", 501)
+
+
+def _refuse_conditions(request: Request) -> None:
     for name in request.headers:
-        if name.startswith(_NOT_KEPT):
+        if name.startswith(("if-", "x-amz-if-")):
+            raise ApiError(
+                "NotImplemented", f"{name} is not supported: here deleting knows no condition", 501
+            )
+
+
+def _refuse_metadata(request: Request) -> None:
+    for name, value in request.headers.items():
+        if name.startswith(_NOT_KEPT) and value not in _AS_IT_IS.get(name, ()):
             raise ApiError("NotImplemented", f"{name} is not supported: only content is kept", 501)
 
 

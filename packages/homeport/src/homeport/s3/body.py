@@ -8,7 +8,7 @@ import hashlib
 import re
 import tempfile
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import BinaryIO, cast
 from starlette.requests import Request
 
 from homeport.aws.errors import ApiError
-from homeport.sigv4 import UNSIGNED_PAYLOAD
+from homeport.s3.chunks import MODES, Encoded
+from homeport.sigv4 import UNSIGNED_PAYLOAD, Chain
 
 MAX_OBJECT = 5 << 30  # bytes of one PUT, as in S3
 _PATIENCE = 60.0  # seconds
@@ -44,21 +45,23 @@ def temporary(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
 
 
 @asynccontextmanager
-async def received(request: Request, folder: Path) -> AsyncIterator[Body]:
-    """The body, in a file in `folder` for as long as this lasts.
+async def received(request: Request, folder: Path, chain: Chain) -> AsyncIterator[Body]:
+    """The body, in a file in `folder` for as long as this lasts. `chain` is for a body signed in chunks.
 
     Raises ApiError when it is not what x-amz-content-sha256, Content-MD5, or a SHA-256 or CRC32 say.
     """
-    check = _Check(request)
+    check = _Check(request, also=MODES)
+    encoded = Encoded(request.headers, chain) if check.promised in MODES else None
     with temporary(folder) as (file, path):
-        async for chunk in _chunks(request):
-            check.update(chunk)
-            file.write(chunk)
+        async for arrived in _chunks(request):
+            for piece in encoded.decode(arrived) if encoded else (arrived,):
+                check.update(piece)
+                file.write(piece)
         file.flush()
-        yield Body(path, check.finish())
+        yield Body(path, check.finish(encoded.finish() if encoded else {}))
 
 
-async def read_document(request: Request, limit: int = 1 << 20) -> bytes:
+async def read_document(request: Request, limit: int = 2 << 20) -> bytes:
     """A small body in whole. Raises ApiError as `received`."""
     check = _Check(request)
     document = bytearray()
@@ -66,7 +69,7 @@ async def read_document(request: Request, limit: int = 1 << 20) -> bytes:
         check.update(chunk)
         document += chunk
         _require(len(document) <= limit, "EntityTooLarge", f"a document has at most {limit} bytes")
-    check.finish()
+    check.finish({})
     return bytes(document)
 
 
@@ -87,11 +90,12 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
 class _Check:
     """What the headers promise of a body, and what it turns out to be."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, *, also: frozenset[str] = frozenset()) -> None:
         self._headers = request.headers
-        self._promised = request.headers.get("x-amz-content-sha256", "")
-        if self._promised != UNSIGNED_PAYLOAD and not _HEX.fullmatch(self._promised):
-            message = f"x-amz-content-sha256 {self._promised[:80]!r} is not supported"
+        self.promised = request.headers.get("x-amz-content-sha256", "")
+        self._unhashed = self.promised in also | {UNSIGNED_PAYLOAD}
+        if not self._unhashed and not _HEX.fullmatch(self.promised):
+            message = f"x-amz-content-sha256 {self.promised[:80]!r} is not supported"
             raise ApiError("NotImplemented", message, 501)
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
@@ -105,22 +109,23 @@ class _Check:
         self._md5.update(chunk)
         self._crc32 = zlib.crc32(chunk, self._crc32)
 
-    def finish(self) -> str:
-        """The MD5, in hexadecimal."""
+    def finish(self, trailer: Mapping[str, str]) -> str:
+        """The MD5, in hexadecimal. `trailer` has what was promised after the body."""
         _require(
-            self._promised in (UNSIGNED_PAYLOAD, self._sha256.hexdigest()),
+            self._unhashed or self.promised == self._sha256.hexdigest(),
             "XAmzContentSHA256Mismatch",
             "the body is not what x-amz-content-sha256 says",
         )
-        self._compare("content-md5", self._md5.digest())
-        self._compare("x-amz-checksum-sha256", self._sha256.digest())
-        self._compare("x-amz-checksum-crc32", self._crc32.to_bytes(4, "big"))
+        for promises in (self._headers, trailer):
+            _compare(promises, "content-md5", self._md5.digest())
+            _compare(promises, "x-amz-checksum-sha256", self._sha256.digest())
+            _compare(promises, "x-amz-checksum-crc32", self._crc32.to_bytes(4, "big"))
         return self._md5.hexdigest()
 
-    def _compare(self, header: str, found: bytes) -> None:
-        digest = base64.b64encode(found).decode()
-        matches = self._headers.get(header, digest) == digest
-        _require(matches, "BadDigest", f"the body is not what {header} says")
+
+def _compare(promises: Mapping[str, str], header: str, found: bytes) -> None:
+    digest = base64.b64encode(found).decode()
+    _require(promises.get(header, digest) == digest, "BadDigest", f"the body is not what {header} says")
 
 
 def _require(held: bool, code: str, message: str) -> None:
