@@ -90,6 +90,7 @@ table inet {key} {{
         iifname != "{key}" accept
         ct state established,related accept
         ip saddr {subnet} ip daddr {bridge_address} tcp dport {s3_port} accept
+        meta l4proto tcp reject with tcp reset
         reject
     }}
     chain forward {{
