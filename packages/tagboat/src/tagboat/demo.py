@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -29,6 +30,7 @@ from tagboat.errors import TagboatError
 _RATE = 250.0  # requests a second of the client that keeps asking during the second release
 _START = 30.0  # seconds that homeport may take to answer
 _STOP = 60.0  # seconds that homeport may take to stop everything
+_PR_SET_PDEATHSIG = 1
 _POST_TITLE = "Written before the second release"
 
 
@@ -165,7 +167,11 @@ class _Demo:
         with self._log.open("ab") as log:
             # Its own session: Ctrl-C reaches the demo alone, which then stops homeport properly.
             self._homeport = subprocess.Popen(
-                [_program(command[0]), *command[1:]], stdout=log, stderr=log, start_new_session=True
+                [_program(command[0]), *command[1:]],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509  there are no threads while homeport starts
             )
         deadline = time.monotonic() + _START
         while not _healthy(self._ports.control):
@@ -358,6 +364,11 @@ def _directory(data: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="tagboat-demo-", ignore_cleanup_errors=True) as name:
         yield Path(name)
+
+
+def _end_with_parent() -> None:
+    """Between fork and exec: have the kernel ask this process to stop when the demo is killed (prctl(2))."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _program(name: str) -> str:
