@@ -175,6 +175,41 @@ def test_a_blob_comes_in_chunks_and_an_interrupted_upload_goes_on(ask, served):
     assert ask("GET", place)[0] == 404
 
 
+def test_an_upload_takes_one_request_at_a_time(ask, served):
+    _, headers, _ = ask("POST", "/v2/app/blobs/uploads/")
+    place = headers["Location"]
+    host, _, port = served.host.partition(":")
+    with socket.create_connection((host, int(port))) as slow:
+        slow.sendall(
+            f"PUT {place}?digest={DIGEST} HTTP/1.1\r\nHost: x\r\nAuthorization: {BASIC}\r\n"
+            f"Content-Length: {len(BLOB)}\r\n\r\n".encode()
+            + BLOB[:600]
+        )
+        while ask("GET", place)[1]["Range"] != "0-599":
+            time.sleep(0.01)
+        for method in ("PATCH", "PUT", "DELETE"):
+            answer = ask(method, f"{place}?digest={DIGEST}", b"in between")
+            assert _code(answer) == (409, "BLOB_UPLOAD_INVALID")
+        slow.sendall(BLOB[600:])
+        assert slow.recv(100).startswith(b"HTTP/1.1 201 ")
+    assert ask("GET", f"/v2/app/blobs/{DIGEST}")[2] == BLOB
+
+
+def test_what_is_sent_while_an_upload_is_stored_does_not_get_into_it(ask, served):
+    data = bytes(range(256)) * (128 << 10)
+    digest = Digest.of(data)
+    _, headers, _ = ask("POST", "/v2/app/blobs/uploads/")
+    place = headers["Location"]
+    ask("PATCH", place, data)
+    with ThreadPoolExecutor(1) as pool:
+        closing = pool.submit(ask, "PUT", f"{place}?digest={digest}")
+        time.sleep(0.01)
+        while not closing.done():
+            ask("PATCH", place, b"x" * 100_000, Content_Range=f"{len(data)}-{len(data) + 99_999}")
+    stored = served.directory / "blobs" / digest.path
+    assert not stored.exists() or Digest.of(stored.read_bytes()) == digest
+
+
 def test_a_cancelled_upload_leaves_nothing(ask, served):
     _, headers, _ = ask("POST", "/v2/app/blobs/uploads/")
     ask("PATCH", headers["Location"], BLOB)

@@ -191,12 +191,13 @@ class _App:
                 return _created(f"/v2/{name}/blobs/{digest}", digest)
         promised = _digest(query["digest"]) if "digest" in query else None
         upload = self._uploads.begin(name)
-        if promised is not None:
-            try:
+        if promised is None:
+            return _under_way(upload, 202)
+        try:
+            with upload.claimed():
                 return await self._finish_upload(request, upload, promised)
-            finally:
-                self._uploads.end(upload)  # nobody else knows its name
-        return _under_way(upload, 202)
+        finally:
+            self._uploads.end(upload)  # nobody else knows its name
 
     async def _may_mount(self, credentials: Credentials | None, source: str, digest: Digest) -> bool:
         try:
@@ -212,22 +213,23 @@ class _App:
         upload = self._uploads.find(name, session)
         if request.method == "GET":
             return _under_way(upload, 204)
-        if request.method == "DELETE":
-            self._uploads.end(upload)
-            return Response(status_code=204)
-        _in_order(request, upload)
-        if request.method == "PATCH":
-            await upload.append(_body(request))
-            return _under_way(upload, 202)
-        promised = request.query_params.get("digest")
-        if promised is None:
-            raise Refusal(400, "DIGEST_INVALID", "the closing PUT names no digest")
-        return await self._finish_upload(request, upload, _digest(promised))
+        with upload.claimed():
+            if request.method == "DELETE":
+                self._uploads.end(upload)
+                return Response(status_code=204)
+            _in_order(request, upload)
+            if request.method == "PATCH":
+                await upload.append(_body(request))
+                return _under_way(upload, 202)
+            promised = request.query_params.get("digest")
+            if promised is None:
+                raise Refusal(400, "DIGEST_INVALID", "the closing PUT names no digest")
+            return await self._finish_upload(request, upload, _digest(promised))
 
     async def _finish_upload(self, request: Request, upload: Upload, digest: Digest) -> Response:
         await upload.append(_body(request))
         try:
-            await self._storage.add_blob(upload.repository, digest, upload.content(digest))
+            await self._storage.add_blob(upload.repository, digest, await upload.content(digest))
         finally:
             self._uploads.end(upload)
         return _created(f"/v2/{upload.repository}/blobs/{digest}", digest)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import IO, BinaryIO
 
 from ocikit.blob import CHUNK
@@ -18,7 +20,11 @@ _MAX_OPEN = 1000
 
 
 class Upload:
-    """One upload. The file has no name: a server that is killed leaves nothing behind."""
+    """One upload. The file has no name: a server that is killed leaves nothing behind.
+
+    Whoever writes, reads or ends it holds `claimed`: a second request to the same upload could change what
+    is stored after its digest was found to be right.
+    """
 
     def __init__(self, repository: str) -> None:
         self.id = secrets.token_hex(16)
@@ -27,6 +33,21 @@ class Upload:
         self.touched = time.monotonic()
         self._hash = hashlib.sha256()
         self._file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the upload
+        self._claimed = False
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Have the upload alone. Raises Refusal while another request has it."""
+        if self._claimed:
+            raise Refusal(409, "BLOB_UPLOAD_INVALID", "another request to this upload is under way")
+        self._claimed = True
+        try:
+            yield
+        finally:
+            self._claimed = False
+
+    def is_idle(self, now: float) -> bool:
+        return not self._claimed and now - self.touched > _IDLE
 
     async def append(self, chunks: AsyncIterator[bytes]) -> None:
         async for chunk in chunks:
@@ -35,9 +56,9 @@ class Upload:
             self.size += len(chunk)
             self.touched = time.monotonic()
 
-    def content(self, promised: Digest) -> IO[bytes]:
+    async def content(self, promised: Digest) -> IO[bytes]:
         """The whole, from its start. Raises Refusal when it does not have the digest that was promised."""
-        found = self._digest(promised.algorithm)
+        found = await asyncio.to_thread(self._digest, promised.algorithm)
         if found != promised:
             raise Refusal(
                 400, "DIGEST_INVALID", f"{self.size} bytes came with digest {found}, not {promised}"
@@ -69,7 +90,7 @@ class Uploads:
 
     def begin(self, repository: str) -> Upload:
         now = time.monotonic()
-        for upload in [upload for upload in self._open.values() if now - upload.touched > _IDLE]:
+        for upload in [upload for upload in self._open.values() if upload.is_idle(now)]:
             self.end(upload)
         if len(self._open) >= _MAX_OPEN:
             raise Refusal(429, "TOOMANYREQUESTS", f"{_MAX_OPEN} uploads are under way")
