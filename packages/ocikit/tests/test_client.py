@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import threading
 import time
 from collections import Counter
@@ -33,6 +34,7 @@ from ocikit import (
 from ocikit.client import RegistryBlob
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+DIGEST = Digest.of(b"content")
 SECRET = Credentials("user", "s3cret-word")
 
 
@@ -51,6 +53,7 @@ class Fake:
     host: str = ""
     asked: list[Asked] = field(default_factory=list)
     answer: Callable[[Asked], tuple[int, dict[str, str], bytes]] = lambda _: (500, {}, b"")
+    cut: Callable[[Asked], bool] = lambda _: False  # whether to close within the request's body
 
     def paths(self, method: str = "GET") -> list[str]:
         return [asked.path for asked in self.asked if asked.method == method]
@@ -67,8 +70,12 @@ def start() -> Iterator[Callable[[], Fake]]:
             protocol_version = "HTTP/1.1"
 
             def _answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                asked = Asked(self.command, self.path, dict(self.headers), body)
+                asked = Asked(self.command, self.path, dict(self.headers), b"")
+                if fake.cut(asked):
+                    self.rfile.read(int(self.headers["Content-Length"]) // 2)
+                    self.close_connection = True
+                    return
+                asked.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 fake.asked.append(asked)
                 status, headers, data = fake.answer(asked)
                 if status == 0:
@@ -168,6 +175,33 @@ def test_what_is_refused_is_not_tried_again(fake, pauses):
     assert len(fake.asked) == 1
 
 
+def test_an_answer_that_breaks_off_is_asked_for_again(fake, pauses):
+    fake.answer = _in_turn((200, {"Content-Length": "500"}, b'{"tags": ["a"'), _tags)
+    with Registry(fake.host) as registry:
+        assert registry.tags("app") == ["a"]
+    assert len(pauses) == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"tags": "ab"}', b'{"tags": [1]}', b"\xff", b"[" * 100_000])
+def test_tags_that_are_none_are_an_error_of_ours(fake, body):
+    fake.answer = lambda _: (200, {}, body)
+    with Registry(fake.host) as registry, pytest.raises(RegistryError, match="tags"):
+        registry.tags("app")
+
+
+@pytest.mark.parametrize("body", [b"[" * 60_000, b'{"errors": [{"code": {}}]}', b'{"errors": 7}', b"\xff"])
+def test_an_error_that_cannot_be_read_is_still_an_error_of_ours(fake, body):
+    fake.answer = lambda _: (418, {}, body)
+    with Registry(fake.host) as registry, pytest.raises(RegistryError, match="418"):
+        registry.tags("app")
+
+
+def test_a_digest_that_is_none_is_an_error_of_ours(fake):
+    fake.answer = lambda _: (200, {"Docker-Content-Digest": "nonsense"}, b"")
+    with Registry(fake.host) as registry, pytest.raises(RegistryError, match="nonsense"):
+        registry.digest(Reference(fake.host, "app", "a"))
+
+
 def test_nobody_listening_is_an_error_of_ours(pauses):
     with Registry("127.0.0.1:9") as registry, pytest.raises(OcikitError):
         registry.tags("app")
@@ -222,6 +256,40 @@ def test_credentials_are_not_taken_to_a_token_server_in_plain_http(fake, pauses)
         registry.tags("app")
     assert "do not go there" in str(caught.value)
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "realm", ["", "http://[/", "http://127.0.0.1:99999/", "https://host:port/", "file:///etc"]
+)
+def test_a_token_server_that_cannot_be_is_refused(fake, realm):
+    fake.answer = lambda _: (401, {"WWW-Authenticate": f'Bearer realm="{realm}"'}, b"")
+    with Registry(fake.host, credentials=SECRET) as registry, pytest.raises(AuthenticationError):
+        registry.tags("app")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"token": 7}', b'{"token": "a\\nb"}', b"[" * 100_000, b'{"access_token": ""}']
+)
+def test_an_answer_without_a_token_is_refused(fake, body):
+    challenge = {"WWW-Authenticate": f'Bearer realm="http://{fake.host}/token"'}
+    fake.answer = lambda asked: (200, {}, body) if asked.path.startswith("/token") else (401, challenge, b"")
+    with Registry(fake.host) as registry, pytest.raises(AuthenticationError, match="without a token"):
+        registry.tags("app")
+    assert "Authorization" not in fake.asked[-1].headers
+
+
+def test_where_we_are_redirected_to_cannot_ask_for_our_credentials(start, fake):
+    thief = start()
+    challenge = {"WWW-Authenticate": f'Bearer realm="http://{thief.host}/token"'}
+    thief.answer = lambda asked: (
+        (200, {}, b'{"token": "x"}') if asked.path.startswith("/token") else (401, challenge, b"")
+    )
+    fake.answer = lambda _: (307, {"Location": f"http://{thief.host}/blob"}, b"")
+    descriptor = Descriptor("x", DIGEST, 1)
+    with Registry(fake.host, credentials=SECRET) as registry, pytest.raises(AuthenticationError):
+        RegistryBlob(registry, "app", descriptor).open()
+    assert [asked.path for asked in thief.asked] == ["/blob"]
+    assert "Authorization" not in thief.asked[0].headers
 
 
 def test_a_redirect_is_followed_without_our_credentials(start, fake):
@@ -396,6 +464,34 @@ def test_an_upload_that_fails_begins_again_from_its_start(fake, make_image, paus
     with Registry(fake.host) as registry:
         registry.push(make_image(), Reference(fake.host, "app", "a"))
     assert set(attempts.values()) == {3}
+
+
+def test_an_upload_whose_connection_is_cut_begins_again(make_image, start, pauses):
+    """The first connection of each blob's upload is cut in the middle of its body."""
+    fake = start()
+    attempts: Counter[str] = Counter()
+    stored: dict[str, bytes] = {}
+
+    def answer(asked):
+        if asked.method == "POST":
+            return 202, {"Location": "/v2/app/blobs/uploads/1"}, b""
+        if asked.method == "PUT" and "digest=" in asked.path:
+            stored[asked.path.rpartition("digest=")[2]] = asked.body
+        return (404 if asked.method == "HEAD" else 201), {}, b""
+
+    def cut(asked):
+        attempts[asked.path] += 1
+        return asked.method == "PUT" and "digest=" in asked.path and attempts[asked.path] == 1
+
+    fake.answer, fake.cut = answer, cut
+    image = make_image({"a": os.urandom(3 << 20)})
+    with Registry(fake.host) as registry:
+        registry.push(image, Reference(fake.host, "app", "a"))
+    assert {Digest.of(body) for body in stored.values()} == {
+        image.manifest.config.digest,
+        image.layers[0].descriptor.digest,
+    }
+    assert all(count == 2 for path, count in attempts.items() if "digest=" in path)
 
 
 def test_pushing_what_is_there_asks_once_and_sends_nothing(served, make_image):

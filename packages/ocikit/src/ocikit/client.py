@@ -21,14 +21,15 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from ocikit._document import MAX_DOCUMENT
+from ocikit._document import MAX_DOCUMENT, Reader
 from ocikit.blob import CHUNK, BytesBlob, verified
-from ocikit.config import ImageConfig
 from ocikit.credentials import Credentials
 from ocikit.digest import Digest
 from ocikit.errors import (
     AuthenticationError,
     DigestMismatchError,
+    InvalidDocumentError,
+    InvalidReferenceError,
     RegistryError,
     RegistryNotFoundError,
     TagExistsError,
@@ -36,7 +37,7 @@ from ocikit.errors import (
 from ocikit.image import Image
 from ocikit.layer import Layer
 from ocikit.layout import choose
-from ocikit.manifest import INDEXES, MANIFESTS, Descriptor, Index, Manifest
+from ocikit.manifest import INDEXES, MANIFESTS, Descriptor, Index
 from ocikit.platform import Platform
 from ocikit.reference import Reference, check_repository
 
@@ -45,6 +46,7 @@ _PARALLEL = 4  # blobs on their way at once
 _ACCEPT = {"Accept": ", ".join((*MANIFESTS, *INDEXES))}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_TOKEN = re.compile(r"[\x21-\x7e]+")  # what a header can carry
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _LONGEST_PAUSE = 60.0  # seconds
 _MAX_ERROR = 64 << 10  # bytes of an error answer that are read
@@ -61,7 +63,8 @@ class Registry:
     `insecure` allows plain HTTP; by default only a loopback host is spoken to in plain HTTP.
     Credentials go to that host, over the scheme that it is spoken to in, and to where it has tokens fetched,
     if that is HTTPS or a loopback host; never to where it redirects.
-    Every method raises RegistryError: AuthenticationError for 401 and 403, RegistryNotFoundError for 404.
+    Every method raises RegistryError: AuthenticationError for 401 and 403, RegistryNotFoundError for 404;
+    and InvalidDocumentError for what is no manifest.
     Passing failures (connection lost, 408, 429, 5xx) are tried again after growing pauses or Retry-After.
     """
 
@@ -99,7 +102,12 @@ class Registry:
         except RegistryNotFoundError:
             return None
         given = answer.headers.get("Docker-Content-Digest")
-        return Digest.parse(given) if given else Digest.of(self._manifest(reference)[0])
+        if not given:
+            return Digest.of(self._manifest(reference)[0])
+        try:
+            return Digest.parse(given)
+        except InvalidReferenceError as error:
+            raise RegistryError(f"{reference}: the registry answers that {error}") from error
 
     def image(self, reference: Reference, platform: Platform | None = None) -> Image:
         """The image; of an index, the one for `platform` (default: this machine's). Layers come lazily."""
@@ -107,13 +115,11 @@ class Registry:
         if media_type in INDEXES:
             chosen = choose(Index.parse(raw), platform, str(reference))
             raw, _ = self._manifest(reference.with_digest(chosen.digest))
-        manifest = Manifest.parse(raw)
-        config = self._document(reference.repository, manifest.config)
-        layers = tuple(
-            Layer(layer, diff_id, RegistryBlob(self, reference.repository, layer))
-            for layer, diff_id in zip(manifest.layers, ImageConfig.parse(config).diff_ids, strict=False)
+        return Image.assemble(
+            raw,
+            lambda config: self._document(reference.repository, config),
+            lambda layer: RegistryBlob(self, reference.repository, layer),
         )
-        return Image.from_bytes(raw, config, layers)
 
     def push(self, image: Image, reference: Reference, *, progress: Progress | None = None) -> Digest:
         """Upload what the registry lacks, several blobs at once, then the manifest; returns its digest.
@@ -163,9 +169,9 @@ class Registry:
         while url is not None:
             answer = self._request("GET", url, repository)
             try:
-                found += json.loads(answer.data).get("tags") or []
-            except (ValueError, AttributeError, TypeError):
-                raise RegistryError(f"{_shown(url)} answers with something else than tags") from None
+                found += Reader.of(answer.data, "tags").list_of_strings("tags")
+            except InvalidDocumentError as error:
+                raise RegistryError(f"GET {_shown(url)}: {error}") from error
             url = self._next_page(answer)
         return found
 
@@ -266,14 +272,15 @@ class Registry:
         """One request, answered or raised; tried again after passing failures unless `once`."""
         call = _Call(method, url, repository, body, dict(headers or {}))
         if once:
-            return _read(self._ask(call))
-        return _repeated(lambda: _read(self._ask(call)))
+            return _read(self._ask(call), url)
+        return _repeated(lambda: _read(self._ask(call), url))
 
     def _ask(self, call: _Call) -> urllib3.BaseHTTPResponse:
         authorization = self._authorization.get(call.scope)
-        answer = self._send(call, authorization)
-        if answer.status != 401:
-            return _checked(answer, call.method, call.url)
+        answer, url = self._send(call, authorization)
+        if answer.status != 401 or not self._is_own(url):
+            # Only the registry itself says where its credentials go, not where it has sent us.
+            return _checked(answer, call.method, url)
         try:
             fresh = self._log_in(answer, call.scope, authorization)
         except BaseException:
@@ -284,14 +291,20 @@ class Registry:
             if isinstance(call.body, _Reported):
                 # The token ran out under way; what was sent is lost, but the next upload has a fresh one.
                 raise _PassingError(RegistryError(f"{call.method} {_shown(call.url)}: 401", status=401), None)
-            answer = self._send(call, fresh)
-        return _checked(answer, call.method, call.url)
+            answer, url = self._send(call, fresh)
+        return _checked(answer, call.method, url)
 
-    def _send(self, call: _Call, authorization: str | None) -> urllib3.BaseHTTPResponse:
-        """Send, and follow redirects of reads; our credentials go to the registry's own host and no other."""
+    def _is_own(self, url: str) -> bool:
+        return _origin(url) == _origin(self._base)
+
+    def _send(self, call: _Call, authorization: str | None) -> tuple[urllib3.BaseHTTPResponse, str]:
+        """Send, and follow redirects of reads; the answer, and where it comes from.
+
+        Our credentials go to the registry's own host and no other.
+        """
         url = call.url
         for _ in range(5):
-            own = _origin(url) == _origin(self._base)
+            own = self._is_own(url)
             sent = call.headers | ({"Authorization": authorization} if authorization and own else {})
             try:
                 answer = self._pool.request(
@@ -308,7 +321,7 @@ class Registry:
                 raise _PassingError(failed, None) from error
             location = answer.headers.get("Location")
             if call.method not in ("GET", "HEAD") or location is None or answer.status not in _REDIRECTS:
-                return answer
+                return answer, url
             _dismiss(answer)
             url = self._next(url, location)
         raise RegistryError(f"{_shown(url)}: more than 5 redirects")
@@ -347,7 +360,12 @@ class Registry:
 
     def _token(self, challenge: Mapping[str, str], scope: str) -> str:
         realm = challenge.get("realm", "")
-        scheme, host, _ = _origin(realm)
+        try:
+            scheme, host, _ = _origin(realm)
+        except ValueError:
+            raise AuthenticationError(
+                f"{self.host} sends us to {realm[:200]!r} for a token, which is no place to go"
+            ) from None
         if scheme != "https" and not (scheme == "http" and (_is_loopback(host) or self._insecure)):
             raise AuthenticationError(
                 f"{self.host} sends us to {_shown(realm)!r} for a token: credentials do not go there"
@@ -363,11 +381,14 @@ class Registry:
             raise _PassingError(
                 RegistryError(f"token from {_shown(realm)}: {_reason(error)}"), None
             ) from error
+        data = _read(_checked(answer, "GET", realm), realm).data
         try:
-            document = json.loads(_read(_checked(answer, "GET", realm)).data)
-            token = document.get("token") or document["access_token"]
-        except (ValueError, KeyError, AttributeError):
-            raise AuthenticationError(f"{_shown(realm)} answered without a token") from None
+            document = Reader.of(data, "token")
+            token = document.optional("token", str) or document.get("access_token", str)
+        except InvalidDocumentError:
+            token = ""
+        if not _TOKEN.fullmatch(token):
+            raise AuthenticationError(f"{_shown(realm)} answered without a token")
         return f"Bearer {token}"
 
     def _next_page(self, answer: _Answer) -> str | None:
@@ -375,7 +396,7 @@ class Registry:
         if match is None:
             return None
         url = self._next(f"{self._base}/v2/", match[1])
-        if _origin(url) != _origin(self._base):
+        if not self._is_own(url):
             raise RegistryError(f"{self.host} sends us to {_shown(url)} for its next page")
         return url
 
@@ -486,7 +507,7 @@ class _Download(io.RawIOBase):
 def _checked(answer: urllib3.BaseHTTPResponse, method: str, url: str) -> urllib3.BaseHTTPResponse:
     if answer.status < 300:
         return answer
-    code, message = _first_error(_bounded(answer, _MAX_ERROR))
+    code, message = _first_error(_bounded(answer, _MAX_ERROR, url))
     shown = f"{method} {_shown(url)}: {answer.status} {code or answer.reason or ''} {message or ''}".rstrip()
     status = answer.status
     if status in (401, 403):
@@ -501,8 +522,8 @@ def _checked(answer: urllib3.BaseHTTPResponse, method: str, url: str) -> urllib3
     raise error
 
 
-def _read(answer: urllib3.BaseHTTPResponse) -> _Answer:
-    return _Answer(answer.headers, _bounded(answer, MAX_DOCUMENT))
+def _read(answer: urllib3.BaseHTTPResponse, url: str) -> _Answer:
+    return _Answer(answer.headers, _bounded(answer, MAX_DOCUMENT, url))
 
 
 def _repeated(attempt: Callable[[], T]) -> T:
@@ -538,16 +559,20 @@ def _dismiss(answer: urllib3.BaseHTTPResponse) -> None:
     answer.release_conn()  # of one without a body, `close` closes nothing
 
 
-def _bounded(answer: urllib3.BaseHTTPResponse, limit: int) -> bytes:
+def _bounded(answer: urllib3.BaseHTTPResponse, limit: int, url: str) -> bytes:
     """The body, which is not read further than `limit`."""
+    data = b""
     try:
-        data: bytes = answer.read(limit + 1, decode_content=False)
+        # Up to the read that gives nothing: only that one notices what is missing.
+        while len(data) <= limit and (more := answer.read(limit + 1 - len(data), decode_content=False)):
+            data += more
     except HTTPError as error:
         _dismiss(answer)
-        raise _PassingError(RegistryError(f"an answer broke off: {_reason(error)}"), None) from error
+        failed = RegistryError(f"{_shown(url)}: the answer broke off: {_reason(error)}")
+        raise _PassingError(failed, None) from error
     if len(data) > limit:
         _dismiss(answer)
-        raise RegistryError(f"an answer of more than {limit} bytes")
+        raise RegistryError(f"{_shown(url)}: an answer of more than {limit} bytes")
     answer.release_conn()
     return data
 
@@ -563,7 +588,7 @@ def _first_error(text: bytes) -> tuple[str | None, str | None]:
     try:
         entry = json.loads(text)["errors"][0]
         return str(entry["code"]), str(entry.get("message", ""))
-    except (ValueError, KeyError, IndexError, TypeError):
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return None, None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ocikit._document import Reader, canonical
 from ocikit.digest import Digest
 from ocikit.errors import InvalidDocumentError
-from ocikit.platform import Platform
+from ocikit.platform import Platform, read_platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +92,7 @@ class ImageConfig:
         if rootfs.get("type", str) != "layers":
             raise InvalidDocumentError("image configuration.rootfs.type is not `layers`")
         return cls(
-            platform=Platform(
-                reader.get("os", str),
-                reader.get("architecture", str),
-                reader.optional("variant", str) or None,
-            ),
+            platform=read_platform(reader),
             config=_container(Reader(reader.optional("config", dict) or {}, "image configuration.config")),
             diff_ids=tuple(Digest.parse(text) for text in rootfs.list_of_strings("diff_ids")),
             history=tuple(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from ocikit.blob import Blob
 from ocikit.config import ContainerConfig, History, ImageConfig
 from ocikit.digest import Digest
 from ocikit.errors import InvalidDocumentError
 from ocikit.layer import Layer
-from ocikit.manifest import OCI_CONFIG, Descriptor, Manifest
+from ocikit.manifest import CONFIGS, OCI_CONFIG, Descriptor, Manifest
 from ocikit.platform import Platform
 
 
@@ -43,6 +44,26 @@ class Image:
     @classmethod
     def empty(cls, platform: Platform) -> Image:
         return cls(ImageConfig(platform))
+
+    @classmethod
+    def assemble(
+        cls, manifest: bytes, document: Callable[[Descriptor], bytes], blob: Callable[[Descriptor], Blob]
+    ) -> Image:
+        """An image that came from elsewhere: `document` reads its configuration, `blob` finds its layers.
+
+        Raises InvalidDocumentError for an artifact that is no image.
+        """
+        described = Manifest.parse(manifest)
+        if described.config.media_type not in CONFIGS:
+            kind = described.artifact_type or described.config.media_type
+            raise InvalidDocumentError(f"{Digest.of(manifest)} is an artifact of type {kind}, not an image")
+        config = document(described.config)
+        diff_ids = ImageConfig.parse(config).diff_ids
+        layers = tuple(
+            Layer(layer, diff_id, blob(layer))
+            for layer, diff_id in zip(described.layers, diff_ids, strict=False)
+        )
+        return cls.from_bytes(manifest, config, layers)
 
     @classmethod
     def from_bytes(cls, manifest: bytes, config: bytes, layers: tuple[Layer, ...]) -> Image:

@@ -15,12 +15,10 @@ from typing import BinaryIO
 
 from ocikit._document import MAX_DOCUMENT
 from ocikit.blob import CHUNK, BytesBlob, FileBlob, verified
-from ocikit.config import ImageConfig
 from ocikit.digest import Digest
 from ocikit.errors import InvalidDocumentError, NotFoundError
 from ocikit.image import Image
-from ocikit.layer import Layer
-from ocikit.manifest import INDEXES, Descriptor, Index, Manifest
+from ocikit.manifest import INDEXES, Descriptor, Index
 from ocikit.platform import Platform
 
 _NAME = "org.opencontainers.image.ref.name"
@@ -78,18 +76,9 @@ class Layout:
         (descriptor,) = found
         if descriptor.media_type in INDEXES:
             descriptor = choose(Index.parse(self._document(descriptor)), platform, str(self.path))
-        return self._image(descriptor)
-
-    def _image(self, descriptor: Descriptor) -> Image:
-        raw = self._document(descriptor)
-        manifest = Manifest.parse(raw)
-        config = self._document(manifest.config)
-        diff_ids = ImageConfig.parse(config).diff_ids
-        layers = tuple(
-            Layer(layer, diff_id, FileBlob(self._blob(layer.digest)))
-            for layer, diff_id in zip(manifest.layers, diff_ids, strict=False)
+        return Image.assemble(
+            self._document(descriptor), self._document, lambda layer: FileBlob(self._blob(layer.digest))
         )
-        return Image.from_bytes(raw, config, layers)
 
     def _index(self) -> Index:
         try:

@@ -10,7 +10,7 @@ from typing import Any
 from ocikit._document import Reader, canonical
 from ocikit.digest import Digest
 from ocikit.errors import InvalidDocumentError
-from ocikit.platform import Platform
+from ocikit.platform import Platform, read_platform
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -26,6 +26,7 @@ DOCKER_LAYER_GZIP = DOCKER_LAYER + ".gzip"
 
 MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 INDEXES = (OCI_INDEX, DOCKER_LIST)
+CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -167,10 +168,4 @@ def read_descriptor(reader: Reader) -> Descriptor:
         annotations=reader.strings("annotations"),
         platform=read_platform(Reader(platform, f"{reader.name}.platform")) if platform is not None else None,
         artifact_type=reader.optional("artifactType", str),
-    )
-
-
-def read_platform(reader: Reader) -> Platform:
-    return Platform(
-        reader.get("os", str), reader.get("architecture", str), reader.optional("variant", str) or None
     )

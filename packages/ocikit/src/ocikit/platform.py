@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from ocikit._document import Reader
 from ocikit.errors import InvalidReferenceError
 
 _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -43,3 +44,10 @@ class Platform:
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+def read_platform(reader: Reader) -> Platform:
+    """The platform in the members of a descriptor's `platform`, or of a configuration."""
+    return Platform(
+        reader.get("os", str), reader.get("architecture", str), reader.optional("variant", str) or None
+    )

@@ -23,12 +23,10 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.store import ObjectStore
 
 from ocikit.blob import CHUNK
-from ocikit.config import ImageConfig
 from ocikit.digest import Digest
 from ocikit.errors import InvalidReferenceError, NotFoundError
 from ocikit.image import Image
-from ocikit.layer import Layer
-from ocikit.manifest import Descriptor, Manifest
+from ocikit.manifest import Descriptor
 
 # Bytes of a blob in memory on its way into the store: a few parts of the least size that S3 takes.
 _PART = 5 << 20
@@ -96,15 +94,13 @@ class Storage:
         try:
             raw = bytes(obstore.get(self._store, _blob_path(digest)).bytes())
             obstore.head(self._store, _manifest_path(repository, digest))
-            manifest = Manifest.parse(raw)
-            config = bytes(obstore.get(self._store, _blob_path(manifest.config.digest)).bytes())
+            return Image.assemble(
+                raw,
+                lambda config: bytes(obstore.get(self._store, _blob_path(config.digest)).bytes()),
+                lambda layer: StoreBlob(self._store, _blob_path(layer.digest)),
+            )
         except FileNotFoundError as error:
             raise NotFoundError(f"{repository} has no image {digest}") from error
-        layers = tuple(
-            Layer(layer, diff_id, StoreBlob(self._store, _blob_path(layer.digest)))
-            for layer, diff_id in zip(manifest.layers, ImageConfig.parse(config).diff_ids, strict=False)
-        )
-        return Image.from_bytes(raw, config, layers)
 
     def repositories(self) -> list[str]:
         """Names of the repositories that hold a tag."""
