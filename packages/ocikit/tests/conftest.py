@@ -39,6 +39,7 @@ settings.load_profile("ocikit")
 
 USER = Credentials("AWS", "open-sesame")
 READER = Credentials("reader", "only-looking")
+TEAM = Credentials("team", "only-its-own")
 GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 
@@ -86,8 +87,10 @@ def serving() -> Callable[[object], AbstractContextManager[int]]:
 
 
 def _authorize(who: Credentials | None, repository: str | None, action: Action) -> None:
-    if who not in (USER, READER):
+    if who not in (USER, READER, TEAM):
         raise Unauthorized
+    if who == TEAM and repository is not None and repository.startswith("private/"):
+        raise Denied(f"{who.username} may not see {repository}")
     if who == READER and action != "pull":
         raise Denied(f"{who.username} may only pull")
 

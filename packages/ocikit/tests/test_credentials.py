@@ -46,14 +46,41 @@ def test_a_helper_is_asked_as_the_protocol_says(docker, tmp_path):
     docker({"credsStore": "test"})
     assert find_credentials("host.x") == Credentials("u", "p")
     assert find_credentials("other.x") is None
-    helper.write_text("#!/bin/sh\nread host\necho the secret is p; exit 3\n")
-    with pytest.raises(OcikitError) as caught:
-        find_credentials("host.x")
-    assert "secret is" not in str(caught.value)
+    for said in ("the secret is p; exit 3", "the secret is p", '{"Secret": "secret is p"}', "[]", "'\\0377'"):
+        helper.write_text(
+            f"#!/bin/sh\nread host\necho '{said}'\n" if "exit" not in said else f"#!/bin/sh\necho {said}\n"
+        )
+        with pytest.raises(OcikitError) as caught:
+            find_credentials("host.x")
+        assert "secret is" not in str(caught.value)
 
 
-@pytest.mark.parametrize("config", ["{", {"auths": {"host.x": {"auth": "!"}}}, {"credsStore": "absent"}])
+@pytest.mark.parametrize(
+    "config",
+    [
+        "{",
+        "[]",
+        {"auths": {"host.x": {"auth": "!"}}},
+        {"auths": {"host.x": {"auth": "\N{SNOWMAN}"}}},
+        {"auths": {"host.x": {"auth": "/w=="}}},
+        {"auths": {"host.x": {"auth": 7}}},
+        {"auths": {"host.x": "s3cret"}},
+        {"auths": ["s3cret"]},
+        {"credHelpers": []},
+        {"credsStore": ["x"]},
+        {"credsStore": "absent"},
+    ],
+)
 def test_a_broken_configuration_is_said_without_what_is_in_it(docker, config):
     docker(config)
-    with pytest.raises(OcikitError):
+    with pytest.raises(OcikitError) as caught:
         find_credentials("host.x")
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"auths": None, "credHelpers": None, "credsStore": None}, {"auths": {"host.x": {}}}]
+)
+def test_members_that_docker_leaves_empty_are_no_login(docker, config):
+    docker(config)
+    assert find_credentials("host.x") is None

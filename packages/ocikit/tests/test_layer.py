@@ -136,6 +136,40 @@ def test_a_tree_goes_below_its_prefix_or_to_the_root(tmp_path):
                 assert archive.getnames() == names
 
 
+@pytest.mark.parametrize("mtime", [-1, 8**11])
+def test_a_time_that_no_archive_can_say_is_refused(tmp_path, mtime):
+    with pytest.raises(OcikitError, match="mtime"):
+        LayerWriter(tmp_path / "layer", mtime=mtime)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writers_of_the_same_path_do_not_get_into_each_other(tmp_path):
+    with LayerWriter(tmp_path / "layer") as first, LayerWriter(tmp_path / "layer") as second:
+        first.file("a", b"1" * 100)
+        second.file("b", b"2" * 3000)
+        written = second.finish()
+        assert Digest.of((tmp_path / "layer").read_bytes()) == written.descriptor.digest
+        written = first.finish()
+        assert Digest.of((tmp_path / "layer").read_bytes()) == written.descriptor.digest
+    assert [path.name for path in tmp_path.iterdir()] == ["layer"]
+
+
+def test_a_file_that_shrinks_while_it_is_read_leaves_no_layer(tmp_path, monkeypatch):
+    (tmp_path / "log").write_bytes(b"x" * 100)
+    honest = os.fstat
+
+    def before(handle):
+        found = honest(handle)
+        os.truncate(tmp_path / "log", 50)
+        return found
+
+    with LayerWriter(tmp_path / "layer") as writer:
+        monkeypatch.setattr("ocikit.layer.os.fstat", before)
+        with pytest.raises(OcikitError, match="shorter"):
+            writer.file("log", tmp_path / "log")
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
 def test_what_was_not_finished_is_not_there(tmp_path):
     with LayerWriter(tmp_path / "layer") as writer:
         writer.file("a", b"")

@@ -132,6 +132,7 @@ def test_what_is_no_docker_archive_is_refused(tmp_path, documents):
             archive.addfile(entry, BytesBlob(data).open())
     with pytest.raises(InvalidDocumentError):
         read_docker_archive(tmp_path / "image.tar")
+    assert [path.name for path in tmp_path.iterdir()] == ["image.tar"]
     (tmp_path / "noise.tar").write_bytes(b"noise")
     with pytest.raises(OcikitError):
         read_docker_archive(tmp_path / "noise.tar")

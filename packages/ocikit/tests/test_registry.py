@@ -18,6 +18,7 @@ from ocikit import (
     Descriptor,
     Digest,
     Index,
+    InvalidDocumentError,
     Layout,
     Manifest,
     NotFoundError,
@@ -113,7 +114,15 @@ def test_a_docker_manifest_is_kept_as_it_is(served, make_image, run, tmp_path):
 
 @pytest.mark.parametrize(
     ("authorization", "status"),
-    [(None, 401), ("Basic !!", 401), ("Basic QVdT", 401), ("Bearer x", 401), ("Basic QVdTOndyb25n", 401)],
+    [
+        (None, 401),
+        ("Basic !!", 401),
+        ("Basic QVdT", 401),
+        ("Basic \xe9\xe9", 401),
+        ("Basic /zo=", 401),
+        ("Bearer x", 401),
+        ("Basic QVdTOndyb25n", 401),
+    ],
 )
 @pytest.mark.parametrize("path", ["/v2/", "/v2/app/manifests/latest", "/v2/app/tags/list"])
 def test_who_is_not_known_is_asked_to_log_in(ask, path, authorization, status):
@@ -153,6 +162,26 @@ def test_what_is_not_there_or_not_a_name_is_said_in_the_protocols_form(ask, meth
     assert _code(ask(method, path)) == expected
 
 
+def test_a_path_is_what_was_asked_for_and_nothing_else_says_so(ask, served, make_image):
+    with served.client() as client:
+        client.push(make_image(), Reference(served.host, "app", "a"))
+    assert _code(ask("GET", "/v2/app/manifests/a%3Fb")) == (400, "TAG_INVALID")
+    assert ask("GET", "/v2/%61pp/manifests/%61")[0] == 200
+    assert _code(ask("GET", "/v2/app", Host="x/v2/app/manifests/a?")) == (404, "NAME_UNKNOWN")
+
+
+def test_an_artifact_is_kept_and_is_no_image(ask, served):
+    _push_blob(ask, data=b"{}")
+    empty = Descriptor("application/vnd.oci.empty.v1+json", Digest.of(b"{}"), 2)
+    bill = Manifest(empty, (empty,), artifact_type="application/spdx+json").to_bytes()
+    assert ask("PUT", "/v2/app/manifests/bill", bill, Content_Type=MANIFEST)[0] == 201
+    assert ask("GET", "/v2/app/manifests/bill")[2] == bill
+    with served.client() as client, pytest.raises(InvalidDocumentError, match="spdx"):
+        client.image(Reference(served.host, "app", "bill"))
+    with pytest.raises(InvalidDocumentError, match="spdx"):
+        served.storage.image("app", "bill")
+
+
 def test_a_blob_whose_digest_does_not_match_is_refused_and_not_there(ask, served):
     answer = ask("POST", f"/v2/app/blobs/uploads/?digest={DIGEST}", b"something else")
     assert _code(answer) == (400, "DIGEST_INVALID")
@@ -165,7 +194,8 @@ def test_a_blob_comes_in_chunks_and_an_interrupted_upload_goes_on(ask, served):
     status, headers, _ = ask("PATCH", place, BLOB[:500], Content_Range="0-499")
     assert (status, headers["Range"]) == (202, "0-499")
     assert served.files() == set()
-    assert ask("PATCH", place, BLOB[900:], Content_Range="900-1199")[0] == 416
+    for elsewhere in ("900-1199", "0-499", "500", f"{'5' * 5000}-{'6' * 5000}"):
+        assert _code(ask("PATCH", place, b"", Content_Range=elsewhere)) == (416, "BLOB_UPLOAD_INVALID")
     status, headers, _ = ask("GET", place)
     assert (status, headers["Range"]) == (204, "0-499")
     assert ask("PATCH", place, BLOB[500:700], Content_Range="500-699")[0] == 202
@@ -239,7 +269,15 @@ def test_a_part_of_a_blob_can_be_asked_for(ask, header, expected):
     status, headers, body = ask("GET", place, Range=header)
     assert (status, body) == (206, expected)
     assert headers["Content-Range"].endswith(f"/{len(BLOB)}")
-    assert ask("GET", place, Range="bytes=5000-")[0] == 416
+    for unheard in (
+        "bytes=5000-",
+        "bytes=-0",
+        "bytes=-",
+        "bytes=1-2,4-5",
+        f"bytes={'9' * 5000}-",
+        "lines=1-2",
+    ):
+        assert _code(ask("GET", place, Range=unheard)) == (416, "UNSUPPORTED")
     status, headers, body = ask("HEAD", place)
     assert (status, headers["Content-Length"], body) == (200, str(len(BLOB)), b"")
 
@@ -247,13 +285,23 @@ def test_a_part_of_a_blob_can_be_asked_for(ask, header, expected):
 def test_a_blob_is_seen_only_where_it_was_pushed_or_mounted(ask):
     _push_blob(ask, "one")
     assert ask("HEAD", f"/v2/two/blobs/{DIGEST}")[0] == 404
-    assert ask("POST", f"/v2/two/blobs/uploads/?mount={DIGEST}&from=three")[0] == 202
+    for source in ("three", "UPPER", ""):
+        assert ask("POST", f"/v2/two/blobs/uploads/?mount={DIGEST}&from={source}")[0] == 202
     status, headers, _ = ask("POST", f"/v2/two/blobs/uploads/?mount={DIGEST}&from=one")
     assert (status, headers["Location"]) == (201, f"/v2/two/blobs/{DIGEST}")
     assert ask("GET", f"/v2/two/blobs/{DIGEST}")[2] == BLOB
     assert ask("DELETE", f"/v2/one/blobs/{DIGEST}")[0] == 202
     assert ask("HEAD", f"/v2/one/blobs/{DIGEST}")[0] == 404
     assert ask("HEAD", f"/v2/two/blobs/{DIGEST}")[0] == 200
+
+
+def test_a_blob_is_not_mounted_from_where_its_user_may_not_pull(ask):
+    _push_blob(ask, "private/one")
+    team = "Basic " + base64.b64encode(b"team:only-its-own").decode()
+    assert _code(ask("GET", f"/v2/private/one/blobs/{DIGEST}", authorization=team)) == (403, "DENIED")
+    mount = f"/v2/two/blobs/uploads/?mount={DIGEST}&from=private/one"
+    assert ask("POST", mount, authorization=team)[0] == 202
+    assert ask("HEAD", f"/v2/two/blobs/{DIGEST}")[0] == 404
 
 
 def test_a_manifest_that_names_a_missing_blob_is_refused(ask, make_image, served):
@@ -313,7 +361,7 @@ def test_an_immutable_tag_takes_the_same_manifest_again_and_no_other(served, mak
 
 
 def test_of_many_who_race_for_an_immutable_tag_one_wins(served, make_image):
-    images = [make_image({"a": bytes([number])}) for number in range(6)]
+    images = [make_image({"a": bytes([number])}) for number in range(16)]
     start = threading.Barrier(len(images))
 
     def push(image):
@@ -344,6 +392,20 @@ def test_many_push_the_same_blobs_at_once(served, make_image):
     assert served.storage.repositories() == ["app0", "app1"]
 
 
+def test_many_small_pushes_at_once_are_all_there(served, make_image):
+    images = [make_image({"a": str(number).encode()}) for number in range(64)]
+    with served.client() as client, ThreadPoolExecutor(16) as pool:
+        pushed = list(
+            pool.map(
+                lambda number: client.push(images[number], Reference(served.host, "app", f"t{number}")),
+                range(64),
+            )
+        )
+    assert pushed == [image.digest for image in images]
+    assert {str(served.storage.resolve("app", f"t{number}")) for number in range(64)} == set(map(str, pushed))
+    assert len(served.pushes) == 64
+
+
 def test_tags_come_in_pages_in_order(ask, served, make_image):
     with served.client() as client:
         for tag in ("b", "a", "C", "10", "9"):
@@ -354,6 +416,8 @@ def test_tags_come_in_pages_in_order(ask, served, make_image):
     place = headers["Link"].partition(">")[0].removeprefix("<")
     assert json.loads(ask("GET", place)[2])["tags"] == ["C", "a"]
     assert json.loads(ask("GET", "/v2/app/tags/list?n=0")[2])["tags"] == []
+    for unheard in ("-1", "x", "9" * 5000):
+        assert _code(ask("GET", f"/v2/app/tags/list?n={unheard}")) == (400, "UNSUPPORTED")
 
 
 def test_deleting_a_manifest_takes_its_tags_with_it(ask, served, make_image):

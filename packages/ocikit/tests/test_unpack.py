@@ -77,6 +77,15 @@ def test_without_ownership_no_file_lends_our_rights(make_layer, tmp_path):
     assert status.st_uid == os.geteuid()
 
 
+def test_parents_that_an_archive_leaves_out_are_open_whatever_the_umask(make_layer, tmp_path):
+    previous = os.umask(0o077)
+    try:
+        unpack_layer(make_layer(("a/b/f", FILE, {})), tmp_path / "root")
+    finally:
+        os.umask(previous)
+    assert stat.S_IMODE((tmp_path / "root" / "a" / "b").stat().st_mode) == 0o755
+
+
 def test_of_extended_attributes_only_harmless_ones_are_kept(make_layer, tmp_path):
     capability = b"\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
     attributes = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from ocikit._document import MAX_DOCUMENT, Reader
+from ocikit._replacing import replacing
 from ocikit.blob import CHUNK, verified
 from ocikit.config import ImageConfig
 from ocikit.digest import Digest
@@ -32,18 +32,13 @@ def write_docker_archive(image: Image, path: Path, tags: Sequence[str]) -> None:
     names = [f"{layer.descriptor.digest.hex}.tar.gz" for layer in image.layers]
     manifest = [{"Config": config_name, "RepoTags": list(tags), "Layers": names}]
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as archive:
-            for name, layer in dict(zip(names, image.layers, strict=True)).items():
-                descriptor = layer.descriptor
-                with verified(layer.blob, descriptor.digest, descriptor.size, name) as source:
-                    _add(archive, name, descriptor.size, source)
-            for name, data in ((config_name, config), ("manifest.json", json.dumps(manifest).encode())):
-                _add(archive, name, len(data), io.BytesIO(data))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, layer in dict(zip(names, image.layers, strict=True)).items():
+            descriptor = layer.descriptor
+            with verified(layer.blob, descriptor.digest, descriptor.size, name) as source:
+                _add(archive, name, descriptor.size, source)
+        for name, data in ((config_name, config), ("manifest.json", json.dumps(manifest).encode())):
+            _add(archive, name, len(data), io.BytesIO(data))
 
 
 def read_docker_archive(path: Path) -> Image:
@@ -101,6 +96,8 @@ class _Window(io.RawIOBase):
 
 def _layer(archive: tarfile.TarFile, path: Path, name: str, diff_id: Digest) -> Layer:
     entry = archive.getmember(name)
+    if not entry.isreg() or entry.issparse():
+        raise InvalidDocumentError(f"{path}: {name} is no plain file; save the image anew with a recent tool")
     member = _Member(path, entry.offset_data, entry.size)
     hashed = hashlib.sha256()
     with member.open() as source:

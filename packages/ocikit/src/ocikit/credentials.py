@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import json
 import os
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ocikit.errors import OcikitError
+from ocikit._document import Reader
+from ocikit.errors import InvalidDocumentError, OcikitError
 
 _HUB_KEY = "https://index.docker.io/v1/"
 _TIMEOUT = 30  # seconds for a credential helper
@@ -35,22 +34,23 @@ def find_credentials(registry: str) -> Credentials | None:
     folder = os.environ.get("DOCKER_CONFIG")
     path = (Path(folder) if folder else Path.home() / ".docker") / "config.json"
     try:
-        config = json.loads(path.read_text())
+        config = Reader.of(path.read_bytes(), str(path))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise OcikitError(f"{path} cannot be used: {error}") from error
     key = _HUB_KEY if registry == "docker.io" else registry
-    helper = config.get("credHelpers", {}).get(registry) or config.get("credsStore")
+    helper = config.strings("credHelpers").get(registry) or config.optional("credsStore", str)
     if helper:
         return _ask(helper, key)
-    auths = config.get("auths", {})
-    entry = auths.get(key) or auths.get(f"https://{key}")
-    if not entry or not entry.get("auth"):
+    auths = Reader(config.optional("auths", dict) or {}, f"{path}: auths")
+    entry = Reader(auths.optional(key, dict) or auths.optional(f"https://{key}", dict) or {}, auths.name)
+    auth = entry.optional("auth", str)
+    if not auth:
         return None
     try:
-        username, _, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+        username, _, password = base64.b64decode(auth, validate=True).decode().partition(":")
+    except ValueError:  # not base64, or not UTF-8 in it
         raise OcikitError(f"{path}: auths.{key}.auth is not base64 of user:password") from None
     return Credentials(username, password)
 
@@ -60,16 +60,16 @@ def _ask(helper: str, key: str) -> Credentials | None:
     command = f"docker-credential-{helper}"
     try:
         done = subprocess.run(
-            [command, "get"], input=key, capture_output=True, text=True, check=False, timeout=_TIMEOUT
+            [command, "get"], input=key.encode(), capture_output=True, check=False, timeout=_TIMEOUT
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise OcikitError(f"{command} cannot be asked: {type(error).__name__}") from error
     if done.returncode != 0:
-        if "credentials not found" in done.stdout:
+        if b"credentials not found" in done.stdout:
             return None
         raise OcikitError(f"{command} ended with {done.returncode}")
     try:
-        answer = json.loads(done.stdout)
-        return Credentials(answer["Username"], answer["Secret"])
-    except (ValueError, KeyError, TypeError):
+        answer = Reader.of(done.stdout, command)
+        return Credentials(answer.get("Username", str), answer.get("Secret", str))
+    except InvalidDocumentError:
         raise OcikitError(f"{command} did not answer with Username and Secret") from None

@@ -34,23 +34,25 @@ class LayerWriter:
 
     Only what is passed gets into the bytes: never the time, the user, the file system's order or its modes.
     The compressed bytes also depend on zlib's version and `compression_level` (0 to 9); the diff ID does not.
-    Each entry has the time `mtime`, in seconds since 1970. Content is streamed. Names are relative, with `/`
-    between the parts; one that is absolute, has `..` in it, or comes twice raises OcikitError. Parents that
-    are left out are made by who unpacks.
+    Each entry has the time `mtime`, in seconds since 1970 and before 2242. Content is streamed. Names are
+    relative, with `/` between the parts; one that is absolute, has `..` in it, or comes twice raises
+    OcikitError. Parents that are left out are made by who unpacks.
 
     A context manager: the file appears at `path` with `finish`, and is gone if that is never called.
     """
 
     def __init__(self, path: Path, *, mtime: int = 0, compression_level: int = 6) -> None:
+        if not 0 <= mtime <= _tar.LATEST:
+            raise OcikitError(f"mtime {mtime} is not one that an archive can say: 0 to {_tar.LATEST}")
         self._path = path
-        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        self._partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}.partial")
         self._mtime = mtime
         self._compressor = zlib.compressobj(compression_level, zlib.DEFLATED, _GZIP)
         self._diff_id = hashlib.sha256()
         self._digest = hashlib.sha256()
         self._size = 0
         self._names: set[str] = set()
-        self._file: BinaryIO | None = self._partial.open("wb")
+        self._file: BinaryIO | None = self._partial.open("xb")
 
     def __enter__(self) -> Self:
         return self

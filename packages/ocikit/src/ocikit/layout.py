@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from types import MappingProxyType
 from typing import BinaryIO
 
 from ocikit._document import MAX_DOCUMENT
+from ocikit._replacing import replacing
 from ocikit.blob import CHUNK, BytesBlob, FileBlob, verified
 from ocikit.digest import Digest
 from ocikit.errors import InvalidDocumentError, NotFoundError
@@ -108,13 +108,14 @@ class Layout:
             return False
 
     def _write_blob(self, digest: Digest, source: BinaryIO) -> None:
-        with _replacing(self._blob(digest)) as file:
+        self._blob(digest).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(self._blob(digest)) as file:
             while data := source.read(CHUNK):
                 file.write(data)
 
     def _list(self, descriptor: Descriptor, name: str | None) -> None:
         """Put the descriptor into index.json; written last, so that a reader never finds half an image."""
-        with _replacing(self.path / "oci-layout") as file:
+        with replacing(self.path / "oci-layout") as file:
             file.write(json.dumps(_VERSION).encode())
         try:
             index = self._index()
@@ -129,7 +130,7 @@ class Layout:
                 else entry.digest != descriptor.digest
             )
         )
-        with _replacing(self.path / "index.json") as file:
+        with replacing(self.path / "index.json") as file:
             file.write(replace(index, manifests=(*kept, descriptor)).to_bytes())
 
 
@@ -141,19 +142,6 @@ def choose(index: Index, platform: Platform | None, where: str) -> Descriptor:
             return entry
     offered = ", ".join(str(entry.platform) for entry in index.manifests if entry.platform) or "none"
     raise NotFoundError(f"{where} has no image for {wanted}; it has {offered}")
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `target` only when it is complete."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
-    try:
-        with partial.open("xb") as file:
-            yield file
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager

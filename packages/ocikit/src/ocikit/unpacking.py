@@ -323,6 +323,7 @@ def _walk(root: int, directory: str, *, create: bool = False) -> Iterator[int]:
                     raise
                 os.mkdir(part, 0o755, dir_fd=handle)
                 below = os.open(part, _DIRECTORY, dir_fd=handle)
+                os.fchmod(below, 0o755)  # whatever the umask: the image's users have to get through
             except NotADirectoryError as error:  # also said of a link, before anything is followed
                 raise UnsafeArchiveError(
                     f"{directory!r} goes through {part!r}, which is a link or no directory"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import inspect
 import json
 import re
@@ -31,6 +30,9 @@ Authorize = Callable[[Credentials | None, str | None, Action], Awaitable[None] |
 OnPush = Callable[[str, str | None, Digest, str], Awaitable[None]]
 
 _ACTIONS: dict[str, Action] = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}
+_COUNT = re.compile(r"[0-9]{1,18}")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+_CONTENT_RANGE = re.compile(r"(?:bytes )?([0-9]{1,18})-([0-9]{1,18})(?:/.*)?")
 _ROUTES = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
@@ -94,7 +96,7 @@ class _App:
     async def _answer(self, request: Request) -> Response:
         credentials = _credentials(request)
         action = _ACTIONS.get(request.method, "push")
-        path = request.url.path
+        path = request.scope["path"]  # `request.url` is made of the Host header too
         if path in ("/v2", "/v2/"):
             await self._allow(credentials, None, "pull")
             return JSONResponse({})
@@ -133,8 +135,8 @@ class _App:
             tags = [tag for tag in tags if tag > last]
         headers: dict[str, str] = {}
         if (count := query.get("n")) is not None:
-            if not count.isdecimal():
-                raise Refusal(400, "UNSUPPORTED", f"n={count!r} is no number")
+            if not _COUNT.fullmatch(count):
+                raise Refusal(400, "UNSUPPORTED", f"n={count[:40]!r} is no number of tags")
             page = tags[: int(count)]
             if page and len(page) < len(tags):
                 link = f"/v2/{name}/tags/list?{urlencode({'n': count, 'last': page[-1]})}"
@@ -354,7 +356,7 @@ def _credentials(request: Request) -> Credentials | None:
         return None
     try:
         username, colon, password = base64.b64decode(value, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # not base64, or not UTF-8 in it
         return None
     return Credentials(username, password) if colon else None
 
@@ -368,9 +370,9 @@ def _digest(text: str) -> Digest:
 
 def _range(header: str, size: int) -> tuple[int, int]:
     """The first byte and the one after the last (RFC 9110 section 14.2, one range)."""
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", header)
+    match = _RANGE.fullmatch(header)
     if match is None or not (match[1] or match[2]):
-        raise Refusal(416, "UNSUPPORTED", f"Range {header!r} is not one range of bytes")
+        raise Refusal(416, "UNSUPPORTED", f"Range {header[:100]!r} is not one range of bytes")
     if not match[1]:
         start, end = max(0, size - int(match[2])), size
     else:
@@ -384,9 +386,11 @@ def _in_order(request: Request, upload: Upload) -> None:
     """A chunk that says where it belongs must belong where the upload stands."""
     if (header := request.headers.get("Content-Range")) is None:
         return
-    match = re.fullmatch(r"(?:bytes )?(\d+)-(\d+)(?:/.*)?", header)
+    match = _CONTENT_RANGE.fullmatch(header)
     if match is None or int(match[1]) != upload.size:
-        raise Refusal(416, "BLOB_UPLOAD_INVALID", f"chunk {header!r} does not follow {upload.size} bytes")
+        raise Refusal(
+            416, "BLOB_UPLOAD_INVALID", f"chunk {header[:100]!r} does not follow {upload.size} bytes"
+        )
 
 
 def _under_way(upload: Upload, status: int) -> Response:
