@@ -71,6 +71,8 @@ def _race(start: Start, conn: Connection, url: str, *, writers: int, count: int,
         acknowledged += [victim.stdout.readline() for _ in range(random.randint(1, 5))]
         time.sleep(random.uniform(0, 0.02))
         victim.kill()
+        # What `readline` took off the pipe beyond its line is in this buffer, which `communicate` passes by.
+        acknowledged += victim.stdout.readlines()
     for process in processes:
         output, errors = process.communicate(timeout=120)
         acknowledged += [line for line in output.splitlines(keepends=True) if line.endswith("\n")]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from ocikit.errors import InvalidDocumentError
+from ocikit.digest import Digest
+from ocikit.errors import InvalidDocumentError, InvalidReferenceError
 
 MAX_DOCUMENT = 4 << 20  # bytes of a manifest, index or configuration: what registries accept
 
@@ -62,6 +63,20 @@ class Reader:
         if not all(isinstance(name, str) and isinstance(value, str) for name, value in values.items()):
             raise InvalidDocumentError(f"{self.name}.{key} does not map strings to strings")
         return MappingProxyType(values)
+
+    def digest(self, key: str) -> Digest:
+        return self._digest(key, self.get(key, str))
+
+    def digests(self, key: str) -> tuple[Digest, ...]:
+        return tuple(
+            self._digest(f"{key}[{index}]", text) for index, text in enumerate(self.list_of_strings(key))
+        )
+
+    def _digest(self, key: str, text: str) -> Digest:
+        try:
+            return Digest.parse(text)
+        except InvalidReferenceError as error:
+            raise InvalidDocumentError(f"{self.name}.{key}: {error}") from error
 
     def list_of_strings(self, key: str) -> tuple[str, ...]:
         values = self.optional(key, list) or []

@@ -94,7 +94,7 @@ class ImageConfig:
         return cls(
             platform=read_platform(reader),
             config=_container(Reader(reader.optional("config", dict) or {}, "image configuration.config")),
-            diff_ids=tuple(Digest.parse(text) for text in rootfs.list_of_strings("diff_ids")),
+            diff_ids=rootfs.digests("diff_ids"),
             history=tuple(
                 _history(Reader.check(entry, f"image configuration.history[{index}]"))
                 for index, entry in enumerate(reader.optional("history", list) or [])

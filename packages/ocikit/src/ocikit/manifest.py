@@ -163,7 +163,7 @@ def read_descriptor(reader: Reader) -> Descriptor:
     platform = reader.optional("platform", dict)
     return Descriptor(
         media_type=reader.get("mediaType", str),
-        digest=Digest.parse(reader.get("digest", str)),
+        digest=reader.digest("digest"),
         size=size,
         annotations=reader.strings("annotations"),
         platform=read_platform(Reader(platform, f"{reader.name}.platform")) if platform is not None else None,

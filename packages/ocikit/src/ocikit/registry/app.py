@@ -325,7 +325,7 @@ def _parse_manifest(media_type: str, data: bytes) -> Manifest | Index:
             manifest = Manifest.parse(data)
         else:
             raise Refusal(400, "MANIFEST_INVALID", f"Content-Type {media_type!r} is no manifest's")
-    except (InvalidDocumentError, InvalidReferenceError) as error:
+    except InvalidDocumentError as error:
         raise Refusal(400, "MANIFEST_INVALID", str(error)) from error
     if "mediaType" in json.loads(data) and manifest.media_type != media_type:
         raise Refusal(400, "MANIFEST_INVALID", f"a {manifest.media_type} came as {media_type}")
