@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from bucketlog.edn import Keyword
 from bucketlog.errors import QueryError
-from bucketlog.image import Image
+from bucketlog.image import LIVE, Image
 from bucketlog.pull import pull as _pull
 from bucketlog.query.engine import run
 from bucketlog.schema import IDENT, TX_BASE, TX_INSTANT, Attribute, Schema
 from bucketlog.value import Stored, decode, encode, encode_as
 
 __all__ = ["Database", "State"]
-
-_LIVE: Final = "added <= :t AND retracted > :t AND added > :since"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +160,7 @@ class Database:
 
     def _rows(self, head: str, tail: str = "", **parameters: Stored) -> list[tuple[Any, ...]]:
         parameters |= {"t": self._as_of, "since": self._since}
-        return self._image.rows(f"{head} {_LIVE} {tail}", parameters)
+        return self._image.rows(f"{head} {LIVE} {tail}", parameters)
 
     def _transaction_at(self, t: int | datetime) -> int:
         if isinstance(t, datetime):

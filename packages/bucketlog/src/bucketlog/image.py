@@ -8,21 +8,31 @@ that are rolled back.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
+
+import apsw
 
 from bucketlog.cache import Cache
 from bucketlog.errors import FormatError, StoreError
 from bucketlog.schema import Change, Schema
 from bucketlog.value import Stored
 
-__all__ = ["FOREVER", "Image", "Row"]
+__all__ = ["LIVE", "OPEN", "Image", "Row", "live"]
 
-FOREVER: Final = (1 << 63) - 1
-"""`retracted` of a datom that still holds."""
+OPEN: Final = 0
+"""`retracted` of a datom that still holds: no transaction retracts at 0, and SQLite stores 0 in no bytes."""
+
+
+def live(table: str, t: str) -> str:
+    """The condition that a row of `table` (an alias with its dot, or nothing) holds after transaction `t`."""
+    return f"{table}added <= {t} AND ({table}retracted = {OPEN} OR {table}retracted > {t})"
+
+
+LIVE: Final = f"{live('', ':t')} AND added > :since"
+"""The condition that a row shows in the database as of `:t`, since `:since`."""
 
 Row = tuple[Any, ...]
 
@@ -42,10 +52,8 @@ class Image:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._connection = sqlite3.connect(
-            ":memory:", check_same_thread=False, isolation_level=None, cached_statements=512
-        )
-        self._connection.executescript(_TABLES)
+        self._connection = apsw.Connection(":memory:", statementcachesize=512)
+        self._connection.execute(_TABLES)
         self._input_tables: set[int] = set()
         self._sizes: Counter[int] = Counter()
         self._closed = False
@@ -111,9 +119,9 @@ class Image:
         retracted: list[tuple[int, int, int, Stored, int]] = []
         for change in changes:
             if change.added:
-                added.append((change.e, change.a, change.v, t, FOREVER, int(change.a in references)))
+                added.append((change.e, change.a, change.v, t, OPEN, int(change.a in references)))
             else:
-                retracted.append((t, change.e, change.a, change.v, FOREVER))
+                retracted.append((t, change.e, change.a, change.v, OPEN))
         with self._lock:
             if retracted:
                 self._connection.executemany(
@@ -122,7 +130,7 @@ class Image:
                 )
             try:
                 self._connection.executemany("INSERT INTO datom VALUES (?, ?, ?, ?, ?, ?)", added)
-            except sqlite3.IntegrityError as error:
+            except apsw.ConstraintError as error:
                 raise FormatError(f"transaction {t} of the log adds one datom twice") from error
             self._sizes.update(row[1] for row in added)
 

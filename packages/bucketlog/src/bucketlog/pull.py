@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from bucketlog.errors import QueryError
+from bucketlog.image import LIVE
 from bucketlog.pull_parser import UNLIMITED, AttributePull, PullPattern, parse_pull
 from bucketlog.schema import Attribute
 from bucketlog.value import Stored, decode
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["pull"]
 
-_LIVE: Final = "added <= :t AND retracted > :t AND added > :since"
 _AMONG: Final = "(SELECT value FROM json_each(:entities))"
 _COMPONENTS: Final = PullPattern((), wildcard=True)
 
@@ -92,7 +92,7 @@ class _Puller:
         if not entities or attributes == []:
             return found
         which = "" if attributes is None else f"AND a IN ({', '.join(map(str, attributes))})"
-        sql = f"SELECT e, a, v FROM datom WHERE e IN {_AMONG} {which} AND {_LIVE}"  # noqa: S608 -- integers
+        sql = f"SELECT e, a, v FROM datom WHERE e IN {_AMONG} {which} AND {LIVE}"  # noqa: S608 -- integers
         for e, a, v in self._rows(sql, entities):
             found[e][a].append(v)
         return found
@@ -103,7 +103,7 @@ class _Puller:
 
     def _referrers(self, entities: set[int], attribute: Attribute) -> dict[int, list[Stored]]:
         found: dict[int, list[Stored]] = defaultdict(list)
-        sql = f"SELECT v, e FROM datom WHERE a = {attribute.id} AND v IN {_AMONG} AND {_LIVE}"  # noqa: S608
+        sql = f"SELECT v, e FROM datom WHERE a = {attribute.id} AND v IN {_AMONG} AND {LIVE}"  # noqa: S608
         for v, e in self._rows(sql, entities):
             found[v].append(e)
         return found

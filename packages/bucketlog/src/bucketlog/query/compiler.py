@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bucketlog.edn import Keyword
 from bucketlog.errors import QueryError
+from bucketlog.image import OPEN, live
 from bucketlog.query.expand import Atom, Conjunction, Expander, NotExists, Recursion, Relation, variables
 from bucketlog.query.functions import AGGREGATES, FUNCTIONS, PREDICATES
 from bucketlog.query.inputs import (
@@ -355,10 +356,10 @@ class _Compiler:
             # A row is two datoms, an addition and a retraction; both are found through the row's own indexes.
             sign = self._alias("h")
             select.tables.append(f"(SELECT {_TRUE} AS sign UNION ALL SELECT {_FALSE}) AS {sign}")
-            when = f"iif({sign}.sign = {_TRUE}, {alias}.added, {alias}.retracted)"
+            when = f"iif({sign}.sign = {_TRUE}, {alias}.added, nullif({alias}.retracted, {OPEN}))"
             select.conditions += [f"{when} <= {t}", f"{when} > {since}"]
             return when, f"{sign}.sign"
-        select.conditions += [f"{alias}.added <= {t}", f"{alias}.retracted > {t}"]
+        select.conditions.append(live(f"{alias}.", t))
         if database.since_t >= 0:
             select.conditions.append(f"{alias}.added > {since}")
         return f"{alias}.added", _TRUE

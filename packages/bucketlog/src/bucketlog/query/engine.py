@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
+
+import apsw
 
 from bucketlog.errors import QueryError
 from bucketlog.pull import pull
@@ -81,7 +82,7 @@ def _rows(
     image = next(iter(databases.values())).image
     try:
         return image.rows(compiled.sql, parameters, relations)
-    except sqlite3.OperationalError as error:
+    except apsw.Error as error:
         raise QueryError(f"the query cannot be computed: {error}") from error
 
 
