@@ -1,0 +1,72 @@
+"""SQL that grows: the SELECTs of one statement, and the parameters and aliases that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from bucketlog.query.inputs import Parameter, encode_value
+from bucketlog.query.syntax import Blank, Constant, Term
+from bucketlog.value import Stored
+
+__all__ = ["Select", "Statement", "fixed"]
+
+
+@dataclass(slots=True)
+class Select:
+    """A SELECT that grows: tables, conditions, and the SQL of every variable bound so far."""
+
+    bound: dict[str, str]
+    plain: set[str]
+    tables: list[str] = field(default_factory=list)
+    conditions: list[str] = field(default_factory=list)
+
+    def sql(self, columns: Sequence[str], *, distinct: bool) -> str:
+        """The text with these result columns."""
+        parts = ["SELECT DISTINCT" if distinct else "SELECT", ", ".join(columns)]
+        if self.tables:
+            parts.append("FROM " + " CROSS JOIN ".join(self.tables))
+        if self.conditions:
+            parts.append("WHERE " + " AND ".join(self.conditions))
+        return " ".join(parts)
+
+
+@dataclass(slots=True)
+class Statement:
+    """What all SELECTs of one statement share."""
+
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    aliases: int = 0
+
+    def alias(self, prefix: str) -> str:
+        """A name that nothing else in the statement has."""
+        self.aliases += 1
+        return f"{prefix}{self.aliases}"
+
+    def parameter(self, value: Parameter) -> str:
+        """The SQL of a value that is known when the statement is run."""
+        name = f"p{len(self.parameters)}"
+        self.parameters[name] = value
+        return f":{name}"
+
+    def constant(self, term: Constant) -> str:
+        """The SQL of a value written in the query, by its Python type alone."""
+        return self.parameter(fixed(encode_value(term.value, "a constant")))
+
+    def meet(self, select: Select, term: Term, sql: str, *, plain: bool) -> None:
+        """Let the value of `sql` be `term`: bind a new variable, or demand equality."""
+        if isinstance(term, Blank):
+            return
+        if isinstance(term, Constant):
+            select.conditions.append(f"{sql} = {self.constant(term)}")
+        elif term.name in select.bound:
+            select.conditions.append(f"{sql} = {select.bound[term.name]}")
+        else:
+            select.bound[term.name] = sql
+            if plain:
+                select.plain.add(term.name)
+
+
+def fixed(stored: Stored) -> Parameter:
+    """A parameter that is the same at every run."""
+    return lambda _: stored
