@@ -20,6 +20,7 @@ from bucketlog.edn import Keyword
 from bucketlog.errors import FormatError, StoreError, TransactionError
 from bucketlog.image import Image
 from bucketlog.log import Entry, genesis
+from bucketlog.pages import Base, Pages
 from bucketlog.operation import TransactionData
 from bucketlog.schema import FIRST_ENTITY, TX_BASE, TX_INSTANT, Change, Schema, transaction_entity
 from bucketlog.store import LogStore, ObjectStore, open_store
@@ -77,6 +78,10 @@ class _Staged:
     """Why it cannot be done, when there is nothing prepared."""
 
 
+def _nothing(names: Sequence[str]) -> list[bytes]:
+    raise FormatError(f"chunks {names} of no snapshot")
+
+
 def connect(
     location: str | ObjectStore, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> Connection:
@@ -98,7 +103,7 @@ class Connection:
     def __init__(self, log: LogStore, now: Callable[[], datetime]) -> None:
         self._log = log
         self._now = now
-        self._image = Image()
+        self._image = Image(Pages(Base(), _nothing))
         self._turn = threading.Lock()
         self._owner: int | None = None
         self._waiting: deque[_Request] = deque()

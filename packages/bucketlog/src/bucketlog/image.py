@@ -1,4 +1,4 @@
-"""The image: an in-memory SQLite database derived from the log, thrown away with the connection.
+"""The image: a SQLite database derived from the log, thrown away with the connection.
 
 One row a datom, with the interval `[added, retracted)` of transactions in which it holds. Rows are never
 changed except that an open interval is closed, so "the database as of t" is the predicate `added <= t AND
@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import apsw
 
 from bucketlog.cache import Cache
 from bucketlog.errors import FormatError, StoreError
+from bucketlog.pages import MissingPagesError, Pages
 from bucketlog.schema import Change, Schema
 from bucketlog.value import Stored
+from bucketlog.vfs import open_pages
 
 __all__ = ["LIVE", "OPEN", "Image", "Row", "live"]
 
@@ -36,6 +39,8 @@ LIVE: Final = f"{live('', ':t')} AND added > :since"
 
 Row = tuple[Any, ...]
 
+_CACHE: Final = 512 << 20  # bytes of pages that SQLite keeps at most
+
 # The table itself is the EAVT index. AVET also serves attribute scans; VAET only finds references.
 _TABLES: Final = """
 CREATE TABLE datom (
@@ -48,23 +53,73 @@ CREATE INDEX vaet ON datom (v, a, e, added, retracted) WHERE ref = 1;
 
 
 class Image:
-    """A SQLite database in memory. Any thread may use it; statements run one at a time."""
+    """A SQLite database over `Pages`. Any thread may use it; statements run one at a time."""
 
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._connection = apsw.Connection(":memory:", statementcachesize=512)
-        self._connection.execute(_TABLES)
+    def __init__(self, pages: Pages, *, basis: int = -1, sizes: Mapping[int, int] | None = None) -> None:
+        """`pages` are empty, or hold the datoms up to transaction `basis`, `sizes` of them by attribute."""
+        self.lock = threading.RLock()
+        """Held while a statement runs; take it to read `basis` and run statements on that basis."""
+        self.basis = basis
+        """The newest transaction that was applied, also when it may still be rolled back."""
+        self._before: list[tuple[int, Counter[int]]] = []
+        self._pages = pages
+        self._connection = open_pages(pages, cache_bytes=_CACHE)
+        if pages.count == 0:
+            self._connection.execute(_TABLES)
         self._input_tables: set[int] = set()
-        self._sizes: Counter[int] = Counter()
+        self._sizes: Counter[int] = Counter(sizes or {})
         self._closed = False
         self.plans: Cache[Any] = Cache(512)
         """Compiled queries."""
 
     def close(self) -> None:
         """Drop the image; reading it further raises `StoreError`."""
-        with self._lock:
+        with self.lock:
             self._closed = True
             self._connection.close()
+
+    def fork(self) -> Image:
+        """An independent image of the same datoms, which shares the pages that neither changes.
+
+        Raises `StoreError` while a transaction is open, whose datoms are not in the pages yet.
+        """
+        with self.lock:
+            if self._closed or self._connection.in_transaction:
+                raise StoreError("a database inside of a transaction, or of a closed connection, has no copy")
+            return Image(self._pages.fork(), basis=self.basis, sizes=self._sizes)
+
+    @property
+    def pages(self) -> Pages:
+        """The file; what is in it is what was committed."""
+        return self._pages
+
+    @property
+    def sizes(self) -> Mapping[int, int]:
+        """Rows by attribute."""
+        return self._sizes
+
+    def prefetch(self, changes: Iterable[Change]) -> None:
+        """Fetch the pages that applying `changes` will touch, all at once."""
+
+        def probe(sql: str, values: tuple[Stored, ...]) -> Callable[[], None]:
+            def run() -> None:
+                with suppress(apsw.Error, MissingPagesError):
+                    self._connection.execute(sql, values).fetchall()
+
+            return run
+
+        with self.lock:
+            self._pages.prefetch(
+                probe(sql, values)
+                for change in changes
+                for sql, values in (
+                    ("SELECT 1 FROM datom WHERE e = ? AND a = ? AND v = ?", change[:3]),
+                    (
+                        "SELECT 1 FROM datom INDEXED BY avet WHERE a = ? AND v = ? AND e = ?",
+                        (change.a, change.v, change.e),
+                    ),
+                )
+            )
 
     def rows(
         self,
@@ -75,7 +130,7 @@ class Image:
         """All rows of one SELECT. `inputs` are relations, width and rows each, which the statement reads as
         `temp.input<width>` where `slot` is their position.
         """
-        with self._lock:
+        with self.lock:
             if self._closed:
                 raise StoreError("the connection that this database came from is closed")
             for slot, (width, relation) in enumerate(inputs):
@@ -99,18 +154,21 @@ class Image:
 
     def begin(self) -> None:
         """Start a transaction: what is applied from here on disappears again with `rollback`."""
-        with self._lock:
+        with self.lock:
             self._connection.execute("BEGIN")
+            self._before.append((self.basis, self._sizes.copy()))
 
     def commit(self) -> None:
         """Keep what was applied since `begin`."""
-        with self._lock:
+        with self.lock:
             self._connection.execute("COMMIT")
+            self._before.clear()
 
     def rollback(self) -> None:
         """Forget what was applied since `begin`."""
-        with self._lock:
+        with self.lock:
             self._connection.execute("ROLLBACK")
+            self.basis, self._sizes = self._before.pop()
 
     def apply(self, t: int, changes: Iterable[Change], schema: Schema) -> None:
         """Add the datoms of transaction `t`; nothing that reads at an earlier basis sees them."""
@@ -122,7 +180,7 @@ class Image:
                 added.append((change.e, change.a, change.v, t, OPEN, int(change.a in references)))
             else:
                 retracted.append((t, change.e, change.a, change.v, OPEN))
-        with self._lock:
+        with self.lock:
             if retracted:
                 self._connection.executemany(
                     "UPDATE datom SET retracted = ? WHERE e = ? AND a = ? AND v = ? AND retracted = ?",
@@ -133,8 +191,9 @@ class Image:
             except apsw.ConstraintError as error:
                 raise FormatError(f"transaction {t} of the log adds one datom twice") from error
             self._sizes.update(row[1] for row in added)
+            self.basis = t
 
     def size(self, attribute: int | None) -> int:
         """About how many rows there are, with an attribute or at all: for estimates."""
-        with self._lock:
+        with self.lock:
             return self._sizes[attribute] if attribute is not None else self._sizes.total()

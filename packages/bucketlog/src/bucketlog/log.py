@@ -36,7 +36,17 @@ from bucketlog.errors import FormatError
 from bucketlog.schema import TX_INSTANT, Change, bootstrap, transaction_entity
 from bucketlog.value import Stored, decode, encode, instant_from_micros, instant_micros
 
-__all__ = ["PREFIX", "Entry", "decode_entry", "encode_entry", "genesis", "key_of", "t_of"]
+__all__ = [
+    "PREFIX",
+    "Entry",
+    "decode_entry",
+    "encode_entry",
+    "genesis",
+    "key_of",
+    "t_of",
+    "value_from_json",
+    "value_to_json",
+]
 
 PREFIX: Final = "log/"
 
@@ -82,7 +92,7 @@ def encode_entry(entry: Entry) -> bytes:
         "id": entry.id,
         "t": entry.t,
         "transactions": [
-            [[change.e, change.a, _to_json(change.v), change.added] for change in transaction]
+            [[change.e, change.a, value_to_json(change.v), change.added] for change in transaction]
             for transaction in entry.transactions
         ],
     }
@@ -107,7 +117,8 @@ def decode_entry(key: str, data: bytes) -> Entry:
         document = json.loads(payload)
         transactions = tuple(
             tuple(
-                Change(_entity(e), _entity(a), _from_json(v), _flag(added)) for e, a, v, added in transaction
+                Change(_entity(e), _entity(a), value_from_json(v), _flag(added))
+                for e, a, v, added in transaction
             )
             for transaction in document["transactions"]
         )
@@ -121,7 +132,7 @@ def decode_entry(key: str, data: bytes) -> Entry:
     return entry
 
 
-def _to_json(stored: Stored) -> Any:  # noqa: PLR0911 -- one return a type
+def value_to_json(stored: Stored) -> Any:  # noqa: PLR0911 -- one return a type
     if isinstance(stored, str | int):
         return stored
     if isinstance(stored, float):
@@ -138,7 +149,7 @@ def _to_json(stored: Stored) -> Any:  # noqa: PLR0911 -- one return a type
     return {"bytes": base64.b64encode(value).decode()}
 
 
-def _from_json(value: Any) -> Stored:
+def value_from_json(value: Any) -> Stored:
     if isinstance(value, str | int):
         return encode(value)
     if not isinstance(value, dict) or len(value) != 1:

@@ -50,6 +50,9 @@ class ObjectStore(Protocol):
     def list(self, prefix: str | None = None, *, offset: str | None = None, chunk_size: int = 50) -> Any:
         """Iterate over batches of `{"path": …}` of the objects below `prefix` after `offset`."""
 
+    def delete(self, paths: Any) -> Any:
+        """Delete objects; those that are not there are none."""
+
 
 _memory_stores: dict[str, MemoryStore] = {}
 _memory_lock = threading.Lock()

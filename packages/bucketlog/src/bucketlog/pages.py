@@ -1,0 +1,149 @@
+"""Pages: what the image's SQLite file consists of, most of it still in the bucket until it is read.
+
+A snapshot divides the pages of an image into chunks of `CHUNK_PAGES` neighbours, each an immutable object
+named by its content, and carries some pages itself ("inline"): the inner nodes of the B-trees, so that any row
+is one chunk away, or all pages when they are few. What was written since then stays here until the next
+snapshot.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+__all__ = ["CHUNK_PAGES", "PAGE_SIZE", "Base", "MissingPagesError", "Pages"]
+
+PAGE_SIZE: Final = 16384
+"""Bytes of a page. Large pages keep the inner nodes few: about a thousandth of the image."""
+
+CHUNK_PAGES: Final = 8
+_KEPT_CHUNKS: Final = 256  # unpacked ones: 32 MiB
+_MAX_AHEAD: Final = 32
+
+_EMPTY: Final = bytes(PAGE_SIZE)
+
+
+class MissingPagesError(Exception):
+    """A page was not here and was not to be fetched now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The pages of a snapshot: `count` in all, names of the chunks in order, and the inline ones by number.
+
+    Pages count from 0. A chunk holds zeros in the place of a page that is inline.
+    """
+
+    count: int = 0
+    chunks: tuple[str, ...] = ()
+    inline: Mapping[int, bytes] = field(default_factory=dict)
+
+
+Fetch = Callable[[Sequence[str]], list[bytes]]
+"""Gives the unpacked pages of the chunks of these names; raises `StoreError`."""
+
+
+class Pages:
+    """The pages of one image, as a file that SQLite reads and writes. Used by one thread at a time."""
+
+    def __init__(self, base: Base, fetch: Fetch) -> None:
+        self._base = base
+        self._fetch = fetch
+        self._written: dict[int, bytes] = {}
+        self._count = base.count
+        self._chunks: OrderedDict[int, bytes] = OrderedDict()
+        self._misses = 0
+        self._wanted: set[int] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many pages there are."""
+        return self._count
+
+    @property
+    def base(self) -> Base:
+        """The snapshot that these pages are built on."""
+        return self._base
+
+    def fork(self) -> Pages:
+        """An independent copy, which shares what neither of them writes."""
+        copy = Pages(self._base, self._fetch)
+        copy._written = dict(self._written)  # noqa: SLF001 -- its own class
+        copy._count = self._count  # noqa: SLF001
+        return copy
+
+    def read(self, page: int) -> bytes:
+        """The bytes of a page, fetched if need be; zeros for one that was never written."""
+        found = self._written.get(page) or self._base.inline.get(page)
+        if found is not None:
+            return found
+        number, place = divmod(page, CHUNK_PAGES)
+        if number >= len(self._base.chunks):
+            return _EMPTY
+        start = place * PAGE_SIZE
+        return self._chunk(number)[start : start + PAGE_SIZE] or _EMPTY
+
+    def write(self, page: int, data: bytes) -> None:
+        """Replace a page."""
+        self._written[page] = data
+        self._count = max(self._count, page + 1)
+
+    def truncate(self, count: int) -> None:
+        """Drop all pages from `count` on."""
+        for page in [page for page in self._written if page >= count]:
+            del self._written[page]
+        self._count = count
+
+    def prefetch(self, probes: Iterable[Callable[[], object]]) -> None:
+        """Run `probes`, which read, to find out which chunks they need, and fetch those all at once.
+
+        A probe gets no further than its first missing page, which raises through SQLite; its error is what
+        `probes` must swallow.
+        """
+        wanted: set[int] = set()
+        self._wanted = wanted
+        try:
+            for probe in probes:
+                probe()
+        finally:
+            self._wanted = None
+        self._load(sorted(wanted))
+
+    def rebase(self, base: Base, written: Mapping[int, bytes]) -> None:
+        """Stand on a snapshot that was made of these pages when `written` were the ones written.
+
+        Pages written again since then stay.
+        """
+        self._base = base
+        self._chunks.clear()
+        for page, data in written.items():
+            if self._written.get(page) is data:
+                del self._written[page]
+
+    def written(self) -> dict[int, bytes]:
+        """The pages that are not the base's."""
+        return dict(self._written)
+
+    def _chunk(self, number: int) -> bytes:
+        chunk = self._chunks.get(number)
+        if chunk is not None:
+            return chunk
+        if self._wanted is not None:
+            self._wanted.add(number)
+            raise MissingPagesError
+        # One reader of one row gets one chunk; whoever goes on missing is scanning, and gets ever more at once.
+        ahead = min(_MAX_AHEAD, 1 << self._misses // 2)
+        self._misses += 1
+        following = range(number + 1, len(self._base.chunks))
+        self._load([number, *[n for n in following if n not in self._chunks][: ahead - 1]])
+        return self._chunks[number]
+
+    def _load(self, numbers: list[int]) -> None:
+        if not numbers:
+            return
+        loaded = self._fetch([self._base.chunks[number] for number in numbers])
+        self._chunks.update(zip(numbers, loaded, strict=True))
+        while len(self._chunks) > max(_KEPT_CHUNKS, len(numbers)):
+            self._chunks.popitem(last=False)
