@@ -27,7 +27,7 @@ from bucketlog.query.inputs import (
     ScalarInput,
     binding_text,
 )
-from bucketlog.query.statement import Select, Statement, fixed
+from bucketlog.query.statement import Select, Statement, common_types, fixed
 from bucketlog.query.syntax import (
     Constant,
     Expression,
@@ -39,7 +39,7 @@ from bucketlog.query.syntax import (
     Variable,
 )
 from bucketlog.schema import TX_BASE, Attribute
-from bucketlog.value import PLAIN_TYPES, Stored, encode_as
+from bucketlog.value import Stored, ValueType, encode_as
 
 if TYPE_CHECKING:
     from bucketlog.database import Database
@@ -88,20 +88,18 @@ class _Compiler:
             Relation(slot, terms, relation.text) for slot, (relation, terms) in enumerate(relations)
         )
         names = wanted(query)
-        selects = [
-            self._conjunction((*atoms, *conjunction), self._fixed, set()) for conjunction in conjunctions
-        ]
+        selects = [self._conjunction((*atoms, *conjunction), self._fixed, {}) for conjunction in conjunctions]
         for name in names:
             if not all(name in select.bound for select in selects):
                 raise QueryError(f"{name} is in :find or :with, but nothing binds it")
-        plain = {name for name in names if all(name in select.plain for select in selects)}
+        types = common_types(selects)
         inner = " UNION ".join(
             select.sql(
                 [f"{select.bound[name]} AS c{n}" for n, name in enumerate(names)], distinct=len(selects) == 1
             )
             for select in selects
         )
-        sql, columns = result(query, inner, names, plain)
+        sql, columns = result(query, inner, names, types)
         if self._definitions:
             sql = "WITH RECURSIVE " + ", ".join(self._definitions) + " " + sql
         return Compiled(
@@ -135,8 +133,10 @@ class _Compiler:
 
     # Conjunctions
 
-    def _conjunction(self, atoms: Conjunction, outer: Mapping[str, str], plain: set[str]) -> Select:
-        select = Select(dict(outer), set(plain))
+    def _conjunction(
+        self, atoms: Conjunction, outer: Mapping[str, str], types: Mapping[str, ValueType]
+    ) -> Select:
+        select = Select(dict(outer), dict(types))
         pending = list(atoms)
         visible = set(outer) | {variable.name for variable in variables(atoms, negated=False)}
         while pending:
@@ -205,7 +205,7 @@ class _Compiler:
         if isinstance(atom, NotExists):
             outer = {name: sql for name, sql in select.bound.items() if name in visible}
             for branch in atom.branches:
-                inner = self._conjunction(branch, outer, select.plain)
+                inner = self._conjunction(branch, outer, select.types)
                 select.conditions.append(f"NOT EXISTS ({inner.sql(['1'], distinct=False)})")
         elif isinstance(atom, Expression):
             self._expressions.add(atom, select)
@@ -220,7 +220,7 @@ class _Compiler:
             select.tables.append(f"temp.input{len(atom.terms)} AS {alias}")
             select.conditions.append(f"{alias}.slot = {atom.slot}")
             for column, term in enumerate(atom.terms):
-                self._statement.meet(select, term, f"{alias}.c{column}", plain=False)
+                self._statement.meet(select, term, f"{alias}.c{column}")
 
     # Patterns
 
@@ -248,25 +248,23 @@ class _Compiler:
         if isinstance(e, Constant):
             select.conditions.append(f"{alias}.e = {self._entity(e, pattern)}")
         else:
-            self._statement.meet(select, e, f"{alias}.e", plain=True)
+            self._statement.meet(select, e, f"{alias}.e", ValueType.REF)
         if attribute is not None:
             select.conditions.append(f"{alias}.a = {attribute.id}")
         else:
-            self._statement.meet(select, a, f"{alias}.a", plain=True)
+            self._statement.meet(select, a, f"{alias}.a", ValueType.REF)
         if isinstance(v, Constant):
             select.conditions.append(f"{alias}.v = {self.value(v, attribute, pattern)}")
         else:
-            self._statement.meet(
-                select, v, f"{alias}.v", plain=attribute is not None and attribute.type in PLAIN_TYPES
-            )
+            self._statement.meet(select, v, f"{alias}.v", attribute.type if attribute else None)
         when, sign = self._interval(pattern, alias, select)
         if isinstance(tx, Constant):
             if not isinstance(tx.value, int):
                 raise QueryError(f"{tx.value!r} is no transaction, in: {pattern.text}")
             select.conditions.append(f"{when} = {tx.value % TX_BASE}")
         else:
-            self._statement.meet(select, tx, f"({when} + {TX_BASE})", plain=True)
-        self._statement.meet(select, added, sign, plain=False)
+            self._statement.meet(select, tx, f"({when} + {TX_BASE})", ValueType.REF)
+        self._statement.meet(select, added, sign)
 
     def _interval(self, pattern: Pattern, alias: str, select: Select) -> tuple[str, str]:
         """Restrict a row to what the database shows; gives SQL for its transaction, and its being added."""
@@ -324,7 +322,7 @@ class _Compiler:
         select.tables.append(f"{table} AS {alias}")
         select.conditions.append(f"{alias}.tag = {tag}")
         for column, term in enumerate(atom.arguments):
-            self._statement.meet(select, term, f"{alias}.c{column}", plain=False)
+            self._statement.meet(select, term, f"{alias}.c{column}")
 
     def _table_of(self, atom: Recursion) -> tuple[str, int]:
         """The table of a rule and of those it is mutually recursive with, and the tag of its rows there."""
@@ -353,7 +351,7 @@ class _Compiler:
                     f"a rule that calls itself (or its circle) more than once, or inside of a negation, is "
                     f"not supported, in: {rule.text}"
                 )
-            select = self._conjunction(conjunction, {}, set())
+            select = self._conjunction(conjunction, {}, {})
             for parameter, own in zip(parameters, rule.parameters, strict=True):
                 if parameter.name not in select.bound:
                     raise QueryError(f"nothing in the rule binds {own.name}, in: {rule.text}")

@@ -62,7 +62,7 @@ class Expressions:
         else:
             sql = self._operation(atom, select, FUNCTIONS, "function")
             select.conditions.append(f"{sql} IS NOT NULL")
-            self._statement.meet(select, _only(atom), sql, plain=False)
+            self._statement.meet(select, _only(atom), sql)
 
     def _operation(self, atom: Expression, select: Select, known: Mapping[str, Any], kind: str) -> str:
         operation = known.get(atom.name)
@@ -84,7 +84,7 @@ class Expressions:
         blank = Blank()
         value = Variable("?value~")
         pattern = Pattern(atom.source, (e, a, value, blank, blank), atom.text)
-        inner = Select(dict(select.bound), set())
+        inner = Select(dict(select.bound), dict(select.types))
         self._patterns.pattern(pattern, inner)
         if count == 2:
             if atom.binding is not None:
@@ -100,7 +100,7 @@ class Expressions:
         else:
             otherwise = self._operand(default, select, atom)
         found = inner.sql([inner.bound[value.name]], distinct=False)
-        self._statement.meet(select, _only(atom), f"coalesce(({found} LIMIT 1), {otherwise})", plain=False)
+        self._statement.meet(select, _only(atom), f"coalesce(({found} LIMIT 1), {otherwise})")
 
     def _ground(self, atom: Expression, select: Select) -> None:
         """`[(ground value) binding]`, with a vector for every binding but a single variable."""
@@ -111,7 +111,7 @@ class Expressions:
         if binding.shape in (Shape.SCALAR, Shape.TUPLE):
             for term, value in zip(binding.terms, rows[0], strict=True):
                 parameter = _Named(self._patterns.encoder(term), value)
-                self._statement.meet(select, term, self._statement.parameter(parameter), plain=False)
+                self._statement.meet(select, term, self._statement.parameter(parameter))
             return
         if not rows:
             select.conditions.append("0")
@@ -124,7 +124,7 @@ class Expressions:
         ]
         select.tables.append(f"({' UNION ALL '.join(lines)}) AS {alias}")
         for column, term in enumerate(binding.terms):
-            self._statement.meet(select, term, f"{alias}.c{column}", plain=False)
+            self._statement.meet(select, term, f"{alias}.c{column}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bucketlog.errors import QueryError
 from bucketlog.query.functions import AGGREGATES
 from bucketlog.query.syntax import Aggregate, Query, Variable
+from bucketlog.value import PLAIN_TYPES, ValueType
 
 __all__ = ["Column", "result", "wanted"]
 
@@ -27,13 +28,14 @@ def wanted(query: Query) -> list[str]:
 
 
 def result(
-    query: Query, inner: str, names: Sequence[str], plain: Collection[str]
+    query: Query, inner: str, names: Sequence[str], types: Mapping[str, ValueType]
 ) -> tuple[str, tuple[Column, ...]]:
     """The statement around the distinct rows of :find and :with together, on which aggregates work.
 
-    `inner` has one column `c<n>` for each of `names`; the variables in `plain` need no decoding.
+    `inner` has one column `c<n>` for each of `names`; `types` says the types that are certain.
     """
     elements = query.find.elements
+    plain = {name for name, value_type in types.items() if value_type in PLAIN_TYPES}
     expressions, groups, columns = [], [], []
     for element in elements:
         name = element.name if isinstance(element, Variable) else element.variable.name

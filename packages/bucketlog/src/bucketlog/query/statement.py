@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from bucketlog.query.inputs import Parameter, encode_value
 from bucketlog.query.syntax import Blank, Constant, Term
-from bucketlog.value import Stored
+from bucketlog.value import Stored, ValueType
 
-__all__ = ["Select", "Statement", "fixed"]
+__all__ = ["Select", "Statement", "common_types", "fixed"]
 
 
 @dataclass(slots=True)
@@ -17,7 +17,8 @@ class Select:
     """A SELECT that grows: tables, conditions, and the SQL of every variable bound so far."""
 
     bound: dict[str, str]
-    plain: set[str]
+    types: dict[str, ValueType]
+    """The types of the variables of which that is certain."""
     tables: list[str] = field(default_factory=list)
     conditions: list[str] = field(default_factory=list)
 
@@ -53,8 +54,8 @@ class Statement:
         """The SQL of a value written in the query, by its Python type alone."""
         return self.parameter(fixed(encode_value(term.value, "a constant")))
 
-    def meet(self, select: Select, term: Term, sql: str, *, plain: bool) -> None:
-        """Let the value of `sql` be `term`: bind a new variable, or demand equality."""
+    def meet(self, select: Select, term: Term, sql: str, value_type: ValueType | None = None) -> None:
+        """Let the value of `sql` be `term`: bind a new variable (of that type, if known) or demand it."""
         if isinstance(term, Blank):
             return
         if isinstance(term, Constant):
@@ -63,10 +64,20 @@ class Statement:
             select.conditions.append(f"{sql} = {select.bound[term.name]}")
         else:
             select.bound[term.name] = sql
-            if plain:
-                select.plain.add(term.name)
+            if value_type is not None:
+                select.types[term.name] = value_type
 
 
 def fixed(stored: Stored) -> Parameter:
     """A parameter that is the same at every run."""
     return lambda _: stored
+
+
+def common_types(selects: Sequence[Select]) -> dict[str, ValueType]:
+    """The types that variables have in every one of some SELECTs."""
+    first, *rest = selects
+    return {
+        name: value_type
+        for name, value_type in first.types.items()
+        if all(select.types.get(name) is value_type for select in rest)
+    }
