@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 
 from bucketlog.errors import EdnError
 
-__all__ = ["Keyword", "List", "Symbol", "Vector", "dumps", "loads"]
+__all__ = ["Keyword", "List", "Symbol", "Vector", "dumps", "loads", "loads_with_places"]
 
 _MAX_DEPTH: Final = 200
 
@@ -94,6 +94,7 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self._text = text
         self._tokens = self._scan()
+        self.offsets: dict[int, int] = {}
 
     def read_only_form(self) -> Any:
         form = self._read(0)
@@ -115,10 +116,14 @@ class _Reader:
                 yield _Token(str(match.lastgroup), match.group(), offset)
             offset = match.end()
 
-    def _error(self, offset: int, message: str) -> EdnError:
+    def place(self, offset: int) -> str:
+        """An offset as people count."""
         line = self._text.count("\n", 0, offset) + 1
         column = offset - (self._text.rfind("\n", 0, offset) + 1) + 1
-        return EdnError(f"line {line}, column {column}: {message}")
+        return f"line {line}, column {column}"
+
+    def _error(self, offset: int, message: str) -> EdnError:
+        return EdnError(f"{self.place(offset)}: {message}")
 
     def _read(self, depth: int, closing: _Token | None = None) -> Any:
         """The next form, or `_END` at the closing bracket of `closing` (at the end of text without one)."""
@@ -152,10 +157,10 @@ class _Reader:
         items: list[Any] = []
         while (item := self._read(depth + 1, opener)) is not _END:
             items.append(item)
-        if opener.text == "[":
-            return Vector(items)
-        if opener.text == "(":
-            return List(items)
+        if opener.text in {"[", "("}:
+            form = Vector(items) if opener.text == "[" else List(items)
+            self.offsets[id(form)] = opener.offset
+            return form
         try:
             if opener.text == "#{":
                 members = frozenset(items)
@@ -169,6 +174,7 @@ class _Reader:
             raise self._error(opener.offset, "maps are not allowed as map keys or set members") from None
         if len(entries) * 2 != len(items):
             raise self._error(opener.offset, "a map has the same key twice")
+        self.offsets[id(entries)] = opener.offset
         return entries
 
     def _tagged(self, token: _Token, value: Any) -> Any:
@@ -234,6 +240,13 @@ class _Reader:
 def loads(text: str) -> Any:
     """Read exactly one form; raises `EdnError` with line and column when `text` is anything else."""
     return _Reader(text).read_only_form()
+
+
+def loads_with_places(text: str) -> tuple[Any, dict[int, str]]:
+    """What `loads` reads, with line and column of every vector, list and map in it by the object's `id`."""
+    reader = _Reader(text)
+    form = reader.read_only_form()
+    return form, {key: reader.place(offset) for key, offset in reader.offsets.items()}
 
 
 def dumps(form: Any) -> str:
