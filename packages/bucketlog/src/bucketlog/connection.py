@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from bucketlog.bucket import Bucket
+from bucketlog.contention import Contention
 from bucketlog.database import Database, State
 from bucketlog.edn import Keyword
-from bucketlog.errors import FormatError, StoreError, TransactionError
-from bucketlog.image import Image
-from bucketlog.log import Entry, genesis
-from bucketlog.pages import Base, Pages
+from bucketlog.errors import StoreError, TransactionError
+from bucketlog.log import Entry
+from bucketlog.objects import DiskCache
 from bucketlog.operation import TransactionData
-from bucketlog.schema import FIRST_ENTITY, TX_BASE, TX_INSTANT, Change, Schema, transaction_entity
-from bucketlog.store import LogStore, ObjectStore, open_store
+from bucketlog.pages import PAGE_SIZE
+from bucketlog.replica import Replica, advance
+from bucketlog.requests import Requests
+from bucketlog.schema import transaction_entity
+from bucketlog.store import ObjectStore, open_store
 from bucketlog.transaction import Prepared, prepare
-from bucketlog.value import decode, instant_micros
+from bucketlog.value import decode
+from bucketlog.worker import Worker
 
-__all__ = ["Connection", "Datom", "TransactionReport", "connect"]
+__all__ = ["Connection", "Datom", "Stats", "TransactionReport", "connect"]
+
 
 _MAX_RACES: Final = 256
 _MAX_GROUP: Final = 256
@@ -77,55 +83,81 @@ class _Staged:
     failure: Exception | None = None
     """Why it cannot be done, when there is nothing prepared."""
 
+    @property
+    def datoms(self) -> int:
+        return len(self.prepared.changes) if self.prepared else 0
 
-def _nothing(names: Sequence[str]) -> list[bytes]:
-    raise FormatError(f"chunks {names} of no snapshot")
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The size of a database: its last transaction, rows and bytes of the image, the newest snapshot's
+    transaction (-1 for none) and the requests of one connection.
+    """
+
+    t: int
+    datoms: int
+    image_bytes: int
+    snapshot_t: int
+    requests: Requests
 
 
 def connect(
-    location: str | ObjectStore, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    location: str | ObjectStore,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    cache: str | Path | None = None,
+    cache_bytes: int = 1 << 30,
 ) -> Connection:
     """Open the database at `location`, and create it when there is none.
 
     `location` is a URL (`file:///directory`, `memory://name`, `s3://bucket/prefix`, and what else obstore
     opens, with settings from the environment) or a store of obstore's. `now` gives the time of transactions.
+    `cache` is a folder for copies of snapshots' chunks, of at most about `cache_bytes`, which processes may
+    share and anybody may delete.
 
     Raises `StoreError` when the store cannot be read, `UnsafeStoreError` when it does not honour create-only
-    writes, `FormatError` when an object of the log is corrupt or too new.
+    writes, `FormatError` when an object is corrupt or too new.
     """
     store = open_store(location) if isinstance(location, str) else location
-    return Connection(LogStore(store), now)
+    disk = None if cache is None else DiskCache(Path(cache), cache_bytes)
+    return Connection(Bucket(store, disk), now)
 
 
 class Connection:
     """A database in a bucket, as this process sees and changes it; made by `connect`, for any thread."""
 
-    def __init__(self, log: LogStore, now: Callable[[], datetime]) -> None:
-        self._log = log
+    def __init__(self, bucket: Bucket, now: Callable[[], datetime]) -> None:
+        self._bucket = bucket
         self._now = now
-        self._image = Image(Pages(Base(), _nothing))
         self._turn = threading.Lock()
         self._owner: int | None = None
         self._waiting: deque[_Request] = deque()
+        self._committer = Worker(self._commit_all, "bucketlog-commit")
         self._closed = False
-        self._state = State(-1, Schema(), FIRST_ENTITY, 0)
-        try:
-            self._open()
-        except BaseException:
-            self._image.close()
-            raise
+        self._contention = Contention()
+        self._replica = Replica(bucket, now)
+        self._synced = time.monotonic()
 
-    def db(self) -> Database:
-        """The database as far as this process knows; no I/O."""
-        state = self._state
+    def db(self, *, max_age: timedelta | None = None) -> Database:
+        """The database as far as this process knows, without I/O.
+
+        With `max_age` at least what was committed that long ago: `sync` is called when the last look at the
+        log was before.
+        """
         self._check_open()
-        return Database(self._image, state, state.t)
+        if max_age is not None and time.monotonic() - self._synced > max_age.total_seconds():
+            return self.sync()
+        state = self._replica.state
+        return Database(self._replica.image, state, state.t)
 
     def sync(self) -> Database:
         """The database with everything that anyone committed before the call; costs one read at least."""
         self._check_open()
+        asked = time.monotonic()
         with self._take_turn():
-            self._catch_up()
+            if self._synced < asked:  # else the thread that had its turn before has looked since
+                self._synced = time.monotonic()
+                self._replica.catch_up()
         return self.db()
 
     def transact(self, data: TransactionData) -> TransactionReport:
@@ -140,20 +172,51 @@ class Connection:
         decided on its newest state; `StoreError` when nothing was written, `UncertainError` when that cannot
         be told.
         """
-        self._check_open()
-        self._check_turn()
-        request = _Request(tuple(data) if isinstance(data, Iterator) else data)
-        self._waiting.append(request)
-        with self._take_turn():
-            while not request.result.done():
-                self._commit_waiting()
+        request = self._enqueue(data)
+        self._commit_all(request)
         return request.result.result()
 
+    def transact_async(self, data: TransactionData) -> Future[TransactionReport]:
+        """`transact` that does not wait: the future gives the report, or raises.
+
+        Transactions are committed in the order of these calls. All that come while an object is on its way to
+        the bucket go into the next one, so any number may be on their way at once.
+        """
+        request = self._enqueue(data)
+        self._committer.wake()
+        return request.result
+
+    def stats(self) -> Stats:
+        """How large the database is, and what this connection has asked the store for."""
+        self._check_open()
+        image, state = self._replica.image, self._replica.state
+        with image.lock:
+            datoms, pages = sum(image.sizes.values()), image.pages.count
+        return Stats(
+            state.t, datoms, pages * PAGE_SIZE, self._replica.snapshot_t, self._bucket.store.requests
+        )
+
+    def snapshot(self) -> None:
+        """Write a snapshot of the database as this process knows it, unless there is one.
+
+        This happens by itself whenever one is due. Raises `StoreError`.
+        """
+        self._check_open()
+        with self._take_turn():
+            self._replica.snapshot()
+
     def close(self) -> None:
-        """Let go of the image; values of the database cannot be used any more. Nothing is left to write."""
+        """Let go of the image; values of the database cannot be used any more.
+
+        What `transact_async` has taken on is committed first.
+        """
+        if self._closed:
+            return
+        self._committer.close()
         with self._turn:
             self._closed = True
-            self._image.close()
+            self._replica.finish()
+            self._replica.image.close()
 
     def __enter__(self) -> Self:
         return self
@@ -184,51 +247,27 @@ class Connection:
         if self._closed:
             raise StoreError("the connection is closed")
 
-    # Following the log
-
-    def _open(self) -> None:
-        first = self._log.read(0)
-        if first is None:
-            entry = genesis(self._now())
-            first = self._log.append(entry) or entry
-        with ThreadPoolExecutor(1, "bucketlog-verify") as pool:
-            verified = pool.submit(self._log.verify, first)
-            self._follow(first)
-            self._catch_up_by_listing()
-            verified.result()
-
-    def _catch_up(self) -> None:
-        """Apply what others have committed: one read when there is nothing."""
-        entry = self._log.read(self._state.t + 1)
-        if entry is not None:
-            self._follow(entry)
-            self._catch_up_by_listing()
-
-    def _catch_up_by_listing(self) -> None:
-        for entry in self._log.read_after(self._state.t):
-            self._follow(entry)
-
-    def _follow(self, entry: Entry) -> None:
-        """Apply an entry of the log to the image and show it."""
-        state = self._state
-        self._image.begin()
-        try:
-            for t, changes in enumerate(entry.transactions, entry.t):
-                state = _advance(state, t, changes)
-                self._image.apply(t, changes, state.schema)
-        except BaseException:
-            self._image.rollback()
-            raise
-        self._image.commit()
-        self._state = state
-
     # Committing
+
+    def _enqueue(self, data: TransactionData) -> _Request:
+        self._check_open()
+        self._check_turn()
+        request = _Request(tuple(data) if isinstance(data, Iterator) else data)
+        self._waiting.append(request)
+        return request
+
+    def _commit_all(self, until: _Request | None = None) -> None:
+        """Commit what waits, up to a request that may have been committed by another thread meanwhile."""
+        with self._take_turn():
+            while self._waiting and not (until and until.result.done()):
+                self._commit_waiting()
 
     def _commit_waiting(self) -> None:
         """Commit what waits, in one object. Called by the one thread whose turn it is."""
         group = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_GROUP))]
         try:
             self._commit(group)
+            self._replica.snapshot_if_due()
         except BaseException as error:
             for request in group:
                 if not request.result.done():
@@ -238,40 +277,48 @@ class Connection:
 
     def _commit(self, group: list[_Request]) -> None:
         """Stage the group on the newest known state and write it; repeat when another was first."""
+        replica = self._replica
+        self._contention.give_way()
         for attempt in range(_MAX_RACES):
             self._check_open()
-            self._image.begin()
+            replica.image.begin()
             try:
                 staged = self._stage(group)
+                began = time.monotonic()
                 winner = self._write(staged)
+                seconds = time.monotonic() - began
             except BaseException:
-                self._image.rollback()
+                replica.image.rollback()
                 raise
             if winner is None:
-                self._image.commit()
-                self._state = staged[-1].after
+                replica.image.commit()
+                replica.committed(staged[-1].after, sum(item.datoms for item in staged))
+                self._contention.won(attempt, seconds)
+                self._synced = began
                 for item in staged:
                     self._answer(item)
                 return
-            self._image.rollback()
-            self._follow(winner)
-            time.sleep(random.uniform(0, min(0.25, 0.001 * 2 ** min(attempt, 8))))  # noqa: S311 -- jitter
+            replica.image.rollback()
+            replica.follow([winner])
+            if attempt:
+                replica.catch_up()
+            self._contention.lost(attempt, seconds)
         raise StoreError(f"other writers were faster {_MAX_RACES} times in a row: nothing was written")
 
     def _stage(self, group: list[_Request]) -> list[_Staged]:
         """Prepare every request on the state that the ones before it leave, and apply it to the image."""
         staged = []
-        state = self._state
+        state = self._replica.state
         for request in group:
             before = state
             try:
-                changes = prepare(Database(self._image, state, state.t), request.data, self._now())
+                changes = prepare(Database(self._replica.image, state, state.t), request.data, self._now())
             except Exception as error:  # noqa: BLE001 -- raised again where the transaction was asked for
                 staged.append(_Staged(request, before, before, None, error))
                 continue
             if changes.changes:
-                state = _advance(state, state.t + 1, changes.changes)
-                self._image.apply(state.t, changes.changes, state.schema)
+                state = advance(state, state.t + 1, changes.changes)
+                self._replica.image.apply(state.t, changes.changes, state.schema)
             staged.append(_Staged(request, before, state, changes))
         return staged
 
@@ -284,10 +331,10 @@ class Connection:
         transactions = tuple(
             item.prepared.changes for item in staged if item.prepared and item.prepared.changes
         )
-        t = self._state.t + 1
+        t = self._replica.state.t + 1
         if not transactions:
-            return self._log.read(t)
-        return self._log.append(Entry(t, transactions, uuid.uuid4().hex))
+            return self._bucket.log.read(t)
+        return self._bucket.log.append(Entry(t, transactions, uuid.uuid4().hex))
 
     def _answer(self, item: _Staged) -> None:
         if item.prepared is None:
@@ -299,22 +346,7 @@ class Connection:
             Datom(e, schema.attributes[a].ident, decode(v), tx, added)
             for e, a, v, added in item.prepared.changes
         )
-        before = Database(self._image, item.before, item.before.t)
-        after = Database(self._image, item.after, item.after.t)
+        before = Database(self._replica.image, item.before, item.before.t)
+        after = Database(self._replica.image, item.after, item.after.t)
         tempids = dict(item.prepared.tempids)
         item.request.result.set_result(TransactionReport(item.after.t, before, after, tempids, datoms))
-
-
-def _advance(state: State, t: int, changes: Sequence[Change]) -> State:
-    """The state after the next transaction."""
-    tx = transaction_entity(t)
-    instant = next((decode(c.v) for c in changes if c.e == tx and c.a == TX_INSTANT and c.added), None)
-    if not isinstance(instant, datetime):
-        raise FormatError(f"transaction {t} of the log does not say when it was made")
-    newest = max((change.e for change in changes if change.e < TX_BASE), default=0)
-    return State(
-        t=t,
-        schema=state.schema.evolve(changes),
-        next_entity=max(state.next_entity, newest + 1),
-        instant=instant_micros(instant),
-    )

@@ -13,6 +13,7 @@ __all__ = [
     "UncertainError",
     "UniqueError",
     "UnsafeStoreError",
+    "brief",
 ]
 
 
@@ -54,3 +55,9 @@ class UncertainError(StoreError):
 
 class FormatError(StoreError):
     """An object of the bucket is corrupt, or was written by a newer bucketlog; the message names it."""
+
+
+def brief(error: BaseException | None) -> str:
+    """The kind and the first line of an error: obstore appends its internals below."""
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"

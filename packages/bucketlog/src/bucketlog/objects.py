@@ -19,7 +19,7 @@ from typing import Final
 
 from obstore.exceptions import BaseError
 
-from bucketlog.errors import FormatError, StoreError
+from bucketlog.errors import FormatError, StoreError, brief
 from bucketlog.requests import MeteredStore
 
 __all__ = ["DiskCache", "MissingObjectError", "NamedObjects", "name_of"]
@@ -38,7 +38,7 @@ def name_of(data: bytes) -> str:
 
 
 class DiskCache:
-    """A folder of named objects. Processes may share it, and anybody may delete any file or all at any time."""
+    """A folder of named objects. Processes may share it, and anybody may delete any of it at any time."""
 
     def __init__(self, folder: Path, limit: int) -> None:
         """`limit` bounds the bytes of all files; those used longest ago go first."""
@@ -92,7 +92,7 @@ class DiskCache:
         return sum(size for _, size, _ in self._files())
 
     def _evict(self) -> None:
-        """Delete what was used longest ago until a tenth is free; other processes may have filled the folder."""
+        """Delete what was used longest ago until a tenth is free; others may have filled the folder too."""
         files = sorted(self._files())
         size = sum(size for _, size, _ in files)
         for _, length, path in files:
@@ -149,7 +149,7 @@ class NamedObjects:
         try:
             self._store.put(prefix + name, data)
         except (BaseError, OSError) as error:
-            raise StoreError(f"cannot write {prefix}{name}: {error}") from error
+            raise StoreError(f"cannot write {prefix}{name}: {brief(error)}") from error
         if self._disk:
             self._disk.write(name, data)
         self._remember(name, data)
@@ -162,7 +162,7 @@ class NamedObjects:
         except FileNotFoundError as error:
             raise MissingObjectError(f"{key} is not in the bucket") from error
         except (BaseError, OSError) as error:
-            raise StoreError(f"cannot read {key}: {error}") from error
+            raise StoreError(f"cannot read {key}: {brief(error)}") from error
         if name_of(data) != name:
             raise FormatError(f"{key} is corrupt: its SHA-256 is not its name; restore it from a backup")
         return data

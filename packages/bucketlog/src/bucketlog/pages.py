@@ -1,9 +1,9 @@
 """Pages: what the image's SQLite file consists of, most of it still in the bucket until it is read.
 
 A snapshot divides the pages of an image into chunks of `CHUNK_PAGES` neighbours, each an immutable object
-named by its content, and carries some pages itself ("inline"): the inner nodes of the B-trees, so that any row
-is one chunk away, or all pages when they are few. What was written since then stays here until the next
-snapshot.
+named by its content, and carries some pages itself ("inline"): the inner nodes of the B-trees, so that any
+row is one chunk away, or all pages when they are few. What was written since then stays here until the
+next snapshot.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Pages:
     def fork(self) -> Pages:
         """An independent copy, which shares what neither of them writes."""
         copy = Pages(self._base, self._fetch)
-        copy._written = dict(self._written)  # noqa: SLF001 -- its own class
-        copy._count = self._count  # noqa: SLF001
+        copy._written = dict(self._written)
+        copy._count = self._count
         return copy
 
     def read(self, page: int) -> bytes:
@@ -133,7 +133,7 @@ class Pages:
         if self._wanted is not None:
             self._wanted.add(number)
             raise MissingPagesError
-        # One reader of one row gets one chunk; whoever goes on missing is scanning, and gets ever more at once.
+        # Who reads one row gets one chunk; who goes on missing is scanning, and gets ever more at once.
         ahead = min(_MAX_AHEAD, 1 << self._misses // 2)
         self._misses += 1
         following = range(number + 1, len(self._base.chunks))

@@ -2,19 +2,20 @@
 
 Two kinds of objects, both named by the SHA-256 of their bytes and never changed:
 
-`chunk/<sha256>`: the line `bucketlog/1 chunk` and a line feed, then one Zstandard frame of `CHUNK_PAGES` pages of
-`PAGE_SIZE` bytes of a SQLite database file (the last chunk may hold fewer).
+`chunk/<sha256>`: the line `bucketlog/1 chunk` and a line feed, then one Zstandard frame of `CHUNK_PAGES`
+pages of `PAGE_SIZE` bytes of a SQLite database file (the last chunk may hold fewer).
 
 `snapshot/<9999999999999999 - t>-<sha256>`: the line `bucketlog/1 snapshot` and a line feed, then one
-Zstandard frame of: four bytes, the length of the JSON document that follows, big endian; the document; 32 bytes
-for each chunk, its name; then the inline pages in the order of their numbers. Keys sort newest first, so one
-listing finds the newest snapshot however many there are. The document has `id` (of the log's first entry), `t`,
-`instant` (of transaction t, microseconds), `next_entity`, `page_size`, `chunk_pages`, `pages` (the file's
-length), `chunks` (how many), `inline` (page numbers, from 0), `schema` (entity, attribute and value of the datoms
-that define attributes and idents, values as in the log) and `sizes` (rows by attribute, for the planner).
+Zstandard frame of: four bytes, the length of the JSON document that follows, big endian; the document; 32
+bytes for each chunk, its name; then the inline pages in the order of their numbers. Keys sort newest first,
+so one listing finds the newest snapshot however many there are. The document has `id` (of the log's first
+entry), `t`, `instant` (of transaction t, microseconds), `next_entity`, `page_size`, `chunk_pages`, `pages`
+(the file's length), `chunks` (how many), `inline` (page numbers, from 0), `schema` (entity, attribute and
+value of the datoms that define attributes and idents, values as in the log) and `sizes` (rows by attribute,
+for the planner).
 
-The datoms of the file are in the table `datom` (`bucketlog.image`). Whoever cannot use a snapshot replays the log:
-it is derived, and the log is the truth.
+The datoms of the file are in the table `datom` (`bucketlog.image`). Whoever cannot use a snapshot replays the
+log: it is derived, and the log is the truth.
 """
 
 from __future__ import annotations
@@ -129,12 +130,12 @@ def decode_snapshot(key: str, data: bytes) -> Snapshot:
         (length,) = struct.unpack_from(">I", body)
         document = json.loads(body[4 : 4 + length])
         if (document["page_size"], document["chunk_pages"]) != (PAGE_SIZE, CHUNK_PAGES):
-            raise ValueError(f"pages of {document['page_size']} bytes")
+            raise ValueError(f"pages of {document['page_size']} bytes")  # noqa: TRY301 -- one message below
         numbers = [int(page) for page in document["inline"]]
         start = 4 + length
         middle = start + 32 * int(document["chunks"])
         if len(body) != middle + len(numbers) * PAGE_SIZE:
-            raise ValueError(f"{len(body)} bytes")
+            raise ValueError(f"{len(body)} bytes")  # noqa: TRY301
         names = tuple(body[place : place + 32].hex() for place in range(start, middle, 32))
         inline = {
             page: body[middle + place * PAGE_SIZE : middle + (place + 1) * PAGE_SIZE]
@@ -217,8 +218,8 @@ def _unpack(key: str, data: bytes, header: bytes, limit: int = _MAX_UNPACKED) ->
     if not data.startswith(header):
         line = data[:40].partition(b"\n")[0]
         raise FormatError(
-            f"{key} begins with {line!r}, not with {header[:-1].decode()!r}: it is no object of that kind, or of "
-            f"a newer format; upgrade bucketlog"
+            f"{key} begins with {line!r}, not with {header[:-1].decode()!r}: it is no object of that kind, "
+            f"or of a newer format; upgrade bucketlog"
         )
     try:
         size = zstandard.get_frame_parameters(data[len(header) :]).content_size

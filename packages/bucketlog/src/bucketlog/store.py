@@ -21,10 +21,12 @@ from obstore.exceptions import (
     PreconditionError,
     UnauthenticatedError,
 )
-from obstore.store import LocalStore, MemoryStore, from_url
+from obstore.store import MemoryStore, from_url
 
-from bucketlog.errors import FormatError, StoreError, UncertainError, UnsafeStoreError
+from bucketlog.directory import DirectoryStore
+from bucketlog.errors import FormatError, StoreError, UncertainError, UnsafeStoreError, brief
 from bucketlog.log import PREFIX, Entry, decode_entry, encode_entry, key_of, t_of
+from bucketlog.requests import MeteredStore
 
 __all__ = ["LogStore", "ObjectStore", "open_store"]
 
@@ -72,40 +74,42 @@ def open_store(url: str) -> ObjectStore:
         if parts.scheme == "file":
             if parts.netloc not in ("", "localhost"):
                 raise StoreError(f"{url}: a file URL has three slashes, as in file:///srv/database")
-            return cast("ObjectStore", LocalStore(Path(unquote(parts.path)), mkdir=True))
+            return DirectoryStore(Path(unquote(parts.path)))
         store = from_url(
             url,
             retry_config={"max_retries": 4, "retry_timeout": timedelta(seconds=60)},
         )
     except (BaseError, ValueError, OSError) as error:
-        raise StoreError(f"cannot open {url}: {_summary(error)}") from error
+        raise StoreError(f"cannot open {url}: {brief(error)}") from error
     return cast("ObjectStore", store)
 
 
 class LogStore:
     """The log in one bucket. Safe to use from any thread."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: MeteredStore) -> None:
         self._store = store
 
     def read(self, t: int) -> Entry | None:
         """The entry whose first transaction is `t`, `None` when there is none (yet)."""
         key = key_of(t)
         try:
-            data = bytes(self._store.get(key).bytes())
+            data = self._store.get(key)
         except FileNotFoundError:
             return None
         except (BaseError, OSError) as error:
-            raise StoreError(f"cannot read {key}: {_summary(error)}") from error
+            raise StoreError(f"cannot read {key}: {brief(error)}") from error
         return decode_entry(key, data)
 
     def read_after(self, t: int) -> Iterator[Entry]:
-        """All entries after transaction `t`, in order: one listing, then concurrent reads."""
+        """All entries after the one that ends with transaction `t`, in order: one listing, then concurrent
+        reads.
+        """
         try:
-            batches = self._store.list(PREFIX, offset=key_of(t), chunk_size=1000)
+            batches = self._store.list(PREFIX, offset=key_of(t))
             found = sorted(n for batch in batches for item in batch if (n := t_of(item["path"])) is not None)
         except (BaseError, OSError) as error:
-            raise StoreError(f"cannot list {PREFIX}: {_summary(error)}") from error
+            raise StoreError(f"cannot list {PREFIX}: {brief(error)}") from error
         expected = t + 1
         with ThreadPoolExecutor(min(_READERS, max(1, len(found))), "bucketlog-read") as pool:
             for first, entry in zip(found, pool.map(self.read, found), strict=True):
@@ -135,7 +139,7 @@ class LogStore:
                 self._store.put(key, data, mode="create")
             except _REFUSALS as error:
                 if failure is None:
-                    raise StoreError(f"cannot write {key}: {_summary(error)}") from error
+                    raise StoreError(f"cannot write {key}: {brief(error)}") from error
                 failure = error
             except (BaseError, OSError) as error:
                 failure = error
@@ -152,7 +156,7 @@ class LogStore:
                 return None if present.id == entry.id else present
         raise UncertainError(
             f"{key} may or may not have been committed: the store failed {_ATTEMPTS} times, last with "
-            f"{_summary(failure)}. Read the database to find out before you repeat the transaction."
+            f"{brief(failure)}. Read the database to find out before you repeat the transaction."
         )
 
     def verify(self, entry: Entry) -> None:
@@ -166,16 +170,8 @@ class LogStore:
         except (AlreadyExistsError, PreconditionError, *_READ_ONLY):
             return
         except (BaseError, OSError) as error:
-            raise StoreError(
-                f"cannot prove that the store refuses to overwrite: {_summary(error)}"
-            ) from error
+            raise StoreError(f"cannot prove that the store refuses to overwrite: {brief(error)}") from error
         raise UnsafeStoreError(
             "the store ignored 'If-None-Match: *' and overwrote an object: concurrent commits would be lost. "
             "Use a store with conditional writes (S3, GCS, Azure, R2, MinIO, SeaweedFS, a directory)."
         )
-
-
-def _summary(error: BaseException | None) -> str:
-    """The first line of an error: obstore appends its internals below."""
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"

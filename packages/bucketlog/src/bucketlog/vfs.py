@@ -1,8 +1,10 @@
 """The SQLite file system (VFS) below the image: one file is one `Pages`.
 
-SQLite keeps the pages that it uses in its own cache and has the file for itself (`locking_mode=EXCLUSIVE`), so
-a page comes through here once when it is first read and once a commit that changes it.
+SQLite keeps the pages that it uses in its own cache and has the file for itself (`locking_mode=EXCLUSIVE`),
+so a page comes through here once when it is first read and once a commit that changes it.
 """
+
+# ruff: noqa: N802, ARG002 -- the methods and their parameters are SQLite's
 
 from __future__ import annotations
 
@@ -26,16 +28,16 @@ class _FileSystem(apsw.VFS):
         super().__init__(_NAME, "")
         self.files: dict[str, Pages] = {}
 
-    def xOpen(self, name: Any, flags: list[int]) -> Any:  # noqa: N802 -- SQLite's name
+    def xOpen(self, name: Any, flags: list[int]) -> Any:
         return _File(self.files[name.filename() if isinstance(name, apsw.URIFilename) else name])
 
-    def xAccess(self, pathname: str, flags: int) -> bool:  # noqa: N802 -- SQLite's name
+    def xAccess(self, pathname: str, flags: int) -> bool:
         return False
 
-    def xFullPathname(self, name: str) -> str:  # noqa: N802 -- SQLite's name
+    def xFullPathname(self, name: str) -> str:
         return name
 
-    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802, FBT001 -- SQLite's
+    def xDelete(self, filename: str, syncdir: bool) -> None:
         raise FileNotFoundError(filename)
 
 
@@ -45,44 +47,44 @@ class _File:
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
 
-    def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 -- SQLite's name
+    def xRead(self, amount: int, offset: int) -> bytes:
         page, start = divmod(offset, PAGE_SIZE)
         if page >= self._pages.count:
             return b""
         data = self._pages.read(page)
         return data if amount == PAGE_SIZE else data[start : start + amount]
 
-    def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802 -- SQLite's name
+    def xWrite(self, data: Any, offset: int) -> None:
         self._pages.write(offset // PAGE_SIZE, bytes(data))
 
-    def xFileSize(self) -> int:  # noqa: N802 -- SQLite's name
+    def xFileSize(self) -> int:
         return self._pages.count * PAGE_SIZE
 
-    def xTruncate(self, size: int) -> None:  # noqa: N802 -- SQLite's name
+    def xTruncate(self, size: int) -> None:
         self._pages.truncate(size // PAGE_SIZE)
 
-    def xSync(self, flags: int) -> None:  # noqa: N802 -- SQLite's name
+    def xSync(self, flags: int) -> None:
         """Nothing: the log in the bucket is what lasts."""
 
-    def xLock(self, level: int) -> None:  # noqa: N802 -- SQLite's name
+    def xLock(self, level: int) -> None:
         """Nothing."""
 
-    def xUnlock(self, level: int) -> None:  # noqa: N802 -- SQLite's name
+    def xUnlock(self, level: int) -> None:
         """Nothing."""
 
-    def xCheckReservedLock(self) -> bool:  # noqa: N802 -- SQLite's name
+    def xCheckReservedLock(self) -> bool:
         return False
 
-    def xSectorSize(self) -> int:  # noqa: N802 -- SQLite's name
+    def xSectorSize(self) -> int:
         return PAGE_SIZE
 
-    def xDeviceCharacteristics(self) -> int:  # noqa: N802 -- SQLite's name
+    def xDeviceCharacteristics(self) -> int:
         return 0
 
-    def xFileControl(self, op: int, pointer: int) -> bool:  # noqa: N802 -- SQLite's name
+    def xFileControl(self, op: int, pointer: int) -> bool:
         return False
 
-    def xClose(self) -> None:  # noqa: N802 -- SQLite's name
+    def xClose(self) -> None:
         """Nothing."""
 
 

@@ -1,0 +1,256 @@
+"""A replica: what one process derives from the log, which is the image and the state at its end."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from bucketlog.bucket import Bucket
+from bucketlog.database import State
+from bucketlog.errors import FormatError, StoreError
+from bucketlog.image import Image
+from bucketlog.log import Entry, genesis
+from bucketlog.objects import MissingObjectError
+from bucketlog.pages import Base, Pages
+from bucketlog.schema import FIRST_ENTITY, TX_BASE, TX_INSTANT, Change, Schema, transaction_entity
+from bucketlog.snapshot import Snapshot, SnapshotKey, read_chunks, read_snapshot, write_pages, write_snapshot
+from bucketlog.value import decode, instant_micros
+
+__all__ = ["Replica", "advance"]
+
+_log: Final = logging.getLogger("bucketlog")
+
+# When the next snapshot is due: so many entries since the last, unless they are little beside the whole
+# image; at the latest so many, which bounds the reads of an open; or so many datoms, which bounds what it
+# replays.
+_ENTRIES: Final = 128
+_SMALL_PART: Final = 16
+_MOST_ENTRIES: Final = 512
+_DATOMS: Final = 100_000
+_LEFT_BEHIND: Final = 2_000
+"""Datoms after the last snapshot for which a connection that closes writes one more."""
+
+
+@dataclass(slots=True)
+class _Tail:
+    """What the log holds after the newest snapshot that is known."""
+
+    t: int = -1
+    """The transaction of that snapshot."""
+    entries: int = 0
+    datoms: int = 0
+
+    def is_due(self, image_datoms: int, patience: int) -> bool:
+        """Whether it is time for the next snapshot of an image of so many datoms.
+
+        `patience` is a number of entries, another one in each process, so that not all find it due at once.
+        """
+        entries = self.entries - patience
+        if entries >= _MOST_ENTRIES or self.datoms >= max(_DATOMS, image_datoms // 2):
+            return True
+        return entries >= _ENTRIES and self.datoms * _SMALL_PART >= image_datoms
+
+
+class Replica:
+    """Follows one log. Its methods are called by one thread at a time; the image may be read by any."""
+
+    def __init__(self, bucket: Bucket, now: Callable[[], datetime]) -> None:
+        """Open the database in `bucket`, and make it when there is none; raises `StoreError`.
+
+        At most four round trips in sequence: the newest snapshot's name and the first entry; the snapshot,
+        the names of the later entries, and the proof that the store creates only what is not there; those
+        entries; the pages they change.
+        """
+        self._bucket = bucket
+        self._tail = _Tail()
+        self._writer: Future[None] | None = None
+        self._may_write = True
+        self._patience = random.randrange(_ENTRIES // 2)  # noqa: S311 -- spreads processes
+        with ThreadPoolExecutor(3, "bucketlog-open") as pool:
+            keys = pool.submit(bucket.snapshots)
+            first = bucket.log.read(0)
+            is_new = first is None
+            if first is None:
+                entry = genesis(now())
+                first = bucket.log.append(entry) or entry
+            self._id = first.id
+            verified = pool.submit(bucket.log.verify, first)
+            self._load([] if is_new else keys.result(), first, pool)
+            try:
+                verified.result()
+            except BaseException:
+                self.image.close()
+                raise
+
+    # Opening
+
+    def _load(self, keys: Sequence[SnapshotKey], first: Entry, pool: ThreadPoolExecutor) -> None:
+        """The image and state of the newest snapshot, or of nothing, and the log after it."""
+        for key in keys:
+            tail = pool.submit(self._read_after, key.t)
+            with suppress(MissingObjectError):  # collected since it was listed: there is a newer one then
+                self._load_snapshot(key)
+                break
+        else:
+            tail = pool.submit(self._read_after, first.last_t)
+            self.image = Image(self._pages(Base()))
+            self.state = State(-1, Schema(), FIRST_ENTITY, 0)
+            self._tail = _Tail()
+            self.follow([first])
+        try:
+            entries = tail.result()
+            self.image.prefetch(
+                change for entry in entries for changes in entry.transactions for change in changes
+            )
+            self.follow(entries)
+        except BaseException:
+            self.image.close()
+            raise
+
+    def _read_after(self, t: int) -> list[Entry]:
+        return list(self._bucket.log.read_after(t))
+
+    def _load_snapshot(self, key: SnapshotKey) -> None:
+        snapshot = read_snapshot(self._bucket.objects, key)
+        if snapshot.id != self._id or snapshot.t != key.t:
+            raise FormatError(
+                f"{key} is of another database or transaction: delete it, the log still has everything"
+            )
+        self.image = Image(self._pages(snapshot.base), basis=snapshot.t, sizes=snapshot.sizes)
+        self.state = State(snapshot.t, Schema(snapshot.schema), snapshot.next_entity, snapshot.instant)
+        self._tail = _Tail(snapshot.t)
+
+    def _pages(self, base: Base) -> Pages:
+        return Pages(base, lambda names: read_chunks(self._bucket.objects, names))
+
+    # Following
+
+    @property
+    def snapshot_t(self) -> int:
+        """The transaction of the newest snapshot that is known; -1 when there is none."""
+        return self._tail.t
+
+    def follow(self, entries: Iterable[Entry]) -> None:
+        """Apply the next entries of the log to the image and show them."""
+        state = self.state
+        tail = self._tail
+        count = datoms = 0
+        self.image.begin()
+        try:
+            for entry in entries:
+                count += 1
+                for t, changes in enumerate(entry.transactions, entry.t):
+                    state = advance(state, t, changes)
+                    self.image.apply(t, changes, state.schema)
+                    datoms += len(changes)
+        except BaseException:
+            self.image.rollback()
+            raise
+        self.image.commit()
+        self.state = state
+        self._tail = _Tail(tail.t, tail.entries + count, tail.datoms + datoms)
+
+    def catch_up(self) -> None:
+        """Apply what others have committed: one read when there is nothing."""
+        entry = self._bucket.log.read(self.state.t + 1)
+        if entry is not None:
+            self.follow([entry])
+            self.follow(self._bucket.log.read_after(self.state.t))
+
+    def committed(self, state: State, datoms: int) -> None:
+        """Take over a state that was staged in the image and is now the end of the log."""
+        self.state = state
+        self._tail = _Tail(self._tail.t, self._tail.entries + 1, self._tail.datoms + datoms)
+
+    # Snapshots
+
+    def snapshot_if_due(self) -> None:
+        """Begin to write a snapshot in the background when the log after the last one has grown long."""
+        busy = self._writer is not None and not self._writer.done()
+        if self._may_write and not busy and self._tail.is_due(sum(self.image.sizes.values()), self._patience):
+            self._writer = self._begin_snapshot(enough=_ENTRIES // 2)
+
+    def snapshot(self) -> None:
+        """Write a snapshot now, unless there is one of this state; raises `StoreError`."""
+        if self._writer is not None:
+            self._writer.result()
+        if self._tail.entries:
+            self._begin_snapshot(enough=1).result()
+
+    def finish(self) -> None:
+        """Wait for a snapshot that is being written, and write one if nobody may come to do it later.
+
+        A short tail costs whoever opens the database less than another snapshot costs.
+        """
+        if self._may_write and self._tail.datoms >= _LEFT_BEHIND:
+            with suppress(StoreError):
+                self.snapshot()
+        if self._writer is not None:
+            self._writer.result()
+
+    def _begin_snapshot(self, *, enough: int) -> Future[None]:
+        """Take what is committed; a thread writes it while the image moves on.
+
+        A snapshot of the last `enough` transactions, of another process, is good enough.
+        """
+        pages = self.image.pages
+        image = Snapshot(
+            id=self._id,
+            t=self.state.t,
+            instant=self.state.instant,
+            next_entity=self.state.next_entity,
+            schema=self.state.schema.definitions,
+            sizes=dict(self.image.sizes),
+            base=Base(pages.count),
+        )
+        base, written = pages.base, pages.written()
+        self._tail = _Tail(self.state.t)
+        result: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                self._write_snapshot(image, base, written, enough)
+            except StoreError as error:
+                # The log has everything, so that a snapshot less is a slower start and nothing worse.
+                _log.warning("no snapshot of transaction %d: %s", image.t, error)
+                self._may_write = False
+                result.set_exception(error)
+            except BaseException as error:
+                result.set_exception(error)
+                raise
+            else:
+                result.set_result(None)
+
+        threading.Thread(target=run, name="bucketlog-snapshot").start()
+        return result
+
+    def _write_snapshot(self, image: Snapshot, base: Base, written: Mapping[int, bytes], enough: int) -> None:
+        newest = next(iter(self._bucket.snapshots()), None)
+        if newest is not None and newest.t > image.t - enough:
+            return  # another process was faster
+        new_base = write_pages(self._bucket.objects, base, written, image.base.count)
+        write_snapshot(self._bucket.objects, replace(image, base=new_base))
+        with self.image.lock:
+            self.image.pages.rebase(new_base, written)
+
+
+def advance(state: State, t: int, changes: Sequence[Change]) -> State:
+    """The state after the next transaction."""
+    tx = transaction_entity(t)
+    instant = next((decode(c.v) for c in changes if c.e == tx and c.a == TX_INSTANT and c.added), None)
+    if not isinstance(instant, datetime):
+        raise FormatError(f"transaction {t} of the log does not say when it was made")
+    newest = max((change.e for change in changes if change.e < TX_BASE), default=0)
+    return State(
+        t=t,
+        schema=state.schema.evolve(changes),
+        next_entity=max(state.next_entity, newest + 1),
+        instant=instant_micros(instant),
+    )
