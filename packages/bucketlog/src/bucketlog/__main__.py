@@ -1,0 +1,5 @@
+import sys
+
+from bucketlog.cli import main
+
+sys.exit(main())

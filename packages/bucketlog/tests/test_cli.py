@@ -1,0 +1,378 @@
+"""The command line: what it prints where, its exit codes, and every command that the README shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+import bucketlog
+from bucketlog.cli import main
+
+COMMANDS = ("stat", "q", "pull", "log", "diff")
+NAMES = "[:find ?name ?age :where [?e :user/name ?name] [?e :user/age ?age]]"
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+@dataclass
+class Done:
+    """What a command line has left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command line in this process."""
+
+    def run(*arguments: str) -> Done:
+        capsys.readouterr()
+        try:
+            code = main(arguments)
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        out, err = capsys.readouterr()
+        return Done(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def directory(tmp_path: Path, schema: str) -> Path:
+    """A database of four transactions after the genesis, a minute apart, the first at NOON.
+
+    1: schema; 2: Ann, by a script; 3: Bob; 4: Ann is a year older.
+    """
+    ticks: Iterator[datetime] = (NOON + timedelta(minutes=n) for n in range(1000))
+    with bucketlog.connect(f"file://{tmp_path}/site", now=lambda: next(ticks)) as conn:
+        conn.transact(schema)
+        conn.transact(
+            [
+                {":user/name": "Ann", ":user/age": 30, ":user/tags": [":early", ":staff"]},
+                {":db/id": "datomic.tx", ":tx/by": "script"},
+            ]
+        )
+        conn.transact([{":user/name": "Bob", ":user/age": 5, ":user/parent": [":user/name", "Ann"]}])
+        conn.transact([{":user/name": "Ann", ":user/age": 31}])
+    return tmp_path / "site"
+
+
+@pytest.fixture
+def ann(run: Run, directory: Path) -> int:
+    return int(
+        run("q", str(directory), "[:find ?e . :where [?e :user/name 'Ann']]".replace("'", '"'), "--json").out
+    )
+
+
+def test_stat_counts_transactions_datoms_and_objects(run: Run, directory: Path) -> None:
+    found = json.loads(run("stat", str(directory), "--json").out)
+    assert found["database"] == directory.as_uri()
+    assert (found["t"], found["transactions"]) == (4, 5)
+    assert found["retracted"] == 1
+    assert found["datoms"] == sum(row["datoms"] for row in found["attributes"])
+    assert {"attribute": ":user/age", "type": "long", "datoms": 3, "retracted": 1, "bytes": 24} in found[
+        "attributes"
+    ]
+    assert {"attribute": ":user/name", "type": "string", "datoms": 2, "retracted": 0, "bytes": 6} in found[
+        "attributes"
+    ]
+    log = list((directory / "log").iterdir())
+    assert found["objects"]["log"] == {"objects": len(log), "bytes": sum(path.stat().st_size for path in log)}
+
+
+def test_stat_says_what_it_has_cost(run: Run, directory: Path) -> None:
+    requests = json.loads(run("stat", str(directory), "--json").out)["requests"]
+    assert requests["get"] >= 1
+    assert requests["bytes_read"] > 0
+    assert 0 < requests["dollars"] < 0.001
+
+
+def test_stat_as_text_has_a_table_of_attributes(run: Run, directory: Path) -> None:
+    lines = run("stat", str(directory)).lines
+    assert f"database      {directory.as_uri()}" in lines
+    assert any(re.fullmatch(r"attribute +type +datoms +retracted +bytes", line) for line in lines)
+    assert any(re.fullmatch(r":user/age +long +3 +1 +24", line) for line in lines)
+
+
+def test_a_query_prints_a_table_with_numbers_to_the_right(run: Run, directory: Path) -> None:
+    done = run("q", str(directory), NAMES)
+    assert done.code == 0
+    assert done.lines[0] == "?name  ?age"
+    assert sorted(done.lines[1:]) == ["Ann      31", "Bob       5"]
+
+
+def test_a_query_takes_a_url(run: Run, directory: Path) -> None:
+    assert run("q", directory.as_uri(), NAMES).out == run("q", str(directory), NAMES).out
+
+
+@pytest.mark.parametrize(
+    ("query", "text", "data"),
+    [
+        (
+            "[:find ?n ?a :where [?e :user/name ?n] [?e :user/age ?a] [(> ?a 20)]]",
+            "?n   ?a\nAnn  31\n",
+            [["Ann", 31]],
+        ),
+        ("[:find [?a ...] :where [_ :user/age ?a] [(> ?a 20)]]", "?a\n31\n", [31]),
+        (
+            "[:find [?n ?a] :where [?e :user/name ?n] [?e :user/age ?a] [(> ?a 20)]]",
+            "?n   ?a\nAnn  31\n",
+            ["Ann", 31],
+        ),
+        ("[:find (count ?e) . :where [?e :user/name]]", "(count ?e)\n         2\n", 2),
+        ("[:find ?n . :where [?e :user/name ?n] [?e :user/age 99]]", "?n\n", None),
+        ("[:find ?n ?a :where [?e :user/name ?n] [?e :user/age ?a] [(> ?a 99)]]", "?n  ?a\n", []),
+        ("{:find [[?a ...]], :where [[_ :user/age ?a] [(> ?a 20)]]}", "?a\n31\n", [31]),
+    ],
+)
+def test_results_of_every_shape_are_printed(
+    run: Run, directory: Path, query: str, text: str, data: object
+) -> None:
+    assert run("q", str(directory), query).out == text
+    assert json.loads(run("q", str(directory), query, "--json").out) == data
+
+
+def test_inputs_are_edn(run: Run, directory: Path) -> None:
+    query = (
+        "[:find [?a ...] :in $ [?n ...] ?least :where [?e :user/name ?n] [?e :user/age ?a] [(>= ?a ?least)]]"
+    )
+    assert json.loads(run("q", str(directory), query, '["Ann" "Bob"]', "10", "--json").out) == [31]
+
+
+def test_an_unquoted_word_is_no_input(run: Run, directory: Path) -> None:
+    done = run("q", str(directory), "[:find ?e :in $ ?n :where [?e :user/name ?n]]", "Ann")
+    assert done.code == 2
+    assert "text needs its quotes: '\"Ann\"'" in done.err
+    assert done.out == ""
+
+
+def test_the_past_can_be_asked_by_transaction_and_by_instant(run: Run, directory: Path) -> None:
+    ages = "[:find (max ?a) . :where [_ :user/age ?a]]"
+
+    def answer(*options: str) -> object:
+        return json.loads(run("q", str(directory), ages, "--json", *options).out)
+
+    assert answer() == 31
+    assert answer("--as-of", "3") == 30
+    assert answer("--as-of", (NOON + timedelta(minutes=3, seconds=30)).isoformat()) == 30
+    assert answer("--as-of", "2026-05-01T11:00") is None
+    assert answer("--since", "2", "--as-of", "3") == 5
+
+
+def test_history_shows_retractions(run: Run, directory: Path, ann: int) -> None:
+    query = "[:find ?a ?added :in $ ?e :where [?e :user/age ?a _ ?added]]"
+    rows = json.loads(run("q", str(directory), query, str(ann), "--history", "--json").out)
+    assert sorted(rows) == [[30, False], [30, True], [31, True]]
+
+
+@pytest.mark.parametrize("when", ["yesterday", "-1", "2026-13-01"])
+def test_a_time_that_cannot_be_read_is_wrong_use(run: Run, directory: Path, when: str) -> None:
+    done = run("q", str(directory), NAMES, f"--as-of={when}")
+    assert done.code == 2
+    assert "neither a transaction's number nor an instant" in done.err
+
+
+def test_json_has_a_form_for_every_type(run: Run, directory: Path) -> None:
+    with bucketlog.connect(directory.as_uri()) as conn:
+        conn.transact(
+            """[{:user/name "All", :user/tags :one, :user/active true, :user/score ##Inf,
+                 :user/joined #inst "2026-05-01T12:00:00.5Z",
+                 :user/key #uuid "00000000-0000-0000-0000-00000000000a", :user/photo #bytes "AAEC"}]"""
+        )
+    pattern = "[:user/tags :user/joined :user/active :user/score :user/key :user/photo]"
+    assert json.loads(run("pull", str(directory), pattern, '[:user/name "All"]', "--json").out) == {
+        ":user/tags": [":one"],
+        ":user/joined": "2026-05-01T12:00:00.500000Z",
+        ":user/active": True,
+        ":user/score": "inf",
+        ":user/key": "00000000-0000-0000-0000-00000000000a",
+        ":user/photo": "AAEC",
+    }
+
+
+def test_pull_prints_a_tree_that_can_be_read_again(run: Run, directory: Path) -> None:
+    done = run(
+        "pull", str(directory), "[:user/name {:user/_parent [:user/name :user/age]}]", '[:user/name "Ann"]'
+    )
+    assert done.out == (
+        '{:user/name "Ann"\n :user/_parent [{:user/name "Bob"\n                 :user/age 5}]}\n'
+    )
+    assert bucketlog.edn.loads(done.out)
+
+
+def test_pull_prints_a_line_for_each_entity(run: Run, directory: Path) -> None:
+    done = run("pull", str(directory), "[:user/age]", '[:user/name "Ann"]', '[:user/name "Bob"]', "--json")
+    assert [json.loads(line) for line in done.lines] == [{":user/age": 31}, {":user/age": 5}]
+    assert run("pull", str(directory), "[:user/age]", '[:user/name "Nobody"]').out == "{}\n"
+
+
+def test_pull_of_the_past(run: Run, directory: Path) -> None:
+    done = run("pull", str(directory), "[:user/age]", '[:user/name "Ann"]', "--as-of", "2", "--json")
+    assert json.loads(done.out) == {":user/age": 30}
+
+
+def test_log_prints_what_happened_newest_last(run: Run, directory: Path, ann: int) -> None:
+    assert run("log", str(directory), "--from", "2").lines == [
+        't 2  2026-05-01T12:02:00Z  :tx/by "script"',
+        f"  {ann}",
+        "    + :user/age 30",
+        '    + :user/name "Ann"',
+        "    + :user/tags :early",
+        "    + :user/tags :staff",
+        "t 3  2026-05-01T12:03:00Z",
+        f"  {ann + 1}",
+        "    + :user/age 5",
+        '    + :user/name "Bob"',
+        f"    + :user/parent {ann}",
+        "t 4  2026-05-01T12:04:00Z",
+        f"  {ann}",
+        "    - :user/age 30",
+        "    + :user/age 31",
+    ]
+
+
+def test_log_as_json_has_a_line_for_each_transaction(run: Run, directory: Path, ann: int) -> None:
+    lines = [json.loads(line) for line in run("log", str(directory), "--json").lines]
+    assert [line["t"] for line in lines] == [0, 1, 2, 3, 4]
+    assert lines[2]["metadata"] == {":tx/by": "script"}
+    assert lines[4] == {
+        "t": 4,
+        "instant": "2026-05-01T12:04:00Z",
+        "metadata": {},
+        "datoms": [[ann, ":user/age", 30, False], [ann, ":user/age", 31, True]],
+    }
+
+
+def test_log_prints_a_range(run: Run, directory: Path) -> None:
+    lines = run("log", str(directory), "--from", "2", "--to", "3", "--json").lines
+    assert [json.loads(line)["t"] for line in lines] == [2, 3]
+    assert run("log", str(directory), "--from", "99").out == ""
+
+
+def test_diff_prints_what_changed_in_sum(run: Run, directory: Path, ann: int) -> None:
+    with bucketlog.connect(directory.as_uri()) as conn:
+        conn.transact([[":db/add", ann, ":user/email", "a@example"]])
+        conn.transact([[":db/retract", ann, ":user/email", "a@example"]])
+        conn.transact([[":db/retract", ann, ":user/tags", ":early"]])
+        conn.transact([[":db/add", ann, ":user/tags", ":early"]])
+    done = run("diff", str(directory), "3", "8")
+    assert done.lines[:3] == [f"  {ann}", "    - :user/age 30", "    + :user/age 31"]
+    assert all(":user" not in line for line in done.lines[3:])
+    assert run("diff", str(directory), "4", "4").out == ""
+
+
+def test_diff_backwards_swaps_the_signs(run: Run, directory: Path) -> None:
+    forward = json.loads(run("diff", str(directory), "2", "4", "--json").out)
+    backward = json.loads(run("diff", str(directory), "4", "2", "--json").out)
+    assert sorted(map(str, forward)) == sorted(str([e, a, v, not added]) for e, a, v, added in backward)
+
+
+def test_diff_takes_instants(run: Run, directory: Path) -> None:
+    by_number = run("diff", str(directory), "3", "4").out
+    assert run("diff", str(directory), "2026-05-01T12:03Z", "2026-05-01T14:04:00+02:00").out == by_number
+
+
+def test_diff_with_a_transaction_that_is_not_there_is_wrong_use(run: Run, directory: Path) -> None:
+    done = run("diff", str(directory), "1", "99")
+    assert (done.code, done.out) == (2, "")
+    assert "there is no transaction 99: the last one is 4" in done.err
+
+
+def test_what_a_terminal_would_act_on_is_escaped(run: Run, directory: Path) -> None:
+    with bucketlog.connect(directory.as_uri()) as conn:
+        conn.transact([{":post/slug": "x", ":post/title": "red \x1b[31m\nline"}])
+    title = "[:find ?t . :where [_ :post/title ?t]]"
+    for arguments in (
+        ("q", str(directory), title),
+        ("log", str(directory)),
+        ("pull", str(directory), "[*]", '[:post/slug "x"]'),
+    ):
+        out = run(*arguments).out
+        assert "\\u001b[31m" in out
+        assert "\x1b" not in out
+
+
+def test_looking_at_a_place_without_a_database_makes_none(run: Run, tmp_path: Path) -> None:
+    for location in (
+        str(tmp_path),
+        tmp_path.as_uri(),
+        str(tmp_path / "absent"),
+        (tmp_path / "absent").as_uri(),
+    ):
+        done = run("stat", location)
+        assert (done.code, done.out) == (1, "")
+        assert location in done.err
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_query_that_cannot_be_read_is_wrong_use(run: Run, directory: Path) -> None:
+    for query in ("[:find ?e", "[:find ?e :where [?e :user/nmae]]", "[]", "7"):
+        done = run("q", str(directory), query)
+        assert (done.code, done.out) == (2, ""), query
+        assert done.err.startswith("bucketlog: ")
+
+
+def test_a_corrupt_database_is_a_failure_that_is_named(run: Run, directory: Path) -> None:
+    path = directory / "log" / f"{2:016d}"
+    path.write_bytes(path.read_bytes().replace(b"Ann", b"Eve"))
+    done = run("stat", str(directory))
+    assert (done.code, done.out) == (1, "")
+    assert f"log/{2:016d} is corrupt" in done.err
+
+
+@pytest.mark.parametrize("arguments", [(), ("sail",), ("q",), ("log", "x", "--from", "soon")])
+def test_wrong_use_ends_with_two(run: Run, arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert "usage: bucketlog" in done.err
+
+
+def test_help_names_every_command_with_an_example(run: Run) -> None:
+    done = run("--help")
+    assert done.code == 0
+    for command in COMMANDS:
+        assert re.search(rf"^ +{command} ", done.out, re.MULTILINE)
+        assert f"example: bucketlog {command} " in " ".join(run(command, "--help").out.split())
+
+
+def test_it_runs_as_a_module_and_ends_quietly_when_its_reader_has_seen_enough(directory: Path) -> None:
+    command = [sys.executable, "-m", "bucketlog", "log", str(directory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize(("no_color", "styled"), [("", True), ("1", False)])
+def test_a_terminal_gets_colours_unless_told_otherwise(directory: Path, no_color: str, styled: bool) -> None:
+    reader, writer = os.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "bucketlog", "diff", str(directory), "3", "4"],
+        stdout=writer,
+        env=os.environ | {"NO_COLOR": no_color},
+        check=True,
+    )
+    os.close(writer)
+    assert done.returncode == 0
+    out = os.read(reader, 1 << 16)
+    os.close(reader)
+    assert (b"\x1b[31m- :user/age 30" in out) is styled
