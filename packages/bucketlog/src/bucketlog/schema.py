@@ -13,6 +13,9 @@ from bucketlog.value import Stored, ValueType, decode, encode
 __all__ = [
     "CARDINALITY",
     "ENUMERATIONS",
+    "EXCISE",
+    "EXCISE_ATTRIBUTES",
+    "EXCISE_BEFORE",
     "FIRST_ENTITY",
     "IDENT",
     "TX_BASE",
@@ -40,6 +43,9 @@ IS_COMPONENT: Final = 5
 INDEX: Final = 6
 DOC: Final = 7
 TX_INSTANT: Final = 8
+EXCISE: Final = 60
+EXCISE_ATTRIBUTES: Final = 61
+EXCISE_BEFORE: Final = 62
 _CARDINALITY_ONE: Final = 30
 _CARDINALITY_MANY: Final = 31
 _UNIQUE_VALUE: Final = 40
@@ -151,7 +157,7 @@ def _attribute(e: int, definition: Mapping[int, Stored]) -> Attribute:
 
 def bootstrap() -> tuple[Change, ...]:
     """The datoms that every database starts with: attributes that describe attributes, and their values."""
-    one = _CARDINALITY_ONE
+    one, many = _CARDINALITY_ONE, _CARDINALITY_MANY
     types = {value_type: e for e, value_type in _TYPES.items()}
     attributes = [
         (IDENT, ":db/ident", ValueType.KEYWORD, _UNIQUE_IDENTITY, "The name of an entity"),
@@ -162,13 +168,16 @@ def bootstrap() -> tuple[Change, ...]:
         (INDEX, ":db/index", ValueType.BOOLEAN, None, "Kept for other readers; every attribute is indexed"),
         (DOC, ":db/doc", ValueType.STRING, None, "A description"),
         (TX_INSTANT, ":db/txInstant", ValueType.INSTANT, None, "When a transaction was made"),
+        (EXCISE, ":db/excise", ValueType.REF, None, "Entities whose datoms are removed for good"),
+        (EXCISE_ATTRIBUTES, ":db.excise/attrs", ValueType.REF, None, "Only these attributes of them"),
+        (EXCISE_BEFORE, ":db.excise/beforeT", ValueType.LONG, None, "Only what was added before it"),
     ]
     changes = []
     for e, ident, value_type, unique, doc in attributes:
         changes += [
             Change(e, IDENT, encode(Keyword(ident)), True),
             Change(e, VALUE_TYPE, types[value_type], True),
-            Change(e, CARDINALITY, one, True),
+            Change(e, CARDINALITY, many if e in {EXCISE, EXCISE_ATTRIBUTES} else one, True),
             Change(e, DOC, doc, True),
         ]
         if unique is not None:
