@@ -303,15 +303,15 @@ def test_an_input_that_a_rule_takes_may_name_an_entity(db: Database) -> None:
         ("[:find ?e :in $ ?x :where [?e :user/age ?x]]", (), "has 2 inputs in :in, but 1 are given"),
         ("[:find ?e :in $ [?x ...] :where [?e :user/age ?x]]", (5,), "takes a collection, not int"),
         ("[:find ?e :in $ [[?x ?y]] :where [?e :user/age ?x]]", ([(1,)],), "is not a row of 2"),
-        ("[:find ?e :in $ [?x ?y] :where [?e :user/age ?x]]", ((1,),), "a tuple of 2"),
+        ("[:find ?e :in $ [?x ?y] :where [?e :user/age ?x]]", ((1,),), "is not a row of 2"),
         ("[:find ?e :in $ ?x :where [?e :user/age ?x]]", (object(),), "object is not a type of value"),
-        ("[:find ?e :in $ $2 :where [?e :user/age ?x]]", (5,), "must be a database, not int"),
+        ("[:find ?e :in $ $2 :where [?e :user/age ?x]]", (5,), "or a collection of rows, not int"),
         ("[:find ?e :where [$3 ?e :user/age]]", (), r"\$3 is not in :in"),
         ("[:find ?e :where [?e :user/name ?n ?t ?o ?x]]", (), "one to five places"),
         ("[:find ?e :where ?e]", (), "a clause is"),
         ("[:find ?e :where [e :user/name]]", (), "no rule|neither a variable|is no rule"),
         ("[:find (frob ?e) :where [?e :user/name]]", (), "frob is no aggregate; there are count"),
-        ("[:find (count ?e ?e) :where [?e :user/name]]", (), "an aggregate takes one variable"),
+        ("[:find (count) :where [?e :user/name]]", (), "an aggregate takes a variable, last"),
         ("[:find (pull ?e) :where [?e :user/name]]", (), "pull takes"),
         ("[:find (pull ?e [:nope]) :where [?e :user/name]]", (), "pull: :nope is not an attribute"),
         ("[:find ?e :where [?e :user/name] [(get-else $ ?e :user/tags :x) ?t]]", (), "one value"),
@@ -326,14 +326,6 @@ def test_a_wrong_query_says_what_and_where(
 ) -> None:
     with pytest.raises(QueryError, match=message):
         db.q(query, *inputs)
-
-
-def test_databases_of_two_connections_do_not_join(
-    conn: Connection, connect: Callable[..., Connection]
-) -> None:
-    other = connect(MemoryStore())
-    with pytest.raises(QueryError, match="from one connection"):
-        q("[:find ?e :in $ $2 :where [?e :db/ident]]", conn.db(), other.db())
 
 
 # A naive evaluator: every clause is tried on every datom.

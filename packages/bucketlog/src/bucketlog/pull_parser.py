@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, Final
 
+from bucketlog.cache import Cache
 from bucketlog.edn import Keyword, Symbol
-from bucketlog.forms import normal_form, read_form, wrong
+from bucketlog.forms import parse_once, wrong
 
 __all__ = ["UNLIMITED", "AttributePull", "PullPattern", "parse_pull", "parse_pull_form"]
 
@@ -46,16 +46,12 @@ class PullPattern:
     id: bool = False
 
 
+_patterns: Cache[PullPattern] = Cache(512)
+
+
 def parse_pull(pattern: str | Sequence[Any]) -> PullPattern:
-    """The pattern as a record; raises `QueryError` with the part that is wrong. Texts are parsed once."""
-    if isinstance(pattern, str):
-        return _parse_text(pattern)
-    return parse_pull_form(normal_form(pattern))
-
-
-@lru_cache(maxsize=512)
-def _parse_text(text: str) -> PullPattern:
-    return parse_pull_form(read_form(text, "pull pattern"))
+    """The pattern as a record; raises `QueryError` with the part that is wrong. The same is parsed once."""
+    return parse_once(pattern, "pull pattern", _patterns, lambda form, _: parse_pull_form(form))
 
 
 def parse_pull_form(form: Any, depth: int = 0) -> PullPattern:

@@ -15,20 +15,33 @@ from typing import TYPE_CHECKING, Any, Final
 from bucketlog.edn import Keyword
 from bucketlog.errors import QueryError
 from bucketlog.image import OPEN, live
-from bucketlog.query.expand import Atom, Conjunction, Expander, NotExists, Recursion, Relation, variables
+from bucketlog.query.binding import single_row
+from bucketlog.query.expand import (
+    Atom,
+    Conjunction,
+    Expander,
+    NotExists,
+    Recursion,
+    Relation,
+    expression_inputs,
+    variables,
+)
 from bucketlog.query.expressions import Expressions
 from bucketlog.query.find import Column, result, wanted
 from bucketlog.query.inputs import (
     InputEncoder,
     Parameter,
-    RelationInput,
     Roles,
     Run,
     ScalarInput,
-    binding_text,
+    Table,
+    input_table,
 )
+from bucketlog.query.sources import Sources
 from bucketlog.query.statement import Select, Statement, common_types, fixed
 from bucketlog.query.syntax import (
+    Argument,
+    Binding,
     Constant,
     Expression,
     Pattern,
@@ -56,23 +69,38 @@ class Compiled:
 
     sql: str
     parameters: Mapping[str, Parameter]
-    relations: tuple[RelationInput, ...]
+    tables: tuple[Table, ...]
     columns: tuple[Column, ...]
 
 
-def compile_query(query: Query, rules: RuleSet, databases: Mapping[str, Database]) -> Compiled:
-    """Compile for databases of these kinds and schemas; their basis is filled in at each run."""
-    return _Compiler(query, rules, databases).compile()
+def compile_query(
+    query: Query,
+    rules: RuleSet,
+    databases: Mapping[str, Database],
+    collections: frozenset[str] = frozenset(),
+) -> Compiled:
+    """Compile for databases of these kinds and schemas; their basis is filled in at each run.
+
+    The datoms are those of the first database's connection; `collections` are sources that are no databases.
+    """
+    return _Compiler(query, rules, databases, collections).compile()
 
 
 class _Compiler:
-    def __init__(self, query: Query, rules: RuleSet, databases: Mapping[str, Database]) -> None:
+    def __init__(
+        self,
+        query: Query,
+        rules: RuleSet,
+        databases: Mapping[str, Database],
+        collections: frozenset[str],
+    ) -> None:
         self._query = query
         self._databases = databases
         self._expander = Expander(rules)
         self._roles = Roles(self._expander, self.attribute_of)
         self._statement = Statement()
         self._expressions = Expressions(self._statement, databases, self)
+        self._sources = Sources(self._statement, databases, collections, self.encoder)
         self._basis: dict[str, tuple[str, str]] = {}
         self._tables: dict[tuple[Any, ...], str] = {}  # common table expressions by what they hold
         self._definitions: list[str] = []
@@ -83,10 +111,7 @@ class _Compiler:
         conjunctions = self._expander.expand(query.clauses)
         for conjunction in conjunctions:
             self._roles.learn(conjunction)
-        relations = self._inputs()
-        atoms = tuple(
-            Relation(slot, terms, relation.text) for slot, (relation, terms) in enumerate(relations)
-        )
+        atoms = self._inputs()
         names = wanted(query)
         selects = [self._conjunction((*atoms, *conjunction), self._fixed, {}) for conjunction in conjunctions]
         for name in names:
@@ -102,29 +127,33 @@ class _Compiler:
         sql, columns = result(query, inner, names, types)
         if self._definitions:
             sql = "WITH RECURSIVE " + ", ".join(self._definitions) + " " + sql
-        return Compiled(
-            sql, self._statement.parameters, tuple(relation for relation, _ in relations), columns
-        )
+        return Compiled(sql, self._statement.parameters, tuple(self._sources.tables), columns)
 
     # Inputs
 
-    def _inputs(self) -> list[tuple[RelationInput, tuple[Term, ...]]]:
+    def _inputs(self) -> tuple[Relation, ...]:
+        """Bind the variables of inputs that have one row, and give the tables of the others."""
         relations = []
         for position, item in enumerate(self._query.inputs):
             binding = item.binding
             if binding is None:
                 continue
-            encoders = tuple(self.encoder(term) for term in binding.terms)
-            text = binding_text(binding)
-            if binding.shape in (Shape.COLLECTION, Shape.RELATION):
-                relations.append((RelationInput(position, binding.shape, encoders, text), binding.terms))
-                continue
-            for place, (term, encoder) in enumerate(zip(binding.terms, encoders, strict=True)):
-                if isinstance(term, Variable):
-                    whole = binding.shape is Shape.SCALAR
-                    parameter = ScalarInput(position, None if whole else place, encoder)
-                    self._fixed[term.name] = self._statement.parameter(parameter)
-        return relations
+            if single_row(binding):
+                self._scalars(position, binding, ())
+            else:
+                leaves = tuple(binding.leaves())
+                table = input_table(position, binding, [self.encoder(term) for term in leaves])
+                relations.append(Relation(self._sources.add(table), leaves))
+        return tuple(relations)
+
+    def _scalars(self, position: int, binding: Binding, path: tuple[int, ...]) -> None:
+        for place, term in enumerate(binding.terms):
+            inner = path if binding.shape is Shape.SCALAR else (*path, place)
+            if isinstance(term, Binding):
+                self._scalars(position, term, inner)
+            elif isinstance(term, Variable):
+                parameter = ScalarInput(position, inner, self.encoder(term))
+                self._fixed[term.name] = self._statement.parameter(parameter)
 
     def encoder(self, term: Term) -> Callable[[Run, Any], Stored | None]:
         """How a value for a term is read."""
@@ -148,16 +177,21 @@ class _Compiler:
                 continue
             joins = [atom for atom in pending if isinstance(atom, Pattern | Recursion | Relation)]
             if not joins:
-                raise self._unbound(pending[0], select)
+                raise next(
+                    self._unbound(atom, select)
+                    for atom in pending
+                    if isinstance(atom, Expression | NotExists)
+                )
             atom = min(joins, key=lambda atom: self._cost(atom, select))
             self._join(atom, select)
             pending.remove(atom)
         return select
 
-    def _unbound(self, atom: Atom, select: Select) -> QueryError:
-        terms: Sequence[Term] = ()
+    @staticmethod
+    def _unbound(atom: Expression | NotExists, select: Select) -> QueryError:
+        terms: Sequence[Argument] = ()
         if isinstance(atom, Expression):
-            terms = atom.arguments
+            terms = expression_inputs(atom)
         elif isinstance(atom, NotExists):
             terms = atom.join or ()
         names = sorted({term.name for term in terms if isinstance(term, Variable)} - set(select.bound))
@@ -167,7 +201,11 @@ class _Compiler:
         """Whether an atom that only filters or computes has all it needs."""
         match atom:
             case Expression():
-                return all(term.name in select.bound for term in atom.arguments if isinstance(term, Variable))
+                return all(
+                    term.name in select.bound
+                    for term in expression_inputs(atom)
+                    if isinstance(term, Variable)
+                )
             case NotExists(join=None):
                 inside = {
                     variable.name for branch in atom.branches for variable in variables(branch, negated=True)
@@ -185,8 +223,8 @@ class _Compiler:
             return 10.0
         if isinstance(atom, Recursion):
             return 100.0 if any(self._is_bound(term, select) for term in atom.arguments) else 1000.0
-        if not isinstance(atom, Pattern):
-            return 0.0
+        if not isinstance(atom, Pattern) or atom.source in self._sources.collections:
+            return 100.0
         e, a, v = atom.places[:3]
         attribute = self.attribute_of(atom) if isinstance(a, Constant) else None
         image = self._databases[atom.source].image
@@ -216,18 +254,18 @@ class _Compiler:
         elif isinstance(atom, Recursion):
             self._recursion(atom, select)
         elif isinstance(atom, Relation):
-            alias = self._statement.alias("i")
-            select.tables.append(f"temp.input{len(atom.terms)} AS {alias}")
-            select.conditions.append(f"{alias}.slot = {atom.slot}")
-            for column, term in enumerate(atom.terms):
-                self._statement.meet(select, term, f"{alias}.c{column}")
+            self._sources.join(select, atom.slot, atom.terms)
 
     # Patterns
 
     def attribute_of(self, pattern: Pattern) -> Attribute | None:
         """The attribute of a pattern that names one."""
+        if pattern.source in self._sources.collections:
+            return None
         if pattern.source not in self._databases:
             raise QueryError(f"{pattern.source} is not in :in, in: {pattern.text}")
+        if len(pattern.places) > 5:
+            raise QueryError(f"a pattern has one to five places [e a v tx added], in: {pattern.text}")
         place = pattern.places[1]
         if not isinstance(place, Constant):
             return None
@@ -241,6 +279,9 @@ class _Compiler:
 
     def pattern(self, pattern: Pattern, select: Select) -> None:
         """Join a SELECT with the datoms of a pattern."""
+        if pattern.source in self._sources.collections or pattern.source in self._sources.foreign:
+            self._sources.join_pattern(pattern, select)
+            return
         e, a, v, tx, added = pattern.places
         attribute = self.attribute_of(pattern)
         alias = self._statement.alias("d")
@@ -327,19 +368,20 @@ class _Compiler:
     def _table_of(self, atom: Recursion) -> tuple[str, int]:
         """The table of a rule and of those it is mutually recursive with, and the tag of its rows there."""
         family = self._expander.family(atom.name)
-        if family not in self._tables:
-            self._tables[family] = table = self._statement.alias("rule")
-            self._define(table, family)
-        return self._tables[family], family.index(atom.name)
+        key = (family, atom.source)
+        if key not in self._tables:
+            self._tables[key] = table = self._statement.alias("rule")
+            self._define(table, family, atom.source)
+        return self._tables[key], family.index(atom.name)
 
-    def _define(self, table: str, family: tuple[str, ...]) -> None:
+    def _define(self, table: str, family: tuple[str, ...], source: str) -> None:
         definitions = [
             (tag, rule, conjunction, parameters)
             for tag, name in enumerate(family)
             for parameters in [
                 tuple(self._expander.fresh(f"?{n}") for n in range(self._expander.arity(name)))
             ]
-            for rule, conjunction in self._expander.definitions(name, parameters)
+            for rule, conjunction in self._expander.definitions(name, parameters, source)
         ]
         width = max(len(parameters) for *_, parameters in definitions)
         base: list[str] = []

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
 from bucketlog.errors import QueryError
+from bucketlog.image import Image
+from bucketlog.pages import Base, Pages
 from bucketlog.pull import pull
+from bucketlog.query.binding import binding_text, rows_of, single_row
 from bucketlog.query.compiler import Compiled, compile_query
-from bucketlog.query.inputs import RelationInput, Run
-from bucketlog.query.parser import parse_query, parse_rules
-from bucketlog.query.syntax import Binding, Find, PullElement, Query, RuleSet, Shape
-from bucketlog.value import Stored, decode
+from bucketlog.query.inputs import Run
+from bucketlog.query.parser import parse_query, parse_rules, pattern_input
+from bucketlog.query.syntax import Binding, PullElement, Query, RuleSet, Shape
 
 if TYPE_CHECKING:
     from bucketlog.database import Database
 
-__all__ = ["run"]
+__all__ = ["run", "stored_rows"]
 
 _NO_RULES: Final = RuleSet()
 
@@ -28,96 +31,117 @@ def run(query: str | Sequence[Any] | Mapping[Any, Any], inputs: Sequence[Any]) -
     parsed = parse_query(query)
     if len(inputs) != len(parsed.inputs):
         raise QueryError(f"the query has {len(parsed.inputs)} inputs in :in, but {len(inputs)} are given")
-    databases, rules = _sort(parsed, inputs)
-    image = _one_image(databases)
-    key = (
-        parsed,
-        rules,
-        tuple((name, db.schema, db.is_history, db.since_t >= 0) for name, db in databases.items()),
-    )
-    compiled = image.plans.get(key)
-    if compiled is None:
-        compiled = image.plans[key] = compile_query(parsed, rules, databases)
-    rows = _rows(compiled, databases, inputs)
-    return _shaped(parsed.find, _decoded(compiled, rows), databases)
+    context, rules = _sort(parsed, inputs)
+    compiled = _plan(parsed, rules, context)
+    rows = _decoded(compiled, _rows(compiled, context), context)
+    return _shaped(parsed, rows, context)
 
 
-def _sort(query: Query, inputs: Sequence[Any]) -> tuple[dict[str, Database], RuleSet]:
-    """The databases and rules among the inputs."""
+def stored_rows(query: Query, rules: RuleSet, databases: Mapping[str, Database]) -> list[tuple[Any, ...]]:
+    """The rows of a query whose only inputs are databases, with values in stored form."""
+    context = Run(databases, tuple(databases.values()))
+    return _rows(_plan(query, rules, context), context)
+
+
+def _sort(query: Query, inputs: Sequence[Any]) -> tuple[Run, RuleSet]:
+    """The inputs by what they are, and the rules among them."""
     databases: dict[str, Database] = {}
+    collections: dict[str, Any] = {}
     rules = _NO_RULES
     for item, value in zip(query.inputs, inputs, strict=True):
         if item.source is not None:
-            if not hasattr(value, "image"):
-                raise QueryError(f"{item.source} in :in must be a database, not {type(value).__name__}")
-            databases[item.source] = value
+            if hasattr(value, "image"):
+                databases[item.source] = value
+            else:
+                _check_collection(item.source, value)
+                collections[item.source] = value
         elif item.is_rules:
             rules = parse_rules(value)
-        elif item.binding is not None and item.binding.shape is Shape.TUPLE:
-            _check_tuple(item.binding, value)
-    return databases, rules
+        elif item.binding is not None and single_row(item.binding):
+            _check_form(item.binding, value)
+    return Run(databases, inputs, collections), rules
 
 
-def _check_tuple(binding: Binding, value: Any) -> None:
-    if not isinstance(value, list | tuple) or len(value) != len(binding.terms):
-        raise QueryError(f"an input of :in takes a tuple of {len(binding.terms)}, got {value!r}")
+def _check_collection(source: str, value: Any) -> None:
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise QueryError(
+            f"{source} in :in must be a database or a collection of rows, not {type(value).__name__}"
+        )
 
 
-def _one_image(databases: Mapping[str, Database]) -> Any:
-    images = {id(db.image): db.image for db in databases.values()}
-    if len(images) != 1:
-        raise QueryError("a query needs a database, and all of its databases must come from one connection")
-    return next(iter(images.values()))
-
-
-def _rows(
-    compiled: Compiled, databases: Mapping[str, Database], inputs: Sequence[Any]
-) -> list[tuple[Any, ...]]:
-    context = Run(databases, inputs)
-    parameters = {name: parameter(context) for name, parameter in compiled.parameters.items()}
-    relations = [
-        (len(relation.columns), _relation(relation, context, inputs[relation.position]))
-        for relation in compiled.relations
-    ]
-    image = next(iter(databases.values())).image
+def _check_form(binding: Binding, value: Any) -> None:
     try:
-        return image.rows(compiled.sql, parameters, relations)
+        list(rows_of(binding, value))
+    except ValueError as error:
+        raise QueryError(f"input {binding_text(binding)}: {error}") from None
+
+
+def _plan(query: Query, rules: RuleSet, context: Run) -> Compiled:
+    image = _image(context)
+    kinds = tuple(
+        (name, db.schema, db.is_history, db.since_t >= 0, db.image is image)
+        for name, db in context.databases.items()
+    )
+    key = (query, rules, kinds)
+    compiled: Compiled | None = image.plans.get(key)
+    if compiled is None:
+        compiled = compile_query(query, rules, context.databases, frozenset(context.collections))
+        image.plans[key] = compiled
+    return compiled
+
+
+def _image(context: Run) -> Image:
+    """Where a query is computed: the first database's, for the datoms of others come there as tables."""
+    first = next(iter(context.databases.values()), None)
+    return _empty_image() if first is None else first.image
+
+
+@lru_cache(maxsize=1)
+def _empty_image() -> Image:
+    """For queries without a database."""
+    return Image(Pages(Base(), lambda _: []))
+
+
+def _rows(compiled: Compiled, context: Run) -> list[tuple[Any, ...]]:
+    parameters = {name: parameter(context) for name, parameter in compiled.parameters.items()}
+    tables = [(table.width, table.rows(context)) for table in compiled.tables]
+    try:
+        return _image(context).rows(compiled.sql, parameters, tables)
     except apsw.Error as error:
         raise QueryError(f"the query cannot be computed: {error}") from error
 
 
-def _relation(relation: RelationInput, context: Run, value: Any) -> list[list[Stored | None]]:
-    width = len(relation.columns)
-    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
-        raise QueryError(f"input {relation.text} takes a collection, not {type(value).__name__}")
-    rows = []
-    for item in value:
-        row = (item,) if relation.shape is Shape.COLLECTION else item
-        if not isinstance(row, list | tuple) or len(row) != width:
-            raise QueryError(f"input {relation.text}: {item!r} is not a row of {width}")
-        rows.append([encoder(context, cell) for encoder, cell in zip(relation.columns, row, strict=True)])
-    return rows
-
-
-def _decoded(compiled: Compiled, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+def _decoded(compiled: Compiled, rows: list[tuple[Any, ...]], context: Run) -> list[tuple[Any, ...]]:
     if all(column.plain for column in compiled.columns):
         return rows
+    decode = context.codec.decode
     return [tuple(map(decode, row)) for row in rows]
 
 
-def _shaped(find: Find, rows: list[tuple[Any, ...]], databases: Mapping[str, Database]) -> Any:
+def _shaped(query: Query, rows: list[tuple[Any, ...]], context: Run) -> Any:
+    find = query.find
     for position, element in enumerate(find.elements):
         if isinstance(element, PullElement):
-            if element.source not in databases:
-                raise QueryError(f"pull: {element.source} is not in :in")
-            trees = pull(databases[element.source], element.pattern, [row[position] for row in rows])
+            trees = _pulled(query, element, [row[position] for row in rows], context)
             rows = [
                 (*row[:position], tree, *row[position + 1 :]) for row, tree in zip(rows, trees, strict=True)
             ]
-    if find.shape is Shape.RELATION:
-        return rows
     if find.shape is Shape.COLLECTION:
         return [row[0] for row in rows]
-    if not rows:
-        return None
-    return rows[0] if find.shape is Shape.TUPLE else rows[0][0]
+    if find.shape is Shape.SCALAR:
+        return rows[0][0] if rows else None
+    found: list[Any] = rows
+    if find.keys is not None:
+        found = [dict(zip(find.keys, row, strict=True)) for row in rows]
+    if find.shape is Shape.TUPLE:
+        return found[0] if found else None
+    return found
+
+
+def _pulled(query: Query, element: PullElement, entities: list[Any], context: Run) -> list[dict[str, Any]]:
+    if element.source not in context.databases:
+        raise QueryError(f"{element.source} in :in must be a database, in: {element.text}")
+    pattern: Any = element.pattern
+    if isinstance(pattern, str):
+        pattern = context.inputs[pattern_input(query.inputs, element)]
+    return pull(context.databases[element.source], pattern, entities)

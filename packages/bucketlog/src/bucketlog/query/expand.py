@@ -14,6 +14,7 @@ from typing import Final
 from bucketlog.errors import QueryError
 from bucketlog.query.syntax import (
     DEFAULT_SOURCE,
+    Argument,
     Binding,
     Blank,
     Clause,
@@ -22,15 +23,26 @@ from bucketlog.query.syntax import (
     Expression,
     Negation,
     Pattern,
+    Quote,
     Rule,
     RuleCall,
     RuleSet,
     Shape,
+    Source,
     Term,
     Variable,
 )
 
-__all__ = ["Atom", "Conjunction", "Expander", "NotExists", "Recursion", "Relation", "variables"]
+__all__ = [
+    "Atom",
+    "Conjunction",
+    "Expander",
+    "NotExists",
+    "Recursion",
+    "Relation",
+    "expression_inputs",
+    "variables",
+]
 
 _MAX_BRANCHES: Final = 512
 _MAX_DEPTH: Final = 100
@@ -42,7 +54,7 @@ class NotExists:
 
     join: tuple[Term, ...] | None
     branches: tuple[Conjunction, ...]
-    text: str
+    text: Quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +62,17 @@ class Recursion:
     """A call of a rule that recurses."""
 
     name: str
+    source: str
     arguments: tuple[Term, ...]
-    text: str
+    text: Quote
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """An input of several rows: `slot` is its position among these."""
+    """Rows beside the datoms: `slot` is their position among such."""
 
     slot: int
     terms: tuple[Term, ...]
-    text: str
 
 
 Atom = Pattern | Expression | NotExists | Recursion | Relation
@@ -68,11 +80,28 @@ Conjunction = tuple[Atom, ...]
 
 
 class _Scope:
-    """What the variables of some clauses mean outside of them; the outermost scope changes nothing."""
+    """What the variables and `$` of some clauses mean outside; the outermost scope changes nothing."""
 
-    def __init__(self, expander: Expander, known: dict[str, Term] | None) -> None:
+    def __init__(
+        self, expander: Expander, known: dict[str, Term] | None, default: str = DEFAULT_SOURCE
+    ) -> None:
         self._expander = expander
         self._known = known
+        self.default = default
+
+    def source(self, name: str) -> str:
+        return self.default if name == DEFAULT_SOURCE else name
+
+    def argument(self, argument: Argument) -> Argument:
+        if isinstance(argument, Source):
+            return Source(self.source(argument.name))
+        return self.term(argument)
+
+    def binding(self, binding: Binding) -> Binding:
+        terms = (
+            self.binding(term) if isinstance(term, Binding) else self.term(term) for term in binding.terms
+        )
+        return Binding(binding.shape, tuple(terms))
 
     def term(self, term: Term) -> Term:
         if self._known is None or not isinstance(term, Variable):
@@ -109,13 +138,15 @@ class Expander:
         """The number of parameters of a rule."""
         return len(self._rules[name][0].parameters)
 
-    def definitions(self, name: str, parameters: tuple[Term, ...]) -> Iterator[tuple[Rule, Conjunction]]:
-        """The conjunctions of every definition of a rule, with `parameters` for its own."""
+    def definitions(
+        self, name: str, parameters: tuple[Term, ...], source: str = DEFAULT_SOURCE
+    ) -> Iterator[tuple[Rule, Conjunction]]:
+        """The conjunctions of every definition of a rule, with `parameters` for its own, `source` for `$`."""
         for rule in self._rules[name]:
             own: dict[str, Term] = {
                 variable.name: term for variable, term in zip(rule.parameters, parameters, strict=True)
             }
-            for conjunction in self._conjunctions(rule.clauses, _Scope(self, own), 0):
+            for conjunction in self._conjunctions(rule.clauses, _Scope(self, own, source), 0):
                 yield rule, conjunction
 
     def _reach(self, name: str) -> frozenset[str]:
@@ -146,18 +177,15 @@ class Expander:
     def _alternatives(self, clause: Clause, scope: _Scope, depth: int) -> tuple[Conjunction, ...]:
         match clause:
             case Pattern():
-                e, a, v, tx, added = scope.terms(clause.places)
-                return ((replace(clause, places=(e, a, v, tx, added)),),)
+                places = scope.terms(clause.places)
+                return ((replace(clause, source=scope.source(clause.source), places=places),),)
             case Expression():
-                binding = clause.binding
-                if binding is not None:
-                    binding = Binding(binding.shape, scope.terms(binding.terms))
-                return ((replace(clause, arguments=scope.terms(clause.arguments), binding=binding),),)
+                return ((self._expression(clause, scope),),)
             case Negation():
                 join = None
                 if clause.join is not None:
                     join = scope.terms(clause.join)
-                    scope = self._inner(clause.join, join)
+                    scope = self._inner(clause.join, join, scope.default)
                 return (
                     (NotExists(join, self._conjunctions(clause.clauses, scope, depth + 1), clause.text),),
                 )
@@ -166,16 +194,32 @@ class Expander:
             case RuleCall():
                 return self._call(clause, scope, depth)
 
-    def _inner(self, join: tuple[Variable, ...], outside: tuple[Term, ...]) -> _Scope:
+    @staticmethod
+    def _expression(clause: Expression, scope: _Scope) -> Expression:
+        function = clause.function
+        if isinstance(function, Variable):
+            outside = scope.term(function)
+            function = outside if isinstance(outside, Variable) else getattr(outside, "value", None)
+            if not isinstance(function, Variable) and not callable(function):
+                raise QueryError(f"{clause.name} is no function, in: {clause.text}")
+        return replace(
+            clause,
+            source=scope.source(clause.source),
+            arguments=tuple(map(scope.argument, clause.arguments)),
+            binding=scope.binding(clause.binding) if clause.binding else None,
+            function=function,
+        )
+
+    def _inner(self, join: tuple[Variable, ...], outside: tuple[Term, ...], default: str) -> _Scope:
         known: dict[str, Term] = {variable.name: term for variable, term in zip(join, outside, strict=True)}
-        return _Scope(self, known)
+        return _Scope(self, known, default)
 
     def _disjunction(self, clause: Disjunction, scope: _Scope, depth: int) -> tuple[Conjunction, ...]:
         result: tuple[Conjunction, ...] = ()
         for branch in clause.branches:
             inner = scope
             if clause.join is not None:
-                inner = self._inner(clause.join, scope.terms(clause.join))
+                inner = self._inner(clause.join, scope.terms(clause.join), scope.default)
             result += self._conjunctions(branch, inner, depth + 1)
         return result
 
@@ -191,14 +235,14 @@ class Expander:
             self.fresh("_") if isinstance(term, Blank) else term for term in scope.terms(clause.arguments)
         )
         if clause.name in self._reachable[clause.name]:
-            return (self._recursion(clause, arguments),)
+            return (self._recursion(clause, arguments, scope.source(clause.source)),)
         result: tuple[Conjunction, ...] = ()
         for rule in rules:
-            inner = self._inner(rule.parameters, arguments)
+            inner = self._inner(rule.parameters, arguments, scope.source(clause.source))
             result += self._conjunctions(rule.clauses, inner, depth + 1)
         return result
 
-    def _recursion(self, clause: RuleCall, arguments: tuple[Term, ...]) -> Conjunction:
+    def _recursion(self, clause: RuleCall, arguments: tuple[Term, ...], source: str) -> Conjunction:
         """The call, with its constants bound to variables before, where what they name is found out."""
         atoms: list[Atom] = []
         terms: list[Term] = []
@@ -206,11 +250,11 @@ class Expander:
             if isinstance(term, Constant):
                 variable = self.fresh("?constant")
                 binding = Binding(Shape.SCALAR, (variable,))
-                atoms.append(Expression("ground", DEFAULT_SOURCE, (term,), binding, clause.text))
+                atoms.append(Expression("ground", source, (term,), binding, clause.text))
                 terms.append(variable)
             else:
                 terms.append(term)
-        return (*atoms, Recursion(clause.name, tuple(terms), clause.text))
+        return (*atoms, Recursion(clause.name, source, tuple(terms), clause.text))
 
 
 def _calls(clauses: Iterable[Clause]) -> Iterator[str]:
@@ -224,15 +268,20 @@ def _calls(clauses: Iterable[Clause]) -> Iterator[str]:
                 yield from _calls(branch)
 
 
+def expression_inputs(atom: Expression) -> tuple[Argument, ...]:
+    """What has to be bound before an expression can be computed."""
+    return (atom.function, *atom.arguments) if isinstance(atom.function, Variable) else atom.arguments
+
+
 def variables(atoms: Iterable[Atom], *, negated: bool) -> Iterator[Variable]:
     """The variables of `atoms`, with those inside of negations only if asked for."""
     for atom in atoms:
-        terms: Iterable[Term] = ()
+        terms: Iterable[Argument] = ()
         match atom:
             case Pattern():
                 terms = atom.places
             case Expression():
-                terms = atom.arguments + (atom.binding.terms if atom.binding else ())
+                terms = expression_inputs(atom) + (tuple(atom.binding.leaves()) if atom.binding else ())
             case Recursion():
                 terms = atom.arguments
             case Relation():

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bucketlog.errors import QueryError
+from bucketlog.query.binding import binding_text
 from bucketlog.query.functions import FUNCTIONS, PREDICATES
-from bucketlog.query.inputs import Run, binding_text
+from bucketlog.query.inputs import Run
 from bucketlog.query.statement import Select, Statement
 from bucketlog.query.syntax import Binding, Blank, Constant, Expression, Pattern, Shape, Term, Variable
 from bucketlog.schema import Attribute

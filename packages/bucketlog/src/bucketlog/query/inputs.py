@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bucketlog.edn import Keyword
 from bucketlog.errors import QueryError
+from bucketlog.query.binding import binding_text, rows_of
+from bucketlog.query.codec import Codec
 from bucketlog.query.expand import Conjunction, Expander, NotExists, Recursion
-from bucketlog.query.syntax import DEFAULT_SOURCE, Binding, Expression, Pattern, Shape, Term, Variable
+from bucketlog.query.syntax import DEFAULT_SOURCE, Argument, Binding, Expression, Pattern, Variable
 from bucketlog.schema import Attribute
 from bucketlog.value import Stored, ValueType, encode
 
@@ -19,13 +21,13 @@ if TYPE_CHECKING:
 __all__ = [
     "InputEncoder",
     "Parameter",
-    "RelationInput",
     "Role",
     "Roles",
     "Run",
     "ScalarInput",
-    "binding_text",
+    "Table",
     "encode_value",
+    "input_table",
 ]
 Role = ValueType | None
 """A value of that type (entities are references), or `None` for an attribute."""
@@ -37,44 +39,53 @@ class Run:
 
     databases: Mapping[str, Database]
     inputs: Sequence[Any]
+    collections: Mapping[str, Any] = field(default_factory=dict)
+    """The sources that are no databases."""
+    codec: Codec = field(default_factory=Codec)
 
 
-Parameter = Callable[[Run], Stored | None]
+Parameter = Callable[[Run], Any]
 """Gives the value of a parameter of the statement when the query is run."""
 
 
 @dataclass(frozen=True, slots=True)
-class RelationInput:
-    """An input of several rows: its position in `:in`, and how each of its columns is encoded."""
+class Table:
+    """Rows that are put beside the datoms before the statement is run."""
 
-    position: int
-    shape: Shape
-    columns: tuple[Callable[[Run, Any], Stored | None], ...]
-    text: str
+    width: int
+    rows: Callable[[Run], Sequence[Sequence[Stored | None]]]
 
 
 @dataclass(frozen=True, slots=True)
 class ScalarInput:
-    """A parameter that is one value of an input: the whole, or one place of a tuple."""
+    """A parameter that is one value of an input: the whole, or what stands at `path` in nested tuples."""
 
     position: int
-    place: int | None
+    path: tuple[int, ...]
     encoder: Callable[[Run, Any], Stored | None]
 
     def __call__(self, run: Run) -> Stored | None:
         value = run.inputs[self.position]
-        return self.encoder(run, value if self.place is None else value[self.place])
+        for place in self.path:
+            value = value[place]
+        return self.encoder(run, value)
 
 
-def binding_text(binding: Binding) -> str:
-    """A binding as it is written."""
-    names = " ".join(term.name if isinstance(term, Variable) else "_" for term in binding.terms)
-    return {
-        Shape.SCALAR: names,
-        Shape.COLLECTION: f"[{names} ...]",
-        Shape.TUPLE: f"[{names}]",
-        Shape.RELATION: f"[[{names}]]",
-    }[binding.shape]
+def input_table(
+    position: int, binding: Binding, encoders: Sequence[Callable[[Run, Any], Stored | None]]
+) -> Table:
+    """The rows of an input; raises `QueryError` when its value does not have the form of the binding."""
+
+    def rows(run: Run) -> list[list[Stored | None]]:
+        try:
+            return [
+                [encoder(run, cell) for encoder, cell in zip(encoders, row, strict=True)]
+                for row in rows_of(binding, run.inputs[position])
+            ]
+        except ValueError as error:
+            raise QueryError(f"input {binding_text(binding)}: {error}") from None
+
+    return Table(len(encoders), rows)
 
 
 def encode_value(value: Any, where: str) -> Stored:
@@ -110,19 +121,22 @@ class Roles:
                     for branch in atom.branches:
                         self.learn(branch, seen)
                 case Pattern():
-                    e, a, v, tx, _ = atom.places
-                    attribute = self._attribute_of(atom)
-                    self._note((e, tx), ValueType.REF, atom.source)
-                    self._note((a,), None, atom.source)
-                    if attribute is not None:
-                        self._note((v,), attribute.type, atom.source)
-                case Expression(name="get-else" | "missing?"):
+                    self._pattern(atom)
+                case Expression(name="get-else" | "get-some" | "missing?", function=None):
                     self._note(atom.arguments[:1], ValueType.REF, atom.source)
                 case Recursion() if atom.name not in seen:
-                    for _, definition in self._expander.definitions(atom.name, atom.arguments):
+                    for _, definition in self._expander.definitions(atom.name, atom.arguments, atom.source):
                         self.learn(definition, seen | {atom.name})
 
-    def _note(self, terms: Iterable[Term], role: Role, source: str) -> None:
+    def _pattern(self, atom: Pattern) -> None:
+        e, a, v, tx = atom.places[:4]
+        attribute = self._attribute_of(atom)
+        self._note((e, tx), ValueType.REF, atom.source)
+        self._note((a,), None, atom.source)
+        if attribute is not None:
+            self._note((v,), attribute.type, atom.source)
+
+    def _note(self, terms: Iterable[Argument], role: Role, source: str) -> None:
         for term in terms:
             if isinstance(term, Variable):
                 self._roles.setdefault(term.name, set()).add(role)
@@ -138,6 +152,8 @@ class InputEncoder:
     source: str
 
     def __call__(self, run: Run, value: Any) -> Stored | None:
+        if not self.roles or value is None:
+            return run.codec.encode(value)
         if isinstance(value, str) and value.startswith(":"):
             if None in self.roles:
                 attribute = run.databases[self.source].schema.attribute(value)

@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from bucketlog.cache import Cache
-from bucketlog.edn import Keyword, Symbol, Vector
+from bucketlog.edn import Keyword, Symbol
 from bucketlog.errors import QueryError
-from bucketlog.forms import normal_form, read_form, show, wrong
+from bucketlog.forms import Places, name_of, parse_once, wrong
 from bucketlog.pull_parser import parse_pull_form
+from bucketlog.query.clauses import parse_clause, parse_rule_set, sources_of
 from bucketlog.query.syntax import (
     BLANK,
     DEFAULT_SOURCE,
     Aggregate,
     Binding,
-    Clause,
-    Constant,
-    Disjunction,
-    Expression,
     Find,
     FindElement,
     Input,
-    Negation,
-    Pattern,
     PullElement,
     Query,
-    Rule,
-    RuleCall,
     RuleSet,
     Shape,
+    Source,
     Term,
     Variable,
 )
+from bucketlog.query.terms import (
+    argument,
+    binding,
+    is_callee,
+    is_name,
+    is_source,
+    is_variable,
+    quote,
+    variable,
+)
 
-__all__ = ["parse_query", "parse_rules"]
+__all__ = ["parse_query", "parse_rules", "pattern_input"]
 
-_MAX_DEPTH: Final = 100
-_Record = TypeVar("_Record")
-_SECTIONS: Final = (":find", ":with", ":in", ":where")
-
+_RETURN_MAPS: Final = (":keys", ":strs", ":syms")
+_SECTIONS: Final = (":find", *_RETURN_MAPS, ":with", ":in", ":where")
 
 _queries: Cache[Query] = Cache(1024)
 _rule_sets: Cache[RuleSet] = Cache(256)
@@ -47,39 +49,24 @@ _rule_sets: Cache[RuleSet] = Cache(256)
 
 def parse_query(query: str | Sequence[Any] | Mapping[Any, Any]) -> Query:
     """The query as a record, one for each text; raises `QueryError` with the part that is wrong."""
-    return _cached(query, "query", _queries, _query)
+    return parse_once(query, "query", _queries, _query)
 
 
 def parse_rules(rules: str | Sequence[Any]) -> RuleSet:
     """The rules as a record, one for each text; raises `QueryError` with the part that is wrong."""
-    return _cached(rules, "rules", _rule_sets, _rules)
+    return parse_once(rules, "rules", _rule_sets, parse_rule_set)
 
 
-def _cached(source: Any, what: str, cache: Cache[_Record], parse: Callable[[Any], _Record]) -> _Record:
-    # Data is known again by its text, which unlike its hash tells 1 from true.
-    form = None if isinstance(source, str) else normal_form(source)
-    text = source if isinstance(source, str) else show(form)
-    record = cache.get(text)
-    if record is None:
-        record = parse(read_form(text, what) if form is None else form)
-        cache[text] = record
-    return record
-
-
-# Queries
-
-
-def _query(form: Any) -> Query:
+def _query(form: Any, places: Places) -> Query:
     sections = _sections(form)
-    find = sections.get(":find")
-    if not find:
+    if not sections.get(":find"):
         raise wrong(form, "a query needs :find")
     inputs = tuple(_input(item) for item in sections.get(":in", (Symbol(DEFAULT_SOURCE),)))
-    sources = {item.source for item in inputs if item.source}
-    clauses = tuple(_clause(item) for item in sections.get(":where", ()))
-    _check_sources(clauses, sources)
-    extra = tuple(_variable(item, "variables in :with") for item in sections.get(":with", ()))
-    return Query(_find(find), extra, inputs, clauses)
+    clauses = tuple(parse_clause(item, places) for item in sections.get(":where", ()))
+    extra = tuple(variable(item, "variables in :with") for item in sections.get(":with", ()))
+    find = _find(sections[":find"], _keys(sections, form), places)
+    _check_sources(find, inputs, sources_of(clauses))
+    return Query(find, extra, inputs, clauses)
 
 
 def _sections(form: Any) -> dict[str, tuple[Any, ...]]:
@@ -104,244 +91,124 @@ def _sections(form: Any) -> dict[str, tuple[Any, ...]]:
     return sections
 
 
-def _check_sources(clauses: tuple[Clause, ...], sources: set[str]) -> None:
-    for clause in clauses:
-        if isinstance(clause, Pattern | Expression):
-            needs = isinstance(clause, Pattern) or clause.name in {"get-else", "missing?"}
-            if needs and clause.source not in sources:
-                raise QueryError(f"{clause.source} is not in :in, in: {clause.text}")
-        elif isinstance(clause, Negation):
-            _check_sources(clause.clauses, sources)
-        elif isinstance(clause, Disjunction):
-            for branch in clause.branches:
-                _check_sources(branch, sources)
+def _check_sources(find: Find, inputs: tuple[Input, ...], used: Any) -> None:
+    known = {item.source for item in inputs if item.source}
+    pulls = [element for element in find.elements if isinstance(element, PullElement)]
+    for source, text in [*used, *((pull.source, pull.text) for pull in pulls)]:
+        if source not in known:
+            raise QueryError(f"{source} is not in :in, in: {text}")
+    for pull in pulls:
+        if isinstance(pull.pattern, str):
+            pattern_input(inputs, pull)
 
 
-def _find(forms: tuple[Any, ...]) -> Find:
-    if len(forms) == 2 and forms[1] == Symbol("."):
-        return Find(Shape.SCALAR, (_find_element(forms[0]),))
+# :find
+
+
+def _find(forms: tuple[Any, ...], keys: tuple[str, ...] | None, places: Places) -> Find:
+    shape = Shape.RELATION
+    items = forms
     first = forms[0]
-    # A vector is a layout, unless it is a call written as a Python list.
-    if len(forms) == 1 and isinstance(first, Vector) and first and not _is_name(first[0]):
+    if len(forms) == 2 and forms[1] == Symbol("."):
+        shape, items = Shape.SCALAR, forms[:1]
+    elif len(forms) == 1 and isinstance(first, tuple) and first and not _is_call(first):
+        shape, items = Shape.TUPLE, first
         if len(first) == 2 and first[1] == Symbol("..."):
-            return Find(Shape.COLLECTION, (_find_element(first[0]),))
-        return Find(Shape.TUPLE, tuple(_find_element(item) for item in first))
-    return Find(Shape.RELATION, tuple(_find_element(item) for item in forms))
-
-
-def _find_element(form: Any) -> FindElement:
-    if _is_variable(form):
-        return Variable(str(form))
-    if isinstance(form, tuple) and form and _is_name(form[0]):
-        if form[0] == "pull":
-            source, rest = (
-                (str(form[1]), form[2:]) if len(form) == 4 and _is_source(form[1]) else ("$", form[1:])
+            shape, items = Shape.COLLECTION, first[:1]
+    if keys is not None:
+        if shape in {Shape.SCALAR, Shape.COLLECTION}:
+            raise wrong(
+                forms[0], ":keys, :strs and :syms name the columns of rows, but :find asks for values"
             )
-            if len(rest) != 2:
-                raise wrong(form, "pull takes an optional database, a variable and a pattern")
-            return PullElement(source, _variable(rest[0], "pull"), parse_pull_form(rest[1]))
-        if len(form) != 2:
-            raise wrong(form, "an aggregate takes one variable")
-        return Aggregate(str(form[0]), _variable(form[1], "an aggregate"))
-    raise wrong(form, ":find takes variables, aggregates and pull expressions")
+        if len(keys) != len(items):
+            raise wrong(forms[0], f"{len(keys)} names for the {len(items)} columns of :find")
+    return Find(shape, tuple(_find_element(item, places) for item in items), keys)
+
+
+def _keys(sections: Mapping[str, tuple[Any, ...]], form: Any) -> tuple[str, ...] | None:
+    """The keys of the dictionaries that rows become; keywords for `:keys`."""
+    given = [name for name in _RETURN_MAPS if name in sections]
+    if not given:
+        return None
+    names = sections[given[0]]
+    if len(given) > 1 or not all(isinstance(name, str) and is_name(name) for name in names):
+        raise wrong(form, "a query has one of :keys, :strs and :syms at most, with a name for each column")
+    kind: Any = {":keys": lambda name: Keyword(f":{name}"), ":strs": str, ":syms": Symbol}[given[0]]
+    try:
+        return tuple(kind(name) for name in names)
+    except ValueError as error:
+        raise wrong(form, f":keys: {error}") from None
+
+
+def _is_call(form: tuple[Any, ...]) -> bool:
+    """Whether a form in `:find` is a call; a vector is a layout, unless it is a call written as a list."""
+    return is_name(form[0]) or callable(form[0])
+
+
+def _find_element(form: Any, places: Places) -> FindElement:
+    if is_variable(form):
+        return Variable(str(form))
+    if not isinstance(form, tuple) or not form or not _is_call(form):
+        raise wrong(form, ":find takes variables, aggregates and pull expressions")
+    if form[0] == "pull":
+        return _pull(form, places)
+    return _aggregate(form, places)
+
+
+def _pull(form: tuple[Any, ...], places: Places) -> PullElement:
+    source, rest = DEFAULT_SOURCE, form[1:]
+    if len(form) == 4 and is_source(form[1]):
+        source, rest = str(form[1]), form[2:]
+    if len(rest) != 2:
+        raise wrong(form, "pull takes an optional database, a variable and a pattern")
+    target, pattern = variable(rest[0], "pull"), rest[1]
+    if is_variable(pattern) or is_name(pattern):
+        return PullElement(source, target, str(pattern), quote(form, places))
+    return PullElement(source, target, parse_pull_form(pattern), quote(form, places))
+
+
+def _aggregate(form: tuple[Any, ...], places: Places) -> Aggregate:
+    head, rest = form[0], form[1:]
+    function = head if not isinstance(head, str) else None
+    name = name_of(head) if function else str(head)
+    if head == "aggregate":
+        if not rest or not is_callee(rest[0]) or is_name(rest[0]):
+            raise wrong(form, "expected (aggregate ?function ?variable)")
+        function = Variable(str(rest[0])) if is_variable(rest[0]) else rest[0]
+        name, rest = _called(rest[0]), rest[1:]
+    if not rest or not is_variable(rest[-1]):
+        raise wrong(form, "an aggregate takes a variable, last")
+    arguments: list[Term] = []
+    for item in rest[:-1]:
+        found = argument(item, form)
+        if isinstance(found, Source) or found == BLANK:
+            raise wrong(form, "what an aggregate takes before its variable are values and inputs")
+        arguments.append(found)
+    return Aggregate(name, tuple(arguments), Variable(str(rest[-1])), function, quote(form, places))
+
+
+def _called(form: Any) -> str:
+    """What a function is called."""
+    return str(form) if isinstance(form, str) else name_of(form)
+
+
+# :in
 
 
 def _input(form: Any) -> Input:
-    if _is_source(form):
+    if is_source(form):
         return Input(source=str(form))
     if form == Symbol("%"):
         return Input(is_rules=True)
-    return Input(binding=_binding(form))
+    if is_name(form):
+        return Input(pattern=str(form))
+    return Input(binding=binding(form))
 
 
-def _binding(form: Any) -> Binding:
-    if isinstance(form, tuple) and form:
-        if len(form) == 2 and form[1] == Symbol("..."):
-            return Binding(Shape.COLLECTION, (_target(form[0], form),))
-        if len(form) == 1 and isinstance(form[0], tuple):
-            return Binding(Shape.RELATION, tuple(_target(item, form) for item in form[0]))
-        return Binding(Shape.TUPLE, tuple(_target(item, form) for item in form))
-    return Binding(Shape.SCALAR, (_target(form, form),))
-
-
-def _target(form: Any, whole: Any) -> Term:
-    if _is_variable(form):
-        return Variable(str(form))
-    if form == Symbol("_"):
-        return BLANK
-    raise wrong(whole, "a binding is ?x, [?x ...], [?x ?y] or [[?x ?y]]")
-
-
-# Clauses
-
-
-def _clause(form: Any, depth: int = 0) -> Clause:
-    if depth > _MAX_DEPTH:
-        raise QueryError(f"clauses are nested more than {_MAX_DEPTH} deep")
-    if not isinstance(form, tuple) or not form:
-        raise wrong(form, "a clause is a vector or a list")
-    head = form[0]
-    if _is_name(head):
-        return _call(form, depth)
-    if isinstance(head, tuple) and head and _is_name(head[0]):
-        return _expression(form)
-    return _pattern(form)
-
-
-def _call(form: tuple[Any, ...], depth: int) -> Clause:
-    text = show(form)
-    name, rest = str(form[0]), form[1:]
-    if name == "and":
-        return Disjunction(None, (_clauses(rest, form, depth),), text)
-    if name == "not":
-        return Negation(None, _clauses(rest, form, depth), text)
-    if name == "or":
-        return _or(_branches(rest, form, depth), text)
-    if name in {"not-join", "or-join"}:
-        if not rest or not isinstance(rest[0], tuple):
-            raise wrong(form, f"{name} begins with a vector of variables")
-        join = _join_variables(rest[0], form)
-        if name == "not-join":
-            return Negation(join, _clauses(rest[1:], form, depth), text)
-        return Disjunction(join, _branches(rest[1:], form, depth), text)
-    return RuleCall(name, tuple(_term(item, form) for item in rest), text)
-
-
-def _or(branches: tuple[tuple[Clause, ...], ...], text: str) -> Disjunction:
-    if len({frozenset(_variables(branch)) for branch in branches}) > 1:
-        raise QueryError(
-            f"the branches of `or` use different variables, so they do not mean the same rows: name the ones "
-            f"that matter with or-join, in: {text}"
-        )
-    return Disjunction(None, branches, text)
-
-
-def _variables(clauses: tuple[Clause, ...]) -> Iterator[Variable]:
-    """The variables that clauses share with what is around them."""
-    for clause in clauses:
-        terms: tuple[Term, ...] = ()
-        match clause:
-            case Pattern():
-                terms = clause.places
-            case Expression():
-                terms = clause.arguments + (clause.binding.terms if clause.binding else ())
-            case RuleCall():
-                terms = clause.arguments
-            case Negation():
-                terms = clause.join or ()
-            case Disjunction(join=None):
-                yield from _variables(clause.branches[0])
-            case Disjunction():
-                terms = clause.join or ()
-        yield from (term for term in terms if isinstance(term, Variable))
-
-
-def _join_variables(form: tuple[Any, ...], whole: Any) -> tuple[Variable, ...]:
-    """`[?a ?b]`, or `[[?required] ?b]`: the planner finds by itself what has to be bound first."""
-    flat = (*form[0], *form[1:]) if form and isinstance(form[0], tuple) else form
-    if not flat:
-        raise wrong(whole, "at least one variable has to join the clauses with the rest")
-    return tuple(_variable(item, "the variables that join") for item in flat)
-
-
-def _clauses(forms: tuple[Any, ...], whole: Any, depth: int) -> tuple[Clause, ...]:
-    if not forms:
-        raise wrong(whole, "at least one clause is needed")
-    return tuple(_clause(item, depth + 1) for item in forms)
-
-
-def _branches(forms: tuple[Any, ...], whole: Any, depth: int) -> tuple[tuple[Clause, ...], ...]:
-    branches = []
-    for clause in _clauses(forms, whole, depth):
-        conjunction = isinstance(clause, Disjunction) and clause.join is None and len(clause.branches) == 1
-        branches.append(clause.branches[0] if conjunction and isinstance(clause, Disjunction) else (clause,))
-    return tuple(branches)
-
-
-def _expression(form: tuple[Any, ...]) -> Expression:
-    call = form[0]
-    if len(form) > 2:
-        raise wrong(form, "an expression clause is [(predicate …)] or [(function …) binding]")
-    arguments = call[1:]
-    source = DEFAULT_SOURCE
-    if arguments and _is_source(arguments[0]):
-        source, arguments = str(arguments[0]), arguments[1:]
-    return Expression(
-        str(call[0]),
-        source,
-        tuple(_term(item, form) for item in arguments),
-        _binding(form[1]) if len(form) == 2 else None,
-        show(form),
-    )
-
-
-def _pattern(form: tuple[Any, ...]) -> Pattern:
-    source, places = (str(form[0]), form[1:]) if _is_source(form[0]) else (DEFAULT_SOURCE, form)
-    if not 1 <= len(places) <= 5:
-        raise wrong(form, "a pattern has one to five places [e a v tx added]")
-    blanks: list[Term] = [BLANK] * (5 - len(places))
-    e, a, v, tx, added = [_term(item, form) for item in places] + blanks
-    return Pattern(source, (e, a, v, tx, added), show(form))
-
-
-def _term(form: Any, whole: Any) -> Term:
-    if _is_variable(form):
-        return Variable(str(form))
-    if form == Symbol("_") and isinstance(form, Symbol):
-        return BLANK
-    if isinstance(form, Symbol):
-        raise wrong(whole, f"{form} is neither a variable (?{form}) nor a value")
-    if form is None or isinstance(form, Mapping):
-        raise wrong(whole, f"{show(form)} cannot be a term")
-    return Constant(form)
-
-
-def _variable(form: Any, where: str) -> Variable:
-    if not _is_variable(form):
-        raise wrong(form, f"{where}: expected a variable such as ?x")
-    return Variable(str(form))
-
-
-def _is_variable(form: Any) -> bool:
-    return isinstance(form, Symbol) and form.startswith("?") and len(form) > 1
-
-
-def _is_source(form: Any) -> bool:
-    return isinstance(form, Symbol) and form.startswith("$")
-
-
-def _is_name(form: Any) -> bool:
-    """A word at the head of a call: a symbol in EDN, a plain string in Python data."""
-    if not isinstance(form, str) or isinstance(form, Keyword) or not form:
-        return False
-    return not _is_variable(form) and not _is_source(form) and form not in {"_", "%", ".", "..."}
-
-
-# Rules
-
-
-def _rules(form: Any) -> RuleSet:
-    if not isinstance(form, tuple):
-        raise wrong(form, "rules are a vector of [(name ?x …) clause …]")
-    rules: dict[str, tuple[Rule, ...]] = {}
-    for item in form:
-        rule = _rule(item)
-        others = rules.get(rule.name, ())
-        if others and len(others[0].parameters) != len(rule.parameters):
-            raise wrong(item, f"rule {rule.name} is defined with different numbers of parameters")
-        rules[rule.name] = (*others, rule)
-    return RuleSet(rules)
-
-
-def _rule(form: Any) -> Rule:
-    if not isinstance(form, tuple) or len(form) < 2 or not isinstance(form[0], tuple) or not form[0]:
-        raise wrong(form, "a rule is [(name ?x …) clause …]")
-    name, *parameters = form[0]
-    if not _is_name(name) or not parameters:
-        raise wrong(form, "the head of a rule is its name and at least one variable")
-    variables = _join_variables(tuple(parameters), form)
-    if len(set(variables)) != len(variables):
-        raise wrong(form, "the parameters of a rule are different variables")
-    clauses = tuple(_clause(item) for item in form[1:])
-    _check_sources(clauses, {DEFAULT_SOURCE})
-    return Rule(str(name), variables, clauses, show(form))
+def pattern_input(inputs: Sequence[Input], pull: PullElement) -> int:
+    """The position of the input that is the pattern of a pull."""
+    scalar = Binding(Shape.SCALAR, (Variable(str(pull.pattern)),))
+    for position, item in enumerate(inputs):
+        if pull.pattern == item.pattern or item.binding == scalar:
+            return position
+    raise QueryError(f"the pattern {pull.pattern} is not in :in, in: {pull.text}")

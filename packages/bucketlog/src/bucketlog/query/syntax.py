@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ __all__ = [
     "BLANK",
     "DEFAULT_SOURCE",
     "Aggregate",
+    "Argument",
     "Binding",
     "Blank",
     "Clause",
@@ -26,13 +27,26 @@ __all__ = [
     "Pattern",
     "PullElement",
     "Query",
+    "Quote",
     "Rule",
     "RuleCall",
     "RuleSet",
     "Shape",
+    "Source",
     "Term",
     "Variable",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Part of a query as it is written and, for text, where: as `str`, for messages."""
+
+    text: str
+    place: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.place})" if self.place else self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,16 @@ DEFAULT_SOURCE: Final = "$"
 Term = Variable | Constant | Blank
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """`$` or `$name` as an argument: the database, or the collection."""
+
+    name: str
+
+
+Argument = Term | Source
+
+
 class Shape(enum.Enum):
     """How values are laid out, in results, inputs and bindings."""
 
@@ -73,18 +97,31 @@ class Shape(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Where values go: terms, laid out as `shape` says."""
+    """Where values go: terms, or bindings again, laid out as `shape` says."""
 
     shape: Shape
-    terms: tuple[Term, ...]
+    terms: tuple[Term | Binding, ...]
+
+    def leaves(self) -> Iterator[Term]:
+        """The terms, also of the bindings inside, from left to right."""
+        for term in self.terms:
+            if isinstance(term, Binding):
+                yield from term.leaves()
+            else:
+                yield term
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """`(name ?variable)` in `:find`."""
+    """`(name arguments… ?variable)` in `:find`."""
 
     name: str
+    arguments: tuple[Term, ...]
+    """What stands before the variable, such as the number in `(min 3 ?x)`."""
     variable: Variable
+    function: Variable | Callable[..., Any] | None
+    """A custom aggregate: an input, or a callable in a query that is data."""
+    text: Quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +130,9 @@ class PullElement:
 
     source: str
     variable: Variable
-    pattern: PullPattern
+    pattern: PullPattern | str
+    """The pattern, or the name of the input that is one."""
+    text: Quote
 
 
 FindElement = Variable | Aggregate | PullElement
@@ -105,24 +144,30 @@ class Find:
 
     shape: Shape
     elements: tuple[FindElement, ...]
+    keys: tuple[str, ...] | None = None
+    """`:keys`, `:strs` or `:syms`: rows become dictionaries with these keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One element of `:in`: a database (`source`), rules, or a binding."""
+    """One element of `:in`: a source, rules, a binding, or the name of a pull pattern."""
 
     source: str | None = None
     is_rules: bool = False
     binding: Binding | None = None
+    pattern: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """`[e a v tx added]` of one database; missing places are blank."""
+    """`[e a v tx added]` of a database, or as many places as wanted of a collection.
+
+    There are at least five; those that are not written are blank.
+    """
 
     source: str
-    places: tuple[Term, Term, Term, Term, Term]
-    text: str
+    places: tuple[Term, ...]
+    text: Quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +176,12 @@ class Expression:
 
     name: str
     source: str
-    arguments: tuple[Term, ...]
+    """The source of what looks something up, such as `get-else`."""
+    arguments: tuple[Argument, ...]
     binding: Binding | None
-    text: str
+    text: Quote
+    function: Variable | Callable[..., Any] | None = None
+    """A custom function: a variable that is bound to it, or a callable in a query that is data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +190,7 @@ class Negation:
 
     join: tuple[Variable, ...] | None
     clauses: tuple[Clause, ...]
-    text: str
+    text: Quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,16 +199,17 @@ class Disjunction:
 
     join: tuple[Variable, ...] | None
     branches: tuple[tuple[Clause, ...], ...]
-    text: str
+    text: Quote
 
 
 @dataclass(frozen=True, slots=True)
 class RuleCall:
-    """`(name arguments…)`."""
+    """`(name arguments…)`; in the rule, `$` is the call's source."""
 
     name: str
+    source: str
     arguments: tuple[Term, ...]
-    text: str
+    text: Quote
 
 
 Clause = Pattern | Expression | Negation | Disjunction | RuleCall
@@ -173,7 +222,7 @@ class Rule:
     name: str
     parameters: tuple[Variable, ...]
     clauses: tuple[Clause, ...]
-    text: str
+    text: Quote
 
 
 @dataclass(frozen=True, slots=True, eq=False)
