@@ -86,7 +86,9 @@ class Pages:
         return self._chunk(number)[start : start + PAGE_SIZE] or _EMPTY
 
     def write(self, page: int, data: bytes) -> None:
-        """Replace a page."""
+        """Replace a page; what lies between the end and a page beyond it becomes zeros."""
+        for skipped in range(self._count, page):
+            self._written[skipped] = _EMPTY
         self._written[page] = data
         self._count = max(self._count, page + 1)
 
