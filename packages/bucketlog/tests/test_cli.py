@@ -17,7 +17,7 @@ import pytest
 import bucketlog
 from bucketlog.cli import main
 
-COMMANDS = ("stat", "q", "pull", "log", "diff")
+COMMANDS = ("stat", "q", "pull", "log", "diff", "export", "import")
 NAMES = "[:find ?name ?age :where [?e :user/name ?name] [?e :user/age ?age]]"
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -293,6 +293,46 @@ def test_diff_with_a_transaction_that_is_not_there_is_wrong_use(run: Run, direct
     done = run("diff", str(directory), "1", "99")
     assert (done.code, done.out) == (2, "")
     assert "there is no transaction 99: the last one is 4" in done.err
+
+
+def test_an_export_is_imported_with_its_history(run: Run, directory: Path, tmp_path: Path) -> None:
+    file, copy = tmp_path / "site.jsonl", tmp_path / "copy"
+    assert run("export", str(directory), str(file)).err == "bucketlog: transactions 0 to 4 are exported\n"
+    done = run("import", str(copy), str(file))
+    assert (done.code, done.out) == (0, "")
+    assert done.err == f"bucketlog: transactions 0 to 4 are in {copy}\n"
+    assert run("log", str(copy)).out == run("log", str(directory)).out
+
+
+def test_an_export_goes_through_pipes(directory: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bucketlog"]
+    with subprocess.Popen(
+        [*command, "export", str(directory), "--to", "2"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as exporting:
+        subprocess.run(
+            [*command, "import", str(tmp_path / "copy")],
+            stdin=exporting.stdout,
+            check=True,
+            capture_output=True,
+        )
+    assert exporting.returncode == 0
+    with bucketlog.connect((tmp_path / "copy").as_uri()) as conn:
+        assert conn.db().basis_t == 2
+
+
+def test_an_import_into_a_database_or_of_nonsense_fails(run: Run, directory: Path, tmp_path: Path) -> None:
+    file = tmp_path / "site.jsonl"
+    run("export", str(directory), str(file))
+    assert run("import", str(directory), str(file)).code == 1
+    file.write_text("nonsense\n")
+    done = run("import", str(tmp_path / "other"), str(file))
+    assert (done.code, done.err) == (
+        1,
+        "bucketlog: line 1 is not JSON: Expecting value: line 1 column 1 (char 0)\n",
+    )
+    assert run("export", str(tmp_path / "absent"), str(tmp_path / "x.jsonl")).code == 1
+    assert not (tmp_path / "x.jsonl").exists()
+    assert run("import", str(tmp_path / "other"), str(tmp_path / "absent.jsonl")).code == 1
 
 
 def test_what_a_terminal_would_act_on_is_escaped(run: Run, directory: Path) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "UsageError",
     "add_json",
     "add_view",
+    "existing",
     "moment",
     "opened",
     "transaction_number",
@@ -49,9 +50,8 @@ def url_of(location: str) -> str:
     return location if "://" in location else Path(location).resolve().as_uri()
 
 
-@contextmanager
-def opened(location: str) -> Iterator[Connection]:
-    """A connection to a database that exists: no command makes one by looking at it."""
+def existing(location: str) -> str:
+    """The URL of a database that exists: no command makes one by looking at it."""
     url = url_of(location)
     parts = urlsplit(url)
     if parts.scheme == "file" and not Path(unquote(parts.path)).is_dir():
@@ -60,7 +60,13 @@ def opened(location: str) -> Iterator[Connection]:
         open_store(url).get(key_of(0))
     except FileNotFoundError:
         raise StoreError(f"there is no database at {location}: {key_of(0)} is not there") from None
-    with bucketlog.connect(url) as conn:
+    return url
+
+
+@contextmanager
+def opened(location: str) -> Iterator[Connection]:
+    """A connection to a database that exists."""
+    with bucketlog.connect(existing(location)) as conn:
         yield conn
 
 
