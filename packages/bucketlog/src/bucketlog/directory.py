@@ -23,8 +23,9 @@ class DirectoryStore:
     """
 
     def __init__(self, folder: Path) -> None:
+        _make_folder(folder)
         self._folder = folder
-        self._inner = LocalStore(folder, mkdir=True)
+        self._inner = LocalStore(folder)
 
     def put(self, path: str, file: bytes, *, mode: Any = None) -> None:
         """Write an object; with `mode="create"` raise `AlreadyExistsError` when there is one."""
@@ -71,7 +72,8 @@ def _temporary(target: Path, data: bytes) -> Iterator[Path]:
 
 def _make_folder(folder: Path) -> None:
     if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
         _sync_folder(folder.parent)
 
 
