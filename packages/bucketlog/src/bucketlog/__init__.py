@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bucketlog.connection import Connection, Datom, TransactionReport, connect
+from bucketlog.backup import Copied
+from bucketlog.connection import Connection, Datom, Stats, Transaction, TransactionReport, connect
 from bucketlog.database import Database
 from bucketlog.edn import Keyword, Symbol
 from bucketlog.errors import (
@@ -20,22 +21,29 @@ from bucketlog.errors import (
     UniqueError,
     UnsafeStoreError,
 )
+from bucketlog.garbage import Garbage
 from bucketlog.query.engine import run as _run
+from bucketlog.requests import Requests
 from bucketlog.store import ObjectStore
 
 __all__ = [
     "BucketlogError",
     "ConflictError",
     "Connection",
+    "Copied",
     "Database",
     "Datom",
     "EdnError",
     "FormatError",
+    "Garbage",
     "Keyword",
     "ObjectStore",
     "QueryError",
+    "Requests",
+    "Stats",
     "StoreError",
     "Symbol",
+    "Transaction",
     "TransactionError",
     "TransactionReport",
     "UncertainError",

@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,24 +15,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from bucketlog import excision
+from bucketlog.backup import Copied, copy
 from bucketlog.bucket import Bucket
 from bucketlog.contention import Contention
 from bucketlog.database import Database, State
 from bucketlog.edn import Keyword
 from bucketlog.errors import StoreError, TransactionError
+from bucketlog.garbage import Garbage, collect
 from bucketlog.log import Entry
-from bucketlog.objects import DiskCache
+from bucketlog.objects import DiskCache, MissingObjectError
 from bucketlog.operation import TransactionData
 from bucketlog.pages import PAGE_SIZE
 from bucketlog.replica import Replica, advance
 from bucketlog.requests import Requests
-from bucketlog.schema import transaction_entity
+from bucketlog.schema import Change, transaction_entity
 from bucketlog.store import ObjectStore, open_store
 from bucketlog.transaction import Prepared, prepare
 from bucketlog.value import decode
 from bucketlog.worker import Worker
 
-__all__ = ["Connection", "Datom", "Stats", "TransactionReport", "connect"]
+__all__ = ["Connection", "Datom", "Stats", "Transaction", "TransactionReport", "connect"]
 
 
 _MAX_RACES: Final = 256
@@ -83,9 +86,13 @@ class _Staged:
     failure: Exception | None = None
     """Why it cannot be done, when there is nothing prepared."""
 
-    @property
-    def datoms(self) -> int:
-        return len(self.prepared.changes) if self.prepared else 0
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A transaction of the log: its number and its datoms."""
+
+    t: int
+    datoms: tuple[Datom, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +112,7 @@ def connect(
     location: str | ObjectStore,
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    branch: str | None = None,
     cache: str | Path | None = None,
     cache_bytes: int = 1 << 30,
 ) -> Connection:
@@ -112,15 +120,19 @@ def connect(
 
     `location` is a URL (`file:///directory`, `memory://name`, `s3://bucket/prefix`, and what else obstore
     opens, with settings from the environment) or a store of obstore's. `now` gives the time of transactions.
+    `branch` is the name of one that `Connection.fork` began.
     `cache` is a folder for copies of snapshots' chunks, of at most about `cache_bytes`, which processes may
     share and anybody may delete.
 
     Raises `StoreError` when the store cannot be read, `UnsafeStoreError` when it does not honour create-only
     writes, `FormatError` when an object is corrupt or too new.
     """
-    store = open_store(location) if isinstance(location, str) else location
     disk = None if cache is None else DiskCache(Path(cache), cache_bytes)
-    return Connection(Bucket(store, disk), now)
+    return Connection(Bucket(_opened(location), disk, branch), now)
+
+
+def _opened(location: str | ObjectStore) -> ObjectStore:
+    return open_store(location) if isinstance(location, str) else location
 
 
 class Connection:
@@ -136,6 +148,7 @@ class Connection:
         self._closed = False
         self._contention = Contention()
         self._replica = Replica(bucket, now)
+        self._replica.image.restore = self._restore
         self._synced = time.monotonic()
 
     def db(self, *, max_age: timedelta | None = None) -> Database:
@@ -205,6 +218,86 @@ class Connection:
         with self._take_turn():
             self._replica.snapshot()
 
+    def transactions(self, start: int = 0, end: int | None = None) -> Iterator[Transaction]:
+        """The log from transaction `start` on, before `end` if given: Datomic's `tx-range`.
+
+        It is read from the bucket, up to what anyone has committed.
+        """
+        self._check_open()
+        for entry in self._bucket.log.read_after(-1 if start <= 0 else self._entry_before(start)):
+            for t, changes in enumerate(entry.transactions, entry.t):
+                if end is not None and t >= end:
+                    return
+                if t >= start:
+                    yield Transaction(t, self._datoms(t, changes))
+
+    def fork(self, name: str, t: int | None = None) -> None:
+        """Begin a branch after transaction `t`, or after the newest that is known here.
+
+        `connect(…, branch=name)` opens it. It shares the log and the chunks until then. Raises `StoreError`
+        when there is a branch of that name, or no such transaction.
+        """
+        self._check_open()
+        newest = self._replica.state.t
+        if t is not None and not 0 <= t <= newest:
+            raise StoreError(f"there is no transaction {t} to branch off after: the last one is {newest}")
+        self._bucket.fork(name, newest if t is None else t)
+
+    def branches(self) -> list[str]:
+        """The names of all branches of the database."""
+        self._check_open()
+        return self._bucket.branches()
+
+    def delete_branch(self, name: str) -> None:
+        """Delete a branch; its chunks go with the garbage. Raises `StoreError` when there is none, or when
+        another one was branched off it.
+        """
+        self._check_open()
+        self._bucket.delete_branch(name)
+
+    def excise(
+        self, entities: Iterable[Any], *, attributes: Iterable[Any] | None = None, before: int | None = None
+    ) -> TransactionReport:
+        """Remove all that is known of `entities`, now and in the past, and the bytes of it from the bucket.
+
+        With `attributes` only those; else their components and references to them as well. With `before`
+        only what was added before that transaction. That it was done, when, and to which ids, stays known.
+        Backups, older versions that the bucket itself may keep, and disk caches of machines that are
+        not running are not reached. Whoever is just writing a snapshot may finish it afterwards: `collect` an
+        hour later removes that.
+
+        Raises `TransactionError` for what cannot go (what defines attributes and idents), `StoreError` when
+        there are branches, or when the store fails; `collect` then finishes what was begun.
+        """
+        self._check_open()
+        if others := self._bucket.branches():
+            raise StoreError(f"branches hold copies of what is to go: delete {', '.join(others)} first")
+        named, only = list(entities), None if attributes is None else list(attributes)
+        report = self.transact([lambda db: [excision.request(db, named, only, before)]])
+        with self._take_turn():
+            self._replica.catch_up()
+            self._replica.erase()
+        return report
+
+    def collect(self, grace: timedelta = timedelta(hours=1)) -> Garbage:
+        """Delete snapshots and chunks that nobody needs, and finish excisions that were cut short.
+
+        What was replaced within the time of `grace` stays. Raises `StoreError`.
+        """
+        self._check_open()
+        with self._take_turn():
+            self._replica.catch_up()
+            self._replica.erase()
+        return collect(self._bucket, datetime.now(UTC), grace)
+
+    def backup(self, location: str | ObjectStore, t: int | None = None) -> Copied:
+        """Copy the database, up to transaction `t` or all of it, to another place, empty or an older copy.
+
+        Raises `StoreError`.
+        """
+        self._check_open()
+        return copy(self._bucket, Bucket(_opened(location), None), t)
+
     def close(self) -> None:
         """Let go of the image; values of the database cannot be used any more.
 
@@ -264,7 +357,10 @@ class Connection:
 
     def _commit_waiting(self) -> None:
         """Commit what waits, in one object. Called by the one thread whose turn it is."""
-        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_GROUP))]
+        taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_GROUP))]
+        group = [request for request in taken if request.result.set_running_or_notify_cancel()]
+        if not group:
+            return
         try:
             self._commit(group)
             self._replica.snapshot_if_due()
@@ -287,12 +383,16 @@ class Connection:
                 began = time.monotonic()
                 winner = self._write(staged)
                 seconds = time.monotonic() - began
+            except MissingObjectError:
+                replica.image.rollback()
+                replica.recover()
+                continue
             except BaseException:
                 replica.image.rollback()
                 raise
             if winner is None:
                 replica.image.commit()
-                replica.committed(staged[-1].after, sum(item.datoms for item in staged))
+                replica.committed(staged[-1].after, _written(staged))
                 self._contention.won(attempt, seconds)
                 self._synced = began
                 for item in staged:
@@ -304,6 +404,26 @@ class Connection:
                 replica.catch_up()
             self._contention.lost(attempt, seconds)
         raise StoreError(f"other writers were faster {_MAX_RACES} times in a row: nothing was written")
+
+    def _restore(self) -> bool:
+        """Load the newest snapshot for a reader, unless another thread is at work on the image."""
+        if self._owner == threading.get_ident() or not self._turn.acquire(blocking=False):
+            return False
+        try:
+            self._replica.recover()
+        finally:
+            self._turn.release()
+        return True
+
+    def _entry_before(self, t: int) -> int:
+        """The last transaction of the entry before the one that holds `t`."""
+        keys = [first for first in self._bucket.log.keys_after(-1) if first <= t]
+        return max(keys, default=0) - 1
+
+    def _datoms(self, t: int, changes: Iterable[Change]) -> tuple[Datom, ...]:
+        attributes = self._replica.state.schema.attributes
+        tx = transaction_entity(t)
+        return tuple(Datom(e, attributes[a].ident, decode(v), tx, added) for e, a, v, added in changes)
 
     def _stage(self, group: list[_Request]) -> list[_Staged]:
         """Prepare every request on the state that the ones before it leave, and apply it to the image."""
@@ -328,9 +448,7 @@ class Connection:
         Refusals, and transactions that change nothing, are answers about the newest state too. When there is
         nothing to write, which proves that the state was the newest, one read does.
         """
-        transactions = tuple(
-            item.prepared.changes for item in staged if item.prepared and item.prepared.changes
-        )
+        transactions = _written(staged)
         t = self._replica.state.t + 1
         if not transactions:
             return self._bucket.log.read(t)
@@ -340,13 +458,13 @@ class Connection:
         if item.prepared is None:
             item.request.result.set_exception(item.failure)
             return
-        schema = item.after.schema
-        tx = transaction_entity(item.after.t)
-        datoms = tuple(
-            Datom(e, schema.attributes[a].ident, decode(v), tx, added)
-            for e, a, v, added in item.prepared.changes
-        )
         before = Database(self._replica.image, item.before, item.before.t)
         after = Database(self._replica.image, item.after, item.after.t)
         tempids = dict(item.prepared.tempids)
+        datoms = self._datoms(item.after.t, item.prepared.changes)
         item.request.result.set_result(TransactionReport(item.after.t, before, after, tempids, datoms))
+
+
+def _written(staged: list[_Staged]) -> tuple[tuple[Change, ...], ...]:
+    """What goes into the log."""
+    return tuple(item.prepared.changes for item in staged if item.prepared and item.prepared.changes)

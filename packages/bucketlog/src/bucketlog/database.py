@@ -146,6 +146,11 @@ class Database:
         """Attribute and value of every datom of one entity."""
         return [(a, v) for a, v in self._rows("SELECT a, v FROM datom WHERE e = :e AND", e=entity)]
 
+    def ever(self, entity: int, attribute: int) -> list[Any]:
+        """The values that an attribute of an entity has, or had at any time."""
+        sql = "SELECT v FROM datom WHERE e = ? AND a = ?"
+        return [row[0] for row in self._image.rows(sql, (entity, attribute))]
+
     def references_to(self, entity: int) -> list[tuple[int, int]]:
         """Entity and attribute of every reference to one entity."""
         return [

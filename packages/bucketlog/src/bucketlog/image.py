@@ -18,8 +18,10 @@ import apsw
 
 from bucketlog.cache import Cache
 from bucketlog.errors import FormatError, StoreError
+from bucketlog.excision import Excision, excisions
+from bucketlog.objects import MissingObjectError
 from bucketlog.pages import MissingPagesError, Pages
-from bucketlog.schema import Change, Schema
+from bucketlog.schema import TX_INSTANT, Change, Schema
 from bucketlog.value import Stored
 from bucketlog.vfs import open_pages
 
@@ -61,6 +63,8 @@ class Image:
         """Held while a statement runs; take it to read `basis` and run statements on that basis."""
         self.basis = basis
         """The newest transaction that was applied, also when it may still be rolled back."""
+        self.restore: Callable[[], bool] = lambda: False
+        """Called when chunks have gone from the bucket; true when this image has become another by then."""
         self._before: list[tuple[int, Counter[int]]] = []
         self._pages = pages
         self._connection = open_pages(pages, cache_bytes=_CACHE)
@@ -87,6 +91,15 @@ class Image:
             if self._closed or self._connection.in_transaction:
                 raise StoreError("a database inside of a transaction, or of a closed connection, has no copy")
             return Image(self._pages.fork(), basis=self.basis, sizes=self._sizes)
+
+    def become(self, other: Image) -> None:
+        """Take over what another image holds, which ends thereby. Open transactions are rolled back."""
+        with self.lock:
+            self._connection.close()
+            self._connection, self._pages = other._connection, other._pages
+            self._input_tables = other._input_tables
+            self.basis, self._sizes = other.basis, other._sizes
+            self._before.clear()
 
     @property
     def pages(self) -> Pages:
@@ -133,9 +146,22 @@ class Image:
         with self.lock:
             if self._closed:
                 raise StoreError("the connection that this database came from is closed")
-            for slot, (width, relation) in enumerate(inputs):
-                self._load_input(slot, width, relation)
-            return self._connection.execute(sql, parameters).fetchall()
+            try:
+                return self._rows(sql, parameters, inputs)
+            except MissingObjectError:
+                if not self.restore():
+                    raise
+            return self._rows(sql, parameters, inputs)
+
+    def _rows(
+        self,
+        sql: str,
+        parameters: Sequence[Stored | None] | Mapping[str, Stored | None],
+        inputs: Sequence[tuple[int, Sequence[Sequence[Stored | None]]]],
+    ) -> list[Row]:
+        for slot, (width, relation) in enumerate(inputs):
+            self._load_input(slot, width, relation)
+        return self._connection.execute(sql, parameters).fetchall()
 
     def _load_input(self, slot: int, width: int, relation: Sequence[Sequence[Stored | None]]) -> None:
         if width not in self._input_tables:
@@ -170,7 +196,12 @@ class Image:
             self._connection.execute("ROLLBACK")
             self.basis, self._sizes = self._before.pop()
 
-    def apply(self, t: int, changes: Iterable[Change], schema: Schema) -> None:
+    def vacuum(self) -> None:
+        """Write all pages anew, so that nothing is in them but what the tables hold."""
+        with self.lock:
+            self._connection.execute("VACUUM")
+
+    def apply(self, t: int, changes: Sequence[Change], schema: Schema) -> None:
         """Add the datoms of transaction `t`; nothing that reads at an earlier basis sees them."""
         references = {attribute.id for attribute in schema.references}
         added: list[tuple[int, int, Stored, int, int, int]] = []
@@ -191,7 +222,22 @@ class Image:
             except apsw.ConstraintError as error:
                 raise FormatError(f"transaction {t} of the log adds one datom twice") from error
             self._sizes.update(row[1] for row in added)
+            for excision in excisions(t, changes, schema):
+                self._excise(excision)
             self.basis = t
+
+    def _excise(self, excision: Excision) -> None:
+        only = ""
+        if excision.attributes is not None:
+            only = f"AND a IN ({', '.join(map(str, excision.attributes))})"
+        kept = f"a <> {TX_INSTANT}"
+        statements = [f"DELETE FROM datom WHERE e = ? AND added < ? AND {kept} {only} RETURNING a"]  # noqa: S608
+        if excision.attributes is None:
+            statements.append("DELETE FROM datom WHERE ref = 1 AND v = ? AND added < ? RETURNING a")
+        for sql in statements:
+            for e in excision.entities:
+                rows: list[Row] = self._connection.execute(sql, (e, excision.before)).fetchall()
+                self._sizes.subtract(a for (a,) in rows)
 
     def size(self, attribute: int | None) -> int:
         """About how many rows there are, with an attribute or at all: for estimates."""

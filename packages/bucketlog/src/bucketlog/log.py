@@ -27,7 +27,7 @@ import json
 import math
 import re
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -68,6 +68,10 @@ class Entry:
         """The number of the last transaction in it."""
         return self.t + len(self.transactions) - 1
 
+    def until(self, t: int) -> Entry:
+        """The entry with no transaction after `t`, which is one of its own or a later one."""
+        return self if self.last_t <= t else replace(self, transactions=self.transactions[: t + 1 - self.t])
+
 
 def key_of(t: int) -> str:
     """The key of the object whose first transaction is `t`."""
@@ -101,7 +105,10 @@ def encode_entry(entry: Entry) -> bytes:
 
 
 def decode_entry(key: str, data: bytes) -> Entry:
-    """The entry that the object `key` holds; raises `FormatError`, which names it, unless it is whole."""
+    """The entry that the object `key` holds; raises `FormatError`, which names it, unless it is whole.
+
+    The key may begin with a branch's prefix.
+    """
     header, newline, payload = data.partition(b"\n")
     match = _HEADER.fullmatch(header)
     if match is None or not newline:
@@ -125,7 +132,7 @@ def decode_entry(key: str, data: bytes) -> Entry:
         entry = Entry(_entity(document["t"]), transactions, str(document["id"]))
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise FormatError(f"{key} is not a valid log entry: {type(error).__name__}: {error}") from error
-    if key_of(entry.t) != key or not transactions:
+    if not key.endswith(key_of(entry.t)) or not transactions:
         raise FormatError(
             f"{key} holds transaction {entry.t}, which belongs at {key_of(entry.t)}: it was moved"
         )

@@ -80,6 +80,12 @@ class DiskCache:
                 if self._size > self._limit:
                     self._evict()
 
+    def clear(self) -> None:
+        """Delete everything."""
+        for _, _, path in self._files():
+            with suppress(OSError):
+                path.unlink()
+
     def _files(self) -> list[tuple[float, int, Path]]:
         files = []
         for path in self._folder.glob("??/*"):
@@ -154,6 +160,14 @@ class NamedObjects:
             self._disk.write(name, data)
         self._remember(name, data)
         return name
+
+    def forget(self) -> None:
+        """Empty the caches, of what must not be anywhere."""
+        with self._lock:
+            self._memory.clear()
+            self._memory_size = 0
+        if self._disk:
+            self._disk.clear()
 
     def _read(self, prefix: str, name: str) -> bytes:
         key = prefix + name

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from bucketlog.bucket import Bucket
+from bucketlog.bucket import EXCISED, Bucket
 from bucketlog.database import State
 from bucketlog.errors import FormatError, StoreError
+from bucketlog.excision import Redaction, excisions
+from bucketlog.garbage import collect
 from bucketlog.image import Image
 from bucketlog.log import Entry, genesis
 from bucketlog.objects import MissingObjectError
@@ -71,7 +73,8 @@ class Replica:
         self._bucket = bucket
         self._tail = _Tail()
         self._writer: Future[None] | None = None
-        self._may_write = True
+        self._may_write = bucket.store.can_list
+        self._marks = 0
         self._patience = random.randrange(_ENTRIES // 2)  # noqa: S311 -- spreads processes
         with ThreadPoolExecutor(3, "bucketlog-open") as pool:
             keys = pool.submit(bucket.snapshots)
@@ -103,13 +106,13 @@ class Replica:
             self.image = Image(self._pages(Base()))
             self.state = State(-1, Schema(), FIRST_ENTITY, 0)
             self._tail = _Tail()
-            self.follow([first])
+            self._apply([first])
         try:
             entries = tail.result()
             self.image.prefetch(
                 change for entry in entries for changes in entry.transactions for change in changes
             )
-            self.follow(entries)
+            self._apply(entries)
         except BaseException:
             self.image.close()
             raise
@@ -139,9 +142,16 @@ class Replica:
 
     def follow(self, entries: Iterable[Entry]) -> None:
         """Apply the next entries of the log to the image and show them."""
+        try:
+            self._apply(entries)
+        except MissingObjectError:
+            self.recover()
+
+    def _apply(self, entries: Iterable[Entry]) -> None:
         state = self.state
         tail = self._tail
         count = datoms = 0
+        excised = False
         self.image.begin()
         try:
             for entry in entries:
@@ -150,12 +160,35 @@ class Replica:
                     state = advance(state, t, changes)
                     self.image.apply(t, changes, state.schema)
                     datoms += len(changes)
+                    excised = excised or any(excisions(t, changes, state.schema))
         except BaseException:
             self.image.rollback()
             raise
         self.image.commit()
         self.state = state
         self._tail = _Tail(tail.t, tail.entries + count, tail.datoms + datoms)
+        if excised:
+            self._clean()
+
+    def _clean(self) -> None:
+        """After an excision: leave nothing of it in caches, nor in the chunks of later snapshots."""
+        self.image.vacuum()
+        self._bucket.objects.forget()
+
+    def recover(self) -> None:
+        """Load the newest snapshot into the image, because chunks of an older one are not there any more."""
+        image = self.image
+        try:
+            with ThreadPoolExecutor(1, "bucketlog-open") as pool:
+                first = self._bucket.log.read(0)
+                if first is None or first.id != self._id:
+                    raise StoreError("the database is gone, or another in its place")  # noqa: TRY301
+                self._load(self._bucket.snapshots(), first, pool)
+        except BaseException:
+            self.image = image
+            raise
+        image.become(self.image)
+        self.image = image
 
     def catch_up(self) -> None:
         """Apply what others have committed: one read when there is nothing."""
@@ -164,10 +197,53 @@ class Replica:
             self.follow([entry])
             self.follow(self._bucket.log.read_after(self.state.t))
 
-    def committed(self, state: State, datoms: int) -> None:
-        """Take over a state that was staged in the image and is now the end of the log."""
+    def committed(self, state: State, changes: Sequence[Sequence[Change]]) -> None:
+        """Take over a state that was staged in the image and is now the end of the log.
+
+        `changes` are those of its transactions.
+        """
+        first = self.state.t + 1
         self.state = state
+        datoms = sum(map(len, changes))
         self._tail = _Tail(self._tail.t, self._tail.entries + 1, self._tail.datoms + datoms)
+        if any(any(excisions(t, change, state.schema)) for t, change in enumerate(changes, first)):
+            self._clean()
+
+    # Excision
+
+    def erase(self) -> int:
+        """Take what the transactions of the log excise out of the whole bucket; how many entries changed.
+
+        An excision that was cut short is done as well. Nothing is noted as done before all of it is.
+        """
+        bucket = self._bucket
+        done = {item.key for item in bucket.listed(EXCISED)}
+        entries = list(bucket.log.read_after(-1))
+        asked = [
+            excision
+            for entry in entries
+            for t, changes in enumerate(entry.transactions, entry.t)
+            for excision in excisions(t, changes, self.state.schema)
+        ]
+        pending = sorted({f"{EXCISED}{excision.t:016d}" for excision in asked} - done)
+        if not pending:
+            return 0
+        if others := bucket.branches():
+            raise StoreError(f"branches hold copies of what is to go: delete {', '.join(others)} first")
+        redaction = Redaction(asked, self.state.schema)
+        changed = 0
+        for entry in entries:
+            redacted = redaction.redact(entry)
+            if redacted is not entry:
+                bucket.log.replace(redacted)
+                changed += 1
+        self._clean()
+        self.snapshot(anew=True)
+        collect(bucket, datetime.now(UTC), timedelta(0))
+        bucket.objects.forget()
+        for key in pending:
+            bucket.note(key, {})
+        return changed
 
     # Snapshots
 
@@ -177,12 +253,15 @@ class Replica:
         if self._may_write and not busy and self._tail.is_due(sum(self.image.sizes.values()), self._patience):
             self._writer = self._begin_snapshot(enough=_ENTRIES // 2)
 
-    def snapshot(self) -> None:
-        """Write a snapshot now, unless there is one of this state; raises `StoreError`."""
+    def snapshot(self, *, anew: bool = False) -> None:
+        """Write a snapshot now, unless there is one of this state and it is not wanted `anew`.
+
+        Raises `StoreError`.
+        """
         if self._writer is not None:
             self._writer.result()
-        if self._tail.entries:
-            self._begin_snapshot(enough=1).result()
+        if self._tail.entries or anew:
+            self._begin_snapshot(enough=0 if anew else 1).result()
 
     def finish(self) -> None:
         """Wait for a snapshot that is being written, and write one if nobody may come to do it later.
@@ -216,7 +295,7 @@ class Replica:
 
         def run() -> None:
             try:
-                self._write_snapshot(image, base, written, enough)
+                self._write_snapshot(image, pages, base, written, enough)
             except StoreError as error:
                 # The log has everything, so that a snapshot less is a slower start and nothing worse.
                 _log.warning("no snapshot of transaction %d: %s", image.t, error)
@@ -231,14 +310,23 @@ class Replica:
         threading.Thread(target=run, name="bucketlog-snapshot").start()
         return result
 
-    def _write_snapshot(self, image: Snapshot, base: Base, written: Mapping[int, bytes], enough: int) -> None:
-        newest = next(iter(self._bucket.snapshots()), None)
+    def _write_snapshot(
+        self, image: Snapshot, pages: Pages, base: Base, written: Mapping[int, bytes], enough: int
+    ) -> None:
+        bucket = self._bucket
+        newest = next(iter(bucket.snapshots()), None)
         if newest is not None and newest.t > image.t - enough:
             return  # another process was faster
-        new_base = write_pages(self._bucket.objects, base, written, image.base.count)
-        write_snapshot(self._bucket.objects, replace(image, base=new_base))
+        kept: tuple[str, ...] = ()
+        if newest is not None:
+            with suppress(MissingObjectError):
+                kept = read_snapshot(bucket.objects, newest).base.chunks
+        new_base = write_pages(bucket.objects, base, written, image.base.count, frozenset(kept))
+        key = write_snapshot(bucket.objects, replace(image, base=new_base), bucket.prefix)
+        self._marks = bucket.mark(key, self._marks)
         with self.image.lock:
-            self.image.pages.rebase(new_base, written)
+            if self.image.pages is pages:
+                pages.rebase(new_base, written)
 
 
 def advance(state: State, t: int, changes: Sequence[Change]) -> State:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from obstore.store import HTTPStore
+
 if TYPE_CHECKING:
     from bucketlog.store import ObjectStore
 
@@ -47,6 +49,11 @@ class MeteredStore:
         self._counts = dict.fromkeys(PRICES, 0)
         self._read = 0
         self._written = 0
+
+    @property
+    def can_list(self) -> bool:
+        """Whether the store can tell what objects there are; plain HTTP cannot."""
+        return not isinstance(self.inner, HTTPStore)
 
     @property
     def requests(self) -> Requests:

@@ -23,10 +23,10 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import zstandard
 
@@ -66,24 +66,19 @@ _INNER_NODES: Final = frozenset({2, 5})  # the first byte of an inner page of an
 
 @dataclass(frozen=True, slots=True, order=True)
 class SnapshotKey:
-    """Where a snapshot is: of transaction `t`, with the name of its content."""
+    """Where a snapshot is: of transaction `t`, with the name of its content, below a branch's prefix."""
 
     t: int
     name: str
+    branch: str = ""
 
     @property
     def prefix(self) -> str:
         """The key without the name."""
-        return f"{SNAPSHOTS}{_NEWEST - self.t:016d}-"
+        return f"{self.branch}{SNAPSHOTS}{_NEWEST - self.t:016d}-"
 
     def __str__(self) -> str:
         return self.prefix + self.name
-
-    @classmethod
-    def parse(cls, key: str) -> SnapshotKey | None:
-        """The key, or `None` when it is none of a snapshot."""
-        match = _KEY.fullmatch(key)
-        return cls(_NEWEST - int(match[1]), match[2]) if match else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +157,10 @@ def read_snapshot(objects: NamedObjects, key: SnapshotKey) -> Snapshot:
     return decode_snapshot(str(key), objects.read(key.prefix, key.name))
 
 
-def write_snapshot(objects: NamedObjects, snapshot: Snapshot) -> SnapshotKey:
+def write_snapshot(objects: NamedObjects, snapshot: Snapshot, branch: str = "") -> SnapshotKey:
     """Write a snapshot whose chunks are in the bucket; this is what makes it one."""
     data = encode_snapshot(snapshot)
-    key = SnapshotKey(snapshot.t, name_of(data))
+    key = SnapshotKey(snapshot.t, name_of(data), branch)
     objects.write(key.prefix, data)
     return key
 
@@ -179,8 +174,14 @@ def read_chunks(objects: NamedObjects, names: Sequence[str]) -> list[bytes]:
     ]
 
 
-def write_pages(objects: NamedObjects, base: Base, written: Mapping[int, bytes], count: int) -> Base:
-    """Write the chunks in which `written` pages differ from `base`, which is in the bucket; the new base."""
+def write_pages(
+    objects: NamedObjects, base: Base, written: Mapping[int, bytes], count: int, kept: Collection[str]
+) -> Base:
+    """Write the chunks of `count` pages, `written` over `base`, and return the new base.
+
+    Chunks of `base` without written pages are taken over if they are among `kept`, which nobody may collect
+    before the snapshot is written.
+    """
     changed = dict(base.inline) | dict(written)
     changed = {page: data for page, data in changed.items() if page < count}
     if count * PAGE_SIZE <= _SMALL:
@@ -188,12 +189,14 @@ def write_pages(objects: NamedObjects, base: Base, written: Mapping[int, bytes],
         return Base(count, (), {page: changed.get(page) or pages.read(page) for page in range(count)})
     inline = {page: data for page, data in changed.items() if _is_inner(page, data)}
     moved = {page for page, data in changed.items() if page in written or page not in inline}
+    if count < base.count:
+        moved.add(count - 1)  # pages that are gone end its chunk
     old = Pages(Base(base.count, base.chunks), lambda names: read_chunks(objects, names))
     chunks: list[str | Future[str]] = []
     with ThreadPoolExecutor(_WRITERS, "bucketlog-write") as pool:
         for number in range(-(-count // CHUNK_PAGES)):
             pages_of = range(number * CHUNK_PAGES, min(count, (number + 1) * CHUNK_PAGES))
-            if number < len(base.chunks) and moved.isdisjoint(pages_of):
+            if number < len(base.chunks) and base.chunks[number] in kept and moved.isdisjoint(pages_of):
                 chunks.append(base.chunks[number])
                 continue
             data = b"".join(
@@ -230,7 +233,7 @@ def _unpack(key: str, data: bytes, header: bytes, limit: int = _MAX_UNPACKED) ->
         raise FormatError(f"{key} is corrupt: {error}") from error
 
 
-def parse_keys(paths: Sequence[Any]) -> list[SnapshotKey]:
-    """The keys of snapshots among `paths`, newest first."""
-    keys = (SnapshotKey.parse(path) for path in paths)
-    return sorted((key for key in keys if key), reverse=True)
+def parse_keys(branch: str, keys: Iterable[str]) -> list[SnapshotKey]:
+    """The snapshots among `keys` of the branch with this prefix, newest first."""
+    matches = (_KEY.fullmatch(key.removeprefix(branch)) for key in keys)
+    return sorted((SnapshotKey(_NEWEST - int(m[1]), m[2], branch) for m in matches if m), reverse=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 from obstore.exceptions import (
@@ -21,12 +21,15 @@ from obstore.exceptions import (
     PreconditionError,
     UnauthenticatedError,
 )
-from obstore.store import MemoryStore, from_url
+from obstore.store import HTTPStore, MemoryStore, from_url
 
 from bucketlog.directory import DirectoryStore
 from bucketlog.errors import FormatError, StoreError, UncertainError, UnsafeStoreError, brief
 from bucketlog.log import PREFIX, Entry, decode_entry, encode_entry, key_of, t_of
 from bucketlog.requests import MeteredStore
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
 
 __all__ = ["LogStore", "ObjectStore", "open_store"]
 
@@ -56,6 +59,8 @@ class ObjectStore(Protocol):
         """Delete objects; those that are not there are none."""
 
 
+_RETRIES: Final[RetryConfig] = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+
 _memory_stores: dict[str, MemoryStore] = {}
 _memory_lock = threading.Lock()
 
@@ -64,7 +69,8 @@ def open_store(url: str) -> ObjectStore:
     """The store at `url`.
 
     That is `file:///directory` (made when absent), `memory://name` (one a process and name), or what obstore
-    opens (`s3://`, `gs://`, `az://`), with settings from the environment (`AWS_ENDPOINT_URL`, …).
+    opens (`s3://`, `gs://`, `az://`), with settings from the environment (`AWS_ENDPOINT_URL`, …), or a plain
+    `https://` address whose objects can only be read.
     """
     parts = urlsplit(url)
     if parts.scheme == "memory":
@@ -75,24 +81,39 @@ def open_store(url: str) -> ObjectStore:
             if parts.netloc not in ("", "localhost"):
                 raise StoreError(f"{url}: a file URL has three slashes, as in file:///srv/database")
             return DirectoryStore(Path(unquote(parts.path)))
-        store = from_url(
-            url,
-            retry_config={"max_retries": 4, "retry_timeout": timedelta(seconds=60)},
-        )
+        if parts.scheme in ("http", "https"):
+            http: ClientConfig = {"allow_http": parts.scheme == "http"}
+            return cast("ObjectStore", HTTPStore.from_url(url, client_options=http, retry_config=_RETRIES))
+        store = from_url(url, retry_config=_RETRIES)
     except (BaseError, ValueError, OSError) as error:
         raise StoreError(f"cannot open {url}: {brief(error)}") from error
     return cast("ObjectStore", store)
 
 
 class LogStore:
-    """The log in one bucket. Safe to use from any thread."""
+    """A log in a bucket. Safe to use from any thread.
 
-    def __init__(self, store: MeteredStore) -> None:
+    The log of a branch goes on where it left its `parent`: after transaction `fork`.
+    """
+
+    def __init__(
+        self, store: MeteredStore, prefix: str = "", *, parent: LogStore | None = None, fork: int = -1
+    ) -> None:
         self._store = store
+        self._prefix = prefix
+        self._parent = parent
+        self._fork = fork
+
+    def key(self, t: int) -> str:
+        """The key of the entry whose first transaction is `t`."""
+        return self._prefix + key_of(t)
 
     def read(self, t: int) -> Entry | None:
         """The entry whose first transaction is `t`, `None` when there is none (yet)."""
-        key = key_of(t)
+        if self._parent is not None and t <= self._fork:
+            entry = self._parent.read(t)
+            return None if entry is None else entry.until(self._fork)
+        key = self.key(t)
         try:
             data = self._store.get(key)
         except FileNotFoundError:
@@ -105,11 +126,25 @@ class LogStore:
         """All entries after the one that ends with transaction `t`, in order: one listing, then concurrent
         reads.
         """
+        if self._parent is not None and t < self._fork:
+            for entry in self._parent.read_after(t):
+                yield entry.until(self._fork)
+                t = min(entry.last_t, self._fork)
+                if t == self._fork:
+                    break
+        yield from self._walk(t) if not self._store.can_list else self._listed(t)
+
+    def keys_after(self, t: int) -> list[int]:
+        """The first transactions of the entries after transaction `t`, in order; none of a parent's."""
         try:
-            batches = self._store.list(PREFIX, offset=key_of(t))
-            found = sorted(n for batch in batches for item in batch if (n := t_of(item["path"])) is not None)
+            batches = self._store.list(self._prefix + PREFIX, offset=self.key(t) if t >= 0 else None)
+            paths = [item["path"].removeprefix(self._prefix) for batch in batches for item in batch]
         except (BaseError, OSError) as error:
-            raise StoreError(f"cannot list {PREFIX}: {brief(error)}") from error
+            raise StoreError(f"cannot list {self._prefix}{PREFIX}: {brief(error)}") from error
+        return sorted(n for path in paths if (n := t_of(path)) is not None)
+
+    def _listed(self, t: int) -> Iterator[Entry]:
+        found = self.keys_after(t)
         expected = t + 1
         with ThreadPoolExecutor(min(_READERS, max(1, len(found))), "bucketlog-read") as pool:
             for first, entry in zip(found, pool.map(self.read, found), strict=True):
@@ -118,9 +153,33 @@ class LogStore:
                     yield skipped
                     expected = skipped.last_t + 1
                 if entry is None or first != expected:
-                    raise FormatError(f"{key_of(expected)} is missing, although {key_of(first)} is there")
+                    raise FormatError(f"{self.key(expected)} is missing, although {self.key(first)} is there")
                 yield entry
                 expected = entry.last_t + 1
+
+    def _walk(self, t: int) -> Iterator[Entry]:
+        """Without a listing: the keys that are next if every entry holds one transaction, many at once."""
+        expected = t + 1
+        with ThreadPoolExecutor(_READERS, "bucketlog-read") as pool:
+            ahead = 1
+            while True:
+                guesses = range(expected, expected + ahead)
+                for first, entry in zip(guesses, pool.map(self.read, guesses), strict=True):
+                    if first != expected:
+                        continue  # inside of an entry of several transactions
+                    if entry is None:
+                        return
+                    yield entry
+                    expected = entry.last_t + 1
+                ahead = _READERS
+
+    def replace(self, entry: Entry) -> None:
+        """Write an entry over the one that is there: only for excision, which is to leave nothing of it."""
+        key = self.key(entry.t)
+        try:
+            self._store.put(key, encode_entry(entry))
+        except (BaseError, OSError) as error:
+            raise StoreError(f"cannot write {key}: {brief(error)}") from error
 
     def append(self, entry: Entry) -> Entry | None:
         """Commit `entry` by creating its object: `None` when it is in the log, else the winner's entry.
@@ -129,7 +188,9 @@ class LogStore:
         object back and comparing ids. Raises `StoreError` when the store refused, `UncertainError` when
         neither the write nor the reading back got through.
         """
-        key = key_of(entry.t)
+        key = self.key(entry.t)
+        if not self._store.can_list:
+            raise StoreError(f"cannot write {key}: a database at a plain web address can only be read")
         data = encode_entry(entry)
         failure: Exception | None = None
         for attempt in range(_ATTEMPTS):
@@ -162,13 +223,17 @@ class LogStore:
     def verify(self, entry: Entry) -> None:
         """Raise `UnsafeStoreError` unless the store refuses to create `entry`, which it already holds, again.
 
-        The bytes are the same, so that even a store that overwrites has changed nothing. Credentials that may
-        not write prove nothing and need no proof.
+        The bytes are the same, so that even a store that overwrites has changed nothing. Who may not write
+        proves nothing and needs no proof.
         """
+        if self._parent is not None:
+            return self._parent.verify(entry)
+        if not self._store.can_list:
+            return None
         try:
-            self._store.put(key_of(entry.t), encode_entry(entry), mode="create")
+            self._store.put(self.key(entry.t), encode_entry(entry), mode="create")
         except (AlreadyExistsError, PreconditionError, *_READ_ONLY):
-            return
+            return None
         except (BaseError, OSError) as error:
             raise StoreError(f"cannot prove that the store refuses to overwrite: {brief(error)}") from error
         raise UnsafeStoreError(

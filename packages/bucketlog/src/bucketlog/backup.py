@@ -1,0 +1,119 @@
+"""Backups: a copy of the log, and of a snapshot so that it opens as fast, in another place.
+
+Objects are copied as they are, so a backup is a database like any other, and to restore is to copy it back,
+up to any transaction. A copy that was cut short is taken up where it ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+from bucketlog.bucket import Bucket
+from bucketlog.errors import StoreError
+from bucketlog.log import Entry
+from bucketlog.snapshot import CHUNKS, SnapshotKey, read_snapshot
+
+__all__ = ["Copied", "copy"]
+
+_WINDOW: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What a copy holds: its last transaction, and how many entries were new there."""
+
+    t: int
+    entries: int
+
+
+def copy(source: Bucket, target: Bucket, t: int | None = None) -> Copied:
+    """Copy the database, up to transaction `t` or all of it, into an empty place or an older copy.
+
+    Raises `StoreError` when there is no such database or transaction, or when something else is in the
+    target's place.
+    """
+    first = source.log.read(0)
+    if first is None:
+        raise StoreError("there is no database to copy")
+    there = target.log.read(0)
+    if there is not None and there.id != first.id:
+        raise StoreError("the target holds another database: name an empty place")
+    last = -1
+    if there is not None:
+        last = max(entry.last_t for entry in (there, *target.log.read_after(there.last_t)))
+    if t is not None and last > t:
+        raise StoreError(f"the target holds transactions up to {last} already, after {t}")
+    count, end = _copy_log(source, target, last, t)
+    end = max(end, last)
+    if t is not None and end < t:
+        raise StoreError(f"the database ends with transaction {end}: there is no {t} to copy up to")
+    _copy_snapshot(source, target, end)
+    return Copied(end, count)
+
+
+def _copy_log(source: Bucket, target: Bucket, last: int, t: int | None) -> tuple[int, int]:
+    """Copy the entries after transaction `last`; how many, and the last transaction."""
+    count, end = 0, last
+    # The first entry makes a place a database: of a new copy it goes last, and any order does for the others.
+    is_new = last < 0
+    first: Entry | None = None
+    with ThreadPoolExecutor(16, "bucketlog-copy") as pool:
+        window: list[Entry] = []
+        for entry in _until(source.log.read_after(last), t):
+            end = entry.last_t
+            count += 1
+            if entry.t == 0:
+                first = entry
+                continue
+            window.append(entry)
+            if len(window) == _WINDOW:
+                _write(pool, target, window, in_order=not is_new)
+                window = []
+        _write(pool, target, window, in_order=not is_new)
+    if first is not None:
+        _append(target, first)
+    return count, end
+
+
+def _until(entries: Iterable[Entry], t: int | None) -> Iterable[Entry]:
+    for entry in entries:
+        if t is not None and entry.t > t:
+            return
+        yield entry if t is None else entry.until(t)
+
+
+def _write(pool: ThreadPoolExecutor, target: Bucket, entries: list[Entry], *, in_order: bool) -> None:
+    """Entries after the end of a log that is there already are written in order: it has no gap, ever."""
+    if in_order:
+        for entry in entries:
+            _append(target, entry)
+    else:
+        list(pool.map(lambda entry: _append(target, entry), entries))
+
+
+def _append(target: Bucket, entry: Entry) -> None:
+    present = target.log.append(entry)
+    if present is not None and present.id != entry.id:
+        raise StoreError(
+            f"somebody else writes to the target: its transaction {entry.t} is not that of the source"
+        )
+
+
+def _copy_snapshot(source: Bucket, target: Bucket, t: int) -> None:
+    """Copy the newest snapshot of the source that is not after transaction `t`, unless it is there."""
+    key = next((key for key in source.snapshots() if key.t <= t), None)
+    there = next(iter(target.snapshots()), None)
+    if key is None or (there is not None and there.t >= key.t):
+        return
+    present = {item.key for item in target.chunks()}
+    names = [n for n in read_snapshot(source.objects, key).base.chunks if CHUNKS + n not in present]
+    with ThreadPoolExecutor(16, "bucketlog-copy") as pool:
+        for start in range(0, len(names), _WINDOW):
+            packed = source.objects.read_all(CHUNKS, names[start : start + _WINDOW])
+            list(pool.map(lambda data: target.objects.write(CHUNKS, data), packed))
+    copy_key = SnapshotKey(key.t, key.name, target.prefix)
+    target.objects.write(copy_key.prefix, source.objects.read(key.prefix, key.name))
+    target.mark(copy_key, 0)
