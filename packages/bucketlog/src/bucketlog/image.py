@@ -21,6 +21,7 @@ from bucketlog.errors import FormatError, StoreError
 from bucketlog.excision import Excision, excisions
 from bucketlog.objects import MissingObjectError
 from bucketlog.pages import MissingPagesError, Pages
+from bucketlog.query.callables import install
 from bucketlog.schema import TX_INSTANT, Change, Schema
 from bucketlog.value import Stored
 from bucketlog.vfs import open_pages
@@ -68,6 +69,7 @@ class Image:
         self._before: list[tuple[int, Counter[int]]] = []
         self._pages = pages
         self._connection = open_pages(pages, cache_bytes=_CACHE)
+        install(self._connection)
         if pages.count == 0:
             self._connection.execute(_TABLES)
         self._input_tables: set[int] = set()

@@ -7,8 +7,10 @@ are. Handles live as long as the run of the query.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from datetime import datetime
 from typing import Any, Final
 
+from bucketlog.edn import Keyword
 from bucketlog.value import Stored, decode, encode
 
 __all__ = ["Codec"]
@@ -25,12 +27,17 @@ class Codec:
         self._handles: dict[Hashable, Stored] = {}
 
     def encode(self, value: Any) -> Stored | None:
-        """The stored form of a value, else a handle; `None` for `None`, which SQL takes for nothing."""
+        """The stored form of a value, else a handle; `None` for `None`, which SQL takes for nothing.
+
+        Raises `ValueError` for a value that its type cannot store, such as a number of 65 bits.
+        """
         if value is None:
             return None
         try:
             return encode(value)
         except ValueError:
+            if isinstance(value, str | int | float | datetime):
+                raise
             return self._handle(value)
 
     def decode(self, stored: Stored | None) -> Any:
@@ -58,8 +65,8 @@ def _key(value: Any) -> Hashable:
         return ("vector", tuple(map(_key, value)))
     if isinstance(value, set | frozenset):
         return ("set", frozenset(map(_key, value)))
-    if isinstance(value, bool):
-        return ("boolean", value)
+    if isinstance(value, bool | Keyword):
+        return (type(value), value)
     try:
         hash(value)
     except TypeError:

@@ -124,7 +124,7 @@ class _Compiler:
             )
             for select in selects
         )
-        sql, columns = result(query, inner, names, types)
+        sql, columns = result(query, inner, types, self._statement, self._fixed)
         if self._definitions:
             sql = "WITH RECURSIVE " + ", ".join(self._definitions) + " " + sql
         return Compiled(sql, self._statement.parameters, tuple(self._sources.tables), columns)

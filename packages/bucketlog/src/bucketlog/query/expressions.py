@@ -1,19 +1,36 @@
-"""Predicates and function clauses, as conditions and columns of a SELECT."""
+"""Predicates and function clauses, as conditions and columns of a SELECT.
+
+What SQL can compute as well it computes, when the types of the operands are known or can be told by a look at
+them (`typeof`); the rest is called in Python.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from bucketlog.errors import QueryError
-from bucketlog.query.binding import binding_text
-from bucketlog.query.functions import FUNCTIONS, PREDICATES
+from bucketlog.forms import show
+from bucketlog.query.binding import binding_text, rows_of
+from bucketlog.query.callables import MAX_ARGUMENTS, MAX_COLUMNS, as_parameter
+from bucketlog.query.functions import INTEGERS, NUMBERS, TEXTS, Function, Operation, find_function
 from bucketlog.query.inputs import Run
+from bucketlog.query.library import LIBRARY, truth
 from bucketlog.query.statement import Select, Statement
-from bucketlog.query.syntax import Binding, Blank, Constant, Expression, Pattern, Shape, Term, Variable
+from bucketlog.query.syntax import (
+    Argument,
+    Binding,
+    Blank,
+    Constant,
+    Expression,
+    Pattern,
+    Shape,
+    Source,
+    Term,
+    Variable,
+)
 from bucketlog.schema import Attribute
-from bucketlog.value import Stored
+from bucketlog.value import Stored, ValueType
 
 if TYPE_CHECKING:
     from bucketlog.database import Database
@@ -37,6 +54,9 @@ class Patterns(Protocol):
         """How a value for a term is read."""
 
 
+_Method = Callable[["Expressions", Expression, Select], None]
+
+
 class Expressions:
     """Compiles the expressions of one statement."""
 
@@ -45,116 +65,418 @@ class Expressions:
         self._databases = databases
         self._patterns = patterns
 
-    def _operand(self, term: Term, select: Select, atom: Expression) -> str:
-        if isinstance(term, Variable):
-            return select.bound[term.name]
-        if isinstance(term, Constant):
-            return self._statement.constant(term)
-        raise QueryError(f"_ cannot be an argument, in: {atom.text}")
-
     def add(self, atom: Expression, select: Select) -> None:
         """Add an expression whose arguments are bound: a condition, or what it binds."""
-        if atom.name in {"get-else", "missing?"}:
-            self._lookup(atom, select)
-        elif atom.name == "ground":
-            self._ground(atom, select)
-        elif atom.binding is None:
-            select.conditions.append(self._operation(atom, select, PREDICATES, "predicate"))
+        special = _SPECIAL.get(atom.name) if atom.function is None else None
+        if special is not None:
+            special(self, atom, select)
+        elif atom.function is not None:
+            self._call(atom, atom.function, select)
         else:
-            sql = self._operation(atom, select, FUNCTIONS, "function")
-            select.conditions.append(f"{sql} IS NOT NULL")
-            self._statement.meet(select, _only(atom), sql)
+            self._known(atom, select)
 
-    def _operation(self, atom: Expression, select: Select, known: Mapping[str, Any], kind: str) -> str:
-        operation = known.get(atom.name)
-        if operation is None:
-            raise QueryError(f"{atom.name} is no {kind}; there are {', '.join(known)}, in: {atom.text}")
-        if not operation.accepts(len(atom.arguments)):
+    # Functions by name
+
+    def _known(self, atom: Expression, select: Select) -> None:
+        function = find_function(atom.name)
+        if function is None:
+            raise QueryError(
+                f"{atom.name} is neither a predicate nor a function; there are "
+                f"{', '.join([*_SPECIAL, *LIBRARY])}, in: {atom.text}"
+            )
+        if not function.accepts(len(atom.arguments)):
             raise QueryError(f"{atom.name} does not take {len(atom.arguments)} arguments, in: {atom.text}")
-        return str(operation.write([self._operand(term, select, atom) for term in atom.arguments]))
+        operands = self._operands(atom, select) if function.operation else None
+        if operands is None or (atom.binding is not None and atom.binding.shape is not Shape.SCALAR):
+            self._call(atom, function.call, select)
+        else:
+            self._compute(atom, function, operands, select)
 
-    def _lookup(self, atom: Expression, select: Select) -> None:
-        """`(get-else $ ?e attribute default)` and `(missing? $ ?e attribute)`."""
-        count = 3 if atom.name == "get-else" else 2
-        if len(atom.arguments) != count or not isinstance(atom.arguments[1], Constant):
-            form = "$ ?e :attribute default" if count == 3 else "$ ?e :attribute"
-            raise QueryError(f"expected ({atom.name} {form}), in: {atom.text}")
-        if self._databases[atom.source].is_history:
-            raise QueryError(f"{atom.name} has no meaning on a history, in: {atom.text}")
-        e, a = atom.arguments[:2]
-        blank = Blank()
-        value = Variable("?value~")
-        pattern = Pattern(atom.source, (e, a, value, blank, blank), atom.text)
-        inner = Select(dict(select.bound), dict(select.types))
-        self._patterns.pattern(pattern, inner)
-        if count == 2:
-            if atom.binding is not None:
-                raise QueryError(f"missing? binds nothing, in: {atom.text}")
-            select.conditions.append(f"NOT EXISTS ({inner.sql(['1'], distinct=False)})")
+    def _operands(self, atom: Expression, select: Select) -> list[tuple[str, ValueType | None]] | None:
+        """SQL and type of every argument; `None` when one is not for SQL."""
+        operands: list[tuple[str, ValueType | None]] = []
+        for argument in atom.arguments:
+            if isinstance(argument, Variable):
+                operands.append((select.bound[argument.name], select.types.get(argument.name)))
+            elif isinstance(argument, Constant) and isinstance(argument.value, _STORABLE):
+                operands.append((self._statement.constant(argument), _type_of(argument.value)))
+            elif isinstance(argument, Blank):
+                raise QueryError(f"_ cannot be an argument, in: {atom.text}")
+            else:
+                return None
+        return operands
+
+    def _compute(
+        self,
+        atom: Expression,
+        function: Function,
+        operands: Sequence[tuple[str, ValueType | None]],
+        select: Select,
+    ) -> None:
+        """The call in SQL, or in Python for operands that turn out not to suit SQL."""
+        operation = function.operation
+        assert operation is not None  # noqa: S101 -- asked for before
+        takes = operation.takes
+        if takes is not None and any(kind is not None and kind not in takes for _, kind in operands):
+            self._call(atom, function.call, select)
             return
-        attribute = self._patterns.attribute_of(pattern)
-        if attribute is not None and attribute.many:
-            raise QueryError(f"get-else needs an attribute of one value, in: {atom.text}")
+        sql = operation.write([text for text, _ in operands])
+        unsure = [text for text, kind in operands if kind is None] if takes is not None else []
+        if atom.binding is None:
+            condition = sql if operation.predicate else f"({sql} IS NOT NULL AND {sql} <> x'0100')"
+            if unsure:
+                call = self._called(atom, function.call, select, _tested)
+                condition = f"CASE WHEN {_guard(unsure, takes)} THEN {condition} ELSE {call} END"
+            select.conditions.append(condition)
+            return
+        value = f"iif({sql}, x'0101', x'0100')" if operation.predicate else sql
+        if unsure:
+            call = self._called(atom, function.call, select, _valued)
+            value = f"CASE WHEN {_guard(unsure, takes)} THEN {value} ELSE {call} END"
+        self._bind(atom, value, select, _result_type(operation, operands), certain=not unsure)
+
+    def _bind(
+        self, atom: Expression, sql: str, select: Select, kind: ValueType | None, *, certain: bool
+    ) -> None:
+        """Let a computed value be what the expression binds; where there is none, there is no row."""
+        (term,) = atom.binding.terms if atom.binding else ()
+        if not certain or len(sql) > _LONG:
+            select.stage(self._statement, ("value", sql))
+            sql = select.bound.pop("value")
+        if not certain or kind is None:
+            select.conditions.append(f"{sql} IS NOT NULL")
+        if not isinstance(term, Binding):
+            self._statement.meet(select, term, sql, kind)
+
+    # Calls in Python
+
+    def _call(self, atom: Expression, function: Variable | Callable[..., Any], select: Select) -> None:
+        binding = atom.binding
+        if binding is None:
+            test = _tested if find_function(atom.name) and atom.function is None else _tested_by_python
+            select.conditions.append(self._called(atom, function, select, test))
+        elif binding.shape is Shape.SCALAR:
+            self._bind(atom, self._called(atom, function, select, _valued), select, None, certain=False)
+        else:
+            self._rows(atom, function, binding, select)
+
+    def _rows(
+        self, atom: Expression, function: Variable | Callable[..., Any], binding: Binding, select: Select
+    ) -> None:
+        """The table of the rows that a function gives."""
+        leaves = tuple(binding.leaves())
+        parameter, operands = self._parts(atom, function, select, _spread(binding))
+        if len(operands) > MAX_ARGUMENTS or len(leaves) > MAX_COLUMNS:
+            raise QueryError(
+                f"{atom.name} gives rows: it takes at most {MAX_ARGUMENTS} variables and binds at most "
+                f"{MAX_COLUMNS}, in: {atom.text}"
+            )
+        alias = self._statement.alias("f")
+        select.tables.append(f"bucketlog_each({', '.join([parameter, *operands])}) AS {alias}")
+        for column, term in enumerate(leaves):
+            if isinstance(term, Variable):
+                select.conditions.append(f"{alias}.c{column} IS NOT NULL")
+                self._statement.meet(select, term, f"{alias}.c{column}")
+
+    def _called(
+        self, atom: Expression, function: Variable | Callable[..., Any], select: Select, convert: _Convert
+    ) -> str:
+        parameter, operands = self._parts(atom, function, select, convert)
+        return f"bucketlog_call({', '.join([parameter, *operands])})"
+
+    def _parts(
+        self, atom: Expression, function: Variable | Callable[..., Any], select: Select, convert: _Convert
+    ) -> tuple[str, list[str]]:
+        """The parameter that is the callable, and the SQL of the arguments that vary."""
+        operands = []
+        arguments: tuple[Argument, ...] = atom.arguments
+        if isinstance(function, Variable):
+            operands.append(select.bound[function.name])
+        for argument in arguments:
+            if isinstance(argument, Variable):
+                operands.append(select.bound[argument.name])
+            elif isinstance(argument, Blank):
+                raise QueryError(f"_ cannot be an argument, in: {atom.text}")
+        known = None if isinstance(function, Variable) else function
+        plan = _CallPlan(atom, known, arguments, convert)
+        return self._statement.parameter(plan), operands
+
+    # Lookups in a database
+
+    def _missing(self, atom: Expression, select: Select) -> None:
+        """`(missing? $ ?e attribute)`."""
+        inner, _, _ = self._looked_up(atom, select, "missing? $ ?e :attribute", 2)
+        if atom.binding is not None:
+            raise QueryError(f"missing? binds nothing, in: {atom.text}")
+        select.conditions.append(f"NOT EXISTS ({inner.sql(['1'], distinct=False)})")
+
+    def _get_else(self, atom: Expression, select: Select) -> None:
+        """`(get-else $ ?e attribute default)`."""
+        inner, pattern, attribute = self._looked_up(atom, select, "get-else $ ?e :attribute default", 3)
         default = atom.arguments[2]
         if isinstance(default, Constant):
+            if default.value is None:
+                raise QueryError(f"get-else needs a default that is a value, in: {atom.text}")
             otherwise = self._patterns.value(default, attribute, pattern)
+        elif isinstance(default, Variable):
+            otherwise = select.bound[default.name]
         else:
-            otherwise = self._operand(default, select, atom)
-        found = inner.sql([inner.bound[value.name]], distinct=False)
+            raise QueryError(f"get-else needs a default, in: {atom.text}")
+        found = inner.sql([inner.bound[_VALUE.name]], distinct=False)
         self._statement.meet(select, _only(atom), f"coalesce(({found} LIMIT 1), {otherwise})")
 
-    def _ground(self, atom: Expression, select: Select) -> None:
-        """`[(ground value) binding]`, with a vector for every binding but a single variable."""
-        if len(atom.arguments) != 1 or not isinstance(atom.arguments[0], Constant) or atom.binding is None:
-            raise QueryError(f"expected [(ground value) binding], in: {atom.text}")
+    def _looked_up(
+        self, atom: Expression, select: Select, form: str, count: int, place: int = 1
+    ) -> tuple[Select, Pattern, Attribute | None]:
+        """The SELECT of an attribute's value; `place` is where among the arguments the attribute stands."""
+        if len(atom.arguments) < count or (len(atom.arguments) > count and form != _GET_SOME):
+            raise QueryError(f"expected [({form}) …], in: {atom.text}")
+        database = self._databases.get(atom.source)
+        if database is None or database.is_history:
+            raise QueryError(f"{atom.name} needs a database that is no history, in: {atom.text}")
+        e, a = atom.arguments[0], atom.arguments[place]
+        if isinstance(e, Source) or isinstance(a, Source | Blank):
+            raise QueryError(f"expected [({form}) …], in: {atom.text}")
+        reverse = isinstance(a, Constant) and isinstance(a.value, str) and "/_" in a.value
+        if reverse and isinstance(a, Constant):
+            a = Constant(a.value.replace("/_", "/", 1))
+        pattern = Pattern(atom.source, (e, a, _VALUE, Blank(), Blank()), atom.text)
+        if reverse:
+            pattern = Pattern(atom.source, (_VALUE, a, e, Blank(), Blank()), atom.text)
+        inner = Select(dict(select.bound), dict(select.types))
+        self._patterns.pattern(pattern, inner)
+        attribute = self._patterns.attribute_of(pattern)
+        if atom.name != "missing?" and (reverse or (attribute is not None and attribute.many)):
+            raise QueryError(f"{atom.name} needs an attribute of one value, in: {atom.text}")
+        return inner, pattern, attribute
+
+    def _get_some(self, atom: Expression, select: Select) -> None:
+        """`(get-some $ ?e attribute…)`: attribute and value of the first that the entity has."""
+        attributes, values = [], []
+        for place in range(1, max(2, len(atom.arguments))):
+            inner, _, attribute = self._looked_up(atom, select, _GET_SOME, 2, place)
+            if attribute is None:
+                raise QueryError(f"get-some needs attributes by name, in: {atom.text}")
+            attributes.append(f"({inner.sql([str(attribute.id)], distinct=False)} LIMIT 1)")
+            values.append(f"({inner.sql([inner.bound[_VALUE.name]], distinct=False)} LIMIT 1)")
         binding = atom.binding
-        rows = _layout(atom.arguments[0].value, binding, atom.text)
-        if binding.shape in (Shape.SCALAR, Shape.TUPLE):
-            for term, value in zip(binding.terms, rows[0], strict=True):
-                parameter = _Named(self._patterns.encoder(term), value)
-                self._statement.meet(select, term, self._statement.parameter(parameter))
+        if binding is None or binding.shape is not Shape.TUPLE or len(binding.terms) != 2:
+            raise QueryError(f"get-some gives an attribute and a value: bind [?a ?v], in: {atom.text}")
+        select.stage(self._statement, ("a", _first_of(attributes)), ("v", _first_of(values)))
+        found = [select.bound.pop(name) for name in ("a", "v")]
+        select.conditions.append(f"{found[0]} IS NOT NULL")
+        for term, sql, kind in zip(binding.terms, found, (ValueType.REF, None), strict=True):
+            if isinstance(term, Binding):
+                raise QueryError(f"get-some gives an attribute and a value: bind [?a ?v], in: {atom.text}")
+            self._statement.meet(select, term, sql, kind)
+
+    # Constants
+
+    def _ground(self, atom: Expression, select: Select) -> None:
+        """`[(ground value) binding]`: a value, or with another binding than a variable the rows in it."""
+        if len(atom.arguments) != 1 or atom.binding is None:
+            raise QueryError(f"expected [(ground value) binding], in: {atom.text}")
+        argument = atom.arguments[0]
+        if not isinstance(argument, Constant):
+            self._call(atom, _identity, select)
+            return
+        try:
+            rows = list(rows_of(atom.binding, argument.value))
+        except ValueError as error:
+            raise QueryError(f"{error}, in: {atom.text}") from None
+        leaves = tuple(atom.binding.leaves())
+        encoders = [self._patterns.encoder(term) for term in leaves]
+        if len(rows) == 1:
+            for term, encoder, value in zip(leaves, encoders, rows[0], strict=True):
+                self._statement.meet(select, term, self._statement.parameter(_named(encoder, value)))
             return
         if not rows:
             select.conditions.append("0")
         alias = self._statement.alias("g")
-        width = len(binding.terms)
-        lines = [
-            "SELECT "
-            + ", ".join(f"{self._statement.constant(Constant(v))} AS c{n}" for n, v in enumerate(row))
-            for row in rows or [("",) * width]
-        ]
-        select.tables.append(f"({' UNION ALL '.join(lines)}) AS {alias}")
-        for column, term in enumerate(binding.terms):
-            self._statement.meet(select, term, f"{alias}.c{column}")
+        lines = (
+            ", ".join(
+                self._statement.parameter(_named(encoder, value))
+                for encoder, value in zip(encoders, row, strict=True)
+            )
+            for row in rows or [(None,) * len(leaves)]
+        )
+        select.tables.append(f"(VALUES {', '.join(f'({line})' for line in lines)}) AS {alias}")
+        for column, term in enumerate(leaves, 1):
+            self._statement.meet(select, term, f"{alias}.column{column}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Named:
+_GET_SOME: Final = "get-some $ ?e :attribute …"
+_VALUE: Final = Variable("?value~")
+_LONG: Final = 400  # characters of SQL; longer computations are done once, before they are used
+_STORABLE: Final = (str, int, float)
+
+_SPECIAL: Final[dict[str, _Method]] = {
+    "get-else": Expressions._get_else,
+    "get-some": Expressions._get_some,
+    "missing?": Expressions._missing,
+    "ground": Expressions._ground,
+}
+
+
+def _identity(value: Any) -> Any:
+    return value
+
+
+def _named(encoder: Callable[[Run, Any], Stored | None], value: Any) -> Callable[[Run], Stored | None]:
     """A parameter that is a constant, read like an input: it may name an entity."""
+    return lambda run: encoder(run, value)
 
-    encoder: Callable[[Run, Any], Stored | None]
-    value: Any
 
-    def __call__(self, run: Run) -> Stored | None:
-        return self.encoder(run, self.value)
+def _type_of(value: Any) -> ValueType | None:
+    return {str: ValueType.STRING, int: ValueType.LONG, float: ValueType.DOUBLE}.get(type(value))
+
+
+def _guard(operands: Sequence[str], takes: frozenset[ValueType] | None) -> str:
+    """The condition that operands of unknown type have types that the SQL is for."""
+    known = {INTEGERS: "= 'integer'", NUMBERS: "IN ('integer', 'real')", TEXTS: "= 'text'"}
+    return " AND ".join(f"typeof({sql}) {known[takes]}" for sql in operands) if takes else "1"
+
+
+def _result_type(operation: Operation, operands: Sequence[tuple[str, ValueType | None]]) -> ValueType | None:
+    """The type of the value in SQL, if it is certain and there is always one."""
+    if operation.predicate:
+        return ValueType.BOOLEAN
+    kinds = {kind for _, kind in operands}
+    if operation.partial or operation.takes is None:
+        return None
+    if kinds <= TEXTS:
+        return ValueType.STRING
+    if kinds <= INTEGERS:
+        return ValueType.LONG
+    return ValueType.DOUBLE if kinds <= NUMBERS else None
+
+
+def _first_of(options: Sequence[str]) -> str:
+    return options[0] if len(options) == 1 else f"coalesce({', '.join(options)})"
 
 
 def _only(atom: Expression) -> Term:
-    if atom.binding is None or atom.binding.shape is not Shape.SCALAR:
-        raise QueryError(f"{atom.name} gives one value: bind it to one variable, in: {atom.text}")
-    return atom.binding.terms[0]
+    if atom.binding is not None and atom.binding.shape is Shape.SCALAR:
+        (term,) = atom.binding.terms
+        if not isinstance(term, Binding):
+            return term
+    raise QueryError(f"{atom.name} gives one value: bind it to one variable, in: {atom.text}")
 
 
-def _layout(value: Any, binding: Binding, text: str) -> list[tuple[Any, ...]]:
-    """The rows that `value` holds for a binding."""
-    width = len(binding.terms)
-    if binding.shape is Shape.SCALAR:
-        return [(value,)]
-    rows: list[tuple[Any, ...]] | None = None
-    if isinstance(value, list | tuple | set | frozenset):
-        if binding.shape is Shape.COLLECTION:
-            return [(item,) for item in value]
-        rows = [tuple(value)] if binding.shape is Shape.TUPLE else [tuple(row) for row in value]
-    if rows is None or any(len(row) != width for row in rows):
-        raise QueryError(f"{value!r} does not have the form of {binding_text(binding)}, in: {text}")
-    return rows
+# Calls when the statement runs
+
+_Convert = Callable[[Callable[..., Any], Run, Expression], Callable[..., Any]]
+"""Makes of a function of Python values, which raises `QueryError`, what SQL calls with them."""
+
+
+class _CallPlan:
+    """A parameter: the callable for one expression, made for each run of the statement."""
+
+    def __init__(
+        self,
+        atom: Expression,
+        function: Callable[..., Any] | None,
+        arguments: tuple[Argument, ...],
+        convert: _Convert,
+    ) -> None:
+        self._atom = atom
+        self._function = function
+        self._arguments = arguments
+        self._convert = convert
+        self._varies = function is None or not all(isinstance(item, Variable) for item in arguments)
+
+    def __call__(self, run: Run) -> Any:
+        function = self._complete(run) if self._varies else self._function
+        decode = run.codec.decode
+        atom = self._atom
+
+        def call(*stored: Stored | None) -> Any:
+            values = [decode(item) if type(item) is bytes else item for item in stored]
+            try:
+                return function(*values)  # type: ignore[misc]
+            except QueryError:
+                raise
+            except Exception as error:
+                shown = ", ".join(map(repr, values))
+                raise QueryError(
+                    f"{atom.name} fails for {shown}: {type(error).__name__}: {error}, in: {atom.text}"
+                ) from error
+
+        return as_parameter(self._convert(call, run, atom))
+
+    def _complete(self, run: Run) -> Callable[..., Any]:
+        """The function of the arguments that vary, with the others filled in."""
+        fixed: list[Any] = []
+        places: list[int] = []
+        for place, argument in enumerate(self._arguments):
+            if isinstance(argument, Variable):
+                places.append(place)
+                fixed.append(None)
+            elif isinstance(argument, Source):
+                fixed.append(run.databases.get(argument.name) or run.collections[argument.name])
+            elif isinstance(argument, Constant):
+                fixed.append(argument.value)
+
+        def complete(function: Callable[..., Any], values: Iterator[Any]) -> Any:
+            arguments = list(fixed)
+            for place, value in zip(places, values, strict=True):
+                arguments[place] = value
+            return function(*arguments)
+
+        known = self._function
+        if known is not None:
+            return lambda *values: complete(known, iter(values))
+
+        def call(function: Any, *values: Any) -> Any:
+            if not callable(function):
+                raise TypeError(f"{function!r} is no function")
+            return complete(function, iter(values))
+
+        return call
+
+
+def _tested(call: Callable[..., Any], _run: Run, _atom: Expression) -> Callable[..., int]:
+    return lambda *stored: int(truth(call(*stored)))
+
+
+def _tested_by_python(call: Callable[..., Any], _run: Run, _atom: Expression) -> Callable[..., int]:
+    return lambda *stored: int(bool(call(*stored)))
+
+
+def _valued(call: Callable[..., Any], run: Run, atom: Expression) -> Callable[..., Stored | None]:
+    encode = run.codec.encode
+
+    def value(*stored: Stored | None) -> Stored | None:
+        result = call(*stored)
+        kind = type(result)
+        if kind is str or result is None:
+            return result  # type: ignore[no-any-return]
+        try:
+            return encode(result)
+        except ValueError as error:
+            raise QueryError(f"{atom.name} gives {show(result)}: {error}, in: {atom.text}") from None
+
+    return value
+
+
+def _spread(binding: Binding) -> _Convert:
+    """Rows of what a function gives, laid out as the binding says."""
+
+    def convert(call: Callable[..., Any], run: Run, atom: Expression) -> Callable[..., Any]:
+        encode = run.codec.encode
+
+        def rows(*stored: Stored | None) -> Iterator[tuple[Stored | None, ...]]:
+            result = call(*stored)
+            if result is None:
+                return
+            try:
+                for row in rows_of(binding, result):
+                    yield tuple(map(encode, row))
+            except ValueError as error:
+                raise QueryError(
+                    f"{atom.name} gives what {binding_text(binding)} does not fit: {error}, in: {atom.text}"
+                ) from None
+
+        return rows
+
+    return convert

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bucketlog.errors import QueryError
-from bucketlog.query.functions import AGGREGATES
+from bucketlog.query.aggregates import aggregate_sql
+from bucketlog.query.statement import Statement
 from bucketlog.query.syntax import Aggregate, Query, Variable
 from bucketlog.value import PLAIN_TYPES, ValueType
 
@@ -28,27 +28,30 @@ def wanted(query: Query) -> list[str]:
 
 
 def result(
-    query: Query, inner: str, names: Sequence[str], types: Mapping[str, ValueType]
+    query: Query,
+    inner: str,
+    types: Mapping[str, ValueType],
+    statement: Statement,
+    fixed: Mapping[str, str],
 ) -> tuple[str, tuple[Column, ...]]:
     """The statement around the distinct rows of :find and :with together, on which aggregates work.
 
-    `inner` has one column `c<n>` for each of `names`; `types` says the types that are certain.
+    `inner` has one column `c<n>` for each variable that is `wanted`; `types` says the types that are certain;
+    `fixed` has the parameters of the inputs that are one value.
     """
+    names = wanted(query)
     elements = query.find.elements
-    plain = {name for name, value_type in types.items() if value_type in PLAIN_TYPES}
     expressions, groups, columns = [], [], []
     for element in elements:
         name = element.name if isinstance(element, Variable) else element.variable.name
-        column = f"c{names.index(name)}"
+        column, kind = f"c{names.index(name)}", types.get(name)
         if isinstance(element, Aggregate):
-            if element.name not in AGGREGATES:
-                raise QueryError(f"{element.name} is no aggregate; there are {', '.join(AGGREGATES)}")
-            expressions.append(AGGREGATES[element.name].format(column))
-            columns.append(Column(name in plain or element.name not in {"min", "max"}))
+            sql, kind = aggregate_sql(element, column, kind, statement, fixed)
+            expressions.append(sql)
         else:
             expressions.append(column)
             groups.append(column)
-            columns.append(Column(name in plain))
+        columns.append(Column(kind in PLAIN_TYPES))
     has_aggregates = len(groups) < len(elements)
     if not has_aggregates and expressions == [f"c{n}" for n in range(len(names))]:
         return inner, tuple(columns)

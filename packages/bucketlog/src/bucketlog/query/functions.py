@@ -1,115 +1,130 @@
-"""Predicates, functions and aggregates, as SQL over operands in stored form."""
+"""Predicates and functions of queries: what each is called, and where it is computed.
+
+All of them work on Python values (`bucketlog.query.library`). Those that SQL can compute on operands in
+stored form with the same result have that too, for operands of types that suit it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["AGGREGATES", "FUNCTIONS", "PREDICATES", "Operation"]
+from bucketlog.query.library import LIBRARY
+from bucketlog.value import ValueType
+
+__all__ = ["INTEGERS", "NUMBERS", "TEXTS", "Function", "Operation", "find_function"]
+
+INTEGERS: Final = frozenset({ValueType.LONG, ValueType.REF})
+NUMBERS: Final = INTEGERS | {ValueType.DOUBLE}
+TEXTS: Final = frozenset({ValueType.STRING})
 
 
+@dataclass(frozen=True, slots=True)
 class Operation:
-    """SQL for a call: `write` gets the operands' SQL; `least` and `most` bound their number."""
+    """SQL for a call: `write` gets the operands' SQL."""
 
-    def __init__(self, least: int, most: int | None, write: Callable[[Sequence[str]], str]) -> None:
-        self.least = least
-        self.most = most
-        self.write = write
+    write: Callable[[Sequence[str]], str]
+    takes: frozenset[ValueType] | None = None
+    """The types of operands that it is right for; `None` for all."""
+    predicate: bool = False
+    """Whether the SQL is a condition, not a value in stored form."""
+    partial: bool = False
+    """Whether it may be NULL for operands that are not: no result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A predicate or function by its name."""
+
+    name: str
+    call: Callable[..., Any]
+    least: int
+    most: int | None
+    operation: Operation | None
 
     def accepts(self, count: int) -> bool:
-        """Whether it takes that many operands."""
+        """Whether it takes that many arguments."""
         return self.least <= count and (self.most is None or count <= self.most)
 
 
-def _chain(operator: str) -> Operation:
+def _compare(operator: str) -> Operation:
     def write(operands: Sequence[str]) -> str:
         pairs = (f"{left} {operator} {right}" for left, right in pairwise(operands))
         return f"({' AND '.join(pairs)})"
 
-    return Operation(2, None, write)
+    return Operation(write, predicate=True)
 
 
-def _fold(operator: str) -> Operation:
-    return Operation(2, None, lambda operands: "(" + f" {operator} ".join(operands) + ")")
+def _infix(operator: str, takes: frozenset[ValueType]) -> Operation:
+    return Operation(lambda operands: f"({f' {operator} '.join(operands)})", takes)
 
 
-def _format(template: str, count: int) -> Operation:
-    return Operation(count, count, lambda operands: template.format(*operands))
+def _template(template: str, takes: frozenset[ValueType] | None, **properties: bool) -> Operation:
+    return Operation(lambda operands: template.format(*operands), takes, **properties)
 
 
-_TEXTS: Final = "(typeof({0}) = 'text' AND typeof({1}) = 'text' AND "
+def _minus(operands: Sequence[str]) -> str:
+    return f"(-{operands[0]})" if len(operands) == 1 else f"({' - '.join(operands)})"
 
-_STRING_PREDICATES: Final = {
-    "starts-with?": _format(_TEXTS + "substr({0}, 1, length({1})) = {1})", 2),
-    "ends-with?": _format(_TEXTS + "(length({1}) = 0 OR substr({0}, -length({1})) = {1}))", 2),
-    "includes?": _format(_TEXTS + "instr({0}, {1}) > 0)", 2),
+
+def _number_test(condition: str) -> Operation:
+    return _template(condition, NUMBERS, predicate=True)
+
+
+_OPERATIONS: Final[dict[str, Operation]] = {
+    "=": _compare("="),
+    "==": _compare("="),
+    "identical?": _compare("="),
+    "!=": Operation(lambda o: f"(NOT {_compare('=').write(o)})", predicate=True),
+    "not=": Operation(lambda o: f"(NOT {_compare('=').write(o)})", predicate=True),
+    "<": _compare("<"),
+    ">": _compare(">"),
+    "<=": _compare("<="),
+    ">=": _compare(">="),
+    "+": _infix("+", NUMBERS),
+    "-": Operation(_minus, NUMBERS),
+    "*": _infix("*", NUMBERS),
+    "/": Operation(
+        lambda o: f"(CAST({o[0] if len(o) > 1 else 1} AS REAL) / {' / '.join(o[1:] or o)})",
+        NUMBERS,
+        partial=True,
+    ),
+    "abs": _template("abs({0})", NUMBERS),
+    "max": Operation(lambda o: f"max({', '.join(o)})" if len(o) > 1 else o[0]),
+    "min": Operation(lambda o: f"min({', '.join(o)})" if len(o) > 1 else o[0]),
+    "quot": _template("({0} / {1})", INTEGERS, partial=True),
+    "rem": _template("({0} % {1})", INTEGERS, partial=True),
+    "mod": _template("((({0} % {1}) + {1}) % {1})", INTEGERS, partial=True),
+    "inc": _template("({0} + 1)", NUMBERS),
+    "dec": _template("({0} - 1)", NUMBERS),
+    "even?": _template("({0} % 2 = 0)", INTEGERS, predicate=True),
+    "odd?": _template("({0} % 2 <> 0)", INTEGERS, predicate=True),
+    "pos?": _number_test("({0} > 0)"),
+    "neg?": _number_test("({0} < 0)"),
+    "zero?": _number_test("({0} = 0)"),
+    "identity": _template("{0}", None),
+    "nil?": _template("({0} IS NULL)", None, predicate=True),
+    "some?": _template("({0} IS NOT NULL)", None, predicate=True),
+    "true?": _template("({0} = x'0101')", None, predicate=True),
+    "false?": _template("({0} = x'0100')", None, predicate=True),
+    "str": _infix("||", TEXTS),
+    "starts-with?": _template("(instr({0}, {1}) = 1)", TEXTS, predicate=True),
+    "includes?": _template("(instr({0}, {1}) > 0)", TEXTS, predicate=True),
 }
 
-PREDICATES: Final[Mapping[str, Operation]] = MappingProxyType(
-    {
-        "=": _chain("="),
-        "==": _chain("="),
-        "!=": _format("({0} <> {1})", 2),
-        "not=": _format("({0} <> {1})", 2),
-        "<": _chain("<"),
-        ">": _chain(">"),
-        "<=": _chain("<="),
-        ">=": _chain(">="),
-        "even?": _format("({0} % 2 = 0)", 1),
-        "odd?": _format("({0} % 2 <> 0)", 1),
-        "pos?": _format("({0} > 0)", 1),
-        "neg?": _format("({0} < 0)", 1),
-        "zero?": _format("({0} = 0)", 1),
-        **{
-            f"{prefix}{name}": it
-            for name, it in _STRING_PREDICATES.items()
-            for prefix in ("", "str/", "clojure.string/")
-        },
-    }
-)
-"""`[(name …)]`. Values of different types are never equal; numbers sort before text, text before the rest."""
+_NAMESPACES: Final = frozenset({"clojure.core", "clojure.string", "str", "string"})
+_ALIASES: Final = {"-differ?": "differ?"}
 
-_STRING_FUNCTIONS: Final = {
-    "lower-case": _format("lower({0})", 1),
-    "upper-case": _format("upper({0})", 1),
-}
 
-FUNCTIONS: Final[Mapping[str, Operation]] = MappingProxyType(
-    {
-        "identity": _format("{0}", 1),
-        "+": _fold("+"),
-        "-": Operation(1, None, lambda o: f"(-{o[0]})" if len(o) == 1 else "(" + " - ".join(o) + ")"),
-        "*": _fold("*"),
-        "/": _format("(CAST({0} AS REAL) / {1})", 2),
-        "quot": _format("({0} / {1})", 2),
-        "rem": _format("({0} % {1})", 2),
-        "mod": _format("((({0} % {1}) + {1}) % {1})", 2),
-        "inc": _format("({0} + 1)", 1),
-        "dec": _format("({0} - 1)", 1),
-        "abs": _format("abs({0})", 1),
-        "max": Operation(2, None, lambda operands: f"max({', '.join(operands)})"),
-        "min": Operation(2, None, lambda operands: f"min({', '.join(operands)})"),
-        "count": _format("length({0})", 1),
-        "str": _fold("||"),
-        **{
-            f"{prefix}{name}": it
-            for name, it in _STRING_FUNCTIONS.items()
-            for prefix in ("", "str/", "clojure.string/")
-        },
-    }
-)
-"""`[(name …) ?x]`. A result that does not exist, such as a division by zero, gives no row."""
-
-AGGREGATES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "count": "count({0})",
-        "count-distinct": "count(DISTINCT {0})",
-        "sum": "sum({0})",
-        "min": "min({0})",
-        "max": "max({0})",
-        "avg": "avg({0})",
-    }
-)
-"""`(name ?x)` in `:find`."""
+def find_function(name: str) -> Function | None:
+    """The function of that name, which may have one of Clojure's namespaces before it."""
+    namespace, slash, rest = name.rpartition("/")
+    if slash and namespace in _NAMESPACES:
+        name = rest
+    name = _ALIASES.get(name, name)
+    if name not in LIBRARY:
+        return None
+    call, least, most = LIBRARY[name]
+    return Function(name, call, least, most, _OPERATIONS.get(name))

@@ -31,6 +31,20 @@ class Select:
             parts.append("WHERE " + " AND ".join(self.conditions))
         return " ".join(parts)
 
+    def stage(self, statement: Statement, *computed: tuple[str, str]) -> None:
+        """Make a subquery of what there is, so that what is `computed`, name and SQL, is so once a row.
+
+        Parameters stay; the other variables become columns of the subquery, and so do the computed names.
+        """
+        local = [(name, sql) for name, sql in self.bound.items() if not sql.startswith(":")]
+        columns = [*local, *computed]
+        inner = self.sql([f"{sql} AS x{n}" for n, (_, sql) in enumerate(columns)], distinct=False)
+        alias = statement.alias("s")
+        # SQLite does not merge a subquery with a limit into the query around it.
+        self.tables = [f"({inner} LIMIT -1) AS {alias}"]
+        self.conditions = []
+        self.bound.update((name, f"{alias}.x{n}") for n, (name, _) in enumerate(columns))
+
 
 @dataclass(slots=True)
 class Statement:
