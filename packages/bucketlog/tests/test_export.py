@@ -109,9 +109,9 @@ def test_what_is_exported_and_imported_is_the_same_database(history: list[list[t
         assert import_text(text, target) == conn.db().basis_t
         with bucketlog.connect(target) as copy:
             assert copy.db().basis_t == conn.db().basis_t
-            for view in (lambda db: db, lambda db: db.history(), lambda db: db.as_of(3)):
-                events, copies = view(conn.db()).q(EVENTS), view(copy.db()).q(EVENTS)
-                assert sorted(map(repr, events)) == sorted(map(repr, copies))
+            db, other = conn.db(), copy.db()
+            for one, two in ((db, other), (db.history(), other.history()), (db.as_of(3), other.as_of(3))):
+                assert sorted(map(repr, one.q(EVENTS))) == sorted(map(repr, two.q(EVENTS)))
     assert exported(target) == text
 
 
