@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bucketlog.backup import Copied
-from bucketlog.connection import Connection, Datom, Stats, Transaction, TransactionReport, connect
+from bucketlog.commit import TransactionReport
+from bucketlog.connection import Connection, Stats, Transaction, connect
 from bucketlog.database import Database
+from bucketlog.datom import Datom
 from bucketlog.edn import Keyword, Symbol
 from bucketlog.errors import (
     BucketlogError,

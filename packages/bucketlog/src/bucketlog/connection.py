@@ -1,90 +1,32 @@
-"""A connection: the end of the log as one process knows it, and the commit that moves it."""
+"""A connection: one process's way to a database, to read it, to write to it and to look after it."""
 
 from __future__ import annotations
 
-import threading
 import time
-import uuid
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from bucketlog import excision
 from bucketlog.backup import Copied, copy
 from bucketlog.bucket import Bucket
-from bucketlog.contention import Contention
-from bucketlog.database import Database, State
-from bucketlog.edn import Keyword
-from bucketlog.errors import StoreError, TransactionError
+from bucketlog.commit import Committer, TransactionReport
+from bucketlog.database import Database
+from bucketlog.datom import Datom, datoms_of
+from bucketlog.errors import StoreError
 from bucketlog.garbage import Garbage, collect
-from bucketlog.log import Entry
-from bucketlog.objects import DiskCache, MissingObjectError
+from bucketlog.objects import DiskCache
 from bucketlog.operation import TransactionData
 from bucketlog.pages import PAGE_SIZE
-from bucketlog.replica import Replica, advance
+from bucketlog.replica import Replica
 from bucketlog.requests import Requests
-from bucketlog.schema import Change, transaction_entity
 from bucketlog.store import ObjectStore, open_store
-from bucketlog.transaction import Prepared, prepare
-from bucketlog.value import decode
-from bucketlog.worker import Worker
 
-__all__ = ["Connection", "Datom", "Stats", "Transaction", "TransactionReport", "connect"]
-
-
-_MAX_RACES: Final = 256
-_MAX_GROUP: Final = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Datom:
-    """One fact: from transaction `tx` on, entity `e` has value `v` of attribute `a` (not, unless `added`)."""
-
-    e: int
-    a: Keyword
-    v: Any
-    tx: int
-    added: bool
-
-
-@dataclass(frozen=True, slots=True)
-class TransactionReport:
-    """What a transaction did.
-
-    `t` is its number; when there was nothing to change, `tx_data` is empty and `t` the last transaction's.
-    """
-
-    t: int
-    db_before: Database
-    db_after: Database
-    tempids: dict[str, int]
-    tx_data: tuple[Datom, ...]
-
-
-@dataclass(slots=True)
-class _Request:
-    """A transaction that waits for its turn; whoever has the turn commits all that wait."""
-
-    data: TransactionData
-    result: Future[TransactionReport] = field(default_factory=Future)
-
-
-@dataclass(frozen=True, slots=True)
-class _Staged:
-    """A transaction in the image that is not in the log yet, or an outcome that needs no place there."""
-
-    request: _Request
-    before: State
-    after: State
-    prepared: Prepared | None
-    failure: Exception | None = None
-    """Why it cannot be done, when there is nothing prepared."""
+__all__ = ["Connection", "Stats", "Transaction", "connect"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +82,10 @@ class Connection:
 
     def __init__(self, bucket: Bucket, now: Callable[[], datetime]) -> None:
         self._bucket = bucket
-        self._now = now
-        self._turn = threading.Lock()
-        self._owner: int | None = None
-        self._waiting: deque[_Request] = deque()
-        self._committer = Worker(self._commit_all, "bucketlog-commit")
-        self._closed = False
-        self._contention = Contention()
         self._replica = Replica(bucket, now)
-        self._replica.image.restore = self._restore
-        self._synced = time.monotonic()
+        self._committer = Committer(bucket, self._replica, now)
+        self._replica.image.restore = self._committer.restore
+        self._closed = False
 
     def db(self, *, max_age: timedelta | None = None) -> Database:
         """The database as far as this process knows, without I/O.
@@ -158,7 +94,7 @@ class Connection:
         log was before.
         """
         self._check_open()
-        if max_age is not None and time.monotonic() - self._synced > max_age.total_seconds():
+        if max_age is not None and time.monotonic() - self._committer.looked > max_age.total_seconds():
             return self.sync()
         state = self._replica.state
         return Database(self._replica.image, state, state.t)
@@ -167,10 +103,11 @@ class Connection:
         """The database with everything that anyone committed before the call; costs one read at least."""
         self._check_open()
         asked = time.monotonic()
-        with self._take_turn():
-            if self._synced < asked:  # else the thread that had its turn before has looked since
-                self._synced = time.monotonic()
+        with self._committer.turn():
+            if self._committer.looked < asked:  # else the thread that had its turn before has looked since
+                began = time.monotonic()
                 self._replica.catch_up()
+                self._committer.looked = began
         return self.db()
 
     def transact(self, data: TransactionData) -> TransactionReport:
@@ -185,9 +122,8 @@ class Connection:
         decided on its newest state; `StoreError` when nothing was written, `UncertainError` when that cannot
         be told.
         """
-        request = self._enqueue(data)
-        self._commit_all(request)
-        return request.result.result()
+        self._check_open()
+        return self._committer.commit(data)
 
     def transact_async(self, data: TransactionData) -> Future[TransactionReport]:
         """`transact` that does not wait: the future gives the report, or raises.
@@ -195,9 +131,8 @@ class Connection:
         Transactions are committed in the order of these calls. All that come while an object is on its way to
         the bucket go into the next one, so any number may be on their way at once.
         """
-        request = self._enqueue(data)
-        self._committer.wake()
-        return request.result
+        self._check_open()
+        return self._committer.submit(data)
 
     def stats(self) -> Stats:
         """How large the database is, and what this connection has asked the store for."""
@@ -215,7 +150,7 @@ class Connection:
         This happens by itself whenever one is due. Raises `StoreError`.
         """
         self._check_open()
-        with self._take_turn():
+        with self._committer.turn():
             self._replica.snapshot()
 
     def transactions(self, start: int = 0, end: int | None = None) -> Iterator[Transaction]:
@@ -229,7 +164,7 @@ class Connection:
                 if end is not None and t >= end:
                     return
                 if t >= start:
-                    yield Transaction(t, self._datoms(t, changes))
+                    yield Transaction(t, datoms_of(t, changes, self._replica.state.schema))
 
     def fork(self, name: str, t: int | None = None) -> None:
         """Begin a branch after transaction `t`, or after the newest that is known here.
@@ -274,7 +209,7 @@ class Connection:
             raise StoreError(f"branches hold copies of what is to go: delete {', '.join(others)} first")
         named, only = list(entities), None if attributes is None else list(attributes)
         report = self.transact([lambda db: [excision.request(db, named, only, before)]])
-        with self._take_turn():
+        with self._committer.turn():
             self._replica.catch_up()
             self._replica.erase()
         return report
@@ -285,7 +220,7 @@ class Connection:
         What was replaced within the time of `grace` stays. Raises `StoreError`.
         """
         self._check_open()
-        with self._take_turn():
+        with self._committer.turn():
             self._replica.catch_up()
             self._replica.erase()
         return collect(self._bucket, datetime.now(UTC), grace)
@@ -306,7 +241,7 @@ class Connection:
         if self._closed:
             return
         self._committer.close()
-        with self._turn:
+        with self._committer.turn():
             self._closed = True
             self._replica.finish()
             self._replica.image.close()
@@ -319,152 +254,11 @@ class Connection:
     ) -> None:
         self.close()
 
-    @contextmanager
-    def _take_turn(self) -> Iterator[None]:
-        """Only one thread at a time follows the log or adds to it."""
-        self._check_turn()
-        with self._turn:
-            self._owner = threading.get_ident()
-            try:
-                yield
-            finally:
-                self._owner = None
-
-    def _check_turn(self) -> None:
-        if self._owner == threading.get_ident():
-            raise TransactionError(
-                "a transaction function cannot use the connection, only the database it is given"
-            )
-
     def _check_open(self) -> None:
         if self._closed:
             raise StoreError("the connection is closed")
-
-    # Committing
-
-    def _enqueue(self, data: TransactionData) -> _Request:
-        self._check_open()
-        self._check_turn()
-        request = _Request(tuple(data) if isinstance(data, Iterator) else data)
-        self._waiting.append(request)
-        return request
-
-    def _commit_all(self, until: _Request | None = None) -> None:
-        """Commit what waits, up to a request that may have been committed by another thread meanwhile."""
-        with self._take_turn():
-            while self._waiting and not (until and until.result.done()):
-                self._commit_waiting()
-
-    def _commit_waiting(self) -> None:
-        """Commit what waits, in one object. Called by the one thread whose turn it is."""
-        taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_GROUP))]
-        group = [request for request in taken if request.result.set_running_or_notify_cancel()]
-        if not group:
-            return
-        try:
-            self._commit(group)
-            self._replica.snapshot_if_due()
-        except BaseException as error:
-            for request in group:
-                if not request.result.done():
-                    request.result.set_exception(error)
-            if not isinstance(error, Exception):
-                raise
-
-    def _commit(self, group: list[_Request]) -> None:
-        """Stage the group on the newest known state and write it; repeat when another was first."""
-        replica = self._replica
-        self._contention.give_way()
-        for attempt in range(_MAX_RACES):
-            self._check_open()
-            replica.image.begin()
-            try:
-                staged = self._stage(group)
-                began = time.monotonic()
-                winner = self._write(staged)
-                seconds = time.monotonic() - began
-            except MissingObjectError:
-                replica.image.rollback()
-                replica.recover()
-                continue
-            except BaseException:
-                replica.image.rollback()
-                raise
-            if winner is None:
-                replica.image.commit()
-                replica.committed(staged[-1].after, _written(staged))
-                self._contention.won(attempt, seconds)
-                self._synced = began
-                for item in staged:
-                    self._answer(item)
-                return
-            replica.image.rollback()
-            replica.follow([winner])
-            if attempt:
-                replica.catch_up()
-            self._contention.lost(attempt, seconds)
-        raise StoreError(f"other writers were faster {_MAX_RACES} times in a row: nothing was written")
-
-    def _restore(self) -> bool:
-        """Load the newest snapshot for a reader, unless another thread is at work on the image."""
-        if self._owner == threading.get_ident() or not self._turn.acquire(blocking=False):
-            return False
-        try:
-            self._replica.recover()
-        finally:
-            self._turn.release()
-        return True
 
     def _entry_before(self, t: int) -> int:
         """The last transaction of the entry before the one that holds `t`."""
         keys = [first for first in self._bucket.log.keys_after(-1) if first <= t]
         return max(keys, default=0) - 1
-
-    def _datoms(self, t: int, changes: Iterable[Change]) -> tuple[Datom, ...]:
-        attributes = self._replica.state.schema.attributes
-        tx = transaction_entity(t)
-        return tuple(Datom(e, attributes[a].ident, decode(v), tx, added) for e, a, v, added in changes)
-
-    def _stage(self, group: list[_Request]) -> list[_Staged]:
-        """Prepare every request on the state that the ones before it leave, and apply it to the image."""
-        staged = []
-        state = self._replica.state
-        for request in group:
-            before = state
-            try:
-                changes = prepare(Database(self._replica.image, state, state.t), request.data, self._now())
-            except Exception as error:  # noqa: BLE001 -- raised again where the transaction was asked for
-                staged.append(_Staged(request, before, before, None, error))
-                continue
-            if changes.changes:
-                state = advance(state, state.t + 1, changes.changes)
-                self._replica.image.apply(state.t, changes.changes, state.schema)
-            staged.append(_Staged(request, before, state, changes))
-        return staged
-
-    def _write(self, staged: list[_Staged]) -> Entry | None:
-        """Write what is staged: `None` when that is now the end of the log, else the entry that is there.
-
-        Refusals, and transactions that change nothing, are answers about the newest state too. When there is
-        nothing to write, which proves that the state was the newest, one read does.
-        """
-        transactions = _written(staged)
-        t = self._replica.state.t + 1
-        if not transactions:
-            return self._bucket.log.read(t)
-        return self._bucket.log.append(Entry(t, transactions, uuid.uuid4().hex))
-
-    def _answer(self, item: _Staged) -> None:
-        if item.prepared is None:
-            item.request.result.set_exception(item.failure)
-            return
-        before = Database(self._replica.image, item.before, item.before.t)
-        after = Database(self._replica.image, item.after, item.after.t)
-        tempids = dict(item.prepared.tempids)
-        datoms = self._datoms(item.after.t, item.prepared.changes)
-        item.request.result.set_result(TransactionReport(item.after.t, before, after, tempids, datoms))
-
-
-def _written(staged: list[_Staged]) -> tuple[tuple[Change, ...], ...]:
-    """What goes into the log."""
-    return tuple(item.prepared.changes for item in staged if item.prepared and item.prepared.changes)

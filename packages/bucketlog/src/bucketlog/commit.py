@@ -1,0 +1,241 @@
+"""The commit: transactions that wait become the next object of the log, or the one after those that won."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from bucketlog.bucket import Bucket
+from bucketlog.contention import Contention
+from bucketlog.database import Database, State
+from bucketlog.datom import Datom, datoms_of
+from bucketlog.errors import StoreError, TransactionError
+from bucketlog.log import Entry
+from bucketlog.objects import MissingObjectError
+from bucketlog.operation import TransactionData
+from bucketlog.replica import Replica, advance
+from bucketlog.schema import Change
+from bucketlog.transaction import Prepared, prepare
+from bucketlog.worker import Worker
+
+__all__ = ["Committer", "TransactionReport"]
+
+_MAX_RACES: Final = 256
+_MAX_GROUP: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionReport:
+    """What a transaction did.
+
+    `t` is its number; when there was nothing to change, `tx_data` is empty and `t` the last transaction's.
+    """
+
+    t: int
+    db_before: Database
+    db_after: Database
+    tempids: dict[str, int]
+    changes: tuple[Change, ...]
+    """The datoms in stored form."""
+
+    @property
+    def tx_data(self) -> tuple[Datom, ...]:
+        """The datoms that were added and retracted, the transaction's own with them."""
+        return datoms_of(self.t, self.changes, self.db_after.schema)
+
+
+@dataclass(slots=True)
+class _Request:
+    """A transaction that waits for its turn; whoever has the turn commits all that wait."""
+
+    data: TransactionData
+    result: Future[TransactionReport] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    """A transaction in the image that is not in the log yet, or an outcome that needs no place there."""
+
+    request: _Request
+    before: State
+    after: State
+    prepared: Prepared | None
+    failure: Exception | None = None
+    """Why it cannot be done, when there is nothing prepared."""
+
+
+class Committer:
+    """Commits transactions of any thread, one group at a time; says whose turn it is to move the replica."""
+
+    def __init__(self, bucket: Bucket, replica: Replica, now: Callable[[], datetime]) -> None:
+        self._bucket = bucket
+        self._replica = replica
+        self._now = now
+        self._lock = threading.Lock()
+        self._owner: int | None = None
+        self._waiting: deque[_Request] = deque()
+        self._contention = Contention()
+        self._worker = Worker(self._commit_all, "bucketlog-commit")
+        self._closed = False
+        self.looked = time.monotonic()
+        """When the end of the log was last seen: everything that was committed before is known."""
+
+    def commit(self, data: TransactionData) -> TransactionReport:
+        """Commit a transaction, and what waits with it."""
+        request = self._enqueue(data)
+        self._commit_all(request)
+        return request.result.result()
+
+    def submit(self, data: TransactionData) -> Future[TransactionReport]:
+        """Have a transaction committed by a thread of our own."""
+        request = self._enqueue(data)
+        self._worker.wake()
+        return request.result
+
+    def close(self) -> None:
+        """Commit what was submitted, and take no more."""
+        self._worker.close()
+        self._closed = True
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Only one thread at a time follows the log or adds to it."""
+        self._check_turn()
+        with self._lock:
+            self._owner = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._owner = None
+
+    def _check_turn(self) -> None:
+        if self._owner == threading.get_ident():
+            raise TransactionError(
+                "a transaction function cannot use the connection, only the database it is given"
+            )
+
+    def restore(self) -> bool:
+        """Load the newest snapshot for a reader, unless another thread is at work on the image."""
+        if self._owner == threading.get_ident() or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            self._replica.recover()
+        finally:
+            self._lock.release()
+        return True
+
+    def _enqueue(self, data: TransactionData) -> _Request:
+        self._check_turn()
+        if self._closed:
+            raise StoreError("the connection is closed")
+        request = _Request(tuple(data) if isinstance(data, Iterator) else data)
+        self._waiting.append(request)
+        return request
+
+    def _commit_all(self, until: _Request | None = None) -> None:
+        """Commit what waits, up to a request that may have been committed by another thread meanwhile."""
+        with self.turn():
+            while self._waiting and not (until and until.result.done()):
+                self._commit_waiting()
+
+    def _commit_waiting(self) -> None:
+        """Commit what waits, in one object. Called by the one thread whose turn it is."""
+        taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_GROUP))]
+        group = [request for request in taken if request.result.set_running_or_notify_cancel()]
+        if not group:
+            return
+        try:
+            self._commit(group)
+            self._replica.snapshot_if_due()
+        except BaseException as error:
+            for request in group:
+                if not request.result.done():
+                    request.result.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+
+    def _commit(self, group: list[_Request]) -> None:
+        """Stage the group on the newest known state and write it; repeat when another was first."""
+        replica = self._replica
+        self._contention.give_way()
+        for attempt in range(_MAX_RACES):
+            replica.image.begin()
+            try:
+                staged = self._stage(group)
+                began = time.monotonic()
+                winner = self._write(staged)
+                seconds = time.monotonic() - began
+            except MissingObjectError:
+                replica.image.rollback()
+                replica.recover()
+                continue
+            except BaseException:
+                replica.image.rollback()
+                raise
+            if winner is None:
+                replica.image.commit()
+                replica.committed(staged[-1].after, _written(staged))
+                self._contention.won(attempt, seconds)
+                self.looked = began
+                for item in staged:
+                    self._answer(item)
+                return
+            replica.image.rollback()
+            replica.follow([winner])
+            if attempt:
+                replica.catch_up()
+            self._contention.lost(attempt, seconds)
+        raise StoreError(f"other writers were faster {_MAX_RACES} times in a row: nothing was written")
+
+    def _stage(self, group: list[_Request]) -> list[_Staged]:
+        """Prepare every request on the state that the ones before it leave, and apply it to the image."""
+        staged = []
+        state = self._replica.state
+        for request in group:
+            before = state
+            try:
+                changes = prepare(Database(self._replica.image, state, state.t), request.data, self._now())
+            except Exception as error:  # noqa: BLE001 -- raised again where the transaction was asked for
+                staged.append(_Staged(request, before, before, None, error))
+                continue
+            if changes.changes:
+                state = advance(state, state.t + 1, changes.changes)
+                self._replica.image.apply(state.t, changes.changes, state.schema)
+            staged.append(_Staged(request, before, state, changes))
+        return staged
+
+    def _write(self, staged: list[_Staged]) -> Entry | None:
+        """Write what is staged: `None` when that is now the end of the log, else the entry that is there.
+
+        Refusals, and transactions that change nothing, are answers about the newest state too. When there is
+        nothing to write, which proves that the state was the newest, one read does.
+        """
+        transactions = _written(staged)
+        t = self._replica.state.t + 1
+        if not transactions:
+            return self._bucket.log.read(t)
+        return self._bucket.log.append(Entry(t, transactions, uuid.uuid4().hex))
+
+    def _answer(self, item: _Staged) -> None:
+        if item.prepared is None:
+            item.request.result.set_exception(item.failure)
+            return
+        before = Database(self._replica.image, item.before, item.before.t)
+        after = Database(self._replica.image, item.after, item.after.t)
+        tempids = dict(item.prepared.tempids)
+        item.request.result.set_result(
+            TransactionReport(item.after.t, before, after, tempids, item.prepared.changes)
+        )
+
+
+def _written(staged: list[_Staged]) -> tuple[tuple[Change, ...], ...]:
+    """What goes into the log."""
+    return tuple(item.prepared.changes for item in staged if item.prepared and item.prepared.changes)
