@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 import apsw
@@ -26,7 +27,7 @@ from bucketlog.schema import TX_INSTANT, Change, Schema
 from bucketlog.value import Stored
 from bucketlog.vfs import open_pages
 
-__all__ = ["LIVE", "OPEN", "Image", "Row", "live"]
+__all__ = ["LIVE", "OPEN", "Image", "Input", "Row", "live"]
 
 OPEN: Final = 0
 """`retracted` of a datom that still holds: no transaction retracts at 0, and SQLite stores 0 in no bytes."""
@@ -42,6 +43,8 @@ LIVE: Final = f"{live('', ':t')} AND added > :since"
 
 Row = tuple[Any, ...]
 
+_KEPT_ROWS: Final = 1000  # of an input, until the next one takes its table
+
 _CACHE: Final = 512 << 20  # bytes of pages that SQLite keeps at most
 
 # The table itself is the EAVT index. AVET also serves attribute scans; VAET only finds references.
@@ -53,6 +56,15 @@ CREATE TABLE datom (
 CREATE INDEX avet ON datom (a, v, e, added, retracted);
 CREATE INDEX vaet ON datom (v, a, e, added, retracted) WHERE ref = 1;
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Rows for a statement to read beside the datoms: a temporary table with columns `c0` and so on."""
+
+    table: str
+    width: int
+    rows: Sequence[Sequence[Stored | None]]
 
 
 class Image:
@@ -72,7 +84,7 @@ class Image:
         install(self._connection)
         if pages.count == 0:
             self._connection.execute(_TABLES)
-        self._input_tables: set[int] = set()
+        self._input_tables: set[str] = set()
         self._sizes: Counter[int] = Counter(sizes or {})
         self._closed = False
         self.plans: Cache[Any] = Cache(512)
@@ -140,11 +152,9 @@ class Image:
         self,
         sql: str,
         parameters: Sequence[Stored | None] | Mapping[str, Stored | None] = (),
-        inputs: Sequence[tuple[int, Sequence[Sequence[Stored | None]]]] = (),
+        inputs: Sequence[Input] = (),
     ) -> list[Row]:
-        """All rows of one SELECT. `inputs` are relations, width and rows each, which the statement reads as
-        `temp.input<width>` where `slot` is their position.
-        """
+        """All rows of one SELECT, which can read the `inputs` as temporary tables."""
         with self.lock:
             if self._closed:
                 raise StoreError("the connection that this database came from is closed")
@@ -159,25 +169,28 @@ class Image:
         self,
         sql: str,
         parameters: Sequence[Stored | None] | Mapping[str, Stored | None],
-        inputs: Sequence[tuple[int, Sequence[Sequence[Stored | None]]]],
+        inputs: Sequence[Input],
     ) -> list[Row]:
-        for slot, (width, relation) in enumerate(inputs):
-            self._load_input(slot, width, relation)
-        return self._connection.execute(sql, parameters).fetchall()
+        for item in inputs:
+            self._load_input(item)
+        try:
+            return self._connection.execute(sql, parameters).fetchall()
+        finally:
+            for item in inputs:
+                if len(item.rows) > _KEPT_ROWS:
+                    self._connection.execute(f"DELETE FROM temp.{item.table}")  # noqa: S608 -- our own name
 
-    def _load_input(self, slot: int, width: int, relation: Sequence[Sequence[Stored | None]]) -> None:
-        if width not in self._input_tables:
-            columns = ", ".join(f"c{column}" for column in range(width))
-            self._connection.execute(
-                f"CREATE TEMP TABLE IF NOT EXISTS input{width} (slot INTEGER, {columns})"
-            )
+    def _load_input(self, item: Input) -> None:
+        if item.table not in self._input_tables:
+            columns = ", ".join(f"c{column}" for column in range(item.width))
+            self._connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {item.table} ({columns})")
             if not self._connection.in_transaction:  # inside of one, a roll-back would undo the creation
-                self._input_tables.add(width)
-        self._connection.execute(f"DELETE FROM temp.input{width} WHERE slot = ?", (slot,))  # noqa: S608
-        marks = ", ".join("?" * (width + 1))
+                self._input_tables.add(item.table)
+        self._connection.execute(f"DELETE FROM temp.{item.table}")  # noqa: S608 -- our own name
+        marks = ", ".join("?" * item.width)
         self._connection.executemany(
-            f"INSERT INTO temp.input{width} VALUES ({marks})",  # noqa: S608 -- a number and question marks
-            [(slot, *row) for row in relation],
+            f"INSERT INTO temp.{item.table} VALUES ({marks})",  # noqa: S608 -- our own name, question marks
+            item.rows,
         )
 
     def begin(self) -> None:

@@ -35,7 +35,7 @@ from bucketlog.query.inputs import (
     Run,
     ScalarInput,
     Table,
-    input_table,
+    input_rows,
 )
 from bucketlog.query.sources import Sources
 from bucketlog.query.statement import Select, Statement, common_types, fixed
@@ -78,12 +78,14 @@ def compile_query(
     rules: RuleSet,
     databases: Mapping[str, Database],
     collections: frozenset[str] = frozenset(),
+    nesting: int = 0,
 ) -> Compiled:
     """Compile for databases of these kinds and schemas; their basis is filled in at each run.
 
-    The datoms are those of the first database's connection; `collections` are sources that are no databases.
+    The datoms are those of the first database's connection; `collections` are sources that are no databases;
+    `nesting` is how many queries are running that this one is asked in.
     """
-    return _Compiler(query, rules, databases, collections).compile()
+    return _Compiler(query, rules, databases, collections, nesting).compile()
 
 
 class _Compiler:
@@ -93,6 +95,7 @@ class _Compiler:
         rules: RuleSet,
         databases: Mapping[str, Database],
         collections: frozenset[str],
+        nesting: int,
     ) -> None:
         self._query = query
         self._databases = databases
@@ -100,7 +103,7 @@ class _Compiler:
         self._roles = Roles(self._expander, self.attribute_of)
         self._statement = Statement()
         self._expressions = Expressions(self._statement, databases, self)
-        self._sources = Sources(self._statement, databases, collections, self.encoder)
+        self._sources = Sources(self._statement, databases, collections, self.encoder, nesting)
         self._basis: dict[str, tuple[str, str]] = {}
         self._tables: dict[tuple[Any, ...], str] = {}  # common table expressions by what they hold
         self._definitions: list[str] = []
@@ -142,8 +145,8 @@ class _Compiler:
                 self._scalars(position, binding, ())
             else:
                 leaves = tuple(binding.leaves())
-                table = input_table(position, binding, [self.encoder(term) for term in leaves])
-                relations.append(Relation(self._sources.add(table), leaves))
+                rows = input_rows(position, binding, [self.encoder(term) for term in leaves])
+                relations.append(Relation(self._sources.add(len(leaves), rows), leaves))
         return tuple(relations)
 
     def _scalars(self, position: int, binding: Binding, path: tuple[int, ...]) -> None:
@@ -254,7 +257,7 @@ class _Compiler:
         elif isinstance(atom, Recursion):
             self._recursion(atom, select)
         elif isinstance(atom, Relation):
-            self._sources.join(select, atom.slot, atom.terms)
+            self._sources.join(select, atom.table, atom.terms)
 
     # Patterns
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import apsw
 
 from bucketlog.errors import QueryError
-from bucketlog.image import Image
+from bucketlog.image import Image, Input
 from bucketlog.pages import Base, Pages
 from bucketlog.pull import pull
 from bucketlog.query.binding import binding_text, rows_of, single_row
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
 __all__ = ["run", "stored_rows"]
 
 _NO_RULES: Final = RuleSet()
+
+
+class _Running(threading.local):
+    """How many queries the thread is computing: those that functions in queries ask come on top."""
+
+    count = 0
+
+
+_running: Final = _Running()
 
 
 def run(query: str | Sequence[Any] | Mapping[Any, Any], inputs: Sequence[Any]) -> Any:
@@ -82,10 +92,12 @@ def _plan(query: Query, rules: RuleSet, context: Run) -> Compiled:
         (name, db.schema, db.is_history, db.since_t >= 0, db.image is image)
         for name, db in context.databases.items()
     )
-    key = (query, rules, kinds)
+    key = (query, rules, kinds, _running.count)
     compiled: Compiled | None = image.plans.get(key)
     if compiled is None:
-        compiled = compile_query(query, rules, context.databases, frozenset(context.collections))
+        compiled = compile_query(
+            query, rules, context.databases, frozenset(context.collections), _running.count
+        )
         image.plans[key] = compiled
     return compiled
 
@@ -104,11 +116,14 @@ def _empty_image() -> Image:
 
 def _rows(compiled: Compiled, context: Run) -> list[tuple[Any, ...]]:
     parameters = {name: parameter(context) for name, parameter in compiled.parameters.items()}
-    tables = [(table.width, table.rows(context)) for table in compiled.tables]
+    tables = [Input(table.name, table.width, table.rows(context)) for table in compiled.tables]
+    _running.count += 1
     try:
         return _image(context).rows(compiled.sql, parameters, tables)
     except apsw.Error as error:
         raise QueryError(f"the query cannot be computed: {error}") from error
+    finally:
+        _running.count -= 1
 
 
 def _decoded(compiled: Compiled, rows: list[tuple[Any, ...]], context: Run) -> list[tuple[Any, ...]]:

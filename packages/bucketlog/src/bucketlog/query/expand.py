@@ -69,9 +69,9 @@ class Recursion:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Rows beside the datoms: `slot` is their position among such."""
+    """Rows beside the datoms."""
 
-    slot: int
+    table: str
     terms: tuple[Term, ...]
 
 

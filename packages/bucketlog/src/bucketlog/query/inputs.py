@@ -27,7 +27,7 @@ __all__ = [
     "ScalarInput",
     "Table",
     "encode_value",
-    "input_table",
+    "input_rows",
 ]
 Role = ValueType | None
 """A value of that type (entities are references), or `None` for an attribute."""
@@ -50,8 +50,9 @@ Parameter = Callable[[Run], Any]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows that are put beside the datoms before the statement is run."""
+    """Rows that are put beside the datoms, as a temporary table, before the statement is run."""
 
+    name: str
     width: int
     rows: Callable[[Run], Sequence[Sequence[Stored | None]]]
 
@@ -71,10 +72,10 @@ class ScalarInput:
         return self.encoder(run, value)
 
 
-def input_table(
+def input_rows(
     position: int, binding: Binding, encoders: Sequence[Callable[[Run, Any], Stored | None]]
-) -> Table:
-    """The rows of an input; raises `QueryError` when its value does not have the form of the binding."""
+) -> Callable[[Run], list[list[Stored | None]]]:
+    """Gives the rows of an input; it raises `QueryError` for a value that the binding does not fit."""
 
     def rows(run: Run) -> list[list[Stored | None]]:
         try:
@@ -85,7 +86,7 @@ def input_table(
         except ValueError as error:
             raise QueryError(f"input {binding_text(binding)}: {error}") from None
 
-    return Table(len(encoders), rows)
+    return rows
 
 
 def encode_value(value: Any, where: str) -> Stored:

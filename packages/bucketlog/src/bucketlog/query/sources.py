@@ -1,6 +1,6 @@
 """Sources beside the datoms of one connection: inputs of many rows, collections, databases elsewhere.
 
-All of them become rows of temporary tables, `temp.input<width>`, where `slot` tells them apart.
+All of them become temporary tables. A query that a function of a running query asks has tables of its own.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Sources:
         databases: Mapping[str, Database],
         collections: frozenset[str],
         encoder: Callable[[Term], _Encoder],
+        nesting: int,
     ) -> None:
         self._statement = statement
         self._encoder = encoder
@@ -59,18 +60,19 @@ class Sources:
         )
         """The databases of other connections than the first one's."""
         self.tables: list[Table] = []
-        self._known: dict[Any, int] = {}
+        self._nesting = nesting
+        self._known: dict[Any, str] = {}
 
-    def add(self, table: Table) -> int:
-        """Take in a table; its slot."""
-        self.tables.append(table)
-        return len(self.tables) - 1
+    def add(self, width: int, rows: Callable[[Run], Sequence[Sequence[Stored | None]]]) -> str:
+        """Take in rows; the name of their table."""
+        name = f"input{self._nesting}_{len(self.tables)}_{width}"
+        self.tables.append(Table(name, width, rows))
+        return name
 
-    def join(self, select: Select, slot: int, terms: Sequence[Term]) -> None:
+    def join(self, select: Select, table: str, terms: Sequence[Term]) -> None:
         """Join a SELECT with the rows of a table."""
         alias = self._statement.alias("i")
-        select.tables.append(f"temp.input{len(terms)} AS {alias}")
-        select.conditions.append(f"{alias}.slot = {slot}")
+        select.tables.append(f"temp.{table} AS {alias}")
         for column, term in enumerate(terms):
             self._statement.meet(select, term, f"{alias}.c{column}")
 
@@ -86,10 +88,9 @@ class Sources:
         encoders = tuple(self._encoder(term) for term in places)
         key = (pattern.source, encoders)
         if key not in self._known:
-            self._known[key] = self.add(Table(len(places), _collection_rows(pattern, encoders)))
+            self._known[key] = self.add(len(places), _collection_rows(pattern, encoders))
         alias = self._statement.alias("i")
-        select.tables.append(f"temp.input{len(places)} AS {alias}")
-        select.conditions.append(f"{alias}.slot = {self._known[key]}")
+        select.tables.append(f"temp.{self._known[key]} AS {alias}")
         for column, term in enumerate(places):
             sql = f"{alias}.c{column}"
             if isinstance(term, Constant):
@@ -103,8 +104,7 @@ class Sources:
 
     def _join_foreign(self, pattern: Pattern, select: Select) -> None:
         query, terms = _pattern_query(pattern)
-        slot = self.add(Table(len(terms), _foreign_rows(query, pattern)))
-        self.join(select, slot, terms)
+        self.join(select, self.add(len(terms), _foreign_rows(query, pattern)), terms)
 
 
 def _written(places: tuple[Term, ...]) -> tuple[Term, ...]:
