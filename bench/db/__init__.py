@@ -1,0 +1,17 @@
+"""bucketlog beside its peers, on the same data and the same work in the same run."""
+
+from __future__ import annotations
+
+from bench.db.comparison import compare
+from bench.db.engines import start_engines
+from bench.row import Row
+
+__all__ = ["run"]
+
+
+def run() -> list[Row]:
+    """Every figure; what a peer that is not there would have done is said in a row of its own."""
+    with start_engines() as engines:
+        rows = compare(engines)
+        rows += [Row("db", f"without {name}: {why}", 0, "-") for name, why in engines.absent.items()]
+    return rows

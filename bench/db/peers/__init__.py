@@ -1,0 +1,1 @@
+"""The engines, each the program of a process; `bench.db.program` describes what they answer."""
