@@ -51,6 +51,7 @@ __all__ = [
 PREFIX: Final = "log/"
 
 _VERSION: Final = 1
+_MAX_ENTITY: Final = 1 << 62
 _HEADER: Final = re.compile(rb"bucketlog/([0-9]{1,9}) sha256=([0-9a-f]{64})")
 _KEY: Final = re.compile(r"log/([0-9]{16})")
 
@@ -96,7 +97,11 @@ def encode_entry(entry: Entry) -> bytes:
         "id": entry.id,
         "t": entry.t,
         "transactions": [
-            [[change.e, change.a, value_to_json(change.v), change.added] for change in transaction]
+            # Most values are what JSON has too, and a call for each would be most of the time.
+            [
+                [e, a, v if v.__class__ is str or v.__class__ is int else value_to_json(v), added]
+                for e, a, v, added in transaction
+            ]
             for transaction in entry.transactions
         ],
     }
@@ -124,7 +129,12 @@ def decode_entry(key: str, data: bytes) -> Entry:
         document = json.loads(payload)
         transactions = tuple(
             tuple(
-                Change(_entity(e), _entity(a), value_from_json(v), _flag(added))
+                Change(
+                    e if e.__class__ is int and 0 <= e < _MAX_ENTITY else _entity(e),
+                    a if a.__class__ is int and 0 <= a < _MAX_ENTITY else _entity(a),
+                    v if v.__class__ is str else value_from_json(v),
+                    added if added is True or added is False else _flag(added),
+                )
                 for e, a, v, added in transaction
             )
             for transaction in document["transactions"]
@@ -180,7 +190,7 @@ def _tagged(kind: str, content: Any) -> Any:
 
 
 def _entity(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 62:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MAX_ENTITY:
         raise ValueError(f"{value!r} is not an entity id")
     return value
 
