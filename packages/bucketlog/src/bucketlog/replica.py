@@ -36,6 +36,9 @@ _ENTRIES: Final = 128
 _SMALL_PART: Final = 16
 _MOST_ENTRIES: Final = 512
 _DATOMS: Final = 100_000
+_SNAPSHOTS_A_COLLECTION: Final = 16
+"""How many snapshots are written before one of their writers collects the garbage of the others."""
+_GRACE: Final = timedelta(days=1)
 _LEFT_BEHIND: Final = 2_000
 """Datoms after the last snapshot for which a connection that closes writes one more."""
 
@@ -327,6 +330,8 @@ class Replica:
         with self.image.lock:
             if self.image.pages is pages:
                 pages.rebase(new_base, written)
+        if self._marks % _SNAPSHOTS_A_COLLECTION == 0:
+            collect(bucket, datetime.now(UTC), _GRACE)
 
 
 def advance(state: State, t: int, changes: Sequence[Change]) -> State:
