@@ -17,7 +17,11 @@ import pytest
 import bucketlog
 from bucketlog.cli import main
 
-COMMANDS = ("stat", "q", "pull", "log", "diff", "export", "import")
+COMMANDS = (
+    *("stat", "q", "pull", "log", "diff"),
+    *("export", "import", "backup", "restore"),
+    *("gc", "excise", "branch"),
+)
 NAMES = "[:find ?name ?age :where [?e :user/name ?name] [?e :user/age ?age]]"
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -333,6 +337,90 @@ def test_an_import_into_a_database_or_of_nonsense_fails(run: Run, directory: Pat
     assert run("export", str(tmp_path / "absent"), str(tmp_path / "x.jsonl")).code == 1
     assert not (tmp_path / "x.jsonl").exists()
     assert run("import", str(tmp_path / "other"), str(tmp_path / "absent.jsonl")).code == 1
+
+
+def test_a_backup_is_restored_to_any_transaction(run: Run, directory: Path, tmp_path: Path) -> None:
+    copy, again = str(tmp_path / "copy"), str(tmp_path / "again")
+    assert (
+        run("backup", str(directory), copy, "--to", "3").err
+        == f"bucketlog: transactions 0 to 3 are in {copy}\n"
+    )
+    assert run("backup", str(directory), copy).err == f"bucketlog: transactions 0 to 4 are in {copy}\n"
+    assert run("restore", again, copy, "--to", "2").err == f"bucketlog: transactions 0 to 2 are in {again}\n"
+    assert run("log", copy).out == run("log", str(directory)).out
+    assert run("log", again).out == run("log", str(directory), "--to", "2").out
+    assert run("restore", again, str(tmp_path / "absent")).code == 1
+    assert run("restore", again, copy, "--to", "99").code == 1
+
+
+def test_branches_are_begun_listed_used_and_deleted(run: Run, directory: Path, tmp_path: Path) -> None:
+    ages = "[:find [?a ...] :where [_ :user/age ?a]]"
+    assert run("branch", str(directory)).out == "branch\n"
+    assert run("branch", str(directory), "early", "--at", "2").lines == ["branch", "early"]
+    assert json.loads(run("branch", str(directory), "--json").out) == ["early"]
+    assert json.loads(run("q", str(directory), ages, "--branch", "early", "--json").out) == [30]
+    assert json.loads(run("stat", str(directory), "--branch", "early", "--json").out)["t"] == 2
+    assert "branches      early" in run("stat", str(directory)).lines
+    assert run("log", str(directory), "--branch", "early").out == run("log", str(directory), "--to", "2").out
+    file, copy = str(tmp_path / "early.jsonl"), str(tmp_path / "copy")
+    run("export", str(directory), file, "--branch", "early")
+    assert run("import", copy, file).err == f"bucketlog: transactions 0 to 2 are in {copy}\n"
+    assert run("branch", str(directory), "early", "--delete").lines == ["branch"]
+    assert run("q", str(directory), ages, "--branch", "early").code == 1
+
+
+@pytest.mark.parametrize("arguments", [("--at", "2"), ("--delete",), ("x", "--at", "2", "--delete")])
+def test_what_no_branch_can_mean_is_wrong_use(run: Run, directory: Path, arguments: tuple[str, ...]) -> None:
+    assert run("branch", str(directory), *arguments).code == 2
+
+
+def test_a_branch_that_is_there_or_after_the_end_fails(run: Run, directory: Path) -> None:
+    run("branch", str(directory), "early")
+    assert "a branch 'early' already" in run("branch", str(directory), "early").err
+    assert run("branch", str(directory), "late", "--at", "99").code == 1
+
+
+def test_excision_wants_to_be_confirmed_and_leaves_no_byte(run: Run, directory: Path, ann: int) -> None:
+    refused = run("excise", str(directory), '[:user/name "Ann"]')
+    assert (refused.code, refused.out) == (2, "")
+    assert f"entities [{ann}] would go for good, from the past too: repeat it with --yes" in refused.err
+    done = run("excise", str(directory), '[:user/name "Ann"]', "--yes", "--json")
+    assert json.loads(done.out) == {"t": 5, "excised": [ann]}
+    assert b"Ann" not in b"".join(path.read_bytes() for path in directory.rglob("*") if path.is_file())
+
+
+def test_excision_may_be_of_an_attribute_and_of_the_past_only(run: Run, directory: Path, ann: int) -> None:
+    done = run("excise", str(directory), str(ann), "--attribute", ":user/age", "--before", "3", "--yes")
+    assert done.lines == ["excised", str(ann).rjust(7)]
+    events = "[:find ?a ?added :in $ ?e :where [?e :user/age ?a _ ?added]]"
+    assert json.loads(run("q", str(directory), events, str(ann), "--history", "--json").out) == [[31, True]]
+
+
+def test_what_is_excised_is_in_no_export(run: Run, directory: Path, ann: int, tmp_path: Path) -> None:
+    with bucketlog.connect(directory.as_uri()) as conn:
+        conn.transact([{":db/excise": [ann]}])
+    done = run("export", str(directory), str(tmp_path / "x.jsonl"))
+    assert done.code == 1
+    assert "what transaction 5 excises is not gone yet" in done.err
+    assert run("gc", str(directory)).code == 0
+    assert run("export", str(directory), str(tmp_path / "x.jsonl")).code == 0
+    assert "Ann" not in (tmp_path / "x.jsonl").read_text()
+    assert run("import", str(tmp_path / "copy"), str(tmp_path / "x.jsonl")).code == 0
+    assert run("log", str(tmp_path / "copy")).out == run("log", str(directory)).out
+
+
+def test_garbage_is_collected_and_counted(run: Run, directory: Path) -> None:
+    for name in ("Cid", "Dan"):
+        with bucketlog.connect(directory.as_uri()) as conn:
+            conn.transact([{":user/name": name}])
+            conn.snapshot()
+    kept = json.loads(run("gc", str(directory), "--json").out)
+    assert kept == {"snapshots": 0, "chunks": 0, "bytes": 0}
+    gone = json.loads(run("gc", str(directory), "--grace", "0", "--json").out)
+    assert gone["snapshots"] == 1
+    assert gone["bytes"] > 0
+    assert run("gc", str(directory)).lines[0].split() == ["deleted", "count"]
+    assert run("gc", str(directory), "--grace", "-1").code == 2
 
 
 def test_what_a_terminal_would_act_on_is_escaped(run: Run, directory: Path) -> None:

@@ -9,7 +9,7 @@
 
 What is asked runs in threads of the loop's default executor, except commits: those that are awaited at the
 same time share an object of the log. To cancel an `await` gives up the answer, not the work: a transaction
-that was begun is committed all the same, or refused, which the next `sync` shows, and `async with` ends after it.
+that was begun is committed all the same, or refused, which the next `sync` shows; `async with` waits for it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import bucketlog
-from bucketlog.connection import TransactionReport
+from bucketlog.commit import TransactionReport
 from bucketlog.operation import TransactionData
 from bucketlog.store import ObjectStore
 

@@ -28,8 +28,9 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Final
 
-from bucketlog.bucket import Bucket
+from bucketlog.bucket import EXCISED, Bucket
 from bucketlog.errors import StoreError
+from bucketlog.excision import excisions
 from bucketlog.log import Entry, key_of, value_to_json
 from bucketlog.schema import FIRST_ENTITY, IDENT, TX_INSTANT, Change, Schema, transaction_entity
 from bucketlog.store import ObjectStore, open_store
@@ -41,18 +42,23 @@ FORMAT: Final = "bucketlog-export"
 VERSION: Final = 1
 
 
-def export_text(location: str | ObjectStore, write: Callable[[bytes], Any], *, to: int | None = None) -> int:
-    """Write the database at `location` as text, up to transaction `to`; the number of the last one written.
+def export_text(
+    location: str | ObjectStore,
+    write: Callable[[bytes], Any],
+    *,
+    to: int | None = None,
+    branch: str | None = None,
+) -> int:
+    """Write a database or a branch as text, up to transaction `to`; the number of the last one written.
 
     The log is read as the text is written, so that memory does not grow with the database. Raises
     `StoreError` when there is no database or the store fails, `FormatError` when an object is corrupt.
     """
-    bucket = Bucket(open_store(location) if isinstance(location, str) else location, None)
+    bucket = Bucket(open_store(location) if isinstance(location, str) else location, None, branch)
     first = bucket.log.read(0)
     if first is None:
         raise StoreError(f"there is no database: {key_of(0)} is not there")
-    schema = Schema()
-    last = 0
+    schema, last = Schema(), 0
     write(_line({"format": FORMAT, "version": VERSION}))
     for t, changes in _transactions(chain((first,), bucket.log.read_after(first.last_t))):
         if to is not None and t > to:
@@ -60,8 +66,17 @@ def export_text(location: str | ObjectStore, write: Callable[[bytes], Any], *, t
         schema = schema.evolve(changes)
         write(_line(_document(t, changes, schema)))
         last = t
+        for excision in excisions(t, changes, schema):
+            _check_done(bucket, excision.t)
     write(_line({"end": last}))
     return last
+
+
+def _check_done(bucket: Bucket, t: int) -> None:
+    if bucket.read_note(f"{EXCISED}{t:016d}") is None:
+        raise StoreError(
+            f"what transaction {t} excises is not gone yet: collect the garbage, then export from the start"
+        )
 
 
 def _transactions(entries: Iterable[Entry]) -> Iterator[tuple[int, tuple[Change, ...]]]:

@@ -11,13 +11,19 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from bucketlog.cli import ask, history, stat, transfer
+from bucketlog.cli import ask, history, stat, transfer, upkeep
 from bucketlog.cli.command import Command, UsageError
 from bucketlog.errors import BucketlogError, EdnError, QueryError
 
 __all__ = ["main"]
 
-_COMMANDS: Final[tuple[Command, ...]] = (*stat.COMMANDS, *ask.COMMANDS, *history.COMMANDS, *transfer.COMMANDS)
+_COMMANDS: Final[tuple[Command, ...]] = (
+    *stat.COMMANDS,
+    *ask.COMMANDS,
+    *history.COMMANDS,
+    *transfer.COMMANDS,
+    *upkeep.COMMANDS,
+)
 
 _LOCATION: Final = "URL (file:///srv/site, s3://bucket/site) or directory of the database"
 

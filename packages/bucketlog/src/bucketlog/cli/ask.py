@@ -6,10 +6,9 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from bucketlog import Keyword, Symbol, edn
-from bucketlog.cli.command import Command, UsageError, add_json, add_view, opened, view
+from bucketlog import Keyword, edn
+from bucketlog.cli.command import Command, add_json, add_view, form_of, opened, view
 from bucketlog.cli.output import notation, print_json, print_table
-from bucketlog.errors import EdnError
 
 __all__ = ["COMMANDS"]
 
@@ -22,9 +21,9 @@ def _q_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _q(options: argparse.Namespace) -> None:
-    inputs = [_form(text, "INPUT") for text in options.inputs]
+    inputs = [form_of(text, "INPUT") for text in options.inputs]
     columns, is_relation = _find(options.query)
-    with opened(options.database) as conn:
+    with opened(options) as conn:
         result = view(conn.db(), options).q(options.query, *inputs)
     if options.json:
         print_json(result)
@@ -45,24 +44,14 @@ def _pull_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _pull(options: argparse.Namespace) -> None:
-    entities = [_form(text, "ENTITY") for text in options.entities]
-    with opened(options.database) as conn:
+    entities = [form_of(text, "ENTITY") for text in options.entities]
+    with opened(options) as conn:
         trees = view(conn.db(), options).pull_many(options.pattern, entities)
     for tree in trees:
         if options.json:
             print_json(tree)
         else:
             print("\n".join(_tree_lines(tree)))
-
-
-def _form(text: str, what: str) -> Any:
-    try:
-        form = edn.loads(text)
-    except EdnError as error:
-        raise UsageError(f"{what} {text!r} is not EDN: {error}") from None
-    if isinstance(form, Symbol):
-        raise UsageError(f"{what} {text!r} is a symbol in EDN; text needs its quotes: '\"{text}\"'")
-    return form
 
 
 def _find(query: str) -> tuple[list[str], bool]:

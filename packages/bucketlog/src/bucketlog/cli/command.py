@@ -8,20 +8,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import bucketlog
-from bucketlog import Connection, Database
-from bucketlog.errors import StoreError
+from bucketlog import Connection, Database, Symbol, edn
+from bucketlog.errors import EdnError, StoreError
 from bucketlog.log import key_of
 from bucketlog.store import open_store
 
 __all__ = [
     "Command",
     "UsageError",
+    "add_branch",
     "add_json",
     "add_view",
     "existing",
+    "form_of",
     "moment",
     "opened",
     "transaction_number",
@@ -64,10 +67,16 @@ def existing(location: str) -> str:
 
 
 @contextmanager
-def opened(location: str) -> Iterator[Connection]:
-    """A connection to a database that exists."""
-    with bucketlog.connect(existing(location)) as conn:
+def opened(options: argparse.Namespace) -> Iterator[Connection]:
+    """A connection to the database that the command line names, which exists."""
+    url = existing(options.database)
+    with bucketlog.connect(url, branch=getattr(options, "branch", None)) as conn:
         yield conn
+
+
+def add_branch(parser: argparse.ArgumentParser) -> None:
+    """`--branch`."""
+    parser.add_argument("--branch", metavar="NAME", help="a branch instead of the trunk")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -77,6 +86,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_view(parser: argparse.ArgumentParser, *, history: bool) -> None:
     """The options that choose a view of the database."""
+    add_branch(parser)
     parser.add_argument(
         "--as-of",
         type=moment,
@@ -95,6 +105,17 @@ def view(db: Database, options: argparse.Namespace) -> Database:
     if options.since is not None:
         db = db.since(options.since)
     return db.history() if getattr(options, "history", False) else db
+
+
+def form_of(text: str, what: str) -> Any:
+    """The value that an argument gives in EDN; `what` is the argument's name."""
+    try:
+        form = edn.loads(text)
+    except EdnError as error:
+        raise UsageError(f"{what} {text!r} is not EDN: {error}") from None
+    if isinstance(form, Symbol):
+        raise UsageError(f"{what} {text!r} is a symbol in EDN; text needs its quotes: '\"{text}\"'")
+    return form
 
 
 def moment(text: str) -> int | datetime:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from bucketlog import Database
-from bucketlog.cli.command import Command, UsageError, add_json, moment, opened, transaction_number
+from bucketlog.cli.command import (
+    Command,
+    UsageError,
+    add_branch,
+    add_json,
+    moment,
+    opened,
+    transaction_number,
+)
 from bucketlog.cli.output import cell, notation, print_json, styled
-from bucketlog.schema import TX_BASE
+from bucketlog.schema import TX_BASE, transaction_entity
 
 __all__ = ["COMMANDS"]
 
-_EVENTS: Final = "[:find ?tx ?e ?a ?v ?added :where [?e ?a ?v ?tx ?added]]"
 _NEWS: Final = "[:find ?e ?a ?v :in $ $before :where [?e ?a ?v] (not [$before ?e ?a ?v])]"
 
 
@@ -33,16 +39,16 @@ def _log_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to", dest="last", type=transaction_number, metavar="T", help="the last one to print; both count"
     )
+    add_branch(parser)
     add_json(parser)
 
 
 def _log(options: argparse.Namespace) -> None:
-    with opened(options.database) as conn:
-        db = conn.db()
-        last = db.basis_t if options.last is None else options.last
-        rows = sorted(db.as_of(last).since(options.first - 1).history().q(_EVENTS), key=itemgetter(0))
-        for tx, group in groupby(rows, key=itemgetter(0)):
-            events = _sorted(_Event(e, _name(db, a), v, added) for _, e, a, v, added in group)
+    with opened(options) as conn:
+        end = None if options.last is None else options.last + 1
+        for transaction in conn.transactions(options.first, end):
+            tx = transaction_entity(transaction.t)
+            events = _sorted(_Event(datom.e, datom.a, datom.v, datom.added) for datom in transaction.datoms)
             if options.json:
                 print_json(_transaction(tx, events))
             else:
@@ -84,11 +90,12 @@ def _listed(value: Any) -> list[Any]:
 def _diff_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("before", type=moment, metavar="A", help="a transaction's number, or an instant")
     parser.add_argument("after", type=moment, metavar="B", help="another, earlier or later")
+    add_branch(parser)
     add_json(parser)
 
 
 def _diff(options: argparse.Namespace) -> None:
-    with opened(options.database) as conn:
+    with opened(options) as conn:
         db = conn.db()
         for side in (options.before, options.after):
             if isinstance(side, int) and side > db.basis_t:

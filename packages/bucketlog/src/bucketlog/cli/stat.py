@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from bucketlog import Database
-from bucketlog.cli.command import Command, add_json, opened, url_of
+from bucketlog.bucket import Bucket
+from bucketlog.cli.command import Command, add_branch, add_json, opened, url_of
 from bucketlog.cli.output import cell, print_json, print_table
 from bucketlog.schema import TX_INSTANT, transaction_entity
 from bucketlog.store import open_store
@@ -25,7 +26,7 @@ FROM datom WHERE added <= :t GROUP BY a
 
 
 def _stat(options: argparse.Namespace) -> None:
-    with opened(options.database) as conn:
+    with opened(options) as conn:
         db = conn.db()
         found: dict[str, Any] = {
             "database": url_of(options.database),
@@ -35,6 +36,7 @@ def _stat(options: argparse.Namespace) -> None:
             "attributes": _attributes(db),
         }
         found["objects"] = _objects(found["database"])
+        found["branches"] = conn.branches() if found["objects"] else []
         requests = conn.stats().requests
     found["datoms"] = sum(row["datoms"] for row in found["attributes"])
     found["retracted"] = sum(row["retracted"] for row in found["attributes"])
@@ -67,20 +69,25 @@ def _attributes(db: Database) -> list[dict[str, Any]]:
 
 
 def _objects(url: str) -> dict[str, dict[str, int]]:
-    """Objects and their bytes by the first part of their keys: log, snapshot, chunk."""
+    """Objects and their bytes by the first part of their keys (log, snapshot, chunk, …), of all branches.
+
+    Nothing when the store, such as plain HTTP, cannot list them.
+    """
+    bucket = Bucket(open_store(url), None)
     objects: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
-    for batch in open_store(url).list(chunk_size=1000):
-        for item in batch:
-            kind = item["path"].partition("/")[0]
-            objects[kind] += 1
-            sizes[kind] += item["size"]
+    for item in bucket.listed("") if bucket.store.can_list else ():
+        kind = item.key.partition("/")[0]
+        objects[kind] += 1
+        sizes[kind] += item.size
     return {kind: {"objects": objects[kind], "bytes": sizes[kind]} for kind in sorted(objects)}
 
 
 def _print(found: Mapping[str, Any]) -> None:
     for name in ("database", "t", "instant", "transactions", "datoms", "retracted"):
         print(f"{name:14}{cell(found[name])}")
+    if found["branches"]:
+        print(f"{'branches':14}{' '.join(found['branches'])}")
     print()
     rows = found["attributes"]
     print_table(list(rows[0]), [tuple(row.values()) for row in rows])
@@ -94,6 +101,7 @@ def _print(found: Mapping[str, Any]) -> None:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
+    add_branch(parser)
     add_json(parser)
 
 

@@ -1,4 +1,4 @@
-"""`bucketlog export` and `bucketlog import`: a database as text, and back."""
+"""`bucketlog export`, `import`, `backup` and `restore`: a database as text, as a copy, and back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from bucketlog.cli.command import Command, existing, transaction_number, url_of
+import bucketlog
+from bucketlog.cli.command import Command, add_branch, existing, opened, transaction_number, url_of
 from bucketlog.export import export_text
 from bucketlog.importing import import_text
 
@@ -19,15 +20,16 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
         "file", nargs="?", type=Path, metavar="FILE", help="where to (default: standard output)"
     )
     parser.add_argument("--to", type=transaction_number, metavar="T", help="the last transaction to export")
+    add_branch(parser)
 
 
 def _export(options: argparse.Namespace) -> None:
     url = existing(options.database)
     if options.file is None:
-        last = export_text(url, sys.stdout.buffer.write, to=options.to)
+        last = export_text(url, sys.stdout.buffer.write, to=options.to, branch=options.branch)
     else:
         with options.file.open("wb") as file:
-            last = export_text(url, file.write, to=options.to)
+            last = export_text(url, file.write, to=options.to, branch=options.branch)
     print(f"bucketlog: transactions 0 to {last} are exported", file=sys.stderr)
 
 
@@ -47,6 +49,31 @@ def _import(options: argparse.Namespace) -> None:
     print(f"bucketlog: transactions 0 to {last} are in {options.database}", file=sys.stderr)
 
 
+def _backup_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target", metavar="TARGET", help="an empty place, or an older copy to bring up to date"
+    )
+    parser.add_argument("--to", type=transaction_number, metavar="T", help="the last transaction to copy")
+    add_branch(parser)
+
+
+def _backup(options: argparse.Namespace) -> None:
+    with opened(options) as conn:
+        copied = conn.backup(url_of(options.target), options.to)
+    print(f"bucketlog: transactions 0 to {copied.t} are in {options.target}", file=sys.stderr)
+
+
+def _restore_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("backup", metavar="BACKUP", help="URL or directory of the copy")
+    parser.add_argument("--to", type=transaction_number, metavar="T", help="the last transaction to restore")
+
+
+def _restore(options: argparse.Namespace) -> None:
+    with bucketlog.connect(existing(options.backup)) as conn:
+        copied = conn.backup(url_of(options.database), options.to)
+    print(f"bucketlog: transactions 0 to {copied.t} are in {options.database}", file=sys.stderr)
+
+
 COMMANDS: Final = (
     Command(
         "export",
@@ -61,5 +88,19 @@ COMMANDS: Final = (
         "bucketlog import s3://bucket/copy site.jsonl",
         _import_arguments,
         _import,
+    ),
+    Command(
+        "backup",
+        "copy a database to another place, or bring a copy up to date",
+        "bucketlog backup s3://bucket/site file:///backups/site",
+        _backup_arguments,
+        _backup,
+    ),
+    Command(
+        "restore",
+        "copy a backup, up to any transaction, to a place where nothing is",
+        "bucketlog restore s3://bucket/site-2 file:///backups/site --to 120",
+        _restore_arguments,
+        _restore,
     ),
 )
