@@ -22,6 +22,7 @@ COMMANDS = (
     *("export", "import", "backup", "restore"),
     *("gc", "excise", "branch"),
 )
+README = Path(__file__).parents[1] / "README.md"
 NAMES = "[:find ?name ?age :where [?e :user/name ?name] [?e :user/age ?age]]"
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -478,6 +479,18 @@ def test_help_names_every_command_with_an_example(run: Run) -> None:
     for command in COMMANDS:
         assert re.search(rf"^ +{command} ", done.out, re.MULTILINE)
         assert f"example: bucketlog {command} " in " ".join(run(command, "--help").out.split())
+
+
+def test_every_command_of_the_readme_works(directory: Path) -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    script = "\n".join(["set -e", f'bucketlog() {{ "{sys.executable}" -m bucketlog "$@"; }}', *blocks])
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=directory.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert {f"bucketlog {name} site" in script for name in COMMANDS if name not in ("import", "restore")} == {
+        True
+    }
 
 
 def test_it_runs_as_a_module_and_ends_quietly_when_its_reader_has_seen_enough(directory: Path) -> None:
