@@ -100,7 +100,7 @@ class _Compiler:
         self._query = query
         self._databases = databases
         self._expander = Expander(rules)
-        self._roles = Roles(self._expander, self.attribute_of)
+        self._roles = Roles(self._expander, self.attribute_of, collections)
         self._statement = Statement()
         self._expressions = Expressions(self._statement, databases, self)
         self._sources = Sources(self._statement, databases, collections, self.encoder, nesting)

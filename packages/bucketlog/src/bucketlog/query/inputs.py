@@ -100,8 +100,14 @@ def encode_value(value: Any, where: str) -> Stored:
 class Roles:
     """What the variables of some conjunctions are used as."""
 
-    def __init__(self, expander: Expander, attribute_of: Callable[[Pattern], Attribute | None]) -> None:
+    def __init__(
+        self,
+        expander: Expander,
+        attribute_of: Callable[[Pattern], Attribute | None],
+        collections: frozenset[str],
+    ) -> None:
         self._expander = expander
+        self._collections = collections
         self._attribute_of = attribute_of
         self._roles: dict[str, set[Role]] = {}
         self._sources: dict[str, str] = {}
@@ -121,7 +127,7 @@ class Roles:
                 case NotExists():
                     for branch in atom.branches:
                         self.learn(branch, seen)
-                case Pattern():
+                case Pattern() if atom.source not in self._collections:
                     self._pattern(atom)
                 case Expression(name="get-else" | "get-some" | "missing?", function=None):
                     self._note(atom.arguments[:1], ValueType.REF, atom.source)
