@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from hypothesis import settings
@@ -132,21 +132,20 @@ def _stored(chunks: int, inline: Sequence[int] = ()) -> tuple[Pages, list[bytes]
     return Pages(store.store(content, inline), store.fetch), content, store
 
 
-def _probe(pages: Pages, *numbers: int) -> Callable[[], None]:
-    def run() -> None:
-        with suppress(MissingPagesError):
-            for number in numbers:
-                pages.read(number)
-
-    return run
+def _probe(pages: Pages, *numbers: int) -> None:
+    with suppress(MissingPagesError):
+        for number in numbers:
+            pages.read(number)
 
 
-def test_prefetch_finds_out_what_is_missing_and_fetches_it_in_one_go() -> None:
+def test_collecting_finds_out_what_is_missing_and_fetches_it_in_one_go() -> None:
     pages, content, store = _stored(9, inline=[3])
     pages.read(CHUNK_PAGES)
     store.fetches.clear()
     wanted = [4 * CHUNK_PAGES, 2 * CHUNK_PAGES + 1, 3, CHUNK_PAGES + 2, 2 * CHUNK_PAGES + 5]
-    pages.prefetch(_probe(pages, number) for number in wanted)
+    with pages.collecting():
+        for number in wanted:
+            _probe(pages, number)
     assert store.fetches == [["2", "4"]]
     assert [pages.read(number) for number in wanted] == [content[number] for number in wanted]
     assert len(store.fetches) == 1
@@ -154,25 +153,23 @@ def test_prefetch_finds_out_what_is_missing_and_fetches_it_in_one_go() -> None:
 
 def test_a_probe_that_needs_two_pages_gets_the_first() -> None:
     pages, _, store = _stored(3)
-    pages.prefetch([_probe(pages, 0, 2 * CHUNK_PAGES)])
+    with pages.collecting():
+        _probe(pages, 0, 2 * CHUNK_PAGES)
     assert store.fetches == [["0"]]
 
 
-def test_prefetching_what_is_there_fetches_nothing() -> None:
+def test_collecting_what_is_there_fetches_nothing() -> None:
     pages, _, store = _stored(3, inline=[20])
     pages.write(0, _page(9))
-    pages.prefetch([_probe(pages, 0, 20, 3 * CHUNK_PAGES)])
+    with pages.collecting():
+        _probe(pages, 0, 20, 3 * CHUNK_PAGES)
     assert store.fetches == []
 
 
 def test_after_a_probe_that_raises_pages_are_fetched_again() -> None:
     pages, content, store = _stored(1)
-
-    def fail() -> None:
+    with suppress(LookupError), pages.collecting():
         raise LookupError
-
-    with suppress(LookupError):
-        pages.prefetch([fail])
     assert pages.read(0) == content[0]
     assert store.fetches == [["0"]]
 

@@ -113,15 +113,11 @@ def test_a_write_that_fails_halfway_for_want_of_a_page_leaves_the_file_as_it_was
     assert stored.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-def test_a_missing_page_during_prefetch_spoils_nothing(bucket: _Bucket, stored: apsw.Connection) -> None:
+def test_a_page_missed_while_collecting_spoils_nothing(bucket: _Bucket, stored: apsw.Connection) -> None:
     pages = Pages(bucket.base, bucket.fetch)
     with closing(open_pages(pages, cache_bytes=_CACHE)) as connection:
-
-        def probe() -> None:
-            with pytest.raises((apsw.Error, MissingPagesError)):
-                connection.execute("SELECT text FROM fact WHERE n = 500").fetchall()
-
-        pages.prefetch([probe])
+        with pages.collecting(), pytest.raises(MissingPagesError):
+            connection.execute("SELECT text FROM fact WHERE n = 500").fetchall()
         assert bucket.fetched == [0]  # where the root is, which the probe did not get beyond
         assert connection.execute("SELECT text FROM fact WHERE n = 500").fetchall() == [("500" * 300,)]
 

@@ -45,6 +45,9 @@ Row = tuple[Any, ...]
 
 _KEPT_ROWS: Final = 1000  # of an input, until the next one takes its table
 
+_BY_ENTITY: Final = "SELECT 1 FROM datom WHERE e = ? AND a = ? AND v = ?"
+_BY_VALUE: Final = "SELECT 1 FROM datom INDEXED BY avet WHERE a = ? AND v = ? AND e = ?"
+
 _CACHE: Final = 512 << 20  # bytes of pages that SQLite keeps at most
 
 # The table itself is the EAVT index. AVET also serves attribute scans; VAET only finds references.
@@ -127,26 +130,13 @@ class Image:
 
     def prefetch(self, changes: Iterable[Change]) -> None:
         """Fetch the pages that applying `changes` will touch, all at once."""
-
-        def probe(sql: str, values: tuple[Stored, ...]) -> Callable[[], None]:
-            def run() -> None:
-                with suppress(apsw.Error, MissingPagesError):
-                    self._connection.execute(sql, values).fetchall()
-
-            return run
-
-        with self.lock:
-            self._pages.prefetch(
-                probe(sql, values)
-                for change in changes
-                for sql, values in (
-                    ("SELECT 1 FROM datom WHERE e = ? AND a = ? AND v = ?", change[:3]),
-                    (
-                        "SELECT 1 FROM datom INDEXED BY avet WHERE a = ? AND v = ? AND e = ?",
-                        (change.a, change.v, change.e),
-                    ),
-                )
-            )
+        if not self._pages.base.chunks:
+            return
+        with self.lock, self._pages.collecting():
+            for e, a, v, _ in changes:
+                for sql, values in ((_BY_ENTITY, (e, a, v)), (_BY_VALUE, (a, v, e))):
+                    with suppress(MissingPagesError):
+                        self._connection.execute(sql, values).fetchall()
 
     def rows(
         self,
@@ -196,6 +186,8 @@ class Image:
     def begin(self) -> None:
         """Start a transaction: what is applied from here on disappears again with `rollback`."""
         with self.lock:
+            if self._closed:
+                raise StoreError("the connection is closed")
             self._connection.execute("BEGIN")
             self._before.append((self.basis, self._sizes.copy()))
 
@@ -216,16 +208,19 @@ class Image:
         with self.lock:
             self._connection.execute("VACUUM")
 
-    def apply(self, t: int, changes: Sequence[Change], schema: Schema) -> None:
-        """Add the datoms of transaction `t`; nothing that reads at an earlier basis sees them."""
+    def apply(self, t: int, changes: Sequence[Change], schema: Schema) -> bool:
+        """Add the datoms of transaction `t`; nothing that reads at an earlier basis sees them.
+
+        True when the transaction excised something, which earlier bases do not see any more.
+        """
         references = {attribute.id for attribute in schema.references}
         added: list[tuple[int, int, Stored, int, int, int]] = []
         retracted: list[tuple[int, int, int, Stored, int]] = []
-        for change in changes:
-            if change.added:
-                added.append((change.e, change.a, change.v, t, OPEN, int(change.a in references)))
+        for e, a, v, is_added in changes:
+            if is_added:
+                added.append((e, a, v, t, OPEN, 1 if a in references else 0))
             else:
-                retracted.append((t, change.e, change.a, change.v, OPEN))
+                retracted.append((t, e, a, v, OPEN))
         with self.lock:
             if retracted:
                 self._connection.executemany(
@@ -237,9 +232,11 @@ class Image:
             except apsw.ConstraintError as error:
                 raise FormatError(f"transaction {t} of the log adds one datom twice") from error
             self._sizes.update(row[1] for row in added)
-            for excision in excisions(t, changes, schema):
+            asked = list(excisions(t, changes, schema))
+            for excision in asked:
                 self._excise(excision)
             self.basis = t
+            return bool(asked)
 
     def _excise(self, excision: Excision) -> None:
         only = ""

@@ -9,7 +9,8 @@ next snapshot.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -98,17 +99,13 @@ class Pages:
             del self._written[page]
         self._count = count
 
-    def prefetch(self, probes: Iterable[Callable[[], object]]) -> None:
-        """Run `probes`, which read, to find out which chunks they need, and fetch those all at once.
-
-        A probe gets no further than its first missing page, which raises through SQLite; its error is what
-        `probes` must swallow.
-        """
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Reads of what is not here raise `MissingPagesError`; it is fetched in the end, all at once."""
         wanted: set[int] = set()
         self._wanted = wanted
         try:
-            for probe in probes:
-                probe()
+            yield
         finally:
             self._wanted = None
         self._load(sorted(wanted))

@@ -161,9 +161,8 @@ class Replica:
                 count += 1
                 for t, changes in enumerate(entry.transactions, entry.t):
                     state = advance(state, t, changes)
-                    self.image.apply(t, changes, state.schema)
+                    excised |= self.image.apply(t, changes, state.schema)
                     datoms += len(changes)
-                    excised = excised or any(excisions(t, changes, state.schema))
         except BaseException:
             self.image.rollback()
             raise
