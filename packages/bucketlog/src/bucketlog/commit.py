@@ -102,8 +102,8 @@ class Committer:
 
     def close(self) -> None:
         """Commit what was submitted, and take no more."""
-        self._worker.close()
         self._closed = True
+        self._worker.close()
 
     @contextmanager
     def turn(self) -> Iterator[None]:

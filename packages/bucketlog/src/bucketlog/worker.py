@@ -24,8 +24,7 @@ class Worker:
         with self._condition:
             self._pending = True
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+                self._start()
             self._condition.notify()
 
     def close(self) -> None:
@@ -34,14 +33,28 @@ class Worker:
             self._closed = True
             self._condition.notify()
             thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        while thread is not None and thread is not threading.current_thread():
             thread.join()
+            thread = self._thread  # another one, if work raised
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
-        while True:
+        try:
+            while self._wait():
+                self._work()
+        finally:
+            # Work that raised ends this thread; another does what has come meanwhile.
             with self._condition:
-                self._condition.wait_for(lambda: self._pending or self._closed)
-                if not self._pending:
-                    return
-                self._pending = False
-            self._work()
+                self._thread = None
+                if self._pending:
+                    self._start()
+
+    def _wait(self) -> bool:
+        """Wait until there is something to do; whether there is, or the end has come."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._pending or self._closed)
+            was_pending, self._pending = self._pending, False
+            return was_pending
