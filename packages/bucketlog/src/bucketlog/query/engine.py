@@ -36,9 +36,9 @@ class _Running(threading.local):
 _running: Final = _Running()
 
 
-def run(query: str | Sequence[Any] | Mapping[Any, Any], inputs: Sequence[Any]) -> Any:
+def run(query: str | Sequence[Any] | Mapping[Any, Any] | Query, inputs: Sequence[Any]) -> Any:
     """The result of `query`; see `bucketlog.q`."""
-    parsed = parse_query(query)
+    parsed = query if isinstance(query, Query) else parse_query(query)
     if len(inputs) != len(parsed.inputs):
         raise QueryError(f"the query has {len(parsed.inputs)} inputs in :in, but {len(inputs)} are given")
     context, rules = _sort(parsed, inputs)

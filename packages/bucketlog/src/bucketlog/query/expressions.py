@@ -7,15 +7,17 @@ them (`typeof`); the rest is called in Python.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from bucketlog.errors import QueryError
-from bucketlog.forms import show
+from bucketlog.forms import name_of, show
 from bucketlog.query.binding import binding_text, rows_of
 from bucketlog.query.callables import MAX_ARGUMENTS, MAX_COLUMNS, as_parameter
 from bucketlog.query.functions import INTEGERS, NUMBERS, TEXTS, Function, Operation, find_function
 from bucketlog.query.inputs import Run
 from bucketlog.query.library import LIBRARY, truth
+from bucketlog.query.parser import parse_inner_query
 from bucketlog.query.statement import Select, Statement
 from bucketlog.query.syntax import (
     Argument,
@@ -270,6 +272,22 @@ class Expressions:
                 raise QueryError(f"get-some gives an attribute and a value: bind [?a ?v], in: {atom.text}")
             self._statement.meet(select, term, sql, kind)
 
+    # Queries in queries
+
+    def _query(self, atom: Expression, select: Select) -> None:
+        """`(q query input…)`."""
+        if not atom.arguments:
+            raise QueryError(f"expected [(q query input…) binding], in: {atom.text}")
+        from bucketlog.query.engine import run  # noqa: PLC0415 -- which compiles by way of this module
+
+        query = atom.arguments[0]
+        if not isinstance(query, Constant):
+            self._call(atom, lambda text, *inputs: run(text, inputs), select)
+            return
+        parsed = parse_inner_query(query.value)
+        atom = replace(atom, arguments=atom.arguments[1:])
+        self._call(atom, lambda *inputs: run(parsed, inputs), select)
+
     # Constants
 
     def _ground(self, atom: Expression, select: Select) -> None:
@@ -315,6 +333,7 @@ _SPECIAL: Final[dict[str, _Method]] = {
     "get-some": Expressions._get_some,
     "missing?": Expressions._missing,
     "ground": Expressions._ground,
+    "q": Expressions._query,
 }
 
 
@@ -383,56 +402,53 @@ class _CallPlan:
         self._function = function
         self._arguments = arguments
         self._convert = convert
-        self._varies = function is None or not all(isinstance(item, Variable) for item in arguments)
 
     def __call__(self, run: Run) -> Any:
-        function = self._complete(run) if self._varies else self._function
         decode = run.codec.decode
-        atom = self._atom
+        complete = self._completed(run)
+        known, atom = self._function, self._atom
 
         def call(*stored: Stored | None) -> Any:
             values = [decode(item) if type(item) is bytes else item for item in stored]
+            function: Any = values.pop(0) if known is None else known
+            arguments = values if complete is None else complete(values)
             try:
-                return function(*values)  # type: ignore[misc]
+                return function(*arguments)
             except QueryError:
                 raise
             except Exception as error:
-                shown = ", ".join(map(repr, values))
-                raise QueryError(
-                    f"{atom.name} fails for {shown}: {type(error).__name__}: {error}, in: {atom.text}"
-                ) from error
+                raise QueryError(_failure(function, arguments, error, atom)) from error
 
         return as_parameter(self._convert(call, run, atom))
 
-    def _complete(self, run: Run) -> Callable[..., Any]:
-        """The function of the arguments that vary, with the others filled in."""
+    def _completed(self, run: Run) -> Callable[[list[Any]], list[Any]] | None:
+        """Makes of the arguments that vary all of them; `None` when all vary."""
+        if all(isinstance(item, Variable) for item in self._arguments):
+            return None
         fixed: list[Any] = []
-        places: list[int] = []
-        for place, argument in enumerate(self._arguments):
-            if isinstance(argument, Variable):
-                places.append(place)
-                fixed.append(None)
-            elif isinstance(argument, Source):
-                fixed.append(run.databases.get(argument.name) or run.collections[argument.name])
-            elif isinstance(argument, Constant):
-                fixed.append(argument.value)
+        for argument in self._arguments:
+            if isinstance(argument, Source):
+                name = argument.name
+                fixed.append(run.databases[name] if name in run.databases else run.collections[name])
+            else:
+                fixed.append(argument.value if isinstance(argument, Constant) else None)
+        places = [n for n, argument in enumerate(self._arguments) if isinstance(argument, Variable)]
 
-        def complete(function: Callable[..., Any], values: Iterator[Any]) -> Any:
+        def complete(values: list[Any]) -> list[Any]:
             arguments = list(fixed)
             for place, value in zip(places, values, strict=True):
                 arguments[place] = value
-            return function(*arguments)
+            return arguments
 
-        known = self._function
-        if known is not None:
-            return lambda *values: complete(known, iter(values))
+        return complete
 
-        def call(function: Any, *values: Any) -> Any:
-            if not callable(function):
-                raise TypeError(f"{function!r} is no function")
-            return complete(function, iter(values))
 
-        return call
+def _failure(function: Any, arguments: Sequence[Any], error: Exception, atom: Expression) -> str:
+    if not callable(function):
+        return f"{atom.name} is {function!r}, which is no function, in: {atom.text}"
+    name = name_of(function) if atom.function is not None else atom.name
+    shown = ", ".join(map(repr, arguments))
+    return f"{name} fails for {shown}: {type(error).__name__}: {error}, in: {atom.text}"
 
 
 def _tested(call: Callable[..., Any], _run: Run, _atom: Expression) -> Callable[..., int]:

@@ -109,7 +109,7 @@ _OPERATIONS: Final[dict[str, Operation]] = {
     "some?": _template("({0} IS NOT NULL)", None, predicate=True),
     "true?": _template("({0} = x'0101')", None, predicate=True),
     "false?": _template("({0} = x'0100')", None, predicate=True),
-    "str": _infix("||", TEXTS),
+    "str": Operation(lambda o: f"({' || '.join(o)})" if o else "''", TEXTS),
     "starts-with?": _template("(instr({0}, {1}) = 1)", TEXTS, predicate=True),
     "includes?": _template("(instr({0}, {1}) > 0)", TEXTS, predicate=True),
 }

@@ -131,6 +131,7 @@ class Roles:
                     self._pattern(atom)
                 case Expression(name="get-else" | "get-some" | "missing?", function=None):
                     self._note(atom.arguments[:1], ValueType.REF, atom.source)
+                    self._note(atom.arguments[1:2], None, atom.source)
                 case Recursion() if atom.name not in seen:
                     for _, definition in self._expander.definitions(atom.name, atom.arguments, atom.source):
                         self.learn(definition, seen | {atom.name})

@@ -38,7 +38,7 @@ from bucketlog.query.terms import (
     variable,
 )
 
-__all__ = ["parse_query", "parse_rules", "pattern_input"]
+__all__ = ["parse_inner_query", "parse_query", "parse_rules", "pattern_input"]
 
 _RETURN_MAPS: Final = (":keys", ":strs", ":syms")
 _SECTIONS: Final = (":find", *_RETURN_MAPS, ":with", ":in", ":where")
@@ -50,6 +50,11 @@ _rule_sets: Cache[RuleSet] = Cache(256)
 def parse_query(query: str | Sequence[Any] | Mapping[Any, Any]) -> Query:
     """The query as a record, one for each text; raises `QueryError` with the part that is wrong."""
     return parse_once(query, "query", _queries, _query)
+
+
+def parse_inner_query(query: Any) -> Query:
+    """A query that stands in a query, as text or as forms."""
+    return parse_query(query) if isinstance(query, str) else _query(query, {})
 
 
 def parse_rules(rules: str | Sequence[Any]) -> RuleSet:
