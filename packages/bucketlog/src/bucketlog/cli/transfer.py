@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import bucketlog
 from bucketlog.cli.command import Command, add_branch, existing, opened, transaction_number, url_of
 from bucketlog.export import export_text
+from bucketlog.foreign import import_edn
 from bucketlog.importing import import_text
 
 __all__ = ["COMMANDS"]
@@ -42,11 +45,21 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
 def _import(options: argparse.Namespace) -> None:
     url = url_of(options.database)
     if options.file is None:
-        last = import_text(sys.stdin.buffer, url)
+        last = _import_from(sys.stdin.buffer, url)
     else:
         with options.file.open("rb") as file:
-            last = import_text(file, url)
+            last = _import_from(file, url)
     print(f"bucketlog: transactions 0 to {last} are in {options.database}", file=sys.stderr)
+
+
+def _import_from(file: BinaryIO, url: str) -> int:
+    """Import an export, or EDN, which never begins as JSON does."""
+    first = next(file, b"")
+    while first and not first.strip():
+        first = next(file, b"")
+    if first.lstrip()[:1] in (b"#", b"[") or re.match(rb"\s*\{\s*(:|$)", first):
+        return import_edn(first + file.read(), url)
+    return import_text(chain((first,), file), url)
 
 
 def _backup_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,7 +97,7 @@ COMMANDS: Final = (
     ),
     Command(
         "import",
-        "make a new database of an export",
+        "make a new database of an export, or of what DataScript, Datahike or Datalevin print",
         "bucketlog import s3://bucket/copy site.jsonl",
         _import_arguments,
         _import,
