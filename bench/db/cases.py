@@ -7,7 +7,7 @@ Datalog is EDN for bucketlog, DataScript and Datalevin, which read the same text
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from bench.db.data import CHILDREN
@@ -37,6 +37,8 @@ class Case:
     rules: str | None = None
     inputs: tuple[Any, ...] = ()
     sql_inputs: dict[str, Any] = field(default_factory=dict)
+    unfinished: tuple[str, ...] = ()
+    """Engines that would not be done with it in minutes, and are not asked."""
 
     @property
     def statement(self) -> str:
@@ -190,7 +192,10 @@ GRAPH_QUERIES: Final = {
     "wide 7x3": (_DESCENDANTS, _OF_ONE),
     "wide 4x6": (_DESCENDANTS,),
     "long 30x5": (_DESCENDANTS, _MUTUAL),
-    "cyclic 100x2": (_DESCENDANTS, _MUTUAL),
+    # DataScript follows every path through a cycle: twelve nodes are already too many for it.
+    "cyclic 100x2": tuple(
+        replace(case, unfinished=("DataScript, Node",)) for case in (_DESCENDANTS, _MUTUAL)
+    ),
 }
 """Cases by the name of the graph that they are about."""
 

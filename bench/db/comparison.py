@@ -85,10 +85,10 @@ def _case(engines: Engines, case: Case, dataset: str, kind: str) -> list[Row]:
     """The case in every engine, in turn and again; the median of each."""
     seconds: dict[str, list[float]] = {}
     sizes: dict[str, int] = {}
-    failed: set[str] = set()
+    failed = set(case.unfinished)
     for turn in range(1 + _ROUNDS):
         for engine in engines.all:
-            if engine.name in failed:
+            if engine.name in failed or (engine.bridge and kind != "query"):
                 continue
             duration = _SECONDS if turn else engine.warm_up
             try:

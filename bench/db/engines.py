@@ -33,6 +33,7 @@ class Engine:
     warm_up: float
     goals: Mapping[str, float] = field(default_factory=dict)
     bridge: bool = False
+    """Asked over Datalevin's bridge from Python, which is done for queries alone."""
 
 
 @dataclass(frozen=True, slots=True)

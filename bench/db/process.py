@@ -16,7 +16,7 @@ from bench.db.install import ROOT, PeerError
 
 __all__ = ["Process", "Sample"]
 
-_PATIENCE: Final = 300.0
+_PATIENCE: Final = 120.0
 """Seconds that one message may take."""
 
 
@@ -43,6 +43,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
+            bufsize=1,
             cwd=ROOT,
             env=os.environ | environment,
         )
@@ -83,6 +84,5 @@ class Process:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
+        assert self._process.stdout is not None
+        self._process.stdout.close()

@@ -20,7 +20,7 @@
    :salary    {:db/valueType :db.type/long}
    :follows   {:db/valueType :db.type/ref :db/cardinality :db.cardinality/many}})
 
-(def parents 100)
+(def families 100)
 (def per-run 1000)
 
 (def connections (atom {}))
@@ -51,15 +51,16 @@
   (let [db   @(connection name)
         form (edn/read-string datalog)]
     (case kind
-      "query" (let [arguments (cond->> inputs rules (cons (edn/read-string rules)))]
+      "query" (let [arguments (cond->> (map long inputs)  ; JSON gives Integers, which it finds nowhere
+                                 rules (cons (edn/read-string rules)))]
                 #(count (apply d/q form db arguments)))
       "entid" #(count (loop [n 0 found (transient [])]
                         (if (< n per-run)
-                          (recur (inc n) (conj! found (d/entid db [:id (inc (rem n parents))])))
+                          (recur (inc n) (conj! found (d/entid db [:id (inc (rem n families))])))
                           (persistent! found))))
       "pull"  #(count (loop [n 0 found (transient [])]
                         (if (< n per-run)
-                          (recur (inc n) (conj! found (d/pull db form (inc (rem n parents)))))
+                          (recur (inc n) (conj! found (d/pull db form (inc (rem n families)))))
                           (persistent! found)))))))
 
 (defn run [message]

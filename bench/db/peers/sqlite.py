@@ -23,6 +23,7 @@ class Sqlite:
 
     def __init__(self) -> None:
         self._connections: dict[str, apsw.Connection] = {}
+        self._analyzed: set[str] = set()
 
     def load(self, dataset: Dataset) -> Run:
         people, follows = dataset.people, dataset.follows
@@ -30,6 +31,7 @@ class Sqlite:
         def load() -> int:
             if dataset.name in self._connections:
                 self._connections.pop(dataset.name).close()
+                self._analyzed.discard(dataset.name)
             connection = apsw.Connection(":memory:")
             self._connections[dataset.name] = connection
             connection.execute("CREATE TABLE datom(e, a, v, PRIMARY KEY (e, a, v)) WITHOUT ROWID")
@@ -45,6 +47,9 @@ class Sqlite:
 
     def prepare(self, case: Case, dataset: str) -> Run:
         execute = self._connections[dataset].execute
+        if dataset not in self._analyzed:  # else its planner reads the wrong index for a join
+            execute("ANALYZE")
+            self._analyzed.add(dataset)
         sql, inputs = case.statement, case.sql_inputs
         if case.kind == "query":
             return lambda: len(execute(sql, inputs).fetchall())
