@@ -172,7 +172,9 @@ def _is_call(form: tuple[Any, ...]) -> bool:
 
 
 def _or(branches: tuple[tuple[Clause, ...], ...], text: Quote) -> Disjunction:
-    if len({frozenset(_variables(branch)) for branch in branches}) > 1:
+    every = set().union(*(_variables(branch, negated=False) for branch in branches))
+    used = [every.intersection(_variables(branch, negated=True)) for branch in branches]
+    if any(names != used[0] for names in used):
         raise QueryError(
             f"the branches of `or` use different variables, so they do not mean the same rows: name the ones "
             f"that matter with or-join, in: {text}"
@@ -180,8 +182,8 @@ def _or(branches: tuple[tuple[Clause, ...], ...], text: Quote) -> Disjunction:
     return Disjunction(None, branches, text)
 
 
-def _variables(clauses: tuple[Clause, ...]) -> Iterator[Variable]:
-    """The variables that clauses share with what is around them."""
+def _variables(clauses: tuple[Clause, ...], *, negated: bool) -> Iterator[Variable]:
+    """The variables that clauses share with what is around them, or may if they are `negated`."""
     for clause in clauses:
         terms: tuple[Argument, ...] = ()
         match clause:
@@ -193,10 +195,13 @@ def _variables(clauses: tuple[Clause, ...]) -> Iterator[Variable]:
                     terms = (clause.function, *terms)
             case RuleCall():
                 terms = clause.arguments
+            case Negation(join=None):
+                if negated:
+                    yield from _variables(clause.clauses, negated=True)
             case Negation():
                 terms = clause.join or ()
             case Disjunction(join=None):
-                yield from _variables(clause.branches[0])
+                yield from _variables(clause.branches[0], negated=negated)
             case Disjunction():
                 terms = clause.join or ()
         yield from (item for item in terms if isinstance(item, Variable))

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 from bucketlog.edn import Keyword
 from bucketlog.errors import QueryError
 from bucketlog.image import OPEN, live
+from bucketlog.query.alternatives import Disjunctions, can_bind
 from bucketlog.query.binding import single_row
 from bucketlog.query.expand import (
+    Alternatives,
     Atom,
     Conjunction,
     Expander,
@@ -103,6 +105,7 @@ class _Compiler:
         self._roles = Roles(self._expander, self.attribute_of, collections)
         self._statement = Statement()
         self._expressions = Expressions(self._statement, databases, self)
+        self._disjunctions = Disjunctions(self._statement, self._extend)
         self._sources = Sources(self._statement, databases, collections, self.encoder, nesting)
         self._basis: dict[str, tuple[str, str]] = {}
         self._tables: dict[tuple[Any, ...], str] = {}  # common table expressions by what they hold
@@ -168,9 +171,11 @@ class _Compiler:
     def _conjunction(
         self, atoms: Conjunction, outer: Mapping[str, str], types: Mapping[str, ValueType]
     ) -> Select:
-        select = Select(dict(outer), dict(types))
+        return self._extend(Select(dict(outer), dict(types)), atoms)
+
+    def _extend(self, select: Select, atoms: Conjunction) -> Select:
         pending = list(atoms)
-        visible = set(outer) | {variable.name for variable in variables(atoms, negated=False)}
+        visible = set(select.bound) | {variable.name for variable in variables(atoms, negated=False)}
         while pending:
             ready = [atom for atom in pending if self._is_ready(atom, select, visible)]
             if ready:
@@ -178,12 +183,17 @@ class _Compiler:
                     self._filter(atom, select, visible)
                     pending.remove(atom)
                 continue
-            joins = [atom for atom in pending if isinstance(atom, Pattern | Recursion | Relation)]
+            joins = [
+                atom
+                for atom in pending
+                if isinstance(atom, Pattern | Recursion | Relation)
+                or (isinstance(atom, Alternatives) and self._can_join(atom, select))
+            ]
             if not joins:
                 raise next(
                     self._unbound(atom, select)
                     for atom in pending
-                    if isinstance(atom, Expression | NotExists)
+                    if isinstance(atom, Expression | NotExists | Alternatives)
                 )
             atom = min(joins, key=lambda atom: self._cost(atom, select))
             self._join(atom, select)
@@ -191,12 +201,14 @@ class _Compiler:
         return select
 
     @staticmethod
-    def _unbound(atom: Expression | NotExists, select: Select) -> QueryError:
+    def _unbound(atom: Expression | NotExists | Alternatives, select: Select) -> QueryError:
         terms: Sequence[Argument] = ()
         if isinstance(atom, Expression):
             terms = expression_inputs(atom)
         elif isinstance(atom, NotExists):
             terms = atom.join or ()
+        elif isinstance(atom, Alternatives):
+            terms = atom.terms
         names = sorted({term.name for term in terms if isinstance(term, Variable)} - set(select.bound))
         return QueryError(f"nothing binds {', '.join(names) or 'its variables'}, in: {atom.text}")
 
@@ -218,14 +230,21 @@ class _Compiler:
                 return all(
                     term.name in select.bound for term in atom.join or () if isinstance(term, Variable)
                 )
+            case Alternatives():
+                return all(term.name in select.bound for term in atom.terms)
         return False
+
+    @staticmethod
+    def _can_join(atom: Alternatives, select: Select) -> bool:
+        return all(can_bind(branch, set(select.bound)) for branch in atom.branches)
 
     def _cost(self, atom: Atom, select: Select) -> float:
         """About how many rows each row so far will be joined with."""
         if isinstance(atom, Relation):
             return 10.0
-        if isinstance(atom, Recursion):
-            return 100.0 if any(self._is_bound(term, select) for term in atom.arguments) else 1000.0
+        if isinstance(atom, Recursion | Alternatives):
+            terms = atom.arguments if isinstance(atom, Recursion) else atom.terms
+            return 100.0 if any(self._is_bound(term, select) for term in terms) else 1000.0
         if not isinstance(atom, Pattern) or atom.source in self._sources.collections:
             return 100.0
         e, a, v = atom.places[:3]
@@ -248,6 +267,8 @@ class _Compiler:
             for branch in atom.branches:
                 inner = self._conjunction(branch, outer, select.types)
                 select.conditions.append(f"NOT EXISTS ({inner.sql(['1'], distinct=False)})")
+        elif isinstance(atom, Alternatives):
+            self._disjunctions.filter(atom, select)
         elif isinstance(atom, Expression):
             self._expressions.add(atom, select)
 
@@ -256,6 +277,8 @@ class _Compiler:
             self.pattern(atom, select)
         elif isinstance(atom, Recursion):
             self._recursion(atom, select)
+        elif isinstance(atom, Alternatives):
+            self._disjunctions.join(atom, select)
         elif isinstance(atom, Relation):
             self._sources.join(select, atom.table, atom.terms)
 
@@ -415,6 +438,8 @@ def _family_calls(atoms: Conjunction, family: tuple[str, ...]) -> int:
     for atom in atoms:
         if isinstance(atom, Recursion) and atom.name in family:
             count += 1
-        elif isinstance(atom, NotExists) and any(_family_calls(branch, family) for branch in atom.branches):
+        elif isinstance(atom, NotExists | Alternatives) and any(
+            _family_calls(branch, family) for branch in atom.branches
+        ):
             count += 2
     return count

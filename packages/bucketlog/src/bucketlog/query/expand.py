@@ -1,7 +1,7 @@
 """From clauses to a union of flat conjunctions: `or` is distributed, rules are written out.
 
-Variables that belong to a rule or to `or-join` only get names of their own. Rules that recurse stay as
-`Recursion`, which the compiler turns into common table expressions.
+Where that would make too many conjunctions, a disjunction stays one as `Alternatives`. Variables that belong
+to a rule or to `or-join` only get names of their own. Rules that recurse stay as `Recursion`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ from bucketlog.query.syntax import (
 )
 
 __all__ = [
+    "Alternatives",
     "Atom",
     "Conjunction",
+    "Derived",
     "Expander",
     "NotExists",
     "Recursion",
@@ -44,6 +46,7 @@ __all__ = [
     "variables",
 ]
 
+_MAX_DISTRIBUTED: Final = 16  # conjunctions that a query may become before disjunctions stay what they are
 _MAX_BRANCHES: Final = 512
 _MAX_DEPTH: Final = 100
 
@@ -75,7 +78,26 @@ class Relation:
     terms: tuple[Term, ...]
 
 
-Atom = Pattern | Expression | NotExists | Recursion | Relation
+@dataclass(frozen=True, slots=True)
+class Alternatives:
+    """The rows of any branch; `terms` is what branches share with the atoms around."""
+
+    terms: tuple[Variable, ...]
+    branches: tuple[Conjunction, ...]
+    text: Quote
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """Rows of a rule that recurses, as far as they are known while it is being evaluated."""
+
+    table: str
+    terms: tuple[Term, ...]
+    condition: str
+    """On the rows, a format of their `alias` and `table`."""
+
+
+Atom = Pattern | Expression | NotExists | Recursion | Relation | Alternatives | Derived
 Conjunction = tuple[Atom, ...]
 
 
@@ -128,7 +150,7 @@ class Expander:
 
     def expand(self, clauses: Iterable[Clause]) -> tuple[Conjunction, ...]:
         """The conjunctions whose union the clauses are; raises `QueryError`."""
-        return self._conjunctions(tuple(clauses), _Scope(self, None), 0)
+        return self._conjunctions(tuple(clauses), _Scope(self, None), 0, top=True)
 
     def family(self, name: str) -> tuple[str, ...]:
         """The rules that call each other in a circle with `name`, itself included, in a fixed order."""
@@ -160,7 +182,7 @@ class Expander:
         return frozenset(found)
 
     def _conjunctions(
-        self, clauses: tuple[Clause, ...], scope: _Scope, depth: int
+        self, clauses: tuple[Clause, ...], scope: _Scope, depth: int, *, top: bool = False
     ) -> tuple[Conjunction, ...]:
         if depth > _MAX_DEPTH:
             raise QueryError(
@@ -169,10 +191,29 @@ class Expander:
         result: tuple[Conjunction, ...] = ((),)
         for clause in clauses:
             alternatives = self._alternatives(clause, scope, depth)
+            if top and len(alternatives) > 1:
+                many = len(result) * len(alternatives) > _MAX_DISTRIBUTED
+                if many or all(map(_only_tests, alternatives)):
+                    alternatives = ((self._kept(clause, alternatives, scope),),)
             if len(result) * len(alternatives) > _MAX_BRANCHES:
                 raise QueryError(f"more than {_MAX_BRANCHES} combinations of alternatives, in: {clause.text}")
             result = tuple(done + more for done in result for more in alternatives)
         return result
+
+    @staticmethod
+    def _kept(clause: Clause, branches: tuple[Conjunction, ...], scope: _Scope) -> Alternatives:
+        """A disjunction, or the call of a rule, that is not distributed."""
+        terms: Iterable[Argument] = ()
+        match clause:
+            case RuleCall():
+                terms = scope.terms(clause.arguments)
+            case Disjunction(join=None):
+                shared = [set(variables(branch, negated=False)) for branch in branches]
+                terms = shared[0].intersection(*shared)
+            case Disjunction(join=join):
+                terms = scope.terms(join or ())
+        own = {term.name: term for term in terms if isinstance(term, Variable)}
+        return Alternatives(tuple(own[name] for name in sorted(own)), branches, clause.text)
 
     def _alternatives(self, clause: Clause, scope: _Scope, depth: int) -> tuple[Conjunction, ...]:
         match clause:
@@ -257,6 +298,11 @@ class Expander:
         return (*atoms, Recursion(clause.name, source, tuple(terms), clause.text))
 
 
+def _only_tests(atoms: Conjunction) -> bool:
+    """Whether a conjunction binds nothing and reads nothing."""
+    return all(isinstance(atom, Expression) and atom.binding is None for atom in atoms)
+
+
 def _calls(clauses: Iterable[Clause]) -> Iterator[str]:
     for clause in clauses:
         if isinstance(clause, RuleCall):
@@ -284,7 +330,7 @@ def variables(atoms: Iterable[Atom], *, negated: bool) -> Iterator[Variable]:
                 terms = expression_inputs(atom) + (tuple(atom.binding.leaves()) if atom.binding else ())
             case Recursion():
                 terms = atom.arguments
-            case Relation():
+            case Relation() | Alternatives() | Derived():
                 terms = atom.terms
             case NotExists() if negated:
                 for branch in atom.branches:

@@ -10,7 +10,7 @@ from bucketlog.edn import Keyword
 from bucketlog.errors import QueryError
 from bucketlog.query.binding import binding_text, rows_of
 from bucketlog.query.codec import Codec
-from bucketlog.query.expand import Conjunction, Expander, NotExists, Recursion
+from bucketlog.query.expand import Alternatives, Conjunction, Expander, NotExists, Recursion
 from bucketlog.query.syntax import DEFAULT_SOURCE, Argument, Binding, Expression, Pattern, Variable
 from bucketlog.schema import Attribute
 from bucketlog.value import Stored, ValueType, encode
@@ -124,7 +124,7 @@ class Roles:
         """Take in one conjunction, and the rules that it calls except those already `seen`."""
         for atom in atoms:
             match atom:
-                case NotExists():
+                case NotExists() | Alternatives():
                     for branch in atom.branches:
                         self.learn(branch, seen)
                 case Pattern() if atom.source not in self._collections:
