@@ -7,9 +7,12 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -422,6 +425,51 @@ def test_garbage_is_collected_and_counted(run: Run, directory: Path) -> None:
     assert gone["bytes"] > 0
     assert run("gc", str(directory)).lines[0].split() == ["deleted", "count"]
     assert run("gc", str(directory), "--grace", "-1").code == 2
+
+
+def test_a_database_in_s3_is_named_by_its_url(
+    run: Run, directory: Path, s3_location: str, tmp_path: Path
+) -> None:
+    file = str(tmp_path / "site.jsonl")
+    run("export", str(directory), file)
+    assert run("stat", s3_location).code == 1
+    assert run("import", s3_location, file).code == 0
+    assert run("log", s3_location).out == run("log", str(directory)).out
+    found = json.loads(run("stat", s3_location, "--json").out)
+    assert found["t"] == 4
+    assert found["objects"]["log"]["objects"] == 2
+    assert found["requests"]["get"] <= 5
+
+
+@pytest.fixture
+def served(directory: Path) -> Iterator[str]:
+    """The URL of the directory on a server that only gives files."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        request_queue_size = (
+            64  # readers probe many keys at once; who is not let in asks again after a second
+        )
+
+    server = Server(("127.0.0.1", 0), partial(Handler, directory=str(directory)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_database_is_read_over_plain_http(run: Run, directory: Path, served: str, tmp_path: Path) -> None:
+    assert run("log", served, "--from", "3").out == run("log", str(directory), "--from", "3").out
+    assert run("q", served, NAMES).out == run("q", str(directory), NAMES).out
+    assert json.loads(run("stat", served, "--json").out)["objects"] == {}
+    assert run("export", served, str(tmp_path / "x")).code == 0
+    run("export", str(directory), str(tmp_path / "y"))
+    assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
 
 
 def test_what_a_terminal_would_act_on_is_escaped(run: Run, directory: Path) -> None:

@@ -259,6 +259,8 @@ class Connection:
             raise StoreError("the connection is closed")
 
     def _entry_before(self, t: int) -> int:
-        """The last transaction of the entry before the one that holds `t`."""
+        """The last transaction of the entry before the one that holds `t`; -1 where keys cannot be listed."""
+        if not self._bucket.store.can_list:
+            return -1
         keys = [first for first in self._bucket.log.keys_after(-1) if first <= t]
         return max(keys, default=0) - 1

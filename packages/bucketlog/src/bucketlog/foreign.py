@@ -35,11 +35,13 @@ from bucketlog.value import Stored, ValueType, encode, encode_as
 
 __all__ = ["import_edn"]
 
-# What EDN does not have, outside of strings: tags, which are dropped, and `#:db{:ident :name}`, Clojure's short
+# What EDN lacks, outside of strings: tags, which are dropped, and `#:db{:ident :name}`, Clojure's short
 # form of `{:db/ident :name}`, whose namespace becomes a key that no keyword can be.
 _CLOJURE: Final = re.compile(
-    r'"(?:[^"\\]|\\.)*"|#(?:datascript|datahike|datalevin)/(?:DB|Datom)\b|#:([^\s{}()\[\]"]+)\s*\{',
-    re.DOTALL,
+    r""""(?:[^"\\]|\\.)*"
+      | \#(?:datascript|datahike|datalevin)/(?:DB|Datom)\b
+      | \#:([^\s{}()\[\]"]+)\s*\{""",
+    re.DOTALL | re.VERBOSE,
 )
 _NAMESPACE: Final = Keyword(":#namespace")
 _TICK: Final = timedelta(microseconds=1)

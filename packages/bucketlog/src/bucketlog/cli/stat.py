@@ -91,13 +91,17 @@ def _print(found: Mapping[str, Any]) -> None:
     print()
     rows = found["attributes"]
     print_table(list(rows[0]), [tuple(row.values()) for row in rows])
+    if found["objects"]:
+        print()
+        print_table(
+            ["objects", "count", "bytes"],
+            [(kind, *numbers.values()) for kind, numbers in found["objects"].items()],
+        )
     print()
-    print_table(
-        ["objects", "count", "bytes"],
-        [(kind, *numbers.values()) for kind, numbers in found["objects"].items()],
-    )
-    print()
-    print_table(["requests of this command", "count"], list(found["requests"].items()))
+    requests = dict(found["requests"])
+    dollars = requests.pop("dollars")
+    print_table(["requests of this command", "count"], list(requests.items()))
+    print(f"{'dollars':24}  {dollars:.9f}")
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
