@@ -159,12 +159,16 @@ class Connection:
         It is read from the bucket, up to what anyone has committed.
         """
         self._check_open()
+        state = self._replica.state
+        schema = state.schema
         for entry in self._bucket.log.read_after(-1 if start <= 0 else self._entry_before(start)):
             for t, changes in enumerate(entry.transactions, entry.t):
+                if t > state.t:  # committed since by somebody else
+                    schema = schema.evolve(changes)
                 if end is not None and t >= end:
                     return
                 if t >= start:
-                    yield Transaction(t, datoms_of(t, changes, self._replica.state.schema))
+                    yield Transaction(t, datoms_of(t, changes, schema))
 
     def fork(self, name: str, t: int | None = None) -> None:
         """Begin a branch after transaction `t`, or after the newest that is known here.
