@@ -30,6 +30,7 @@ __all__ = ["Committer", "TransactionReport"]
 
 _MAX_RACES: Final = 256
 _MAX_GROUP: Final = 256
+_AHEAD: Final = 4  # entries that others may have written since one lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +191,8 @@ class Committer:
                 return
             replica.image.rollback()
             replica.follow([winner])
-            if attempt:
-                replica.catch_up()
             self._contention.lost(attempt, seconds)
+            replica.follow(self._bucket.log.walk(replica.state.t, _AHEAD))
         raise StoreError(f"other writers were faster {_MAX_RACES} times in a row: nothing was written")
 
     def _stage(self, group: list[_Request]) -> list[_Staged]:

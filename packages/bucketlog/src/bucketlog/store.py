@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -132,7 +133,7 @@ class LogStore:
                 t = min(entry.last_t, self._fork)
                 if t == self._fork:
                     break
-        yield from self._walk(t) if not self._store.can_list else self._listed(t)
+        yield from self.walk(t, 1) if not self._store.can_list else self._listed(t)
 
     def keys_after(self, t: int) -> list[int]:
         """The first transactions of the entries after transaction `t`, in order; none of a parent's."""
@@ -147,7 +148,7 @@ class LogStore:
         found = self.keys_after(t)
         expected = t + 1
         with ThreadPoolExecutor(min(_READERS, max(1, len(found))), "bucketlog-read") as pool:
-            for first, entry in zip(found, pool.map(self.read, found), strict=True):
+            for first, entry in zip(found, self._read_ahead(pool, found), strict=True):
                 # A directory listed while it grows may show a later entry without an earlier one.
                 while expected < first and (skipped := self.read(expected)) is not None:
                     yield skipped
@@ -157,11 +158,22 @@ class LogStore:
                 yield entry
                 expected = entry.last_t + 1
 
-    def _walk(self, t: int) -> Iterator[Entry]:
-        """Without a listing: the keys that are next if every entry holds one transaction, many at once."""
+    def _read_ahead(self, pool: ThreadPoolExecutor, found: list[int]) -> Iterator[Entry | None]:
+        """Entries in order, so many ahead of who takes them that the store is busy and memory is not."""
+        window: deque[Future[Entry | None]] = deque()
+        for first in found:
+            window.append(pool.submit(self.read, first))
+            if len(window) > 2 * _READERS:
+                yield window.popleft().result()
+        while window:
+            yield window.popleft().result()
+
+    def walk(self, t: int, ahead: int) -> Iterator[Entry]:
+        """`read_after` without a listing: by the keys that are next if every entry holds one transaction,
+        `ahead` of them at once and then more.
+        """
         expected = t + 1
         with ThreadPoolExecutor(_READERS, "bucketlog-read") as pool:
-            ahead = 1
             while True:
                 guesses = range(expected, expected + ahead)
                 for first, entry in zip(guesses, pool.map(self.read, guesses), strict=True):
