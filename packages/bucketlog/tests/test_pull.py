@@ -160,7 +160,7 @@ def test_a_recursion_that_is_too_deep_says_so(conn: Connection) -> None:
         ("[{:user/parent 0}]", "at least 1"),
         ("[{:user/parent 5.5}]", "a pull pattern is a vector"),
         ("[(:user/tags :limit 0)]", "a limit is a number from 1"),
-        ("[(:user/tags :xform 1)]", "the options of an attribute are"),
+        ("[(:user/tags :frob 1)]", "the options of an attribute are"),
         ("[" * 100 + "]" * 100, "is no attribute|at most 50 deep"),
     ],
 )

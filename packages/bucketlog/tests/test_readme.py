@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import bucketlog
-from bucketlog.query.functions import AGGREGATES
+from bucketlog.query.aggregates import AGGREGATES
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -15,7 +15,7 @@ def test_the_tour_runs() -> None:
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert blocks
     for block in blocks:
-        exec(compile(block, str(README), "exec"), {"__name__": "readme"})  # noqa: S102 -- our own text
+        exec(compile(block, str(README), "exec", dont_inherit=True), {"__name__": "readme"})  # noqa: S102 -- our own text
 
 
 def test_the_readme_names_every_aggregate_that_there_is() -> None:

@@ -55,9 +55,11 @@ class _Puller:
     def level(self, entities: set[int], pattern: PullPattern, path: tuple[int, ...]) -> dict[int, Tree]:
         """The tree of every entity; `path` are the entities above, where a recursion stops."""
         trees: dict[int, Tree] = {e: {} for e in entities}
-        if pattern.wildcard or pattern.id:
-            for e, tree in trees.items():
+        for e, tree in trees.items():
+            if pattern.wildcard or pattern.id:
                 tree[":db/id"] = e
+            for spec in pattern.ids:
+                tree[spec.key] = _transformed(spec, e)
         named = [(spec, self._attribute(spec)) for spec in pattern.attributes]
         forward = self._values(
             entities, None if pattern.wildcard else [a.id for s, a in named if not s.reverse]
@@ -138,7 +140,7 @@ class _Puller:
         for e, tree in trees.items():
             values = filled.get(e)
             if values:
-                tree[spec.key] = values if many else values[0]
+                tree[spec.key] = _transformed(spec, values if many else values[0])
             elif spec.default is not None:
                 tree[spec.key] = spec.default
 
@@ -176,9 +178,22 @@ class _Puller:
             tuple(replace(item, depth=less) if item is spec else item for item in pattern.attributes),
             pattern.wildcard,
             pattern.id,
+            pattern.ids,
         )
         return [
             {":db/id": v} if v in path else tree
             for v in values
             if (tree := {} if v in path else self.level({int(v)}, again, path)[int(v)]) or v in path
         ]
+
+
+def _transformed(spec: AttributePull, value: Any) -> Any:
+    """What stands in the tree for a value."""
+    if spec.xform is None:
+        return value
+    try:
+        return spec.xform(value)
+    except Exception as error:
+        raise QueryError(
+            f"pull: :xform of {spec.name} fails for {value!r}: {type(error).__name__}: {error}"
+        ) from error

@@ -1,19 +1,21 @@
 """Pull patterns, from text or data, to typed records.
 
 The grammar is Datomic's: `*`, attributes, `{attribute pattern}` maps, reverse attributes (`:post/_author`),
-recursion (`{:person/friend 3}` or `...`), and the options `:as`, `:limit` and `:default`, as `(:attribute
-:limit 10)`, `[:attribute :limit 10]`, `(limit :attribute 10)` or `(default :attribute 0)`.
+recursion (`{:person/friend 3}` or `...`), and the options `:as`, `:limit`, `:default` and `:xform`, as
+`(:attribute :limit 10)`, `[:attribute :limit 10]`, `(limit :attribute 10)` or `(default :attribute 0)`.
+`:xform` takes a callable in patterns that are data, else the name of a function of queries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from bucketlog.cache import Cache
 from bucketlog.edn import Keyword, Symbol
-from bucketlog.forms import parse_once, wrong
+from bucketlog.forms import parse_once, show, wrong
+from bucketlog.query.functions import find_function
 
 __all__ = ["UNLIMITED", "AttributePull", "PullPattern", "parse_pull", "parse_pull_form"]
 
@@ -35,6 +37,8 @@ class AttributePull:
     pattern: PullPattern | None = None
     depth: int | None = None
     """Levels of recursion into the pattern that this attribute stands in."""
+    xform: Callable[[Any], Any] | None = None
+    """Called with the value, or the list of values, if there is one; what it gives stands in the result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,8 @@ class PullPattern:
     attributes: tuple[AttributePull, ...]
     wildcard: bool = False
     id: bool = False
+    ids: tuple[AttributePull, ...] = ()
+    """`:db/id` with options."""
 
 
 _patterns: Cache[PullPattern] = Cache(512)
@@ -68,7 +74,8 @@ def parse_pull_form(form: Any, depth: int = 0) -> PullPattern:
             attributes += [_nested(key, value, item, depth) for key, value in item.items()]
         else:
             attributes.append(_attribute(item, form))
-    return PullPattern(tuple(attributes), wildcard, has_id)
+    ids = tuple(attribute for attribute in attributes if attribute.name == ":db/id")
+    return PullPattern(tuple(spec for spec in attributes if spec not in ids), wildcard, has_id, ids)
 
 
 def _nested(key: Any, value: Any, form: Any, depth: int) -> AttributePull:
@@ -86,19 +93,20 @@ def _attribute(form: Any, whole: Any) -> AttributePull:
     if isinstance(form, Keyword):
         return _named(form)
     if isinstance(form, tuple) and len(form) >= 3:
-        if form[0] in {"limit", "default"} and isinstance(form[1], Keyword | tuple) and len(form) == 3:
+        legacy = isinstance(form[0], str) and form[0] in {"limit", "default"}
+        if legacy and isinstance(form[1], Keyword | tuple) and len(form) == 3:
             return _option(_attribute(form[1], whole), Keyword(f":{form[0]}"), form[2], form)
         if isinstance(form[0], Keyword | tuple) and len(form) % 2:
             attribute = _attribute(form[0], whole)
             for option, value in zip(form[1::2], form[2::2], strict=True):
                 attribute = _option(attribute, option, value, form)
             return attribute
-    raise wrong(whole, f"{form!r} is no attribute")
+    raise wrong(whole, f"{show(form)} is no attribute")
 
 
 def _named(keyword: Keyword) -> AttributePull:
-    namespace, slash, name = keyword.rpartition("/")
-    reverse = bool(slash) and name.startswith("_")
+    namespace, slash, name = keyword.rpartition("/" if "/" in keyword else ":")
+    reverse = name.startswith("_") and len(name) > 1
     return AttributePull(f"{namespace}{slash}{name[1:]}" if reverse else str(keyword), reverse, str(keyword))
 
 
@@ -111,4 +119,15 @@ def _option(attribute: AttributePull, option: Any, value: Any, form: Any) -> Att
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise wrong(form, "a limit is a number from 1, or nil for none")
         return replace(attribute, limit=value)
-    raise wrong(form, "the options of an attribute are :as, :limit and :default")
+    if option == ":xform":
+        return replace(attribute, xform=_function(value, form))
+    raise wrong(form, "the options of an attribute are :as, :limit, :default and :xform")
+
+
+def _function(value: Any, form: Any) -> Callable[[Any], Any]:
+    function = find_function(value) if isinstance(value, str) else None
+    if function is not None and function.accepts(1):
+        return function.call
+    if callable(value):
+        return value  # type: ignore[no-any-return]
+    raise wrong(form, f":xform takes a callable or the name of a function of one argument, not {show(value)}")

@@ -20,7 +20,7 @@ from bucketlog.query.statement import Statement
 from bucketlog.query.syntax import Aggregate, Constant, Variable
 from bucketlog.value import Stored, ValueType
 
-__all__ = ["aggregate_sql"]
+__all__ = ["AGGREGATES", "aggregate_sql"]
 
 Values = Sequence[Any]
 
@@ -79,7 +79,7 @@ def _distinct(values: Values) -> frozenset[Any]:
     return frozenset(values)
 
 
-_FUNCTIONS: Final[dict[str, tuple[Callable[..., Any], int, int]]] = {
+AGGREGATES: Final[dict[str, tuple[Callable[..., Any], int, int]]] = {
     "count": (len, 0, 0),
     "count-distinct": (lambda values: len(_distinct(values)), 0, 0),
     "distinct": (_distinct, 0, 0),
@@ -122,9 +122,9 @@ def aggregate_sql(
 
     `fixed` has the parameters of the inputs that are one value.
     """
-    if aggregate.function is None and aggregate.name not in _FUNCTIONS:
+    if aggregate.function is None and aggregate.name not in AGGREGATES:
         raise QueryError(
-            f"{aggregate.name} is no aggregate; there are {', '.join(_FUNCTIONS)}, in: {aggregate.text}"
+            f"{aggregate.name} is no aggregate; there are {', '.join(AGGREGATES)}, in: {aggregate.text}"
         )
     if aggregate.function is None and aggregate.name in _IN_SQL and not aggregate.arguments:
         template, takes = _IN_SQL[aggregate.name]
@@ -139,7 +139,7 @@ def aggregate_sql(
                 raise QueryError(f"{term.name} is no input of one value, in: {aggregate.text}")
             inputs[term.name] = statement.parameters[fixed[term.name].removeprefix(":")]
     if aggregate.function is None:
-        _, least, most = _FUNCTIONS[aggregate.name]
+        _, least, most = AGGREGATES[aggregate.name]
         if not least <= len(aggregate.arguments) <= most:
             raise QueryError(
                 f"{aggregate.name} does not take {len(aggregate.arguments)} arguments before its variable, "
@@ -156,7 +156,7 @@ def _plan(aggregate: Aggregate, inputs: Mapping[str, Parameter]) -> Parameter:
         def given(term: Any) -> Any:
             return run.codec.decode(inputs[term.name](run)) if isinstance(term, Variable) else term
 
-        function = given(aggregate.function) if aggregate.function else _FUNCTIONS[aggregate.name][0]
+        function = given(aggregate.function) if aggregate.function else AGGREGATES[aggregate.name][0]
         arguments = [
             given(term.value if isinstance(term, Constant) else term) for term in aggregate.arguments
         ]
