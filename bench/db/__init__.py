@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from bench.db.bill import bill
+from bench.db.commits import commits
 from bench.db.comparison import compare
 from bench.db.engines import start_engines
+from bench.db.opening import opening
+from bench.db.plans import plans
+from bench.db.stores import s3_server
+from bench.db.views import views
 from bench.row import Row
 
 __all__ = ["run"]
@@ -14,4 +20,10 @@ def run() -> list[Row]:
     with start_engines() as engines:
         rows = compare(engines)
         rows += [Row("db", f"without {name}: {why}", 0, "-") for name, why in engines.absent.items()]
+    rows += views()
+    rows += plans()
+    with s3_server() as s3:
+        rows += commits(s3)
+        rows += opening(s3)
+    rows += bill()
     return rows

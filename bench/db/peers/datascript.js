@@ -49,7 +49,7 @@ function prepare(work, name) {
   }
   const one =
     work.kind === "entid"
-      ? (id) => datascript.entid(db, ["id", id])
+      ? (id) => datascript.entity(db, ["id", id]).get(":db/id")
       : (id) => datascript.pull(db, text, id);
   return () => {
     const found = [];

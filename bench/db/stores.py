@@ -1,0 +1,174 @@
+"""Object stores to measure on: a local S3 server, and a store that counts what is asked of it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import obstore
+from obstore.store import S3Store
+
+__all__ = ["Watched", "copy_objects", "s3_server"]
+
+_KEYS: Final = {"accessKey": "bench", "secretKey": "secret"}
+_PORTS: Final = ("master", "volume", "filer", "s3")
+
+
+class Watched:
+    """A store in front of another: counts requests by the first part of the key, notes when each ran, and
+    may hold each up by `delay` seconds.
+    """
+
+    def __init__(self, inner: Any, delay: float = 0.0) -> None:
+        self._inner = inner
+        self._delay = delay
+        self._lock = threading.Lock()
+        self.puts: Counter[str] = Counter()
+        """By what comes before the first slash."""
+        self.put_seconds = 0.0
+        self.bytes_read = 0
+        self._spans: list[tuple[float, float]] = []
+
+    def put(self, path: str, file: bytes, *, mode: Any = None) -> Any:
+        """`ObjectStore.put`."""
+        began = time.perf_counter()
+        try:
+            return self._timed(lambda: self._inner.put(path, file, mode=mode or "overwrite"))
+        finally:
+            with self._lock:
+                self.puts[path.partition("/")[0]] += 1
+                self.put_seconds += time.perf_counter() - began
+
+    def get(self, path: str) -> Any:
+        """`ObjectStore.get`, with the bytes already here."""
+
+        def read() -> bytes:
+            return bytes(self._inner.get(path).bytes())
+
+        data = self._timed(read)
+        with self._lock:
+            self.bytes_read += len(data)
+        return _Found(data)
+
+    def list(self, prefix: str | None = None, *, offset: str | None = None, chunk_size: int = 50) -> Any:
+        """`ObjectStore.list`; a batch is a request."""
+        batches = iter(self._inner.list(prefix, offset=offset, chunk_size=chunk_size))
+        while (batch := self._timed(lambda: next(batches, None))) is not None:
+            yield batch
+
+    def delete(self, paths: Any) -> Any:
+        """`ObjectStore.delete`."""
+        return self._timed(lambda: self._inner.delete(paths))
+
+    @property
+    def requests(self) -> int:
+        """How many there were."""
+        return len(self._spans)
+
+    @property
+    def round_trips(self) -> int:
+        """The longest sequence of requests each of which began when the one before it was done."""
+        count, end = 0, 0.0
+        for finished, began in sorted((finished, began) for began, finished in self._spans):
+            if began >= end:
+                count, end = count + 1, finished
+        return count
+
+    def _timed(self, request: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        if self._delay:
+            time.sleep(self._delay)
+        try:
+            return request()
+        finally:
+            with self._lock:
+                self._spans.append((began, time.perf_counter()))
+
+
+class _Found:
+    """What a `get` gives."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def bytes(self) -> bytes:
+        """The object."""
+        return self._data
+
+
+def copy_objects(source: Any, target: Any) -> None:
+    """Put every object of one store into another."""
+    for batch in source.list():
+        for item in batch:
+            target.put(item["path"], bytes(source.get(item["path"]).bytes()))
+
+
+@contextmanager
+def s3_server() -> Iterator[Callable[[], S3Store]]:
+    """A SeaweedFS server; what it yields makes stores in it where nothing is yet."""
+    with tempfile.TemporaryDirectory(prefix="bench-s3-") as name:
+        folder = Path(name)
+        identity = {"name": "bench", "credentials": [_KEYS], "actions": ["Admin"]}
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        ports = _free_ports()
+        command = [
+            *(str(Path(sys.executable).with_name("weed")), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+            *(f"-dir={folder}", "-s3", f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0"),
+            *("-s3.port.lance=0", "-s3.iam=false", "-volume.max=16", "-master.volumeSizeLimitMB=256"),
+            *("-master.telemetry=false", f"-filer.localSocket={folder / 'filer.sock'}"),
+            *(f"-{option}={port}" for option, port in ports.items()),
+        ]
+
+        def store() -> S3Store:
+            return S3Store(
+                "bench",
+                prefix=uuid.uuid4().hex,
+                endpoint=f"http://127.0.0.1:{ports['s3.port']}",
+                access_key_id=_KEYS["accessKey"],
+                secret_access_key=_KEYS["secretKey"],
+                region="local-1",
+                client_options={"allow_http": True},
+            )
+
+        with (folder / "log").open("w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+            try:
+                _wait_until_writable(store(), process)
+                yield store
+            finally:
+                process.kill()  # an orderly shutdown takes it twenty seconds
+                process.wait()
+                for path in Path("/tmp").glob("seaweedfs-*.sock"):  # noqa: S108 -- where it puts them
+                    if int(path.stem.rsplit("-", 1)[1]) in ports.values():
+                        path.unlink(missing_ok=True)
+
+
+def _free_ports() -> dict[str, int]:
+    names = [f"{part}.port{kind}" for part in _PORTS for kind in ("", ".grpc")]
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in names]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return {name: one.getsockname()[1] for name, one in zip(names, sockets, strict=True)}
+
+
+def _wait_until_writable(store: S3Store, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        with suppress(obstore.exceptions.BaseError, OSError):
+            obstore.put(store, "probe", b"x")
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError("the S3 server does not start")
+        time.sleep(0.2)
