@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -13,7 +14,7 @@ from random import Random
 import pytest
 from obstore.exceptions import AlreadyExistsError
 
-from bucketlog import Connection
+from bucketlog import Connection, StoreError
 from bucketlog.directory import DirectoryStore
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -97,6 +98,29 @@ def test_a_put_that_fails_leaves_nothing(
     with pytest.raises(OSError, match="Input/output error"):
         store.put("log/2", b"two", mode="create")
     assert [path.name for path in (folder / "log").iterdir()] == ["1"]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_directory_that_is_not_to_be_written_to_can_be_read(
+    folder: Path,
+    connect: Callable[..., Connection],
+    schema: str,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+) -> None:
+    connect(f"file://{folder}").transact(schema)
+    os_open = os.open
+
+    def refuse(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(code, os.strerror(code))
+        return os_open(path, flags, mode)
+
+    monkeypatch.setattr("bucketlog.directory.os.open", refuse)
+    conn = connect(f"file://{folder}")
+    assert conn.db().basis_t == 1
+    with pytest.raises(StoreError, match=f"PermissionDeniedError: log/0000000000000002: {os.strerror(code)}"):
+        conn.transact([{":user/name": "ann"}])
 
 
 def test_files_on_their_way_are_not_listed(store: DirectoryStore, folder: Path) -> None:

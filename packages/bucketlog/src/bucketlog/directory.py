@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import AlreadyExistsError, PermissionDeniedError
 from obstore.store import LocalStore
 
 __all__ = ["DirectoryStore"]
@@ -29,10 +30,18 @@ class DirectoryStore:
 
     def put(self, path: str, file: bytes, *, mode: Any = None) -> None:
         """Write an object; with `mode="create"` raise `AlreadyExistsError` when there is one."""
+        try:
+            self._put(path, file, only_new=mode == "create")
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise PermissionDeniedError(f"{path}: {error.strerror}") from error
+            raise
+
+    def _put(self, path: str, file: bytes, *, only_new: bool) -> None:
         target = self._folder / path
         _make_folder(target.parent)
         with _temporary(target, file) as temporary:
-            if mode == "create":
+            if only_new:
                 try:
                     os.link(temporary, target)
                 except FileExistsError as error:

@@ -1,0 +1,549 @@
+"""What opens from a snapshot is what the log says, in few round trips, whoever else writes or was killed."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from obstore.exceptions import GenericError, PermissionDeniedError
+from obstore.store import MemoryStore
+
+import bucketlog
+from bucketlog import Connection, Database, FormatError, StoreError
+from bucketlog.objects import MissingObjectError
+
+_SECONDS = 60.0
+_EVERYTHING = "[:find ?e ?a ?v ?tx ?added :where [?e ?a ?v ?tx ?added]]"
+_NOW = "[:find ?e ?a ?v ?tx :where [?e ?a ?v ?tx]]"
+
+
+def _keys(store: Any, prefix: str) -> list[str]:
+    return sorted(item["path"] for batch in store.list(prefix) for item in batch)
+
+
+def _copy(store: Any, *prefixes: str) -> MemoryStore:
+    """A bucket with a part of the objects of another."""
+    copy = MemoryStore()
+    for prefix in prefixes:
+        for key in _keys(store, prefix):
+            copy.put(key, bytes(store.get(key).bytes()))
+    return copy
+
+
+def _content(db: Database) -> list[list[Any]]:
+    """All there is to see, now, at every time before, and in history."""
+    views = [db.as_of(t).q(_NOW) for t in range(db.basis_t + 1)]
+    views += [db.since(t).q(_NOW) for t in range(db.basis_t + 1)]
+    return [sorted(view, key=repr) for view in (*views, db.q(_NOW), db.history().q(_EVERYTHING))]
+
+
+def _known(db: Database) -> tuple[Any, ...]:
+    """What a connection knows beside the datoms."""
+    state = db.state
+    sizes = {attribute: size for attribute, size in db.image.sizes.items() if size}
+    return state.t, state.next_entity, state.instant, state.schema.definitions, sizes
+
+
+@pytest.fixture
+def without_inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Snapshots of small images have chunks too."""
+    monkeypatch.setattr("bucketlog.snapshot._SMALL", 0)
+
+
+# Snapshots and the log
+
+_PEOPLE = st.sampled_from(["ann", "bob", "cid", "dan"])
+_OPERATIONS = st.one_of(
+    st.tuples(_PEOPLE, st.integers(0, 3)).map(lambda x: {":user/name": x[0], ":user/age": x[1]}),
+    st.tuples(_PEOPLE, _PEOPLE).map(
+        lambda x: {":user/name": x[0], ":user/friends": [{":user/name": x[1]}], ":user/tags": [":a", ":b"]}
+    ),
+    st.tuples(_PEOPLE, st.text("xy", max_size=30_000)).map(
+        lambda x: {":user/name": x[0], ":user/photo": x[1].encode() * 50}
+    ),
+    st.tuples(_PEOPLE, st.sampled_from([":user/age", ":user/friends", ":user/tags", ":user/photo"])).map(
+        lambda x: [":db/retract", [":user/name", x[0]], x[1]]
+    ),
+    _PEOPLE.map(lambda x: [":db/retractEntity", [":user/name", x]]),
+    st.integers(0, 3).map(
+        lambda n: {
+            ":db/ident": f":later/attribute{n}",
+            ":db/valueType": ":db.type/long",
+            ":db/cardinality": ":db.cardinality/one",
+        }
+    ),
+)
+_STEPS = st.lists(st.one_of(_OPERATIONS, _OPERATIONS, st.just("snapshot")), max_size=12)
+
+
+@pytest.mark.usefixtures("without_inline")
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(_STEPS)
+def test_a_database_opened_from_a_snapshot_is_the_one_that_the_log_tells(
+    schema: str, steps: list[Any]
+) -> None:
+    store = MemoryStore()
+    with bucketlog.connect(store) as conn:
+        conn.transact(schema)
+        for step in steps:
+            if step == "snapshot":
+                conn.snapshot()
+                continue
+            try:
+                conn.transact([step])
+            except bucketlog.TransactionError:
+                continue
+        expected = _content(conn.db())
+    assert bool(_keys(store, "snapshot/")) == ("snapshot" in steps)
+    with bucketlog.connect(_copy(store, "log/")) as replayed, bucketlog.connect(store) as opened:
+        assert _content(opened.db()) == _content(replayed.db()) == expected
+        assert _known(opened.db()) == _known(replayed.db())
+        for conn in (opened, replayed):
+            conn.transact([{":user/name": "ann", ":user/age": 77}])
+        assert {e for e, *_ in opened.db().q(_NOW)} == {e for e, *_ in replayed.db().q(_NOW)}
+
+
+def _people(conn: Connection, first: int, count: int) -> None:
+    for start in range(first, first + count, 1000):
+        conn.transact(
+            [
+                {
+                    ":user/name": f"user {n}",
+                    ":user/email": f"{n * 7919 % 100_003}@{'x' * 50}.com",
+                    ":user/age": n % 90,
+                }
+                for n in range(start, start + 1000)
+            ]
+        )
+
+
+@pytest.fixture(scope="module")
+def grown(schema: str) -> MemoryStore:
+    """A bucket with a database larger than what a snapshot carries inline, and a snapshot of all of it."""
+    store = MemoryStore()
+    with bucketlog.connect(store) as conn:
+        conn.transact(schema)
+        _people(conn, 0, 20_000)
+        conn.snapshot()
+    return store
+
+
+@pytest.fixture
+def store(grown: MemoryStore) -> MemoryStore:
+    """A copy of `grown` to change."""
+    return _copy(grown, "")
+
+
+def test_a_snapshot_of_many_chunks_is_the_database_that_the_log_tells(
+    store: MemoryStore, connect: Callable[..., Connection]
+) -> None:
+    opened, replayed = connect(store), connect(_copy(store, "log/"))
+    assert len(_keys(store, "chunk/")) > 20
+    assert (opened.stats().snapshot_t, replayed.stats().snapshot_t) == (21, -1)
+    for view in (lambda db: db, lambda db: db.as_of(9), lambda db: db.history()):
+        one, other = (view(conn.db()).q(_NOW) for conn in (opened, replayed))
+        assert len(one) > 20_000
+        assert set(one) == set(other)
+    assert _known(opened.db()) == _known(replayed.db())
+
+
+def test_the_next_snapshot_shares_most_chunks_with_the_last(
+    store: MemoryStore, connect: Callable[..., Connection]
+) -> None:
+    before = set(_keys(store, "chunk/"))
+    conn = connect(store)
+    for n in (3, 9_000, 17_000):
+        conn.transact([{":user/name": f"user {n}", ":user/age": 99}])
+    conn.snapshot()
+    new = set(_keys(store, "chunk/")) - before
+    assert 0 < len(new) <= 12 < len(before) / 2
+    assert len(_keys(store, "snapshot/")) == 2
+    assert connect(store).db().q("[:find (count ?e) . :where [?e :user/age 99]]") == 3
+
+
+def test_a_snapshot_of_another_database_is_refused_by_name(
+    connect: Callable[..., Connection], schema: str
+) -> None:
+    one, other = MemoryStore(), MemoryStore()
+    for store in (one, other):
+        with connect(store) as conn:
+            conn.transact(schema)
+            conn.snapshot()
+    (key,) = _keys(one, "snapshot/")
+    other.put(key, bytes(one.get(key).bytes()))
+    for stray in set(_keys(other, "snapshot/")) - {key}:
+        other.delete(stray)
+    with pytest.raises(FormatError, match=f"{key} is of another database.*delete it"):
+        bucketlog.connect(other)
+    other.delete(key)
+    assert connect(other).db().basis_t == 1
+
+
+def test_a_snapshot_under_the_name_of_another_transaction_is_refused(
+    connect: Callable[..., Connection], schema: str
+) -> None:
+    store = MemoryStore()
+    with connect(store) as conn:
+        conn.transact(schema)
+        conn.snapshot()
+    (key,) = _keys(store, "snapshot/")
+    moved = key.replace(f"{10**16 - 2}", f"{10**16 - 3}")
+    store.put(moved, bytes(store.get(key).bytes()))
+    with pytest.raises(FormatError, match=f"{moved} is of another database or transaction"):
+        bucketlog.connect(store)
+
+
+def test_a_corrupt_snapshot_is_named(store: MemoryStore) -> None:
+    (key,) = _keys(store, "snapshot/")
+    store.put(key, bytes(store.get(key).bytes())[:-1])
+    with pytest.raises(FormatError, match=f"{key} is corrupt"):
+        bucketlog.connect(store)
+
+
+def test_a_corrupt_chunk_is_named_when_it_is_read(
+    store: MemoryStore, connect: Callable[..., Connection]
+) -> None:
+    for key in _keys(store, "chunk/"):
+        store.put(key, b"bucketlog/1 chunk\nrubbish")
+    conn = connect(store)
+    with pytest.raises(FormatError, match=r"chunk/[0-9a-f]{64} is corrupt"):
+        conn.db().q(_NOW)
+    assert conn.db().basis_t == 21
+
+
+def test_a_lost_chunk_is_named_when_it_is_read(
+    store: MemoryStore, connect: Callable[..., Connection]
+) -> None:
+    store.delete(_keys(store, "chunk/"))
+    conn = connect(store)
+    for _ in range(2):
+        with pytest.raises(MissingObjectError, match=r"chunk/[0-9a-f]{64} is not in the bucket"):
+            conn.db().q(_NOW)
+
+
+# Writing snapshots
+
+
+def test_snapshots_are_written_by_themselves_and_bound_what_an_open_reads(
+    connect: Callable[..., Connection], schema: str
+) -> None:
+    store = MemoryStore()
+    with connect(store) as conn:
+        conn.transact(schema)
+        for n in range(500):
+            conn.transact([{":user/name": "ann", ":user/age": n}])
+    assert 2 <= len(_keys(store, "snapshot/")) <= 4
+    again = connect(store)
+    assert again.db().basis_t == 501
+    assert again.stats().requests.counts["get"] <= 2 + 192
+
+
+def test_connections_that_write_a_snapshot_at_once_do_no_harm(
+    store: MemoryStore, connect: Callable[..., Connection]
+) -> None:
+    conns = [connect(store) for _ in range(4)]
+    conns[0].transact([{":user/name": "new", ":user/age": 1}])
+    for conn in conns:
+        conn.sync()
+    with ThreadPoolExecutor(4) as pool:
+        for future in [pool.submit(conn.snapshot) for conn in conns]:
+            future.result(_SECONDS)
+    assert {conn.stats().snapshot_t for conn in conns} == {22}
+    for conn in (*conns, connect(store)):
+        assert conn.db().entid([":user/name", "new"])
+        assert conn.db().q("[:find (count ?e) . :where [?e :user/name]]") == 20_001
+
+
+def test_many_writers_and_their_snapshots_lose_nothing(
+    connect: Callable[..., Connection], schema: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bucketlog.replica._ENTRIES", 4)
+    monkeypatch.setattr("bucketlog.snapshot._SMALL", 0)
+    store = MemoryStore()
+    connect(store).transact(schema)
+
+    def write(writer: int) -> None:
+        conn = connect(store)
+        for n in range(25):
+            conn.transact([{":user/name": f"{writer} {n}", ":user/age": n}])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert len(_keys(store, "snapshot/")) > 5
+    opened, replayed = connect(store), connect(_copy(store, "log/"))
+    assert opened.stats().snapshot_t > 20
+    assert _content(opened.db()) == _content(replayed.db())
+
+
+class _Failing:
+    """A store whose puts below some prefixes fail."""
+
+    def __init__(self, inner: MemoryStore) -> None:
+        self.inner = inner
+        self.error: Exception | None = None
+        self.prefixes: tuple[str, ...] = ("chunk/", "snapshot/", "mark/", "log/")
+
+    def put(self, path: str, file: bytes, *, mode: Any = None) -> Any:
+        if self.error and path.startswith(self.prefixes):
+            raise self.error
+        return self.inner.put(path, file, mode=mode)
+
+    def get(self, path: str) -> Any:
+        return self.inner.get(path)
+
+    def list(self, prefix: str | None = None, *, offset: str | None = None, chunk_size: int = 50) -> Any:
+        return self.inner.list(prefix, offset=offset, chunk_size=chunk_size)
+
+
+def test_who_may_not_write_can_open_and_read(store: MemoryStore, connect: Callable[..., Connection]) -> None:
+    connect(store).transact([{":user/name": "tail"}])
+    closed = _Failing(store)
+    closed.error = PermissionDeniedError("403 no")
+    before = _keys(store, "")
+    with connect(closed) as conn:
+        assert conn.db().q("[:find (count ?e) . :where [?e :user/name]]") == 20_001
+        assert conn.sync().entid([":user/name", "tail"])
+        with pytest.raises(StoreError, match="PermissionDenied"):
+            conn.transact([{":user/name": "mine"}])
+        with pytest.raises(StoreError, match="PermissionDenied"):
+            conn.snapshot()
+        assert conn.sync().entid([":user/name", "mine"]) is None
+    assert _keys(store, "") == before
+
+
+def test_a_store_that_fails_while_a_snapshot_is_written_harms_nothing(
+    store: MemoryStore, connect: Callable[..., Connection]
+) -> None:
+    failing = _Failing(store)
+    failing.prefixes = ("snapshot/",)
+    failing.error = GenericError("503 later")
+    conn = connect(failing)
+    conn.transact([{":user/name": "new"}])
+    with pytest.raises(StoreError, match="503 later"):
+        conn.snapshot()
+    assert conn.transact([{":user/name": "newer"}]).t == 23
+    assert connect(store).db().entid([":user/name", "newer"])
+    failing.error = None
+    conn.snapshot()
+    assert len(_keys(store, "snapshot/")) == 2
+    assert connect(store).stats().snapshot_t == 23
+
+
+# Killed while chunks go up
+
+SNAPSHOT = """
+import sys
+import bucketlog
+from bucketlog.directory import DirectoryStore
+
+put = DirectoryStore.put
+def tell(self, path, file, *, mode=None):
+    print(path, flush=True)
+    put(self, path, file, mode=mode)
+DirectoryStore.put = tell
+
+conn = bucketlog.connect(sys.argv[1])
+for start in range(0, 5000, 1000):
+    conn.transact([{":user/name": f"user {n}", ":user/age": n % 7 + 100} for n in range(start, start + 1000)])
+print("begin", flush=True)
+conn.snapshot()
+conn.close()
+print("end", flush=True)
+"""
+
+
+@pytest.mark.parametrize("when", ["chunk/", "snapshot/", "mark/"])
+def test_a_writer_killed_in_the_middle_of_a_snapshot_leaves_nothing_that_hurts(
+    store: MemoryStore,
+    connect: Callable[..., Connection],
+    tmp_path: Path,
+    run_python: Callable[..., subprocess.Popen[str]],
+    when: str,
+) -> None:
+    url = f"file://{tmp_path}/db"
+    connect(store).backup(url)
+    process = run_python(SNAPSHOT, url)
+    assert process.stdout is not None
+    lines = iter(process.stdout.readline, "")
+    assert "begin\n" in lines
+    assert any(line.startswith(when) for line in lines)
+    process.kill()
+    process.wait()
+    opened = connect(url)
+    expected = [(101, 715)]
+    ages = "[:find ?a (count ?e) :where [?e :user/age ?a] [(= ?a 101)]]"
+    assert opened.db().q(ages) == expected
+    assert opened.db().basis_t == 26
+    opened.transact([{":user/name": "after"}])
+    opened.snapshot()
+    assert connect(url).db().q(ages) == expected
+    assert connect(url).stats().snapshot_t == 27
+
+
+# Round trips
+
+
+class _Rounds:
+    """A store whose requests are answered in rounds: all that are there, when no more come.
+
+    So the number of rounds is the length of the longest chain of requests that wait for one another, as long
+    as there is a thread for each.
+    """
+
+    def __init__(self, inner: MemoryStore) -> None:
+        self.inner = inner
+        self.rounds = 0
+        self._condition = threading.Condition()
+        self._waiting = 0
+        self._arrived = 0.0
+        self._round = 0
+        self._ended = False
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with self._condition:
+            while not self._ended:
+                self._condition.wait(0.02)
+                if self._waiting and time.monotonic() - self._arrived > 0.08:
+                    self.rounds += 1
+                    self._waiting = 0
+                    self._condition.notify_all()
+
+    def _wait(self) -> None:
+        with self._condition:
+            self._waiting += 1
+            self._arrived = time.monotonic()
+            now = self.rounds
+            self._condition.wait_for(lambda: self.rounds > now)
+
+    def end(self) -> None:
+        """Stop."""
+        with self._condition:
+            self._ended = True
+        self._thread.join()
+
+    def put(self, path: str, file: bytes, *, mode: Any = None) -> Any:
+        self._wait()
+        return self.inner.put(path, file, mode=mode)
+
+    def get(self, path: str) -> Any:
+        self._wait()
+        return self.inner.get(path)
+
+    def list(
+        self, prefix: str | None = None, *, offset: str | None = None, chunk_size: int = 50
+    ) -> Iterator[Any]:
+        for batch in self.inner.list(prefix, offset=offset, chunk_size=chunk_size):
+            self._wait()
+            yield batch
+            if len(batch) < chunk_size:
+                return
+        self._wait()
+
+
+@pytest.fixture
+def rounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[MemoryStore], _Rounds]]:
+    """Makes stores that answer in rounds, for clients with threads enough."""
+    monkeypatch.setattr("bucketlog.store._READERS", 400)
+    monkeypatch.setattr("bucketlog.objects._CONCURRENCY", 400)
+    stores: list[_Rounds] = []
+
+    def make(inner: MemoryStore) -> _Rounds:
+        stores.append(_Rounds(inner))
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        store.end()
+
+
+def _find(conn: Connection, name: str) -> Any:
+    return conn.db().pull("[*]", [":user/name", name])[":user/age"]
+
+
+def test_a_new_database_is_made_in_four_round_trips(
+    rounds: Callable[[MemoryStore], _Rounds], connect: Callable[..., Connection]
+) -> None:
+    store = rounds(MemoryStore())
+    connect(store)
+    assert store.rounds <= 4
+
+
+def test_a_log_without_a_snapshot_opens_in_three_round_trips(
+    rounds: Callable[[MemoryStore], _Rounds],
+    connect: Callable[..., Connection],
+    schema: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inner = MemoryStore()
+    with monkeypatch.context() as patch:
+        patch.setattr("bucketlog.replica._ENTRIES", 10**6)
+        patch.setattr("bucketlog.replica._MOST_ENTRIES", 10**6)
+        with bucketlog.connect(inner) as conn:
+            conn.transact(schema)
+            for n in range(300):
+                conn.transact([{":user/name": f"user {n % 9}", ":user/age": n}])
+    store = rounds(inner)
+    assert _find(connect(store), "user 3") == 291
+    assert store.rounds == 3
+
+
+def test_a_large_database_answers_its_first_question_after_four_round_trips(
+    rounds: Callable[[MemoryStore], _Rounds], store: MemoryStore, connect: Callable[..., Connection]
+) -> None:
+    slow = rounds(store)
+    conn = connect(slow)
+    assert slow.rounds == 2
+    assert _find(conn, "user 777") == 777 % 90
+    assert slow.rounds <= 4
+
+
+@pytest.fixture(scope="module")
+def site(schema: str) -> MemoryStore:
+    """A bucket with a site's database: about 20,000 datoms in 3,000 commits."""
+    store = MemoryStore()
+    with bucketlog.connect(store) as conn:
+        conn.transact(schema)
+        for n in range(3000):
+            conn.transact(
+                [
+                    {":user/name": f"user {n * 7 % 1000}", ":user/age": n, ":user/email": f"{n}@example.com"},
+                    {":post/slug": f"post {n}", ":post/title": f"Title {n}", ":comment/text": f"Text {n}"},
+                ]
+            )
+    return store
+
+
+def test_a_site_answers_its_first_question_after_three_round_trips(
+    rounds: Callable[[MemoryStore], _Rounds], site: MemoryStore, connect: Callable[..., Connection]
+) -> None:
+    slow = rounds(site)
+    conn = connect(slow)
+    assert conn.db().basis_t == 3001
+    assert conn.stats().datoms > 18_000
+    assert _find(conn, "user 7") == 2001
+    assert slow.rounds <= 3
+
+
+def test_a_snapshot_and_a_tail_of_a_hundred_entries_open_in_three_round_trips(
+    rounds: Callable[[MemoryStore], _Rounds], site: MemoryStore, connect: Callable[..., Connection]
+) -> None:
+    inner = _copy(site, "")
+    with connect(inner) as conn:
+        conn.snapshot()
+    with connect(inner) as conn:
+        for n in range(100):
+            conn.transact([{":user/name": f"user {n}", ":user/age": -n}])
+    slow = rounds(inner)
+    conn = connect(slow)
+    assert _find(conn, "user 99") == -99
+    assert slow.rounds == 3
