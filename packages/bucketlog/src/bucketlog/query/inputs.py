@@ -26,6 +26,7 @@ __all__ = [
     "Run",
     "ScalarInput",
     "Table",
+    "encode_any",
     "encode_value",
     "input_rows",
 ]
@@ -97,6 +98,14 @@ def encode_value(value: Any, where: str) -> Stored:
         raise QueryError(f"{value!r}: {error}, in: {where}") from None
 
 
+def encode_any(run: Run, value: Any, where: object) -> Stored | None:
+    """The stored form of a value, or a handle of another object; raises `QueryError`, like `encode_value`."""
+    try:
+        return run.codec.encode(value)
+    except ValueError as error:
+        raise QueryError(f"{value!r}: {error}, in: {where}") from None
+
+
 class Roles:
     """What the variables of some conjunctions are used as."""
 
@@ -161,7 +170,7 @@ class InputEncoder:
 
     def __call__(self, run: Run, value: Any) -> Stored | None:
         if not self.roles or value is None:
-            return run.codec.encode(value)
+            return encode_any(run, value, f"input {self.name}")
         if isinstance(value, str) and value.startswith(":"):
             if None in self.roles:
                 attribute = run.databases[self.source].schema.attribute(value)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bucketlog.edn import Keyword
 from bucketlog.errors import QueryError
-from bucketlog.query.inputs import Run, Table
+from bucketlog.query.inputs import Run, Table, encode_any
 from bucketlog.query.statement import Select, Statement
 from bucketlog.query.syntax import (
     DEFAULT_SOURCE,
@@ -96,7 +96,7 @@ class Sources:
             if isinstance(term, Constant):
                 # In Python a keyword of a row is often a plain string.
                 values = [term.value, str(term.value)] if isinstance(term.value, Keyword) else [term.value]
-                options = (self._statement.parameter(_encoded(value)) for value in values)
+                options = (self._statement.parameter(_encoded(value, pattern)) for value in values)
                 select.conditions.append(f"{sql} IN ({', '.join(options)})")
             elif not isinstance(term, Blank):
                 select.conditions.append(f"{sql} IS NOT NULL")
@@ -115,8 +115,8 @@ def _written(places: tuple[Term, ...]) -> tuple[Term, ...]:
     return places[:count]
 
 
-def _encoded(value: Any) -> Callable[[Run], Stored | None]:
-    return lambda run: run.codec.encode(value)
+def _encoded(value: Any, pattern: Pattern) -> Callable[[Run], Stored | None]:
+    return lambda run: encode_any(run, value, pattern.text)
 
 
 def _collection_rows(
