@@ -40,11 +40,12 @@ def test_a_join_begins_at_the_attribute_with_fewer_datoms(db: Database, conn: Co
     assert _first_table(db, "[:find ?n ?s :where [?e :user/name ?n] [?e :user/score ?s]]") == ":user/score"
 
 
-def test_a_plan_is_made_once_for_all_times(
+def test_a_plan_is_made_once_for_the_past_and_once_for_the_newest_state(
     conn: Connection, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = "[:find (count ?e) . :in $ ?a :where [?e :user/age ?a]]"
     assert db.q(query, 1) == 333
+    assert db.as_of(1).q(query, 1) is None  # the past has one plan, the newest state another
     monkeypatch.setattr("bucketlog.query.engine.compile_query", None)  # to call it would fail
     conn.transact([{":user/name": "new", ":user/age": 1}])
     assert conn.db().q(query, 1) == 334

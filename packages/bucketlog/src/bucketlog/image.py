@@ -12,8 +12,8 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Final
+from itertools import chain
+from typing import Any, Final, TypeVar
 
 import apsw
 
@@ -27,7 +27,7 @@ from bucketlog.schema import TX_INSTANT, Change, Schema
 from bucketlog.value import Stored
 from bucketlog.vfs import open_pages
 
-__all__ = ["LIVE", "OPEN", "Image", "Input", "Row", "live"]
+__all__ = ["LIVE", "OPEN", "Image", "Parameters", "Row", "live"]
 
 OPEN: Final = 0
 """`retracted` of a datom that still holds: no transaction retracts at 0, and SQLite stores 0 in no bytes."""
@@ -42,8 +42,11 @@ LIVE: Final = f"{live('', ':t')} AND added > :since"
 """The condition that a row shows in the database as of `:t`, since `:since`."""
 
 Row = tuple[Any, ...]
+Parameters = Sequence[Any] | Mapping[str, Any]
+_Result = TypeVar("_Result")
 
-_KEPT_ROWS: Final = 1000  # of an input, until the next one takes its table
+_KEPT_ROWS: Final = 1000  # of a temporary table, until its next rows come
+_BATCHES: Final = (256, 16, 1)  # rows that one INSERT brings
 
 _BY_ENTITY: Final = "SELECT 1 FROM datom WHERE e = ? AND a = ? AND v = ?"
 _BY_VALUE: Final = "SELECT 1 FROM datom INDEXED BY avet WHERE a = ? AND v = ? AND e = ?"
@@ -59,15 +62,6 @@ CREATE TABLE datom (
 CREATE INDEX avet ON datom (a, v, e, added, retracted);
 CREATE INDEX vaet ON datom (v, a, e, added, retracted) WHERE ref = 1;
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """Rows for a statement to read beside the datoms: a temporary table with columns `c0` and so on."""
-
-    table: str
-    width: int
-    rows: Sequence[Sequence[Stored | None]]
 
 
 class Image:
@@ -87,7 +81,9 @@ class Image:
         install(self._connection)
         if pages.count == 0:
             self._connection.execute(_TABLES)
-        self._input_tables: set[str] = set()
+        self._readers = 0
+        self._temporary: set[str] = set()
+        self._large: set[str] = set()
         self._sizes: Counter[int] = Counter(sizes or {})
         self._closed = False
         self.plans: Cache[Any] = Cache(512)
@@ -114,7 +110,8 @@ class Image:
         with self.lock:
             self._connection.close()
             self._connection, self._pages = other._connection, other._pages
-            self._input_tables = other._input_tables
+            self._temporary = other._temporary
+            self._large.clear()
             self.basis, self._sizes = other.basis, other._sizes
             self._before.clear()
 
@@ -138,50 +135,63 @@ class Image:
                     with suppress(MissingPagesError):
                         self._connection.execute(sql, values).fetchall()
 
-    def rows(
-        self,
-        sql: str,
-        parameters: Sequence[Stored | None] | Mapping[str, Stored | None] = (),
-        inputs: Sequence[Input] = (),
-    ) -> list[Row]:
-        """All rows of one SELECT, which can read the `inputs` as temporary tables."""
+    def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """All rows of one SELECT."""
+        return self.read(lambda: self._connection.execute(sql, parameters).fetchall())
+
+    def read(self, reader: Callable[[], _Result]) -> _Result:
+        """What `reader` gives, for whose `execute` and `load` the image stays as it is.
+
+        The reader is called again when the image turns out to lack chunks that were collected meanwhile.
+        """
         with self.lock:
             if self._closed:
                 raise StoreError("the connection that this database came from is closed")
+            self._readers += 1
             try:
-                return self._rows(sql, parameters, inputs)
+                return reader()
             except MissingObjectError:
-                if not self.restore():
+                if self._readers > 1 or not self.restore():
                     raise
-            return self._rows(sql, parameters, inputs)
+                return reader()
+            finally:
+                self._readers -= 1
+                if self._large and not self._readers:
+                    self._empty_large()
 
-    def _rows(
-        self,
-        sql: str,
-        parameters: Sequence[Stored | None] | Mapping[str, Stored | None],
-        inputs: Sequence[Input],
-    ) -> list[Row]:
-        for item in inputs:
-            self._load_input(item)
-        try:
-            return self._connection.execute(sql, parameters).fetchall()
-        finally:
-            for item in inputs:
-                if len(item.rows) > _KEPT_ROWS:
-                    self._connection.execute(f"DELETE FROM temp.{item.table}")  # noqa: S608 -- our own name
+    def execute(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """All rows of one statement, in a reader."""
+        return self._connection.execute(sql, parameters).fetchall()
 
-    def _load_input(self, item: Input) -> None:
-        if item.table not in self._input_tables:
-            columns = ", ".join(f"c{column}" for column in range(item.width))
-            self._connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {item.table} ({columns})")
+    def load(self, table: str, width: int, rows: Sequence[Sequence[Stored | None]]) -> None:
+        """Let a temporary table have these rows, and columns `c0` and so on, until the reader is done.
+
+        The width belongs to the name: a table is made once.
+        """
+        execute = self._connection.execute
+        if table not in self._temporary:
+            execute(f"CREATE TEMP TABLE IF NOT EXISTS {table} ({', '.join(f'c{n}' for n in range(width))})")
             if not self._connection.in_transaction:  # inside of one, a roll-back would undo the creation
-                self._input_tables.add(item.table)
-        self._connection.execute(f"DELETE FROM temp.{item.table}")  # noqa: S608 -- our own name
-        marks = ", ".join("?" * item.width)
-        self._connection.executemany(
-            f"INSERT INTO temp.{item.table} VALUES ({marks})",  # noqa: S608 -- our own name, question marks
-            item.rows,
-        )
+                self._temporary.add(table)
+        execute(f"DELETE FROM temp.{table}")  # noqa: S608 -- our own name, here and below
+        marks = f"({', '.join('?' * width)})"
+        start = 0
+        for size in _BATCHES:
+            sql = f"INSERT INTO temp.{table} VALUES {', '.join([marks] * size)}"  # noqa: S608
+            while len(rows) - start >= size:
+                execute(sql, list(chain.from_iterable(rows[start : start + size])))
+                start += size
+        if len(rows) > _KEPT_ROWS:
+            self.discard(table)
+
+    def discard(self, table: str) -> None:
+        """Empty a temporary table when the reader is done."""
+        self._large.add(table)
+
+    def _empty_large(self) -> None:
+        for table in self._large:
+            self._connection.execute(f"DELETE FROM temp.{table}")  # noqa: S608
+        self._large.clear()
 
     def begin(self) -> None:
         """Start a transaction: what is applied from here on disappears again with `rollback`."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import apsw
 
 from bucketlog.errors import QueryError
-from bucketlog.image import Image, Input
+from bucketlog.image import Image, Row
 from bucketlog.pages import Base, Pages
 from bucketlog.pull import pull
 from bucketlog.query.binding import binding_text, rows_of, single_row
@@ -42,15 +42,14 @@ def run(query: str | Sequence[Any] | Mapping[Any, Any] | Query, inputs: Sequence
     if len(inputs) != len(parsed.inputs):
         raise QueryError(f"the query has {len(parsed.inputs)} inputs in :in, but {len(inputs)} are given")
     context, rules = _sort(parsed, inputs)
-    compiled = _plan(parsed, rules, context)
-    rows = _decoded(compiled, _rows(compiled, context), context)
-    return _shaped(parsed, rows, context)
+    compiled, rows = _rows(parsed, rules, context)
+    return _shaped(parsed, _decoded(compiled, rows, context), context)
 
 
 def stored_rows(query: Query, rules: RuleSet, databases: Mapping[str, Database]) -> list[tuple[Any, ...]]:
     """The rows of a query whose only inputs are databases, with values in stored form."""
     context = Run(databases, tuple(databases.values()))
-    return _rows(_plan(query, rules, context), context)
+    return _rows(query, rules, context)[1]
 
 
 def _sort(query: Query, inputs: Sequence[Any]) -> tuple[Run, RuleSet]:
@@ -86,17 +85,30 @@ def _check_form(binding: Binding, value: Any) -> None:
         raise QueryError(f"input {binding_text(binding)}: {error}") from None
 
 
-def _plan(query: Query, rules: RuleSet, context: Run) -> Compiled:
+def _heads(context: Run, image: Image) -> frozenset[str]:
+    """The databases that show the newest state of the image."""
+    basis = image.basis
+    return frozenset(
+        name for name, db in context.databases.items() if db.image is image and db.basis_t == basis
+    )
+
+
+def _plan(query: Query, rules: RuleSet, context: Run, heads: frozenset[str]) -> Compiled:
     image = _image(context)
     kinds = tuple(
         (name, db.schema, db.is_history, db.since_t >= 0, db.image is image)
         for name, db in context.databases.items()
     )
-    key = (query, rules, kinds, _running.count)
+    key = (query, rules, kinds, heads, _running.count)
     compiled: Compiled | None = image.plans.get(key)
     if compiled is None:
         compiled = compile_query(
-            query, rules, context.databases, frozenset(context.collections), _running.count
+            query,
+            rules,
+            context.databases,
+            frozenset(context.collections),
+            heads=heads,
+            nesting=_running.count,
         )
         image.plans[key] = compiled
     return compiled
@@ -114,12 +126,40 @@ def _empty_image() -> Image:
     return Image(Pages(Base(), lambda _: []))
 
 
-def _rows(compiled: Compiled, context: Run) -> list[tuple[Any, ...]]:
+def _rows(query: Query, rules: RuleSet, context: Run) -> tuple[Compiled, list[Row]]:
+    """The plan of a query and its rows in stored form."""
+    image = _image(context)
+    heads = _heads(context, image)
+    compiled = _plan(query, rules, context, heads)
+    rows = _computed(compiled, context, image, heads)
+    if rows is None:
+        compiled = _plan(query, rules, context, frozenset())
+        rows = _computed(compiled, context, image, frozenset())
+    return compiled, rows or []
+
+
+def _computed(compiled: Compiled, context: Run, image: Image, heads: frozenset[str]) -> list[Row] | None:
+    """The rows of a query; `None` when its plan is for a state that has passed meanwhile."""
     parameters = {name: parameter(context) for name, parameter in compiled.parameters.items()}
-    tables = [Input(table.name, table.width, table.rows(context)) for table in compiled.tables]
+    tables = [
+        (table.name, table.width, list(dict.fromkeys(map(tuple, table.rows(context)))))
+        for table in compiled.tables
+    ]
+
+    def read() -> list[Row] | None:
+        if heads and not heads <= _heads(context, image):
+            return None
+        for name, width, rows in tables:
+            image.load(name, width, rows)
+        for step in compiled.steps:
+            step.run(image, parameters)
+        if compiled.direct is not None:
+            return compiled.direct.rows(image, parameters)
+        return image.execute(compiled.sql, parameters)
+
     _running.count += 1
     try:
-        return _image(context).rows(compiled.sql, parameters, tables)
+        return image.read(read)
     except apsw.Error as error:
         raise QueryError(f"the query cannot be computed: {error}") from error
     finally:

@@ -21,6 +21,7 @@ from typing import Any
 from bucketlog import edn
 from bucketlog.edn import Keyword
 from bucketlog.errors import EdnError
+from bucketlog.schema import TX_BASE
 from bucketlog.value import encode
 
 __all__ = ["LIBRARY", "number", "rank", "truth"]
@@ -263,6 +264,31 @@ def _last(collection: Iterable[Any]) -> Any:
     return items[-1] if items else None
 
 
+# The log, as far as a database shows it
+
+
+def _tx_ids(db: Any, start: Any, end: Any) -> list[int]:
+    """The transactions from `start` up to but not at `end`: numbers, entities, instants, or `None`."""
+    found: list[tuple[int, datetime.datetime]] = db.q("[:find ?tx ?at :where [?tx :db/txInstant ?at]]")
+
+    def key(tx: int, at: datetime.datetime, bound: Any) -> Any:
+        if isinstance(bound, datetime.datetime):
+            return at
+        return tx if bound >= TX_BASE else tx - TX_BASE
+
+    return sorted(
+        tx
+        for tx, at in found
+        if (start is None or key(tx, at, start) >= start) and (end is None or key(tx, at, end) < end)
+    )
+
+
+def _tx_data(db: Any, tx: int) -> Any:
+    """The datoms of a transaction, as rows of entity, attribute, value, transaction and whether it is added."""
+    query = "[:find ?e ?a ?v ?tx ?added :in $ ?tx :where [?e ?a ?v ?tx ?added]]"
+    return db.history().q(query, tx if tx >= TX_BASE else TX_BASE + tx)
+
+
 def _is(*kinds: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
 
@@ -371,6 +397,9 @@ LIBRARY: dict[str, tuple[Callable[..., Any], int, int | None]] = {
     "keys": (list, 1, 1),
     "vals": (lambda mapping: list(mapping.values()), 1, 1),
     "range": (range, 1, 3),
+    # The log
+    "tx-ids": (_tx_ids, 3, 3),
+    "tx-data": (_tx_data, 2, 2),
 }
 """By name: the function, the least and the most arguments that it takes.
 

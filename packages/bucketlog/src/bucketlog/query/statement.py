@@ -21,6 +21,10 @@ class Select:
     """The types of the variables of which that is certain."""
     tables: list[str] = field(default_factory=list)
     conditions: list[str] = field(default_factory=list)
+    rows: float = 1.0
+    """About how many rows there will be."""
+    alone: bool = True
+    """Whether it means the same outside of the statement that it is for, before that is run."""
 
     def sql(self, columns: Sequence[str], *, distinct: bool) -> str:
         """The text with these result columns."""
