@@ -347,6 +347,28 @@ def test_lookups_read_the_database_that_they_name(conn: Connection, db: Database
     assert q(query, db, after) == 1.0
 
 
+# The log
+
+
+def test_the_log_is_asked_for_transactions_and_their_datoms(conn: Connection, db: Database) -> None:
+    first = conn.transact([{":user/name": "ann", ":user/age": 41}])
+    second = conn.transact([[":db/retract", [":user/name", "bob"], ":user/parent"]])
+    now = second.db_after
+    found = "[:find [?tx ...] :in $ ?from ?to :where [(tx-ids $ ?from ?to) [?tx ...]]]"
+    both = [report.tx_data[0].tx for report in (first, second)]
+    assert sorted(now.q(found, first.t, None)) == both
+    assert now.q(found, first.t, second.t) == both[:1]
+    assert now.q(found, both[0], both[1]) == both[:1]
+    assert len(now.q(found, None, None)) == second.t + 1
+    instant = now.pull("[:db/txInstant]", both[1])[":db/txInstant"]
+    assert now.q(found, instant, None) == both[1:]
+    data = """[:find ?n ?i ?v ?op :in $ ?tx :where [(tx-data $ ?tx) [[?e ?a ?v _ ?op]]]
+               [?e :user/name ?n] [?a :db/ident ?i]]"""
+    assert sorted(now.q(data, first.t)) == [("ann", ":user/age", 40, False), ("ann", ":user/age", 41, True)]
+    assert now.q(data, both[1]) == [("bob", ":user/parent", now.entid([":user/name", "ann"]), False)]
+    assert db.q(data, first.t) == []
+
+
 # Custom functions
 
 

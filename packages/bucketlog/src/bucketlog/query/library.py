@@ -284,7 +284,7 @@ def _tx_ids(db: Any, start: Any, end: Any) -> list[int]:
 
 
 def _tx_data(db: Any, tx: int) -> Any:
-    """The datoms of a transaction, as rows of entity, attribute, value, transaction and whether it is added."""
+    """The datoms of a transaction: entity, attribute, value, transaction and whether it is added."""
     query = "[:find ?e ?a ?v ?tx ?added :in $ ?tx :where [?e ?a ?v ?tx ?added]]"
     return db.history().q(query, tx if tx >= TX_BASE else TX_BASE + tx)
 
