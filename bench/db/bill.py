@@ -12,7 +12,7 @@ from bench.db.peers.ours import SCHEMA, transactions
 from bench.row import Row
 from bucketlog.requests import PRICES
 
-__all__ = ["bill"]
+__all__ = ["measure"]
 
 _WRITES: Final = 1000
 _READS: Final = 100_000
@@ -21,7 +21,7 @@ _STARTS: Final = 30
 _GOAL: Final = 0.10  # dollars
 
 
-def bill() -> list[Row]:
+def measure() -> list[Row]:
     """Rows of the dollars of two containers that share the work, each read and write seeing the newest state.
 
     Reads are `sync()`, the dearest there are: a request each, when `db()` costs none.

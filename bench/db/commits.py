@@ -17,7 +17,7 @@ from bench.db.stores import Watched
 from bench.row import Row
 from bucketlog.directory import DirectoryStore
 
-__all__ = ["commits"]
+__all__ = ["measure"]
 
 _COMMITS: Final = 200
 _THREADS: Final = 64
@@ -28,7 +28,7 @@ _OVERHEAD_GOAL: Final = 300.0  # microseconds
 _RATE_GOAL: Final = 20_000.0
 
 
-def commits(s3: Callable[[], Any]) -> list[Row]:
+def measure(s3: Callable[[], Any]) -> list[Row]:
     """Rows for a directory and for the S3 server whose stores `s3` makes."""
     with tempfile.TemporaryDirectory(prefix="bench-commits-") as folder:
         directories = (DirectoryStore(Path(folder) / str(number)) for number in itertools.count())

@@ -14,7 +14,7 @@ from bench.db.engines import Engines
 from bench.db.install import PeerError
 from bench.row import Row
 
-__all__ = ["compare"]
+__all__ = ["measure"]
 
 _ROUNDS: Final = 3
 _SECONDS: Final = 0.15
@@ -29,7 +29,7 @@ _ABSOLUTE: Final = {
 """Goals that no peer sets, in the rows' own units."""
 
 
-def compare(engines: Engines) -> list[Row]:
+def measure(engines: Engines) -> list[Row]:
     """Rows of loads, queries at both sizes, rules and reads, one for each peer."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="bench-db-") as folder:

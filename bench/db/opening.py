@@ -18,7 +18,7 @@ from bench.db.peers.ours import SCHEMA, transactions
 from bench.db.stores import Watched, copy_objects
 from bench.row import Row
 
-__all__ = ["opening"]
+__all__ = ["measure"]
 
 _PEOPLE: Final = 166_667
 """Of six datoms each: a million."""
@@ -31,7 +31,7 @@ _LONGEST_TAIL: Final = 500
 _Ask = Callable[[bucketlog.Database], Any]
 
 
-def opening(s3: Callable[[], Any]) -> list[Row]:
+def measure(s3: Callable[[], Any]) -> list[Row]:
     """Rows of loading a million datoms, of opening them, and of opening a site's database."""
     return [*_million(s3), *_site(s3)]
 

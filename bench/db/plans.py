@@ -14,7 +14,7 @@ from bench.db.peers.ours import SCHEMA, transactions
 from bench.db.peers.sqlite import Sqlite
 from bench.row import Row
 
-__all__ = ["plans"]
+__all__ = ["measure"]
 
 _TIMES: Final = 25
 _READS: Final = 2000
@@ -22,7 +22,7 @@ _COLD_GOAL: Final = 1.0  # milliseconds
 _CACHED_GOAL: Final = 15.0  # microseconds
 
 
-def plans() -> list[Row]:
+def measure() -> list[Row]:
     """Rows of the first time of a query, less the time of a later one, and of what a cached plan adds."""
     data = families()
     cases = [*PEOPLE_QUERIES, *GRAPH_QUERIES["wide 7x3"]]

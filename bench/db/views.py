@@ -15,14 +15,14 @@ from bench.db.data import people
 from bench.db.peers.ours import SCHEMA, transactions
 from bench.row import Row
 
-__all__ = ["views"]
+__all__ = ["measure"]
 
 _PEOPLE: Final = 20_000
 _GOAL: Final = 2.0
 _ROUNDS: Final = 9
 
 
-def views() -> list[Row]:
+def measure() -> list[Row]:
     """Rows of the time that a query takes on a view, as a multiple of that on the current database.
 
     A fifth of the people has had another age and salary twice since the transaction that `as_of` shows;
