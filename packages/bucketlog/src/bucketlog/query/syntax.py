@@ -56,11 +56,22 @@ class Variable:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Constant:
-    """A value written in the query; lookup refs and collections are tuples."""
+    """A value written in the query; lookup refs and collections are tuples. True is not equal to 1."""
 
     value: Any
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Constant) or type(self.value) is not type(other.value):
+            return False
+        return bool(self.value == other.value)
+
+    def __hash__(self) -> int:
+        try:
+            return hash(self.value)
+        except TypeError:  # a map, or a vector with one in it
+            return hash(type(self.value))
 
 
 @dataclass(frozen=True, slots=True)
