@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import threading
 import time
@@ -331,10 +332,48 @@ def test_a_store_that_fails_while_a_snapshot_is_written_harms_nothing(
         conn.snapshot()
     assert conn.transact([{":user/name": "newer"}]).t == 23
     assert connect(store).db().entid([":user/name", "newer"])
+    with pytest.raises(StoreError, match="503 later"):
+        conn.snapshot()
+    before = conn.stats().snapshot_t
     failing.error = None
     conn.snapshot()
-    assert len(_keys(store, "snapshot/")) == 2
-    assert connect(store).stats().snapshot_t == 23
+    assert before < conn.stats().snapshot_t == connect(store).stats().snapshot_t == conn.db().basis_t
+
+
+def test_after_a_snapshot_that_failed_by_itself_comes_the_next(
+    connect: Callable[..., Connection], schema: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = _Failing(MemoryStore())
+    store.prefixes = ("snapshot/",)
+    store.error = GenericError("503 later")
+    with bucketlog.connect(store) as conn:
+        conn.transact(schema)
+        for n in range(200):
+            conn.transact([{":user/name": "ann", ":user/age": n}])
+        while not caplog.messages:
+            time.sleep(0.001)
+        assert conn.stats().snapshot_t == -1
+        store.error = None
+        for n in range(200):
+            conn.transact([{":user/name": "ann", ":user/age": n}])
+    assert re.fullmatch(r"no snapshot of transaction 1\d\d: cannot write .*503 later", caplog.messages[0])
+    assert connect(store).stats().snapshot_t > 200
+
+
+def test_a_connection_closes_after_a_snapshot_that_failed(
+    schema: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = _Failing(MemoryStore())
+    store.prefixes = ("snapshot/",)
+    store.error = GenericError("503 later")
+    conn = bucketlog.connect(store)
+    conn.transact(schema)
+    for n in range(200):
+        conn.transact([{":user/name": "ann", ":user/age": n}])
+    conn.close()
+    assert caplog.messages
+    with pytest.raises(StoreError, match="closed"):
+        conn.db()
 
 
 # Killed while chunks go up

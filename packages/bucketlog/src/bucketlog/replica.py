@@ -45,10 +45,8 @@ _LEFT_BEHIND: Final = 2_000
 
 @dataclass(slots=True)
 class _Tail:
-    """What the log holds after the newest snapshot that is known."""
+    """What the log holds after the last time that a snapshot was begun, here, or is known of."""
 
-    t: int = -1
-    """The transaction of that snapshot."""
     entries: int = 0
     datoms: int = 0
 
@@ -75,6 +73,8 @@ class Replica:
         """
         self._bucket = bucket
         self._tail = _Tail()
+        self.snapshot_t = -1
+        """The transaction of the newest snapshot that is known; -1 when there is none."""
         self._writer: Future[None] | None = None
         self._may_write = bucket.store.can_list
         self._marks = 0
@@ -108,7 +108,7 @@ class Replica:
             tail = pool.submit(self._read_after, first.last_t)
             self.image = Image(self._pages(Base()))
             self.state = State(-1, Schema(), FIRST_ENTITY, 0)
-            self._tail = _Tail()
+            self._tail, self.snapshot_t = _Tail(), -1
             self._apply([first])
         try:
             entries = tail.result()
@@ -131,17 +131,12 @@ class Replica:
             )
         self.image = Image(self._pages(snapshot.base), basis=snapshot.t, sizes=snapshot.sizes)
         self.state = State(snapshot.t, Schema(snapshot.schema), snapshot.next_entity, snapshot.instant)
-        self._tail = _Tail(snapshot.t)
+        self._tail, self.snapshot_t = _Tail(), snapshot.t
 
     def _pages(self, base: Base) -> Pages:
         return Pages(base, lambda names: read_chunks(self._bucket.objects, names))
 
     # Following
-
-    @property
-    def snapshot_t(self) -> int:
-        """The transaction of the newest snapshot that is known; -1 when there is none."""
-        return self._tail.t
 
     def follow(self, entries: Iterable[Entry]) -> None:
         """Apply the next entries of the log to the image and show them."""
@@ -168,7 +163,7 @@ class Replica:
             raise
         self.image.commit()
         self.state = state
-        self._tail = _Tail(tail.t, tail.entries + count, tail.datoms + datoms)
+        self._tail = _Tail(tail.entries + count, tail.datoms + datoms)
         if excised:
             self._clean()
 
@@ -207,7 +202,7 @@ class Replica:
         first = self.state.t + 1
         self.state = state
         datoms = sum(map(len, changes))
-        self._tail = _Tail(self._tail.t, self._tail.entries + 1, self._tail.datoms + datoms)
+        self._tail = _Tail(self._tail.entries + 1, self._tail.datoms + datoms)
         if any(any(excisions(t, change, state.schema)) for t, change in enumerate(changes, first)):
             self._clean()
 
@@ -260,9 +255,8 @@ class Replica:
 
         Raises `StoreError`.
         """
-        if self._writer is not None:
-            self._writer.result()
-        if self._tail.entries or anew:
+        self._wait()
+        if self.snapshot_t < self.state.t or anew:
             self._begin_snapshot(enough=0 if anew else 1).result()
 
     def finish(self) -> None:
@@ -273,8 +267,13 @@ class Replica:
         if self._may_write and self._tail.datoms >= _LEFT_BEHIND:
             with suppress(StoreError):
                 self.snapshot()
+        self._wait()
+
+    def _wait(self) -> None:
+        """Wait for the snapshot that is being written; whether it failed was logged."""
         if self._writer is not None:
-            self._writer.result()
+            with suppress(StoreError):
+                self._writer.result()
 
     def _begin_snapshot(self, *, enough: int) -> Future[None]:
         """Take what is committed; a thread writes it while the image moves on.
@@ -292,16 +291,15 @@ class Replica:
             base=Base(pages.count),
         )
         base, written = pages.base, pages.written()
-        self._tail = _Tail(self.state.t)
+        self._tail = _Tail()
         result: Future[None] = Future()
 
         def run() -> None:
             try:
                 self._write_snapshot(image, pages, base, written, enough)
             except StoreError as error:
-                # The log has everything, so that a snapshot less is a slower start and nothing worse.
+                # The log has everything, so that a snapshot less is a slower start until the next one.
                 _log.warning("no snapshot of transaction %d: %s", image.t, error)
-                self._may_write = False
                 result.set_exception(error)
             except BaseException as error:
                 result.set_exception(error)
@@ -318,6 +316,7 @@ class Replica:
         bucket = self._bucket
         newest = next(iter(bucket.snapshots()), None)
         if newest is not None and newest.t > image.t - enough:
+            self.snapshot_t = newest.t
             return  # another process was faster
         kept: tuple[str, ...] = ()
         if newest is not None:
@@ -325,6 +324,7 @@ class Replica:
                 kept = read_snapshot(bucket.objects, newest).base.chunks
         new_base = write_pages(bucket.objects, base, written, image.base.count, frozenset(kept))
         key = write_snapshot(bucket.objects, replace(image, base=new_base), bucket.prefix)
+        self.snapshot_t = image.t
         self._marks = bucket.mark(key, self._marks)
         with self.image.lock:
             if self.image.pages is pages:
