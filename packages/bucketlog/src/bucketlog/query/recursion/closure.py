@@ -40,6 +40,8 @@ def gather(
     order = _below_first(steps)
     if order is None:
         return _gather_components(steps, own)
+    if disjoint:
+        return _gather_lists(steps, own, order)
     found: dict[_Node, Collection[_Item]] = dict(own)
     for node in order:
         parts = [found[other] for other in steps[node] if other in found]
@@ -47,10 +49,20 @@ def gather(
             continue
         if node in own:
             parts.append(own[node])
-        if len(parts) == 1:
-            found[node] = parts[0]
-        else:
-            found[node] = list(chain.from_iterable(parts)) if disjoint else set().union(*parts)
+        found[node] = parts[0] if len(parts) == 1 else set().union(*parts)
+    return found
+
+
+def _gather_lists(
+    steps: Mapping[_Node, Sequence[_Node]], own: Mapping[_Node, Sequence[_Item]], order: Iterable[_Node]
+) -> dict[_Node, Collection[_Item]]:
+    found: dict[_Node, Collection[_Item]] = dict(own)
+    for node in order:
+        items = list(own.get(node, ()))
+        for other in steps[node]:
+            if other in found:
+                items += found[other]
+        found[node] = items
     return found
 
 
@@ -60,7 +72,13 @@ def _below_first(steps: Mapping[_Node, Sequence[_Node]]) -> list[_Node] | None:
     pending = set(steps)
     opened: set[_Node] = set()
     for root in reversed(list(steps)):  # later nodes are often further below
-        stack = [root] if root in pending else []
+        if root not in pending:
+            continue
+        if pending.isdisjoint(steps[root]):
+            pending.discard(root)
+            order.append(root)
+            continue
+        stack = [root]
         while stack:
             node = stack[-1]
             if node in pending:
