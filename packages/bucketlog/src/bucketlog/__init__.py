@@ -25,6 +25,7 @@ from bucketlog.errors import (
 )
 from bucketlog.garbage import Garbage
 from bucketlog.query.engine import run as _run
+from bucketlog.query.explain import Plan, PlanStep
 from bucketlog.requests import Requests
 from bucketlog.store import ObjectStore
 
@@ -40,6 +41,8 @@ __all__ = [
     "Garbage",
     "Keyword",
     "ObjectStore",
+    "Plan",
+    "PlanStep",
     "QueryError",
     "Requests",
     "Stats",

@@ -12,6 +12,7 @@ from bucketlog.errors import QueryError
 from bucketlog.image import LIVE, Image
 from bucketlog.pull import pull as _pull
 from bucketlog.query.engine import run
+from bucketlog.query.explain import Plan, explain
 from bucketlog.schema import IDENT, TX_BASE, TX_INSTANT, Attribute, Schema
 from bucketlog.value import Stored, decode, encode, encode_as
 
@@ -63,6 +64,10 @@ class Database:
     def q(self, query: str | Sequence[Any] | Mapping[Any, Any], *inputs: Any) -> Any:
         """Run `query` with this value as `$` and `inputs` for what else `:in` names; see `bucketlog.q`."""
         return run(query, (self, *inputs))
+
+    def explain(self, query: str | Sequence[Any] | Mapping[Any, Any], *inputs: Any) -> Plan:
+        """How `q` computes this query: its steps in their order, with estimated and real numbers of rows."""
+        return explain(query, (self, *inputs))
 
     def pull(self, pattern: str | Sequence[Any], entity: Any) -> dict[str, Any]:
         """The tree that `pattern` selects from one entity, keyed by attribute.

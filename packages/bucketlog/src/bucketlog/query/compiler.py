@@ -18,7 +18,7 @@ from bucketlog.query.inputs import InputEncoder, Parameter, Roles, Run, ScalarIn
 from bucketlog.query.patterns import Datoms, attribute_of
 from bucketlog.query.recursion.plan import Direct, Recursions, Step
 from bucketlog.query.sources import Sources
-from bucketlog.query.statement import Select, Statement, common_types
+from bucketlog.query.statement import Select, Statement, Traced, common_types
 from bucketlog.query.syntax import Binding, Pattern, Query, RuleSet, Shape, Term, Variable
 from bucketlog.schema import Attribute
 from bucketlog.value import Stored
@@ -41,6 +41,8 @@ class Compiled:
     direct: Direct | None
     """What gives the rows in place of the statement."""
     columns: tuple[Column, ...]
+    traces: tuple[tuple[Traced, ...], ...] = ()
+    """How each of the SELECTs has grown whose union the statement is, when it is compiled to be explained."""
 
 
 def compile_query(
@@ -51,14 +53,17 @@ def compile_query(
     *,
     heads: frozenset[str] = frozenset(),
     nesting: int = 0,
+    traced: bool = False,
 ) -> Compiled:
     """Compile for databases of these kinds and schemas; their basis is filled in at each run.
 
     The datoms are those of the first database's connection; `collections` are sources that are no databases;
     `heads` are the databases that show the newest state of that connection's image; `nesting` is how many
-    queries are running that this one is asked in.
+    queries are running that this one is asked in; `traced` plans tell how they came about.
     """
-    return _Compiler(query, rules, databases, collections, heads=heads, nesting=nesting).compile()
+    return _Compiler(query, rules, databases, collections, heads=heads, nesting=nesting).compile(
+        traced=traced
+    )
 
 
 class _Compiler:
@@ -97,7 +102,7 @@ class _Compiler:
         )
         self._fixed: dict[str, str] = {}  # scalar inputs: variable to parameter
 
-    def compile(self) -> Compiled:
+    def compile(self, *, traced: bool) -> Compiled:
         query = self._query
         conjunctions = self._expander.expand(query.clauses)
         for conjunction in conjunctions:
@@ -105,7 +110,10 @@ class _Compiler:
         inputs = self._inputs()
         names = wanted(query)
         conjunctions = tuple((*inputs, *conjunction) for conjunction in conjunctions)
-        selects = [self._extend(Select(dict(self._fixed), {}), conjunction) for conjunction in conjunctions]
+        selects = [
+            self._extend(Select(dict(self._fixed), {}, trace=[] if traced else None), conjunction)
+            for conjunction in conjunctions
+        ]
         for name in names:
             if not all(name in select.bound for select in selects):
                 raise QueryError(f"{name} is in :find or :with, but nothing binds it")
@@ -116,7 +124,7 @@ class _Compiler:
         )
         sql, columns = result(query, inner, common_types(selects), self._statement, self._fixed)
         direct = None
-        if sql == inner and len(selects) == 1:
+        if sql == inner and len(selects) == 1 and not traced:
             direct = self._recursions.direct(selects[0], names)
         return Compiled(
             sql,
@@ -125,6 +133,7 @@ class _Compiler:
             tuple(self._recursions.steps),
             direct,
             columns,
+            tuple(tuple(select.trace) for select in selects if select.trace is not None),
         )
 
     def _extend(self, select: Select, atoms: Conjunction) -> Select:

@@ -65,6 +65,7 @@ class Conjunctions:
                 for atom in ready:
                     self._filter(atom, select, visible)
                     pending.remove(atom)
+                    select.record(_text(atom), None)
                 continue
             joins = [atom for atom in pending if _can_join(atom, select)]
             if not joins:
@@ -79,6 +80,7 @@ class Conjunctions:
             self._join(atom, select)
             select.rows *= least
             pending.remove(atom)
+            select.record(_text(atom), select.rows)
         return select
 
     @staticmethod
@@ -157,6 +159,15 @@ class Conjunctions:
                 self._recursions.join_derived(atom, select)
             case Relation():
                 self._sources.join(select, atom.table, atom.terms)
+
+
+def _text(atom: Atom) -> str:
+    """What a step is called in a plan."""
+    if isinstance(atom, Relation | Derived):
+        return (
+            f"input [[{' '.join(term.name if isinstance(term, Variable) else '_' for term in atom.terms)}]]"
+        )
+    return atom.text.text
 
 
 def _is_bound(term: Term, select: Select) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import apsw
 
@@ -22,9 +22,12 @@ from bucketlog.query.syntax import Binding, PullElement, Query, RuleSet, Shape
 if TYPE_CHECKING:
     from bucketlog.database import Database
 
-__all__ = ["run", "stored_rows"]
+__all__ = ["measure", "run", "stored_rows"]
 
 _NO_RULES: Final = RuleSet()
+_Result = TypeVar("_Result")
+Read = Callable[[Compiled, Image, Mapping[str, Any]], _Result]
+"""Reads an image by a plan with parameters."""
 
 
 class _Running(threading.local):
@@ -39,11 +42,26 @@ _running: Final = _Running()
 def run(query: str | Sequence[Any] | Mapping[Any, Any] | Query, inputs: Sequence[Any]) -> Any:
     """The result of `query`; see `bucketlog.q`."""
     parsed = query if isinstance(query, Query) else parse_query(query)
-    if len(inputs) != len(parsed.inputs):
-        raise QueryError(f"the query has {len(parsed.inputs)} inputs in :in, but {len(inputs)} are given")
     context, rules = _sort(parsed, inputs)
     compiled, rows = _rows(parsed, rules, context)
     return _shaped(parsed, _decoded(compiled, rows, context), context)
+
+
+def measure(
+    query: str | Sequence[Any] | Mapping[Any, Any], inputs: Sequence[Any], read: Read[_Result]
+) -> _Result:
+    """What `read` finds out about the plan of a query, when its tables are filled."""
+    parsed = parse_query(query)
+    context, rules = _sort(parsed, inputs)
+    image = _image(context)
+    found = None
+    for heads in (_heads(context, image), frozenset[str]()):
+        if found is None:
+            compiled = _compiled(parsed, rules, context, heads, traced=True)
+            found = _computed(compiled, context, image, heads, read)
+    if found is None:
+        raise QueryError("the plan of the query gives nothing to read")
+    return found
 
 
 def stored_rows(query: Query, rules: RuleSet, databases: Mapping[str, Database]) -> list[tuple[Any, ...]]:
@@ -54,6 +72,8 @@ def stored_rows(query: Query, rules: RuleSet, databases: Mapping[str, Database])
 
 def _sort(query: Query, inputs: Sequence[Any]) -> tuple[Run, RuleSet]:
     """The inputs by what they are, and the rules among them."""
+    if len(inputs) != len(query.inputs):
+        raise QueryError(f"the query has {len(query.inputs)} inputs in :in, but {len(inputs)} are given")
     databases: dict[str, Database] = {}
     collections: dict[str, Any] = {}
     rules = _NO_RULES
@@ -102,16 +122,22 @@ def _plan(query: Query, rules: RuleSet, context: Run, heads: frozenset[str]) -> 
     key = (query, rules, kinds, heads, _running.count)
     compiled: Compiled | None = image.plans.get(key)
     if compiled is None:
-        compiled = compile_query(
-            query,
-            rules,
-            context.databases,
-            frozenset(context.collections),
-            heads=heads,
-            nesting=_running.count,
-        )
-        image.plans[key] = compiled
+        compiled = image.plans[key] = _compiled(query, rules, context, heads)
     return compiled
+
+
+def _compiled(
+    query: Query, rules: RuleSet, context: Run, heads: frozenset[str], *, traced: bool = False
+) -> Compiled:
+    return compile_query(
+        query,
+        rules,
+        context.databases,
+        frozenset(context.collections),
+        heads=heads,
+        nesting=_running.count,
+        traced=traced,
+    )
 
 
 def _image(context: Run) -> Image:
@@ -131,31 +157,38 @@ def _rows(query: Query, rules: RuleSet, context: Run) -> tuple[Compiled, list[Ro
     image = _image(context)
     heads = _heads(context, image)
     compiled = _plan(query, rules, context, heads)
-    rows = _computed(compiled, context, image, heads)
+    rows = _computed(compiled, context, image, heads, _result)
     if rows is None:
         compiled = _plan(query, rules, context, frozenset())
-        rows = _computed(compiled, context, image, frozenset())
+        rows = _computed(compiled, context, image, frozenset(), _result)
     return compiled, rows or []
 
 
-def _computed(compiled: Compiled, context: Run, image: Image, heads: frozenset[str]) -> list[Row] | None:
-    """The rows of a query; `None` when its plan is for a state that has passed meanwhile."""
+def _result(compiled: Compiled, image: Image, parameters: Mapping[str, Any]) -> list[Row]:
+    """The rows of a query, when its tables are filled."""
+    if compiled.direct is not None:
+        return compiled.direct.rows(image, parameters)
+    return image.execute(compiled.sql, parameters)
+
+
+def _computed(
+    compiled: Compiled, context: Run, image: Image, heads: frozenset[str], ask: Read[_Result]
+) -> _Result | None:
+    """What `ask` reads; `None` when the plan is for a state that has passed meanwhile."""
     parameters = {name: parameter(context) for name, parameter in compiled.parameters.items()}
     tables = [
         (table.name, table.width, list(dict.fromkeys(map(tuple, table.rows(context)))))
         for table in compiled.tables
     ]
 
-    def read() -> list[Row] | None:
+    def read() -> _Result | None:
         if heads and not heads <= _heads(context, image):
             return None
         for name, width, rows in tables:
             image.load(name, width, rows)
         for step in compiled.steps:
             step.run(image, parameters)
-        if compiled.direct is not None:
-            return compiled.direct.rows(image, parameters)
-        return image.execute(compiled.sql, parameters)
+        return ask(compiled, image, parameters)
 
     _running.count += 1
     try:

@@ -9,7 +9,20 @@ from bucketlog.query.inputs import Parameter, encode_value
 from bucketlog.query.syntax import Blank, Constant, Term
 from bucketlog.value import Stored, ValueType
 
-__all__ = ["Select", "Statement", "common_types", "fixed"]
+__all__ = ["Select", "Statement", "Traced", "common_types", "fixed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A step in the growth of a SELECT."""
+
+    clause: str
+    estimate: float | None
+    """About how many rows there are after it, if it joins."""
+    counted: str
+    """SQL that counts them."""
+    tables: tuple[str, ...]
+    """Of the SELECT from here on."""
 
 
 @dataclass(slots=True)
@@ -25,6 +38,8 @@ class Select:
     """About how many rows there will be."""
     alone: bool = True
     """Whether it means the same outside of the statement that it is for, before that is run."""
+    trace: list[Traced] | None = None
+    """How it has grown, when somebody wants to know."""
 
     def sql(self, columns: Sequence[str], *, distinct: bool) -> str:
         """The text with these result columns."""
@@ -34,6 +49,12 @@ class Select:
         if self.conditions:
             parts.append("WHERE " + " AND ".join(self.conditions))
         return " ".join(parts)
+
+    def record(self, clause: str, estimate: float | None) -> None:
+        """Add to the trace that a clause has been added."""
+        if self.trace is not None:
+            counted = self.sql(["count(*)"], distinct=False)
+            self.trace.append(Traced(clause, estimate, counted, tuple(self.tables)))
 
     def stage(self, statement: Statement, *computed: tuple[str, str]) -> None:
         """Make a subquery of what there is, so that what is `computed`, name and SQL, is so once a row.
