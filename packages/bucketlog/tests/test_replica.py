@@ -546,6 +546,24 @@ def test_a_large_database_answers_its_first_question_after_four_round_trips(
     assert slow.rounds <= 4
 
 
+def test_a_large_database_and_a_tail_of_a_hundred_entries_open_in_four_round_trips(
+    rounds: Callable[[MemoryStore], _Rounds], store: MemoryStore, connect: Callable[..., Connection]
+) -> None:
+    with connect(store) as conn:
+        for n in range(100):
+            one, other = n * 7919 % 20_000, n * 31_337 % 20_000
+            conn.transact(
+                [
+                    {":user/name": f"user {one}", ":user/age": 100 + n, ":user/parent": other + 1100},
+                    [":db/retract", [":user/name", f"user {other}"], ":user/email"],
+                ]
+            )
+    slow = rounds(store)
+    conn = connect(slow)
+    assert slow.rounds == 4
+    assert _find(conn, f"user {99 * 7919 % 20_000}") == 199
+
+
 @pytest.fixture(scope="module")
 def site(schema: str) -> MemoryStore:
     """A bucket with a site's database: about 20,000 datoms in 3,000 commits."""

@@ -48,8 +48,10 @@ _Result = TypeVar("_Result")
 _KEPT_ROWS: Final = 1000  # of a temporary table, until its next rows come
 _BATCHES: Final = (256, 16, 1)  # rows that one INSERT brings
 
-_BY_ENTITY: Final = "SELECT 1 FROM datom WHERE e = ? AND a = ? AND v = ?"
-_BY_VALUE: Final = "SELECT 1 FROM datom INDEXED BY avet WHERE a = ? AND v = ? AND e = ?"
+# Where a datom is in the table and in its indexes. SQLite by itself would look into avet each time.
+_BY_ENTITY: Final = "SELECT 1 FROM datom INDEXED BY sqlite_autoindex_datom_1 WHERE e = ? AND a = ? AND v = ?"
+_BY_VALUE: Final = "SELECT 1 FROM datom INDEXED BY avet WHERE e = ? AND a = ? AND v = ?"
+_BY_TARGET: Final = "SELECT 1 FROM datom INDEXED BY vaet WHERE ref = 1 AND e = ? AND a = ? AND v = ?"
 
 _CACHE: Final = 512 << 20  # bytes of pages that SQLite keeps at most
 
@@ -125,15 +127,17 @@ class Image:
         """Rows by attribute."""
         return self._sizes
 
-    def prefetch(self, changes: Iterable[Change]) -> None:
+    def prefetch(self, changes: Iterable[Change], schema: Schema) -> None:
         """Fetch the pages that applying `changes` will touch, all at once."""
         if not self._pages.base.chunks:
             return
+        references = {attribute.id for attribute in schema.references}
         with self.lock, self._pages.collecting():
             for e, a, v, _ in changes:
-                for sql, values in ((_BY_ENTITY, (e, a, v)), (_BY_VALUE, (a, v, e))):
+                places = (_BY_ENTITY, _BY_VALUE, _BY_TARGET) if a in references else (_BY_ENTITY, _BY_VALUE)
+                for sql in places:
                     with suppress(MissingPagesError):
-                        self._connection.execute(sql, values).fetchall()
+                        self._connection.execute(sql, (e, a, v)).fetchall()
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """All rows of one SELECT."""

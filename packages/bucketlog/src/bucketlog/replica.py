@@ -113,7 +113,8 @@ class Replica:
         try:
             entries = tail.result()
             self.image.prefetch(
-                change for entry in entries for changes in entry.transactions for change in changes
+                (change for entry in entries for changes in entry.transactions for change in changes),
+                self.state.schema,
             )
             self._apply(entries)
         except BaseException:
