@@ -55,8 +55,8 @@ class Excision:
 def excisions(t: int, changes: Iterable[Change], schema: Schema) -> Iterator[Excision]:
     """The excisions that transaction `t` asks for. What defines attributes and idents cannot go."""
     asked: dict[int, dict[int, list[int]]] = {}
-    for e, a, v, added in changes:
-        if added and a in (EXCISE, EXCISE_ATTRIBUTES, EXCISE_BEFORE):
+    for e, a, v, added in [change for change in changes if EXCISE <= change[1] <= EXCISE_BEFORE]:
+        if added:
             asked.setdefault(e, {}).setdefault(a, []).append(int(v))
     for terms in asked.values():
         entities = frozenset(

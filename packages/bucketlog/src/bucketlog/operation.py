@@ -1,15 +1,19 @@
-"""Reading transaction data: maps, lists and functions become operations on known attributes."""
+"""Reading transaction data: maps, lists and functions become operations on known attributes.
+
+This runs for every datom that is written, so the common case, a map of plain attributes, is a short loop over
+plain tuples. A term for an entity that is not known yet is a negative integer: ids are never negative.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from bucketlog import edn
 from bucketlog.errors import EdnError, QueryError, TransactionError
 from bucketlog.schema import TX_BASE, Attribute, transaction_entity
-from bucketlog.value import Stored, encode_as
+from bucketlog.value import Stored
 
 if TYPE_CHECKING:
     from bucketlog.database import Database
@@ -22,7 +26,6 @@ __all__ = [
     "Retract",
     "RetractEntity",
     "Swap",
-    "TempId",
     "TransactionData",
 ]
 
@@ -34,24 +37,8 @@ TransactionData = Iterable[Any]
 
 _MAX_DEPTH: Final = 100
 
-
-@dataclass(frozen=True, slots=True)
-class TempId:
-    """An entity not known yet: a temp id of the user's, or a number for a map without `:db/id`."""
-
-    name: str | int
-
-    def __str__(self) -> str:
-        return f"temp id {self.name!r}" if isinstance(self.name, str) else "an entity map without :db/id"
-
-
-@dataclass(frozen=True, slots=True)
-class Add:
-    """`[:db/add e a v]`."""
-
-    e: int | TempId
-    attribute: Attribute
-    v: Stored | TempId
+Add = tuple[int, Attribute, Stored]
+"""`[:db/add e a v]`; an entity not known yet is a negative number, as `e` and as `v` of a reference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +59,15 @@ class RetractEntity:
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """`[:db/cas e a old new]`; `None` is no value."""
+    """`[:db/cas e a old new]`; `None` is no value, and `new` of a reference may be negative as in `Add`."""
 
     e: int
     attribute: Attribute
     old: Stored | None
-    new: Stored | TempId | None
+    new: Stored | None
 
 
-Operation = Add | Retract | RetractEntity | Swap
+Operation = Retract | RetractEntity | Swap
 
 
 class Reader:
@@ -88,10 +75,18 @@ class Reader:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._schema = db.schema
         self._tx = transaction_entity(db.state.t + 1)
-        self._anonymous = 0
+        self.adds: list[Add] = []
+        """What is added, in the order of the data."""
+        self.operations: list[Operation] = []
+        """All else."""
+        self.named: dict[str, int] = {}
+        """The negative numbers of the user's temp ids."""
+        self._temps = 0
 
-    def read(self, data: TransactionData, depth: int = 0) -> Iterator[Operation]:
+    def read(self, data: TransactionData, depth: int = 0) -> None:
+        """Take in transaction data; raises `TransactionError`, and what a function in it raises."""
         if depth > _MAX_DEPTH:
             raise TransactionError(f"transaction functions or maps are nested more than {_MAX_DEPTH} deep")
         if isinstance(data, str):
@@ -99,91 +94,103 @@ class Reader:
         if isinstance(data, Mapping) or not isinstance(data, Iterable):
             raise TransactionError(f"transaction data is a list of maps and lists, not {type(data).__name__}")
         for form in data:
-            if callable(form):
-                yield from self.read(form(self._db), depth + 1)
-            elif isinstance(form, Mapping):
-                yield from self._map(form, self._map_entity(form), depth)
+            if isinstance(form, Mapping):
+                self._map(form, self._map_entity(form), depth)
+            elif callable(form):
+                self.read(form(self._db), depth + 1)
             elif isinstance(form, list | tuple) and form:
-                yield self._list(form)
+                self._list(form)
             else:
                 raise TransactionError(
                     f"{form!r} is neither an entity map, a list such as [':db/add', e, a, v] nor a function"
                 )
 
-    def _list(self, form: list[Any] | tuple[Any, ...]) -> Operation:
+    def describe(self, temp: int) -> str:
+        """What the user called the entity of a negative number."""
+        name = next((name for name, number in self.named.items() if number == temp), None)
+        return "an entity map without :db/id" if name is None else f"temp id {name!r}"
+
+    def _list(self, form: list[Any] | tuple[Any, ...]) -> None:
         match form:
             case [":db/add", e, a, v]:
                 attribute = self._attribute(a, form)
-                return Add(self._entity(e, form), attribute, self._value(attribute, v, form))
+                self.adds.append((self._entity(e, form), attribute, self._value(attribute, v, form)))
             case [":db/retract", e, a]:
-                return Retract(self._existing(e, form), self._attribute(a, form), None)
+                self.operations.append(Retract(self._existing(e, form), self._attribute(a, form), None))
             case [":db/retract", e, a, v]:
                 attribute = self._attribute(a, form)
-                return Retract(self._existing(e, form), attribute, self._known_value(attribute, v, form))
+                known = self._known_value(attribute, v, form)
+                self.operations.append(Retract(self._existing(e, form), attribute, known))
             case [":db/retractEntity" | ":db.fn/retractEntity", e]:
-                return RetractEntity(self._existing(e, form))
+                self.operations.append(RetractEntity(self._existing(e, form)))
             case [":db/cas" | ":db.fn/cas", e, a, old, new]:
                 attribute = self._attribute(a, form)
-                return Swap(
-                    self._existing(e, form),
-                    attribute,
-                    None if old is None else self._known_value(attribute, old, form),
-                    None if new is None else self._value(attribute, new, form),
+                self.operations.append(
+                    Swap(
+                        self._existing(e, form),
+                        attribute,
+                        None if old is None else self._known_value(attribute, old, form),
+                        None if new is None else self._value(attribute, new, form),
+                    )
                 )
-        raise TransactionError(
-            f"{form!r}: expected [:db/add e a v], [:db/retract e a v], [:db/retract e a], "
-            f"[:db/retractEntity e] or [:db/cas e a old new]"
-        )
+            case _:
+                raise TransactionError(
+                    f"{form!r}: expected [:db/add e a v], [:db/retract e a v], [:db/retract e a], "
+                    f"[:db/retractEntity e] or [:db/cas e a old new]"
+                )
 
-    def _map_entity(self, form: Mapping[Any, Any]) -> int | TempId:
+    def _map_entity(self, form: Mapping[Any, Any]) -> int:
         if ":db/id" in form:
             return self._entity(form[":db/id"], form)
-        self._anonymous += 1
-        return TempId(self._anonymous)
+        self._temps += 1
+        return -self._temps
 
-    def _map(self, form: Mapping[Any, Any], e: int | TempId, depth: int) -> Iterator[Operation]:
+    def _map(self, form: Mapping[Any, Any], e: int, depth: int) -> None:
         if depth > _MAX_DEPTH:
             raise TransactionError(f"entity maps are nested more than {_MAX_DEPTH} deep")
+        simple, add = self._schema.simple, self.adds.append
         for key, value in form.items():
-            if key == ":db/id":
+            attribute = simple.get(key)
+            if attribute is None:
+                if key != ":db/id":
+                    self._entry(form, e, key, value, depth)
                 continue
-            namespace, slash, name = str(key).rpartition("/")
-            reverse = name.startswith("_")
-            attribute = self._attribute(f"{namespace}{slash}{name[1:]}" if reverse else key, form)
-            if reverse and not attribute.is_ref:
-                raise TransactionError(
-                    f"{key} in {form!r}: only a reference has a reverse, {_described(attribute)}"
-                )
-            for item in self._items(attribute, value, reverse=reverse):
-                yield from self._map_value(form, e, attribute, item, depth, reverse=reverse)
+            try:
+                add((e, attribute, attribute.encode(value)))
+            except ValueError as error:
+                raise _no_value(value, attribute, error) from None
 
-    def _map_value(
-        self,
-        form: Mapping[Any, Any],
-        e: int | TempId,
-        attribute: Attribute,
-        item: Any,
-        depth: int,
-        *,
-        reverse: bool,
-    ) -> Iterator[Operation]:
-        if attribute.is_ref and isinstance(item, Mapping):
-            other = self._map_entity(item)
-            known = ":db/id" in item or any(
-                isinstance(key, str) and (named := self._db.schema.attribute(key)) and named.identity
-                for key in item
+    def _entry(self, form: Mapping[Any, Any], e: int, key: Any, value: Any, depth: int) -> None:
+        """An entry of a map whose attribute has many values, refers to entities, or is not known."""
+        namespace, slash, name = str(key).rpartition("/")
+        reverse = name.startswith("_")
+        attribute = self._attribute(f"{namespace}{slash}{name[1:]}" if reverse else key, form)
+        if reverse and not attribute.is_ref:
+            raise TransactionError(
+                f"{key} in {form!r}: only a reference has a reverse, {_described(attribute)}"
             )
-            if not (known or reverse or attribute.component):
-                raise TransactionError(
-                    f"{item!r} below {attribute.ident} would be an entity that nothing else can find: "
-                    f"give it a :db/id or a unique identity, or make {attribute.ident} a component"
-                )
-            yield Add(other, attribute, e) if reverse else Add(e, attribute, other)
-            yield from self._map(item, other, depth + 1)
-        elif reverse:
-            yield Add(self._entity(item, form), attribute, e)
-        else:
-            yield Add(e, attribute, self._value(attribute, item, form))
+        for item in self._items(attribute, value, reverse=reverse):
+            if attribute.is_ref and isinstance(item, Mapping):
+                self._nested(item, e, attribute, depth, reverse=reverse)
+            elif reverse:
+                self.adds.append((self._entity(item, form), attribute, e))
+            else:
+                self.adds.append((e, attribute, self._value(attribute, item, form)))
+
+    def _nested(
+        self, item: Mapping[Any, Any], e: int, attribute: Attribute, depth: int, *, reverse: bool
+    ) -> None:
+        other = self._map_entity(item)
+        known = ":db/id" in item or any(
+            isinstance(key, str) and (named := self._schema.attribute(key)) and named.identity for key in item
+        )
+        if not (known or reverse or attribute.component):
+            raise TransactionError(
+                f"{item!r} below {attribute.ident} would be an entity that nothing else can find: "
+                f"give it a :db/id or a unique identity, or make {attribute.ident} a component"
+            )
+        self.adds.append((other, attribute, e) if reverse else (e, attribute, other))
+        self._map(item, other, depth + 1)
 
     def _items(self, attribute: Attribute, value: Any, *, reverse: bool) -> Iterable[Any]:
         if not (attribute.many or reverse) or not isinstance(value, list | tuple | set | frozenset):
@@ -194,13 +201,13 @@ class Reader:
             and len(value) == 2
             and isinstance(value[0], str)
         ):
-            named = self._db.schema.attribute(value[0])
+            named = self._schema.attribute(value[0])
             if named is not None and named.unique:
                 return (value,)
         return list(value)
 
     def _attribute(self, name: Any, form: Any) -> Attribute:
-        attribute = self._db.schema.attribute(name) if isinstance(name, str | int) else None
+        attribute = self._schema.attribute(name) if isinstance(name, str | int) else None
         if attribute is None:
             raise TransactionError(
                 f"{name!r} in {_brief(form)} is not an attribute: define it with :db/ident, :db/valueType "
@@ -208,11 +215,15 @@ class Reader:
             )
         return attribute
 
-    def _entity(self, e: Any, form: Any) -> int | TempId:
+    def _entity(self, e: Any, form: Any) -> int:
         if isinstance(e, str) and e == CURRENT_TRANSACTION:
             return self._tx
         if isinstance(e, str) and not e.startswith(":"):
-            return TempId(str(e))
+            temp = self.named.get(e)
+            if temp is None:
+                self._temps += 1
+                temp = self.named[str(e)] = -self._temps
+            return temp
         try:
             found = self._db.entid(e)
         except QueryError as error:
@@ -227,27 +238,22 @@ class Reader:
 
     def _existing(self, e: Any, form: Any) -> int:
         found = self._entity(e, form)
-        if isinstance(found, TempId):
+        if found < 0:
             raise TransactionError(
-                f"{_brief(form)}: {found} is new, so there is nothing to retract or compare"
+                f"{_brief(form)}: {self.describe(found)} is new, so there is nothing to retract or compare"
             )
         return found
 
-    def _value(self, attribute: Attribute, value: Any, form: Any) -> Stored | TempId:
+    def _value(self, attribute: Attribute, value: Any, form: Any) -> Stored:
         if attribute.is_ref:
             return self._entity(value, form)
         try:
-            return encode_as(attribute.type, value)
+            return attribute.encode(value)
         except ValueError as error:
-            raise TransactionError(f"{value!r} is no value for {_described(attribute)}: {error}") from None
+            raise _no_value(value, attribute, error) from None
 
     def _known_value(self, attribute: Attribute, value: Any, form: Any) -> Stored:
-        found = self._value(attribute, value, form)
-        if isinstance(found, TempId):
-            raise TransactionError(
-                f"{_brief(form)}: {found} is new, so there is nothing to retract or compare"
-            )
-        return found
+        return self._existing(value, form) if attribute.is_ref else self._value(attribute, value, form)
 
 
 def _read(text: str) -> TransactionData:
@@ -264,3 +270,7 @@ def _brief(form: Any) -> str:
 
 def _described(attribute: Attribute) -> str:
     return f"{attribute.ident}, which is of type {attribute.type.value}"
+
+
+def _no_value(value: Any, attribute: Attribute, error: ValueError) -> TransactionError:
+    return TransactionError(f"{value!r} is no value for {_described(attribute)}: {error}")

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Final, NamedTuple
 
 from bucketlog.edn import Keyword
-from bucketlog.value import Stored, ValueType, decode, encode
+from bucketlog.value import Encoder, Stored, ValueType, decode, encode, encoder
 
 __all__ = [
     "CARDINALITY",
@@ -87,11 +87,11 @@ class Attribute:
     unique: bool
     identity: bool
     component: bool
+    encode: Encoder = field(compare=False, repr=False)
+    """Gives the stored form of a value; raises `ValueError` for what is none of the attribute's type."""
 
-    @property
-    def is_ref(self) -> bool:
-        """True when values are entities."""
-        return self.type is ValueType.REF
+    is_ref: bool
+    """True when values are entities."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +123,11 @@ class Schema:
         """The attributes whose values are entities."""
         return tuple(attribute for attribute in self.attributes.values() if attribute.is_ref)
 
+    @cached_property
+    def simple(self) -> dict[str, Attribute]:
+        """The attributes that hold one value, and not an entity, by their idents."""
+        return {name: a for name, a in self._by_ident.items() if not (a.many or a.is_ref)}
+
     def attribute(self, name: str | int) -> Attribute | None:
         """The attribute of that ident or entity id."""
         return self.attributes.get(name) if isinstance(name, int) else self._by_ident.get(name)
@@ -152,6 +157,8 @@ def _attribute(e: int, definition: Mapping[int, Stored]) -> Attribute:
         unique=unique is not None,
         identity=unique == _UNIQUE_IDENTITY,
         component=bool(IS_COMPONENT in definition and decode(definition[IS_COMPONENT])),
+        encode=encoder(_TYPES[int(definition[VALUE_TYPE])]),
+        is_ref=_TYPES[int(definition[VALUE_TYPE])] is ValueType.REF,
     )
 
 

@@ -10,18 +10,22 @@ from __future__ import annotations
 import enum
 import math
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from bucketlog.edn import Keyword
 
 __all__ = [
     "PLAIN_TYPES",
+    "Encoder",
     "Stored",
     "ValueType",
     "decode",
     "encode",
     "encode_as",
+    "encoder",
     "instant_from_micros",
     "instant_micros",
 ]
@@ -79,6 +83,41 @@ def encode_as(value_type: ValueType, value: Any) -> Stored:
         value = str(value)
     return encode(value)
 
+
+Encoder = Callable[[Any], Stored]
+
+
+def encoder(value_type: ValueType) -> Encoder:
+    """`encode_as` for one type, with a short way for the values that are most frequent."""
+    return _FAST.get(value_type) or partial(encode_as, value_type)
+
+
+def _encode_string(value: Any) -> Stored:
+    if value.__class__ is str and value.isascii():
+        return str(value)
+    return encode_as(ValueType.STRING, value)
+
+
+def _encode_long(value: Any) -> Stored:
+    if value.__class__ is int and _MIN_LONG <= value <= _MAX_LONG:
+        return int(value)
+    return encode_as(ValueType.LONG, value)
+
+
+def _encode_keyword(value: Any) -> Stored:
+    return _keyword(value) if isinstance(value, str) else encode_as(ValueType.KEYWORD, value)
+
+
+@lru_cache(maxsize=4096)
+def _keyword(value: str) -> Stored:
+    return encode_as(ValueType.KEYWORD, value)
+
+
+_FAST: Final[dict[ValueType, Encoder]] = {
+    ValueType.STRING: _encode_string,
+    ValueType.LONG: _encode_long,
+    ValueType.KEYWORD: _encode_keyword,
+}
 
 _EXPECTED: Final[dict[ValueType, type]] = {
     ValueType.STRING: str,
