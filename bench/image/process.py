@@ -1,0 +1,43 @@
+"""A command run as a user runs it: what it took, and what it printed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Outcome", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`seconds` of wall time, and `memory` in bytes: the most that any one process of it held at once."""
+
+    seconds: float
+    memory: int
+    output: str
+
+
+def run(*command: str | Path, environment: Mapping[str, str] | None = None) -> Outcome:
+    """Run it to its end. Raises RuntimeError with its own words when it fails."""
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as complaint:
+        started = time.monotonic()
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=complaint,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            complaint.seek(0)
+            raise RuntimeError(f"{' '.join(map(str, command))}:\n{complaint.read().strip()[-2000:]}")
+        output.seek(0)
+        return Outcome(seconds, usage.ru_maxrss * 1024, output.read().strip())
