@@ -1,4 +1,4 @@
-"""The reference app, made by rule: a FastAPI shop with 46 locked packages, 123 files and 3.6 MB of its own."""
+"""The reference app, made by rule: a FastAPI shop, 46 locked packages, 123 files and 3.6 MB of its own."""
 
 from __future__ import annotations
 

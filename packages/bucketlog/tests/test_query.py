@@ -6,7 +6,7 @@ import itertools
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -376,6 +376,29 @@ class OrJoin:
         return f"(or-join [{self.variable}] {' '.join(branches)})"
 
 
+@dataclass(frozen=True)
+class Or:
+    branches: tuple[tuple[Pattern, ...], ...]
+
+    def text(self) -> str:
+        branches = [f"(and {' '.join(pattern.text() for pattern in branch)})" for branch in self.branches]
+        return f"(or {' '.join(branches)})"
+
+
+@dataclass(frozen=True)
+class Compute:
+    function: str
+    left: str
+    right: Any
+    result: str
+
+    def text(self) -> str:
+        return f"[({self.function} {self.left} {self.right}) {self.result}]"
+
+
+Filter = Compare | Not | OrJoin | Or | Compute
+
+
 def match(pattern: Pattern, datoms: list[Datom], binding: Binding) -> Iterator[Binding]:
     for e, a, v, tx, _ in datoms:
         if a != pattern.a:
@@ -409,9 +432,10 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def evaluate(
-    patterns: tuple[Pattern, ...], filters: list[Compare | Not | OrJoin], datoms: list[Datom]
-) -> list[Binding]:
+_FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {"+": operator.add, "max": max, "-": operator.sub}
+
+
+def evaluate(patterns: tuple[Pattern, ...], filters: list[Filter], datoms: list[Datom]) -> list[Binding]:
     bindings = list(solve(patterns, datoms, {}))
     for clause in filters:
         match clause:
@@ -426,6 +450,13 @@ def evaluate(
                     for b in bindings
                     if any(any(solve(branch, datoms, {variable: b[variable]})) for branch in branches)
                 ]
+            case Or(branches):
+                bindings = [
+                    extended for b in bindings for branch in branches for extended in solve(branch, datoms, b)
+                ]
+            case Compute(name, left, right, result):
+                values = [(b, _FUNCTIONS[name](b[left], b.get(right, right))) for b in bindings]
+                bindings = [b | {result: value} for b, value in values if b.get(result, value) == value]
     return bindings
 
 
@@ -450,7 +481,15 @@ def _joined(clause: OrJoin) -> bool:
 
 
 @st.composite
-def queries(draw: st.DrawFn) -> tuple[tuple[Pattern, ...], list[Compare | Not | OrJoin], list[str]]:
+def disjunctions(draw: st.DrawFn) -> Or:
+    """Branches of the same variables: each has the same places, of other attributes."""
+    pattern = draw(_PATTERNS.filter(lambda pattern: bool(pattern.variables())))
+    attributes = draw(st.lists(st.sampled_from(_ATTRIBUTES), min_size=1, max_size=3))
+    return Or(tuple((replace(pattern, a=attribute),) for attribute in attributes))
+
+
+@st.composite
+def queries(draw: st.DrawFn) -> tuple[tuple[Pattern, ...], list[Filter], list[str]]:
     some = st.lists(_PATTERNS, min_size=1, max_size=3).filter(lambda ps: any(p.variables() for p in ps))
     patterns = tuple(draw(some))
     variable = st.sampled_from(sorted(set().union(*(pattern.variables() for pattern in patterns))))
@@ -460,9 +499,17 @@ def queries(draw: st.DrawFn) -> tuple[tuple[Pattern, ...], list[Compare | Not | 
         st.builds(OrJoin, variable, st.lists(_CONJUNCTIONS, min_size=1, max_size=2).map(tuple)).filter(
             _joined
         ),
+        disjunctions(),
+        st.builds(
+            Compute,
+            st.sampled_from(sorted(_FUNCTIONS)),
+            variable,
+            variable | st.integers(0, 2),
+            variable | st.sampled_from(["?y", "?z"]),
+        ),
     )
     wanted = st.lists(variable, min_size=1, max_size=3, unique=True)
-    return patterns, draw(st.lists(filters, max_size=2)), draw(wanted)
+    return patterns, draw(st.lists(filters, max_size=3)), draw(wanted)
 
 
 _FACTS = st.tuples(st.integers(0, 3), st.sampled_from(_ATTRIBUTES), st.integers(0, 3), st.booleans())
@@ -481,14 +528,20 @@ def live(datoms: list[Datom], t: int, since: int) -> list[Datom]:
     return [datom for datom in now.values() if datom[3] > since]
 
 
-@settings(deadline=None, max_examples=60)
+@pytest.mark.parametrize("distributed", [16, 1])
+@settings(deadline=None, max_examples=40)
 @given(history=_HISTORIES, asked=st.lists(queries(), min_size=1, max_size=8))
 def test_any_query_gives_what_the_naive_evaluator_gives(
     schema: str,
     history: list[list[tuple[int, str, int, bool]]],
-    asked: list[tuple[tuple[Pattern, ...], list[Compare | Not | OrJoin], list[str]]],
+    asked: list[tuple[tuple[Pattern, ...], list[Filter], list[str]]],
+    distributed: int,
 ) -> None:
-    with closing(bucketlog.connect(MemoryStore())) as conn:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        closing(bucketlog.connect(MemoryStore())) as conn,
+    ):
+        patch.setattr("bucketlog.query.expand._MAX_DISTRIBUTED", distributed)
         conn.transact(schema)
         conn.transact([{":db/id": str(n), ":user/name": str(n)} for n in range(4)])
         users = [conn.db().entid([":user/name", str(n)]) for n in range(4)]
