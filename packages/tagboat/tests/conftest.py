@@ -1,13 +1,20 @@
 """A small component to build, and one cache for the whole session: Debian is asked once."""
 
+import os
 import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import uvicorn
+from obstore.store import MemoryStore
 
 from ocikit import Layout
+from ocikit.registry import create_app
 from tagboat.build import Build, build_with_report
 from tagboat.component import Component
 
@@ -149,3 +156,37 @@ def built(tmp_path_factory: pytest.TempPathFactory, build_cache: Path) -> Built:
     layout = project.root.parent / "layout"
     Layout(layout).write(done.image, "latest")
     return Built(project, done, layout, lines)
+
+
+@pytest.fixture
+def tagboat(project, build_cache, tmp_path):
+    """Runs a command line in the component's folder, with the session's cache as the user's own."""
+    home = tmp_path / "cache"
+    home.mkdir()
+    (home / "tagboat").symlink_to(build_cache)
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", "tagboat", *arguments],
+            cwd=project.directory,
+            env=os.environ | {"XDG_CACHE_HOME": str(home)} | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def registry():
+    """The address of a registry on loopback that takes everything."""
+    app = create_app(MemoryStore(), authorize=lambda *_: None)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()

@@ -448,7 +448,7 @@ def test_a_registry_image_without_its_digest_is_refused_with_the_pinned_form(pro
     project.pyproject.write_text(project.pyproject.read_text().replace("debian:bookworm", f"{host}/base:1"))
     with pytest.raises(ConfigError, match="not pinned by its digest") as caught:
         build(Component.load(project.directory), build_cache, progress=quiet)
-    assert caught.value.hint == f'base = "{host}/base@{digest}"'
+    assert caught.value.hint == f'base = "{host}/base:1@{digest}"'
 
 
 # Refusals

@@ -1,60 +1,21 @@
 """The command line: what it prints where, its exit codes, and every command that the README shows."""
 
-import os
 import re
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
-import uvicorn
-from obstore.store import MemoryStore
 
 from ocikit import Layout, read_docker_archive
-from ocikit.registry import create_app
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SHELL = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 COMMANDS = [line.partition("#")[0].strip() for block in SHELL for line in block.splitlines()]
 
 
-@pytest.fixture
-def tagboat(project, build_cache, tmp_path):
-    """Runs a command line in the component's folder, with the session's cache as the user's own."""
-    home = tmp_path / "cache"
-    home.mkdir()
-    (home / "tagboat").symlink_to(build_cache)
-
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "-m", "tagboat", *arguments],
-            cwd=project.directory,
-            env=os.environ | {"XDG_CACHE_HOME": str(home)} | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    return run
-
-
-@pytest.fixture
-def registry():
-    """The address of a registry on loopback that takes everything."""
-    app = create_app(MemoryStore(), authorize=lambda *_: None)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-
-
 def test_the_readme_shows_just_the_commands_that_are_tested():
+    """`tag` by test_tag.py, `deploy` by the workspace's tests, `base` by test_base_lock.py, the rest here."""
     assert COMMANDS == [
         "tagboat tag",
         "tagboat deploy",
@@ -62,7 +23,9 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat build --output oci:image",
         "tagboat build --output tar:shop.tar",
         "tagboat push registry.example/team/shop:1.4.0",
-    ]  # the first two by test_tag.py, and by the workspace's tests of a real deployment
+        "tagboat base update",
+        "tagboat base update --check",
+    ]
 
 
 def test_build_prints_the_digest_and_nothing_else(tagboat, built):

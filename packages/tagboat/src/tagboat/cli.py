@@ -72,6 +72,20 @@ def _parser() -> argparse.ArgumentParser:
     _add_component(push)
     push.set_defaults(run=_push)
 
+    base = commands.add_parser("base", help="what the image is built upon").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    update = base.add_parser(
+        "update",
+        help="pin the base as it is today: base.lock of a distribution, the digest of a registry's image",
+        epilog="example: tagboat base update && git commit -m 'Security updates' base.lock",
+    )
+    _add_component(update)
+    update.add_argument(
+        "--check", action="store_true", help="write nothing; exit code 1 when the pin is not current"
+    )
+    update.set_defaults(run=_base_update)
+
     tag = commands.add_parser(
         "tag",
         help="create and push the release tag NAME-vVERSION",
@@ -168,6 +182,20 @@ def _push(options: argparse.Namespace) -> int:
     with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
         digest = registry.push(image, reference)
     print(reference.with_digest(digest))
+    return 0
+
+
+def _base_update(options: argparse.Namespace) -> int:
+    from tagboat.build.pin import current_pin
+    from tagboat.component import Component
+
+    pin = current_pin(Component.load(options.component), _cache(), progress=_progress)
+    for line in pin.changes:
+        print(line)
+    if options.check:
+        return 1 if pin.changes else 0
+    pin.write()
+    _progress(f"{pin.file} {'is written' if pin.changes else 'was current'}")
     return 0
 
 

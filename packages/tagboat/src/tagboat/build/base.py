@@ -19,6 +19,7 @@ from ocikit import (
 )
 from tagboat.build.cache import Cache, key_of
 from tagboat.build.debian.compose import compose
+from tagboat.build.debian.lock import FILE_NAME
 from tagboat.build.debian.release import DISTRIBUTIONS, Release
 from tagboat.build.interpreter import Interpreter, find_interpreter
 from tagboat.component import Component
@@ -57,12 +58,10 @@ class Base:
         return unpacked(self.image, cache)
 
 
-def resolve_base(
-    component: Component, cache: Cache, *, refresh: bool, progress: Callable[[str], None]
-) -> tuple[Base, bool]:
+def resolve_base(component: Component, cache: Cache, *, progress: Callable[[str], None]) -> tuple[Base, bool]:
     """The base that the configuration names, for this machine's architecture, and whether it had to be made.
 
-    With `refresh`, a distribution is asked for its current packages. Raises ConfigError, AptError, DebError,
+    Raises ConfigError, AptError, DebError,
     InterpreterError, and ocikit's errors for what cannot be read.
     """
     name = component.config.base
@@ -70,7 +69,8 @@ def resolve_base(
     platform = Platform.host()
     made = False
     if kind in DISTRIBUTIONS:
-        image, made = compose(Release(kind, rest), platform, cache, refresh=refresh, progress=progress)
+        lock = component.directory / FILE_NAME
+        image, made = compose(Release(kind, rest), platform, cache, lock=lock, progress=progress)
     elif kind == "oci":
         path, _, tag = rest.partition(":")
         image = Layout(component.directory / path).image(tag or None, platform)
@@ -108,7 +108,7 @@ def _pull(name: str, platform: Platform, cache: Cache, progress: Callable[[str],
             found = registry.digest(reference)
             raise ConfigError(
                 f"the base {name} is not pinned by its digest, so it may be another image tomorrow",
-                hint=f'base = "{reference.with_digest(found)}"' if found else None,
+                hint=f'base = "{reference}@{found}"' if found else None,
             )
         folder = cache.path("bases", key_of(str(reference), str(platform)))
         with cache.locked(f"base-{folder.name}"):

@@ -48,15 +48,13 @@ def build(
     cache: Path,
     *,
     progress: Callable[[str], None],
-    refresh_base: bool = False,
 ) -> Image:
     """The component's image: a function of base, lock, sources, configuration and commit, of nothing else.
 
     `cache` is a folder, made when absent, that later builds are faster with; `progress` gets a line for each
-    thing that takes time. `refresh_base` asks Debian for current packages. Raises TagboatError and
-    OcikitError.
+    thing that takes time. Raises TagboatError and OcikitError.
     """
-    return build_with_report(component, cache, progress=progress, refresh_base=refresh_base).image
+    return build_with_report(component, cache, progress=progress).image
 
 
 def build_with_report(
@@ -64,14 +62,13 @@ def build_with_report(
     cache: Path,
     *,
     progress: Callable[[str], None],
-    refresh_base: bool = False,
 ) -> Build:
     """As `build`, with what each layer cost."""
     store = Cache.open(cache)
     reports: list[LayerReport] = []
 
     started = time.monotonic()
-    base, made = resolve_base(component, store, refresh=refresh_base, progress=progress)
+    base, made = resolve_base(component, store, progress=progress)
     size = sum(layer.descriptor.size for layer in base.image.layers)
     reports.append(LayerReport(base.name, size, not made, time.monotonic() - started))
 

@@ -15,8 +15,10 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from tagboat.build.debian.release import Release
 from tagboat.errors import TagboatError
@@ -63,14 +65,14 @@ class Source:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Package:
-    """A Debian package, exactly; `size` in bytes, `uri` is where it was offered."""
+    """A Debian package, exactly; `size` in bytes, `path` is where it is below the root of an archive."""
 
     name: str
     version: str
     architecture: str
-    sha256: str
     size: int
-    uri: str
+    sha256: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,19 @@ class Apt:
 
     directory: Path
     release: Release
+    roots: tuple[str, ...]
+    """The archives that may have a package, by their URIs, each with a slash at its end."""
+
+    def published(self) -> datetime:
+        """When the newest of the release's indexes was made, as the archive says itself."""
+        dates = [
+            parsedate_to_datetime(date)
+            for file in (self.directory / "lists").glob("*Release")
+            for date in re.findall(r"^Date: (.+)$", file.read_text(errors="replace"), re.MULTILINE)
+        ]
+        if not dates:
+            raise AptError(f"the archive does not say when {self.release} was published")
+        return max(dates).astimezone(UTC)
 
     def version(self, package: str) -> str | None:
         """The version that the release offers, None when it has no such package."""
@@ -97,22 +112,48 @@ class Apt:
                 if match is None:
                     raise AptError(f"apt names no SHA256 for a package: {line}")
                 name, version, architecture = unquote(match["file"]).removesuffix(".deb").split("_")
-                size = int(match["size"])
-                found.append(Package(name, version, architecture, match["sha256"], size, match["uri"]))
+                path = self._path(unquote(match["uri"]))
+                found.append(Package(name, version, architecture, int(match["size"]), match["sha256"], path))
         return sorted(found)
 
+    def _path(self, uri: str) -> str:
+        root = next((root for root in self.roots if uri.startswith(root)), None)
+        if root is None:
+            raise AptError(f"apt offers {uri}, which is in none of {', '.join(self.roots)}")
+        return uri.removeprefix(root)
+
     def fetch(self, packages: Iterable[Package]) -> Iterator[tuple[Package, Path]]:
-        """Download; apt compares the hashes. The files go when this Apt does."""
+        """Download; apt compares the hashes. The files go when this Apt does.
+
+        Raises AptError that names what no archive has any more.
+        """
         target = self.directory / "debs"
         target.mkdir(exist_ok=True)
         _give_to_sandbox(target)
         files = {package: target / f"{package.sha256}.deb" for package in packages}
-        if files:
-            triples = (
-                (package.uri, str(file), f"SHA256:{package.sha256}") for package, file in files.items()
+        trouble: list[str] = []
+        for root in self.roots:
+            missing = {package: file for package, file in files.items() if not file.exists()}
+            if missing:
+                trouble.append(self._download(root, missing))
+        gone = [f"{package.name} {package.version}" for package, file in files.items() if not file.exists()]
+        if gone:
+            raise AptError(
+                f"{self.release} does not have {', '.join(gone)}: {'; '.join(filter(None, trouble))}",
+                hint="where these were replaced by newer ones, `tagboat base update` locks those",
             )
-            self._run(_HELPER, "download-file", *(word for triple in triples for word in triple))
         yield from files.items()
+
+    def _download(self, root: str, files: Mapping[Package, Path]) -> str:
+        """Fetch what `root` has of these; the complaints of apt about the others."""
+        triples = (
+            (f"{root}{quote(package.path)}", str(file), f"SHA256:{package.sha256}")
+            for package, file in files.items()
+        )
+        conf = str(self.directory / "apt.conf")
+        words = (word for triple in triples for word in triple)
+        done = _execute(_HELPER, "--config-file", conf, "download-file", *words)
+        return "" if done.returncode == 0 else _complaints(done)
 
     def pretend_installed(self, provided: Iterable[str]) -> None:
         """Tell apt that `provided` are installed, in a version that satisfies everyone."""
@@ -130,8 +171,10 @@ class Apt:
 
 
 @contextmanager
-def open_apt(release: Release, architecture: str) -> Iterator[Apt]:
+def open_apt(release: Release, architecture: str, *, index: bool = True) -> Iterator[Apt]:
     """apt with the current index of `release` (with its security and stable updates where configured).
+
+    Without the `index`, which takes the most of the time, nothing but `fetch` is of use.
 
     Raises AptError when the machine's apt has no source for the release, or its archive cannot be reached
     or is not signed by a key that the machine trusts. Sources of others for the same suite are left alone.
@@ -151,10 +194,15 @@ def open_apt(release: Release, architecture: str) -> Iterator[Apt]:
         directory = Path(name)
         directory.chmod(0o711)
         _prepare(directory, sources, release, architecture)
-        apt = Apt(directory, release)
+        apt = Apt(directory, release, _roots(sources))
         apt.pretend_installed(())
-        _update(apt, sources)
+        if index:
+            _update(apt, sources)
         yield apt
+
+
+def _roots(sources: Iterable[Source]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(f"{uri.rstrip('/')}/" for source in sources for uri in source.uris))
 
 
 def _prepare(directory: Path, sources: list[Source], release: Release, architecture: str) -> None:

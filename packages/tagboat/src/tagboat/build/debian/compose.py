@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from ocikit import ContainerConfig, History, Image, LayerWriter, Platform
@@ -20,6 +19,7 @@ from tagboat.build.bytecode import compile_files
 from tagboat.build.cache import Cache, key_of
 from tagboat.build.debian.apt import Apt, AptError, Package, open_apt
 from tagboat.build.debian.deb import DebError, open_data, read_control
+from tagboat.build.debian.lock import BaseLock, read_base_lock
 from tagboat.build.debian.release import Release
 from tagboat.build.files import Entry, File, Files, Folder, Link, write_files
 from tagboat.build.interpreter import find_interpreter
@@ -28,7 +28,8 @@ _FORMAT = "1"  # raise it when the same packages would make other bytes
 _SEARCH = "/usr/local/bin:/usr/bin:/bin"
 _NONROOT = 65532
 _EPOCH = "1970-01-01T00:00:00Z"
-_ARCHITECTURES = {"amd64": "amd64", "arm64": "arm64"}  # of OCI, and what Debian calls them
+_ARCHITECTURES = ("amd64", "arm64")  # as both OCI and Debian call them
+_STALE = timedelta(days=45)  # security updates are more frequent than that
 
 # What depends on these does so to be installed or configured, which never happens here; or, for the last
 # line, to have modules of the standard library that are left out below.
@@ -85,30 +86,55 @@ _BY_HAND: Files = {
 
 
 def compose(
-    release: Release, platform: Platform, cache: Cache, *, refresh: bool, progress: Callable[[str], None]
+    release: Release, platform: Platform, cache: Cache, *, lock: Path, progress: Callable[[str], None]
 ) -> tuple[Image, bool]:
     """The base image of a release, and whether it had to be made.
 
-    Which packages it is made of is decided once and kept in the cache, until `refresh` asks for the current
-    ones. Raises AptError and DebError.
+    It is made of the packages that `lock` names. Without that file they are chosen once and kept in the
+    cache, so that a build on another machine may get others. Raises ConfigError, AptError and DebError.
     """
-    architecture = _ARCHITECTURES.get(platform.architecture)
-    if platform.os != "linux" or architecture is None:
-        raise AptError(f"{release} cannot be composed for {platform}")
-    with cache.locked(f"{release.distribution}-{release.suite}-{architecture}"):
-        record = cache.path(release.distribution, f"{release.suite}-{architecture}.json")
-        packages = None if refresh else _recorded(record)
-        if packages is None:
-            progress(f"choosing the packages of {release}")
-            with open_apt(release, architecture) as apt:
-                packages = _choose(apt)
-                _fetch(packages, apt, cache)
-            cache.write(record, json.dumps([asdict(package) for package in packages], indent=1).encode())
-    return compose_packages(packages, release, platform, cache, progress=progress)
+    architecture = _architecture(release, platform)
+    locked = read_base_lock(lock, release)
+    if locked is None:
+        kept = cache.path(release.distribution, f"{release.suite}.lock")
+        with cache.locked(f"{release.distribution}-{release.suite}"):
+            locked = read_base_lock(kept, release)
+            if locked is None or architecture not in locked.packages:
+                locked = choose(release, [platform], cache, progress=progress)
+                cache.write(kept, locked.to_toml().encode())
+    age = datetime.now(UTC) - locked.date
+    if age > _STALE:
+        progress(f"the packages of {release} are those of {age.days} days ago: `tagboat base update`")
+    return compose_packages(locked.of(architecture, lock), release, platform, cache, progress=progress)
+
+
+def choose(
+    release: Release, platforms: Iterable[Platform], cache: Cache, *, progress: Callable[[str], None]
+) -> BaseLock:
+    """What a base of the release is made of today, fetched into the cache. Raises AptError and DebError."""
+    packages: dict[str, tuple[Package, ...]] = {}
+    for platform in platforms:
+        architecture = _architecture(release, platform)
+        progress(f"choosing the packages of {release} for {platform}")
+        with open_apt(release, architecture) as apt:
+            chosen = tuple(_choose(apt))
+            _fetch(chosen, apt, cache)
+            packages[architecture] = chosen
+            date = apt.published()
+    return BaseLock(release, date, packages)
+
+
+def _architecture(release: Release, platform: Platform) -> str:
+    if platform.os != "linux" or platform.architecture not in _ARCHITECTURES:
+        raise AptError(
+            f"{release} cannot be composed for {platform}",
+            hint=f"only for linux on {', '.join(_ARCHITECTURES)}",
+        )
+    return platform.architecture
 
 
 def compose_packages(
-    packages: list[Package],
+    packages: Sequence[Package],
     release: Release,
     platform: Platform,
     cache: Cache,
@@ -123,7 +149,7 @@ def compose_packages(
     def make(writer: LayerWriter) -> None:
         missing = [package for package in packages if not _is_kept(package, cache)]
         if missing:
-            with open_apt(release, _ARCHITECTURES[platform.architecture]) as apt:
+            with open_apt(release, platform.architecture, index=False) as apt:
                 _fetch(missing, apt, cache)
         progress(f"composing {release} of {len(packages)} packages")
         with cache.temporary() as root:
@@ -143,13 +169,6 @@ def _choose(apt: Apt) -> list[Package]:
     return apt.resolve([f"python{python}-minimal", f"libpython{python}-stdlib", *_WANTED], provided=_PROVIDED)
 
 
-def _recorded(record: Path) -> list[Package] | None:
-    try:
-        return [Package(**entry) for entry in json.loads(record.read_text())]
-    except (FileNotFoundError, ValueError, TypeError):
-        return None
-
-
 def _kept(package: Package, cache: Cache) -> Path:
     return cache.path("debs", f"{package.sha256}.deb")
 
@@ -162,15 +181,15 @@ def _is_kept(package: Package, cache: Cache) -> bool:
         return False
 
 
-def _fetch(packages: list[Package], apt: Apt, cache: Cache) -> None:
+def _fetch(packages: Iterable[Package], apt: Apt, cache: Cache) -> None:
     for package, file in apt.fetch(package for package in packages if not _is_kept(package, cache)):
         cache.write(_kept(package, cache), file.read_bytes())
         if not _is_kept(package, cache):
             _kept(package, cache).unlink()
-            raise DebError(f"{package.uri} is not the package with SHA-256 {package.sha256}")
+            raise DebError(f"{package.path} is not the package with SHA-256 {package.sha256}")
 
 
-def _compose_files(packages: list[Package], root: Path, cache: Cache) -> Files:
+def _compose_files(packages: Iterable[Package], root: Path, cache: Cache) -> Files:
     """The content of the layer; `root` is an empty folder that the files are unpacked to."""
     files: dict[str, Entry] = {}
     certificates: dict[str, bytes] = {}
