@@ -15,7 +15,7 @@ COMMANDS = [line.partition("#")[0].strip() for block in SHELL for line in block.
 
 
 def test_the_readme_shows_just_the_commands_that_are_tested():
-    """`tag` by test_tag.py, `deploy` by the workspace's tests, `base` by test_base_lock.py, the rest here."""
+    """`tag` by test_tag.py, `deploy` by the workspace's tests, `base` and `image` by theirs, others here."""
     assert COMMANDS == [
         "tagboat tag",
         "tagboat deploy",
@@ -23,6 +23,10 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat build --output oci:image",
         "tagboat build --output tar:shop.tar",
         "tagboat push registry.example/team/shop:1.4.0",
+        "tagboat image ls oci:image",
+        "tagboat image inspect oci:image",
+        "tagboat image layers --files oci:image",
+        "tagboat image diff oci:image tar:shop.tar",
         "tagboat base update",
         "tagboat base update --check",
     ]

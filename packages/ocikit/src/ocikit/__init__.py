@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ocikit.archive import read_docker_archive, write_docker_archive
     from ocikit.client import Registry
     from ocikit.credentials import Credentials, find_credentials
+    from ocikit.listing import LayerEntry, layer_entries
     from ocikit.unpacking import unpack, unpack_layer
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "InvalidDocumentError",
     "InvalidReferenceError",
     "Layer",
+    "LayerEntry",
     "LayerWriter",
     "Layout",
     "Manifest",
@@ -63,6 +65,7 @@ __all__ = [
     "TagExistsError",
     "UnsafeArchiveError",
     "find_credentials",
+    "layer_entries",
     "read_docker_archive",
     "unpack",
     "unpack_layer",
@@ -73,8 +76,10 @@ __all__ = [
 # Loaded at first use: a command that only names an image does not wait for HTTP, subprocesses and tar.
 _LAZY = {
     "Credentials": "credentials",
+    "LayerEntry": "listing",
     "Registry": "client",
     "find_credentials": "credentials",
+    "layer_entries": "listing",
     "read_docker_archive": "archive",
     "unpack": "unpacking",
     "unpack_layer": "unpacking",

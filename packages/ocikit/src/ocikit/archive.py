@@ -16,7 +16,7 @@ from ocikit._replacing import replacing
 from ocikit.blob import CHUNK, verified
 from ocikit.config import ImageConfig
 from ocikit.digest import Digest
-from ocikit.errors import InvalidDocumentError
+from ocikit.errors import InvalidDocumentError, NotFoundError
 from ocikit.image import Image
 from ocikit.layer import Layer
 from ocikit.manifest import OCI_LAYER, OCI_LAYER_GZIP, Descriptor
@@ -56,6 +56,8 @@ def read_docker_archive(path: Path) -> Image:
                 _layer(archive, path, name, diff_id)
                 for name, diff_id in zip(names, parsed.diff_ids, strict=True)
             )
+    except OSError as error:
+        raise NotFoundError(f"{path} cannot be read: {error.strerror}") from error
     except (tarfile.TarError, KeyError, ValueError) as error:
         raise InvalidDocumentError(f"{path} is no docker-archive: {error}") from error
     return Image(parsed, layers)

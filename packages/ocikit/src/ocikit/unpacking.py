@@ -6,27 +6,23 @@ so that neither `..` nor a link, of this archive or of an earlier layer, leads o
 
 from __future__ import annotations
 
-import gzip
 import os
 import shutil
 import stat
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import Literal
 
 from ocikit import _tar
-from ocikit.blob import CHUNK, verified
-from ocikit.errors import DigestMismatchError, OcikitError, UnsafeArchiveError
+from ocikit._content import MAX_SIZE, opened_archive
+from ocikit.errors import OcikitError, UnsafeArchiveError
 from ocikit.image import Image
 from ocikit.layer import Layer
-from ocikit.manifest import DOCKER_LAYER, DOCKER_LAYER_GZIP, OCI_LAYER, OCI_LAYER_GZIP
 
 Whiteouts = Literal["apply", "overlay"]
 
-MAX_SIZE = 32 << 30  # bytes of one uncompressed layer, unless the caller says otherwise
 MAX_ENTRIES = 2_000_000
 
 _PREFIX = ".wh."
@@ -98,27 +94,17 @@ def _unpack(
     ownership: bool,
     max_size: int,
 ) -> None:
-    what = f"layer {layer.descriptor.digest}"
-    with (
-        verified(layer.blob, layer.descriptor.digest, layer.descriptor.size, what) as source,
-        _opened(directory) as root,
-    ):
-        plain = _Plain(_decompressed(source, layer.descriptor.media_type), layer, max_size)
+    with opened_archive(layer, max_size) as archive, _opened(directory) as root:
         unpacker = _Unpacker(root, whiteouts, ownership, directories)
         entry = None
         try:
-            archive = _tar.Reader(plain)
             for entry in archive:
                 unpacker.write(entry, archive)
-        except UnsafeArchiveError as error:
-            raise UnsafeArchiveError(f"{what}: {error}") from error
         except OSError as error:
             name = entry.name if entry else "archive"
-            raise OcikitError(f"{what}: {name!r} cannot be written: {error.strerror or error}") from error
-        plain.finish()
-        # Whatever follows the compressed stream belongs to the blob, and so to its digest.
-        while source.read(CHUNK):
-            pass
+            raise OcikitError(
+                f"layer {layer.descriptor.digest}: {name!r} cannot be written: {error.strerror or error}"
+            ) from error
 
 
 @contextmanager
@@ -359,46 +345,3 @@ def _set_attributes(handle: int, entry: _tar.Entry, ownership: bool) -> None:
 def _check_attributes(entry: _tar.Entry) -> None:
     if max(entry.uid, entry.gid) > _LARGEST_ID or abs(entry.mtime) > _LATEST:
         raise UnsafeArchiveError(f"{entry.name!r} has an owner or a time that no system has")
-
-
-class _Plain:
-    """The uncompressed archive on its way through: counted, hashed, bounded."""
-
-    def __init__(self, source: BinaryIO, layer: Layer, limit: int) -> None:
-        self._source = source
-        self._limit = limit
-        self._count = 0
-        self._diff_id = layer.diff_id
-        self._hash = layer.diff_id.hasher()
-        self._what = f"layer {layer.descriptor.digest}"
-
-    def read(self, size: int) -> bytes:
-        try:
-            data = self._source.read(size)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise UnsafeArchiveError(f"not a gzip stream, or a broken one: {error}") from error
-        self._count += len(data)
-        if self._count > self._limit:
-            raise UnsafeArchiveError(f"more than {self._limit} bytes uncompressed")
-        self._hash.update(data)
-        return data
-
-    def finish(self) -> None:
-        """Read what follows the archive's end, and raise DigestMismatchError unless all had the diff ID."""
-        try:
-            while self.read(CHUNK):
-                pass
-        except UnsafeArchiveError as error:
-            raise UnsafeArchiveError(f"{self._what}: {error}") from error
-        if self._hash.hexdigest() != self._diff_id.hex:
-            raise DigestMismatchError(
-                f"{self._what}: its content is not what diff ID {self._diff_id} promises"
-            )
-
-
-def _decompressed(source: BinaryIO, media_type: str) -> BinaryIO:
-    if media_type in (OCI_LAYER_GZIP, DOCKER_LAYER_GZIP):
-        return cast("BinaryIO", gzip.GzipFile(fileobj=source))
-    if media_type in (OCI_LAYER, DOCKER_LAYER):
-        return source
-    raise OcikitError(f"layers of type {media_type} cannot be unpacked")

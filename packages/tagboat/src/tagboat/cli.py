@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tagboat.errors import TagboatError
+from tagboat.image_cli import add_image_commands
 
 # The commands import what they need when they run: `tagboat --help` answers without loading a cloud client.
 # ruff: noqa: PLC0415
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _complain("interrupted", None)
         return 130
+    except BrokenPipeError:  # whoever reads, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return code
 
 
@@ -85,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
         "--check", action="store_true", help="write nothing; exit code 1 when the pin is not current"
     )
     update.set_defaults(run=_base_update)
+
+    image = commands.add_parser("image", help="look into images, wherever they are")
+    add_image_commands(image.add_subparsers(required=True, metavar="COMMAND"))
 
     tag = commands.add_parser(
         "tag",

@@ -1,0 +1,119 @@
+"""`tagboat image …`: looking into images, wherever they are."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ocikit import Image
+
+# As in cli.py, what a command needs is imported when it runs.
+# ruff: noqa: PLC0415
+
+_LOCATION = "HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:NAME] or tar:FILE"
+
+
+def add_image_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommands of `tagboat image`."""
+    listing = commands.add_parser(
+        "ls",
+        help="the images of a repository or of a layout, by their names",
+        epilog="example: tagboat image ls registry.example/team/shop",
+    )
+    listing.add_argument("location", metavar="LOCATION", help="HOST/REPOSITORY or oci:DIR")
+    listing.set_defaults(run=_ls)
+
+    inspect = commands.add_parser(
+        "inspect",
+        help="how an image starts and what it is made of",
+        epilog="example: tagboat image inspect oci:image",
+    )
+    _add_location(inspect)
+    inspect.add_argument("--json", action="store_true", help="manifest and configuration as they are")
+    inspect.set_defaults(run=_inspect)
+
+    layers = commands.add_parser(
+        "layers",
+        help="the layers of an image with their sizes",
+        epilog="example: tagboat image layers --files oci:image",
+    )
+    _add_location(layers)
+    layers.add_argument("--files", action="store_true", help="list what is in each of them")
+    layers.set_defaults(run=_layers)
+
+    diff = commands.add_parser(
+        "diff",
+        help="how one image differs from another; exit code 1 when it does",
+        epilog="example: tagboat image diff registry.example/team/shop:1.4.0 oci:image",
+    )
+    diff.add_argument("first", metavar="A", help=_LOCATION)
+    diff.add_argument("second", metavar="B", help=_LOCATION)
+    _add_platform(diff)
+    diff.add_argument("--json", action="store_true", help="a list of what differs")
+    diff.set_defaults(run=_diff)
+
+
+def _add_location(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("location", metavar="LOCATION", help=_LOCATION)
+    _add_platform(parser)
+
+
+def _add_platform(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--platform", metavar="OS/ARCH", help="which image of an index (default: this machine's)"
+    )
+
+
+def _ls(options: argparse.Namespace) -> int:
+    from tagboat.location import Location
+
+    for name in Location.parse(options.location).names():
+        print(name)
+    return 0
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from tagboat.inspection import describe, summary
+
+    image = _image(options.location, options.platform)
+    if options.json:
+        print(json.dumps(describe(image), indent=2))
+    else:
+        _print(summary(image))
+    return 0
+
+
+def _layers(options: argparse.Namespace) -> int:
+    from tagboat.inspection import files, layers
+
+    image = _image(options.location, options.platform)
+    _print(files(image) if options.files else layers(image))
+    return 0
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from tagboat.inspection import differences
+
+    found = differences(_image(options.first, options.platform), _image(options.second, options.platform))
+    if options.json:
+        print(json.dumps([asdict(difference) for difference in found], indent=2))
+    else:
+        _print(found)
+    return 1 if found else 0
+
+
+def _image(location: str, platform: str | None) -> Image:
+    from ocikit import Platform
+    from tagboat.location import Location
+
+    return Location.parse(location).image(Platform.parse(platform) if platform else None)
+
+
+def _print(lines: Iterable[object]) -> None:
+    for line in lines:
+        # Names in images are whatever somebody wrote into them: a terminal gets no control characters.
+        print("".join(c if c.isprintable() else repr(c)[1:-1] for c in str(line)))
