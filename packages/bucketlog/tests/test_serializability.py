@@ -1,0 +1,279 @@
+"""The checkers of histories find what no strictly serializable database does, and nothing else."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+import pytest
+from bench.chaos.appends import check_appends
+from bench.chaos.history import Append, Operation, Outcome, Read, Step
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def ok(name: str, invoked: float, completed: float, *steps: Step) -> Operation:
+    """An operation that was acknowledged."""
+    return Operation(name, invoked, completed, "ok", steps)
+
+
+def unknown(name: str, invoked: float, *steps: Step) -> Operation:
+    """One that was never answered."""
+    return Operation(name, invoked, math.inf, "unknown", steps)
+
+
+def failed(name: str, invoked: float, completed: float, *steps: Step) -> Operation:
+    """One that was refused."""
+    return Operation(name, invoked, completed, "fail", steps)
+
+
+def put(key: str, element: int) -> Append:
+    """Append to a list."""
+    return Append(key, element)
+
+
+def saw(key: str, *elements: int) -> Read:
+    """Read a list."""
+    return Read(key, elements)
+
+
+def _kinds(*history: Operation) -> set[str]:
+    return {finding.kind for finding in check_appends(history)}
+
+
+def test_a_serial_history_is_serializable() -> None:
+    assert not _kinds(
+        ok("a", 0, 1, saw("x"), put("x", 1)),
+        ok("b", 2, 3, saw("x", 1), put("x", 2), put("y", 1)),
+        ok("c", 4, 5, saw("y", 1), saw("x", 1, 2)),
+    )
+
+
+def test_operations_that_overlap_may_happen_in_either_order() -> None:
+    for seen in ((), (1,)):
+        assert not _kinds(
+            ok("a", 0, 10, put("x", 1)), ok("b", 1, 2, saw("x", *seen)), ok("c", 11, 12, saw("x", 1))
+        )
+
+
+def test_a_lost_update_is_found() -> None:
+    """Both read the same list and append to it; one of the appends is gone."""
+    found = check_appends(
+        [
+            ok("a", 0, 10, saw("x"), put("x", 1)),
+            ok("b", 0, 10, saw("x"), put("x", 2)),
+            ok("c", 11, 12, saw("x", 2)),
+        ]
+    )
+    assert "lost append: a had appended 1 to x before c read [2]" in map(str, found)
+
+
+def test_a_lost_update_is_found_when_both_appends_are_there() -> None:
+    assert _kinds(
+        ok("a", 0, 10, saw("x"), put("x", 1)),
+        ok("b", 0, 10, saw("x"), put("x", 2)),
+        ok("c", 11, 12, saw("x", 1, 2)),
+    ) == {"anti-dependency cycle (G2)"}
+
+
+def test_a_write_skew_is_found() -> None:
+    (found,) = check_appends(
+        [
+            ok("a", 0, 10, saw("x"), put("y", 1)),
+            ok("b", 0, 10, saw("y"), put("x", 1)),
+            ok("c", 11, 12, saw("x", 1), saw("y", 1)),
+        ]
+    )
+    assert str(found) == "anti-dependency cycle (G2): a -rw-> b -rw-> a"
+
+
+def test_a_dirty_write_is_found() -> None:
+    assert _kinds(
+        ok("a", 0, 10, put("x", 1), put("y", 1)),
+        ok("b", 0, 10, put("x", 2), put("y", 2)),
+        ok("c", 11, 12, saw("x", 1, 2), saw("y", 2, 1)),
+    ) == {"dirty write (G0)"}
+
+
+def test_transactions_that_read_each_other_are_found() -> None:
+    assert _kinds(
+        ok("a", 0, 10, put("x", 1), saw("y", 1)),
+        ok("b", 0, 10, put("y", 1), saw("x", 1)),
+    ) == {"circular information flow (G1c)"}
+
+
+def test_half_a_transaction_is_found() -> None:
+    assert _kinds(
+        ok("a", 0, 10, put("x", 1), put("y", 1)),
+        ok("b", 0, 10, saw("x", 1), saw("y")),
+        ok("c", 11, 12, saw("y", 1)),
+    ) == {"anti-dependency cycle (G2)"}
+    assert "intermediate read" in _kinds(
+        ok("a", 0, 10, put("x", 1), put("x", 2)), ok("b", 0, 10, saw("x", 1))
+    )
+
+
+def test_a_stale_read_is_found_with_the_order_it_breaks() -> None:
+    found = check_appends([ok("a", 0, 1, put("x", 1)), ok("b", 2, 3, saw("x")), ok("c", 4, 5, saw("x", 1))])
+    assert list(map(str, found)) == [
+        "stale read: a had appended 1 to x before b read []",
+        "real-time violation: a -rt-> b -rw-> a",
+    ]
+
+
+def test_a_real_time_violation_over_several_lists_is_found() -> None:
+    """No read misses what was acknowledged before it, but b saw c's write, and not the earlier a's."""
+    assert _kinds(
+        ok("a", 0, 20, put("x", 1)),
+        ok("a2", 0, 5, saw("x", 1)),
+        ok("c", 6, 20, put("y", 1)),
+        ok("b", 0, 20, saw("y", 1), saw("x")),
+        ok("d", 21, 22, saw("x", 1), saw("y", 1)),
+    ) == {"real-time violation"}
+
+
+def test_a_read_that_does_not_repeat_is_found() -> None:
+    assert "internal" in _kinds(
+        ok("a", 0, 10, put("x", 1)), ok("b", 0, 10, saw("x"), saw("x", 1)), ok("c", 11, 12, saw("x", 1))
+    )
+
+
+def test_a_read_without_what_the_transaction_itself_appended_is_found() -> None:
+    assert not _kinds(ok("a", 0, 1, saw("x"), put("x", 1), saw("x", 1), put("x", 2), saw("x", 1, 2)))
+    assert "internal" in _kinds(ok("a", 0, 1, put("x", 1), saw("x")))
+    assert "internal" in _kinds(
+        ok("a", 0, 1, put("x", 2)), ok("b", 2, 3, saw("x", 2), put("x", 1), saw("x", 1))
+    )
+
+
+def test_an_append_that_happened_twice_is_found() -> None:
+    assert _kinds(ok("a", 0, 1, put("x", 1)), ok("b", 2, 3, saw("x", 1, 1))) == {"duplicate"}
+
+
+def test_an_element_from_nowhere_is_found() -> None:
+    assert _kinds(ok("b", 2, 3, saw("x", 7))) == {"invented"}
+
+
+def test_an_append_that_was_refused_must_not_be_seen() -> None:
+    assert _kinds(failed("a", 0, 1, put("x", 1)), ok("b", 2, 3, saw("x", 1))) == {"aborted read"}
+    assert not _kinds(failed("a", 0, 1, put("x", 1)), ok("b", 2, 3, saw("x")))
+
+
+def test_reads_that_agree_on_no_order_are_found() -> None:
+    assert _kinds(
+        ok("a", 0, 10, put("x", 1)),
+        ok("b", 0, 10, put("x", 2)),
+        ok("c", 0, 10, saw("x", 1, 2)),
+        ok("d", 0, 10, saw("x", 2, 1)),
+    ) == {"incompatible order"}
+
+
+def test_an_acknowledged_append_that_is_gone_is_found() -> None:
+    assert _kinds(ok("a", 0, 1, put("x", 1)), ok("b", 2, 3, saw("x"))) == {
+        "lost append",
+        "real-time violation",
+    }
+
+
+def test_what_is_unknown_may_have_happened_late_or_never() -> None:
+    append = unknown("a", 0, put("x", 1), put("y", 1))
+    assert not _kinds(append, ok("b", 5, 6, saw("x"), saw("y")))
+    assert not _kinds(append, ok("b", 5, 6, saw("x", 1), saw("y", 1)))
+    assert not _kinds(append, ok("b", 5, 6, saw("x")), ok("c", 50, 51, saw("x", 1)))
+
+
+def test_what_is_unknown_happened_whole_once_and_not_before_it_was_asked_for() -> None:
+    append = unknown("a", 4, put("x", 1), put("y", 1))
+    assert _kinds(append, ok("b", 5, 6, saw("x", 1), saw("y")), ok("c", 7, 8, saw("y", 1)))
+    assert _kinds(append, ok("b", 5, 6, saw("x", 1)), ok("c", 7, 8, saw("x")))
+    assert _kinds(append, ok("b", 5, 6, saw("x", 1, 1)))
+    assert _kinds(append, ok("b", 1, 2, saw("x", 1))) == {"real-time violation"}
+
+
+def test_an_element_that_is_appended_twice_is_no_history_to_judge() -> None:
+    with pytest.raises(ValueError, match="1 is appended to x twice"):
+        check_appends([ok("a", 0, 1, put("x", 1)), ok("b", 0, 1, put("x", 1))])
+
+
+def test_an_unknown_outcome_has_no_end_and_no_operation_ends_before_it_begins() -> None:
+    with pytest.raises(ValueError, match="no completion"):
+        Operation("a", 0, 1, "unknown", ())
+    with pytest.raises(ValueError, match="ends before it begins"):
+        ok("a", 1, 1)
+
+
+def _executed(seed: int) -> list[Operation]:
+    """A history of operations that overlap, each of which happened at one moment between its times."""
+    random = Random(seed)  # noqa: S311 -- a workload
+    lists: dict[str, list[int]] = {}
+    history = []
+    for moment in range(60):
+        name, outcome = str(moment), random.choices(("ok", "unknown", "fail"), (8, 1, 1))[0]
+        happens = outcome == "ok" or (outcome == "unknown" and random.random() < 0.5)
+        steps: list[Step] = []
+        own: dict[str, list[int]] = {}
+        for number in range(random.randint(1, 4)):
+            key = random.choice("xyz")
+            if random.random() < 0.5:
+                steps.append(put(key, moment * 10 + number))
+                own.setdefault(key, []).append(moment * 10 + number)
+            else:
+                steps.append(saw(key, *lists.get(key, []), *own.get(key, [])))
+        if happens:
+            for key, elements in own.items():
+                lists.setdefault(key, []).extend(elements)
+        invoked, completed = moment - random.random() * 8, moment + 0.1 + random.random() * 8
+        history.append(_operation(name, invoked, completed, outcome, steps))
+    return history
+
+
+def _operation(name: str, invoked: float, completed: float, outcome: Outcome, steps: list[Step]) -> Operation:
+    return Operation(name, invoked, math.inf if outcome == "unknown" else completed, outcome, tuple(steps))
+
+
+@given(st.integers(0, 10**6))
+def test_whatever_was_executed_one_after_the_other_is_serializable(seed: int) -> None:
+    assert check_appends(_executed(seed)) == []
+
+
+@given(st.integers(0, 10**6), st.data())
+def test_an_acknowledged_append_taken_out_of_a_history_is_missed(seed: int, data: st.DataObject) -> None:
+    history = _executed(seed)
+    appended = [
+        step
+        for operation in history
+        if operation.outcome == "ok"
+        for step in operation.steps
+        if isinstance(step, Append)
+    ]
+    victim = data.draw(st.sampled_from(appended))
+    final = ok("final", 1000, 1001, *(saw(key, *_last(history, key)) for key in "xyz"))
+    assert check_appends([*history, final]) == []
+
+    def without(operation: Operation) -> Operation:
+        steps = [
+            Read(step.key, tuple(e for e in step.value if e != victim.element))
+            if isinstance(step, Read) and step.key == victim.key and isinstance(step.value, tuple)
+            else step
+            for step in operation.steps
+        ]
+        return Operation(
+            operation.name, operation.invoked, operation.completed, operation.outcome, tuple(steps)
+        )
+
+    assert "lost append" in _kinds(*map(without, [*history, final]))
+
+
+def _last(history: list[Operation], key: str) -> list[int]:
+    """A list at the end: what was acknowledged, and of what is unknown that which was read."""
+    acknowledged = [operation for operation in history if operation.outcome == "ok"]
+    reads = [s for o in acknowledged for s in o.steps if isinstance(s, Read) and s.key == key]
+    read = {element for step in reads if isinstance(step.value, tuple) for element in step.value}
+    return [
+        step.element
+        for operation in history
+        for step in operation.steps
+        if isinstance(step, Append)
+        and step.key == key
+        and (operation.outcome == "ok" or step.element in read)
+    ]
