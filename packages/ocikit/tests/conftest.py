@@ -60,7 +60,9 @@ class Served:
         return Registry(self.host, credentials=credentials)
 
     def files(self) -> set[str]:
-        return {str(path.relative_to(self.directory)) for path in self.directory.rglob("*") if path.is_file()}
+        """What is stored; uploads under way are not yet."""
+        found = {path.relative_to(self.directory) for path in self.directory.rglob("*") if path.is_file()}
+        return {str(path) for path in found if path.parts[0] != "uploads"}
 
 
 @contextmanager

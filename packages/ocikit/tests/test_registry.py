@@ -144,8 +144,9 @@ def test_a_blob_comes_in_chunks_and_an_interrupted_upload_goes_on(ask, served):
     status, headers, _ = ask("PATCH", place, BLOB[:500], Content_Range="0-499")
     assert (status, headers["Range"]) == (202, "0-499")
     assert served.files() == set()
-    for elsewhere in ("900-1199", "0-499", "500", f"{'5' * 5000}-{'6' * 5000}"):
-        assert _code(ask("PATCH", place, b"", Content_Range=elsewhere)) == (416, "BLOB_UPLOAD_INVALID")
+    for elsewhere in ("900-909", "0-9", "500", "509-500", f"{'5' * 5000}-{'6' * 5000}"):
+        answer = ask("PATCH", place, b"0123456789", Content_Range=elsewhere)
+        assert _code(answer) == (416, "BLOB_UPLOAD_INVALID")
     status, headers, _ = ask("GET", place)
     assert (status, headers["Range"]) == (204, "0-499")
     assert ask("PATCH", place, BLOB[500:700], Content_Range="500-699")[0] == 202
@@ -223,9 +224,7 @@ def test_a_part_of_a_blob_can_be_asked_for(ask, header, expected):
         "bytes=5000-",
         "bytes=-0",
         "bytes=-",
-        "bytes=1-2,4-5",
         f"bytes={'9' * 5000}-",
-        "lines=1-2",
     ):
         assert _code(ask("GET", place, Range=unheard)) == (416, "UNSUPPORTED")
     status, headers, body = ask("HEAD", place)

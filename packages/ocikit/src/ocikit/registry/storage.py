@@ -11,23 +11,27 @@ No part of a repository's name begins with an underscore, so names and these fol
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import IO, Any, BinaryIO, cast
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, cast
 
 import obstore
 from obstore.exceptions import AlreadyExistsError
-from obstore.store import ObjectStore
+from obstore.store import LocalStore, ObjectStore
 
 from ocikit.blob import CHUNK
 from ocikit.digest import Digest
 from ocikit.errors import InvalidReferenceError, NotFoundError
 from ocikit.image import Image
 from ocikit.manifest import Descriptor
+from ocikit.registry.holds import Holds
 
+_FRESH = timedelta(minutes=1)  # a link that is older is written again when somebody relies on it
 # Bytes of a blob in memory on its way into the store: a few parts of the least size that S3 takes.
 _PART = 5 << 20
 _PARTS = 2
@@ -75,14 +79,17 @@ class Storage:
     """A registry's content in an object store; the app and its host read and write it side by side."""
 
     def __init__(self, store: ObjectStore) -> None:
-        self._store = store
+        self.store = store
+        self.holds = Holds()
+        # Where the store is a folder of this machine, content is moved into it and not copied.
+        self.folder = Path(store.prefix) if isinstance(store, LocalStore) and store.prefix else None
 
     # For the host of the registry: without a server in between. These block.
 
     def resolve(self, repository: str, tag: str) -> Digest | None:
         """The digest that the tag stands for, None where there is no such tag."""
         try:
-            return Digest.parse(_text(obstore.get(self._store, _tag_path(repository, tag)).bytes()))
+            return Digest.parse(_text(obstore.get(self.store, _tag_path(repository, tag)).bytes()))
         except FileNotFoundError:
             return None
 
@@ -92,12 +99,12 @@ class Storage:
         if digest is None:
             raise NotFoundError(f"{repository} has no tag {tag_or_digest}")
         try:
-            raw = bytes(obstore.get(self._store, _blob_path(digest)).bytes())
-            obstore.head(self._store, _manifest_path(repository, digest))
+            raw = bytes(obstore.get(self.store, _blob_path(digest)).bytes())
+            obstore.head(self.store, _manifest_path(repository, digest))
             return Image.assemble(
                 raw,
-                lambda config: bytes(obstore.get(self._store, _blob_path(config.digest)).bytes()),
-                lambda layer: StoreBlob(self._store, _blob_path(layer.digest)),
+                lambda config: bytes(obstore.get(self.store, _blob_path(config.digest)).bytes()),
+                lambda layer: StoreBlob(self.store, _blob_path(layer.digest)),
             )
         except FileNotFoundError as error:
             raise NotFoundError(f"{repository} has no image {digest}") from error
@@ -106,7 +113,7 @@ class Storage:
         """Names of the repositories that hold a tag."""
         found = {
             str(path).removeprefix("repositories/").partition("/_tags/")[0]
-            for batch in obstore.list(self._store, "repositories/")
+            for batch in obstore.list(self.store, "repositories/")
             for path in (entry["path"] for entry in batch)
             if "/_tags/" in path
         }
@@ -115,59 +122,69 @@ class Storage:
     def tags(self, repository: str) -> list[str]:
         prefix = f"repositories/{repository}/_tags"
         return sorted(
-            PurePosixPath(entry["path"]).name
-            for batch in obstore.list(self._store, prefix)
-            for entry in batch
+            PurePosixPath(entry["path"]).name for batch in obstore.list(self.store, prefix) for entry in batch
         )
 
     # For the app
 
-    async def blob_size(self, repository: str, digest: Digest) -> int | None:
-        """Bytes of the blob, None where it is not visible in the repository."""
+    async def blob_size(self, repository: str, digest: Digest, *, keep: bool = False) -> int | None:
+        """Bytes of the blob, None where it is not visible in the repository.
+
+        `keep`: somebody is going to rely on it, so its age begins anew.
+        """
         try:
-            await obstore.head_async(self._store, _link_path(repository, digest))
-            return (await obstore.head_async(self._store, _blob_path(digest)))["size"]
+            link = await obstore.head_async(self.store, _link_path(repository, digest))
+            size = (await obstore.head_async(self.store, _blob_path(digest)))["size"]
         except FileNotFoundError:
             return None
+        if keep and datetime.now(UTC) - link["last_modified"] > _FRESH:
+            await self.link_blob(repository, digest)
+        return size
 
     async def read_blob(self, digest: Digest, start: int, end: int) -> AsyncIterator[bytes]:
         """Bytes `start` up to, not including, `end`."""
-        result = await obstore.get_async(self._store, _blob_path(digest), options={"range": (start, end)})
+        result = await obstore.get_async(self.store, _blob_path(digest), options={"range": (start, end)})
         async for chunk in result.stream(min_chunk_size=CHUNK):
             yield bytes(chunk)
 
-    async def add_blob(self, repository: str, digest: Digest, content: bytes | IO[bytes]) -> None:
-        """Store content that has this digest, and make it visible in the repository."""
-        try:
-            await obstore.head_async(self._store, _blob_path(digest))
-        except FileNotFoundError:
-            # Content-addressed: whoever else writes it at this moment writes the same.
+    async def add_blob(self, repository: str, digest: Digest, content: Path) -> None:
+        """Store the file's content, which has this digest, and make it visible in the repository.
+
+        Content-addressed: whoever else writes it at this moment writes the same.
+        """
+        if self.folder is not None:
+            await asyncio.to_thread(_move, content, self.folder / _blob_path(digest))
+        else:
             await obstore.put_async(
-                self._store, _blob_path(digest), content, chunk_size=_PART, max_concurrency=_PARTS
+                self.store, _blob_path(digest), content, chunk_size=_PART, max_concurrency=_PARTS
             )
         await self.link_blob(repository, digest)
 
     async def link_blob(self, repository: str, digest: Digest) -> None:
-        await obstore.put_async(self._store, _link_path(repository, digest), b"")
+        await obstore.put_async(self.store, _link_path(repository, digest), b"")
 
     async def unlink_blob(self, repository: str, digest: Digest) -> None:
-        await obstore.delete_async(self._store, _link_path(repository, digest))
+        await obstore.delete_async(self.store, _link_path(repository, digest))
+
+    async def remove_blob(self, digest: Digest) -> None:
+        """From the store itself, wherever it was visible."""
+        await obstore.delete_async(self.store, _blob_path(digest))
 
     async def find_manifest(self, repository: str, tag_or_digest: str) -> StoredManifest | None:
         digest = _as_digest(tag_or_digest) or await self.find_tag(repository, tag_or_digest)
         if digest is None:
             return None
         try:
-            link = await obstore.get_async(self._store, _manifest_path(repository, digest))
-            content = await obstore.get_async(self._store, _blob_path(digest))
+            link = await obstore.get_async(self.store, _manifest_path(repository, digest))
+            content = await obstore.get_async(self.store, _blob_path(digest))
             return StoredManifest(digest, _text(await link.bytes_async()), bytes(await content.bytes_async()))
         except FileNotFoundError:
             return None
 
     async def add_manifest(self, repository: str, manifest: StoredManifest) -> None:
-        await obstore.put_async(self._store, _blob_path(manifest.digest), manifest.data)
+        await obstore.put_async(self.store, _blob_path(manifest.digest), manifest.data)
         path = _manifest_path(repository, manifest.digest)
-        await obstore.put_async(self._store, path, manifest.media_type.encode())
+        await obstore.put_async(self.store, path, manifest.media_type.encode())
 
     async def remove_manifest(self, repository: str, digest: Digest) -> None:
         """The manifest and every tag that stands for it."""
@@ -175,15 +192,15 @@ class Storage:
         subject = json.loads(stored.data).get("subject") if stored else None
         if subject:
             path = _referrer_path(repository, Digest.parse(subject["digest"]), digest)
-            await obstore.delete_async(self._store, path)
+            await obstore.delete_async(self.store, path)
         for tag in await self.list_tags(repository):
             if await self.find_tag(repository, tag) == digest:
                 await self.remove_tag(repository, tag)
-        await obstore.delete_async(self._store, _manifest_path(repository, digest))
+        await obstore.delete_async(self.store, _manifest_path(repository, digest))
 
     async def find_tag(self, repository: str, tag: str) -> Digest | None:
         try:
-            result = await obstore.get_async(self._store, _tag_path(repository, tag))
+            result = await obstore.get_async(self.store, _tag_path(repository, tag))
         except FileNotFoundError:
             return None
         return Digest.parse(_text(await result.bytes_async()))
@@ -193,36 +210,52 @@ class Storage:
         path = _tag_path(repository, tag)
         data = str(digest).encode()
         if mutable:
-            await obstore.put_async(self._store, path, data)
+            await obstore.put_async(self.store, path, data)
             return digest
         try:
-            await obstore.put_async(self._store, path, data, mode="create")
+            await obstore.put_async(self.store, path, data, mode="create")
         except AlreadyExistsError:
             return await self.find_tag(repository, tag) or digest
         return digest
 
     async def remove_tag(self, repository: str, tag: str) -> None:
-        await obstore.delete_async(self._store, _tag_path(repository, tag))
+        await obstore.delete_async(self.store, _tag_path(repository, tag))
 
     async def list_tags(self, repository: str) -> list[str]:
         return await self._names(f"repositories/{repository}/_tags")
 
     async def has_repository(self, repository: str) -> bool:
         """Whether anything was ever pushed to it."""
-        async for batch in obstore.list(self._store, f"repositories/{repository}/_manifests"):
-            return bool(batch)
-        return False
+        listed = await obstore.list_with_delimiter_async(self.store, f"repositories/{repository}/")
+        return any(PurePosixPath(path).name in ("_blobs", "_manifests") for path in listed["common_prefixes"])
+
+    async def holders(self, digest: Digest) -> AsyncIterator[str]:
+        """Repositories in which the blob is visible, as they are found."""
+        try:
+            await obstore.head_async(self.store, _blob_path(digest))
+        except FileNotFoundError:
+            return
+        waiting = ["repositories/"]
+        while waiting:
+            listed = await obstore.list_with_delimiter_async(self.store, waiting.pop())
+            for path in listed["common_prefixes"]:
+                if PurePosixPath(path).name == "_blobs":
+                    repository = path.removeprefix("repositories/").removesuffix("/_blobs")
+                    if await self.blob_size(repository, digest) is not None:
+                        yield repository
+                elif not PurePosixPath(path).name.startswith("_"):
+                    waiting.append(f"{path}/")
 
     async def add_referrer(self, repository: str, subject: Digest, referrer: Descriptor) -> None:
         path = _referrer_path(repository, subject, referrer.digest)
-        await obstore.put_async(self._store, path, json.dumps(referrer.to_json()).encode())
+        await obstore.put_async(self.store, path, json.dumps(referrer.to_json()).encode())
 
     async def referrers(self, repository: str, subject: Digest) -> list[dict[str, Any]]:
         """Descriptors, as JSON, of the manifests that are about `subject`."""
         found: list[dict[str, Any]] = []
-        async for batch in obstore.list(self._store, f"repositories/{repository}/_referrers/{subject.path}"):
+        async for batch in obstore.list(self.store, f"repositories/{repository}/_referrers/{subject.path}"):
             for entry in batch:
-                result = await obstore.get_async(self._store, entry["path"])
+                result = await obstore.get_async(self.store, entry["path"])
                 found.append(json.loads(bytes(await result.bytes_async())))
         return sorted(found, key=lambda descriptor: str(descriptor["digest"]))
 
@@ -230,7 +263,7 @@ class Storage:
         return sorted(
             [
                 PurePosixPath(entry["path"]).name
-                async for batch in obstore.list(self._store, prefix)
+                async for batch in obstore.list(self.store, prefix)
                 for entry in batch
             ]
         )
@@ -254,6 +287,11 @@ def _tag_path(repository: str, tag: str) -> str:
 
 def _referrer_path(repository: str, subject: Digest, referrer: Digest) -> str:
     return f"repositories/{repository}/_referrers/{subject.path}/{referrer.path}"
+
+
+def _move(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.replace(target)
 
 
 def _as_digest(text: str) -> Digest | None:
