@@ -214,8 +214,9 @@ def _add_dependencies(
     for key, order in orders.items():
         chains[key] = [numbers[writers[key, element].name] for element in order if (key, element) in writers]
     seen = {(key, element) for key, order in orders.items() for element in order}
+    happened = {writers[item].name for item in seen if item in writers}  # even if nobody was told
     for (key, element), writer in writers.items():
-        if writer.outcome == "ok" and (key, element) not in seen:
+        if (writer.outcome == "ok" or writer.name in happened) and (key, element) not in seen:
             unseen[key].append(numbers[writer.name])
     for key, chain in chains.items():
         for one, other in pairwise(chain):
