@@ -15,7 +15,7 @@ COMMANDS = [line.partition("#")[0].strip() for block in SHELL for line in block.
 
 
 def test_the_readme_shows_just_the_commands_that_are_tested():
-    """`tag` by test_tag.py, `deploy` by the workspace's tests, `base` and `image` by theirs, others here."""
+    """`tag` by test_tag.py, `deploy` by the workspace's tests, others by test_NAME.py or here."""
     assert COMMANDS == [
         "tagboat tag",
         "tagboat deploy",
@@ -23,6 +23,7 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat build --output oci:image",
         "tagboat build --output tar:shop.tar",
         "tagboat push registry.example/team/shop:1.4.0",
+        "tagboat run --port 9000:8080 . -- --verbose",
         "tagboat image ls oci:image",
         "tagboat image inspect oci:image",
         "tagboat image layers --files oci:image",

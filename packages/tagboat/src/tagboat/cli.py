@@ -65,6 +65,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     build.set_defaults(run=_build)
 
+    run = commands.add_parser(
+        "run",
+        help="build the image and run it here, under runc",
+        epilog="example: tagboat run --port 9000:8080 . -- --verbose",
+    )
+    _add_component(run)
+    run.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="given to the entry point (after `--`)")
+    run.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set a variable, beside those that tool.tagboat.service sets; NAME alone takes it from here",
+    )
+    run.add_argument(
+        "--port",
+        action="append",
+        default=[],
+        metavar="HERE:THERE",
+        help="also serve the app's port THERE on HERE of this machine's loopback",
+    )
+    run.set_defaults(run=_run)
+
     push = commands.add_parser(
         "push",
         help="build the image and push it to any registry",
@@ -177,6 +200,24 @@ def _build(options: argparse.Namespace) -> int:
         write_docker_archive(image, Path(path), [f"{component.name}:{component.version}"])
     print(image.digest)
     return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from tagboat.build import build
+    from tagboat.component import Component
+    from tagboat.container import Port, run_image
+
+    component = Component.load(options.component)
+    environment = component.config.service.expanded_environment()
+    for text in options.env:
+        name, equals, value = text.partition("=")
+        if not equals and name not in os.environ:
+            _complain(f"--env {name}: the environment has no such variable", None)
+            return 2
+        environment[name] = value if equals else os.environ[name]
+    ports = [Port.parse(text) for text in options.port]
+    image = build(component, _cache(), progress=_progress)
+    return run_image(image, _cache(), arguments=options.arguments, environment=environment, ports=ports)
 
 
 def _push(options: argparse.Namespace) -> int:
