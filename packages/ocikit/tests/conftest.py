@@ -83,7 +83,7 @@ def _serving(app: object) -> Iterator[int]:
         thread.join()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def serving() -> Callable[[object], AbstractContextManager[int]]:
     return _serving
 
