@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import uuid
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bucketlog import EdnError
-from bucketlog.edn import Keyword, List, Symbol, Vector, dumps, loads
+from bucketlog.edn import URI, Keyword, List, Symbol, Vector, dumps, loads
 
 _NAMES = st.from_regex(r"[a-z][a-z0-9.*+!_?<>=-]{0,8}", fullmatch=True).filter(
     lambda name: name not in {"true", "false", "nil"}
@@ -24,6 +25,8 @@ _ATOMS: st.SearchStrategy[Any] = st.one_of(
     st.floats(allow_nan=False),
     st.text(),
     st.binary(max_size=20),
+    st.decimals(allow_nan=False, allow_infinity=False),
+    st.just(URI("urn:a:b")),
     st.uuids(),
     st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))])),
     _NAMES.map(Symbol),
@@ -85,6 +88,8 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         ("{:a 1, (1 2) [3]}", {Keyword(":a"): 1, List([1, 2]): Vector([3])}),
         ('#inst "2024-02-29T12:00:00.000-00:00"', datetime(2024, 2, 29, 12, tzinfo=UTC)),
         ('#uuid "00000000-0000-0000-0000-000000000001"', uuid.UUID(int=1)),
+        ("[1.50M -2M 1e3M]", Vector([Decimal("1.50"), Decimal(-2), Decimal(1000)])),
+        ('#uri "urn:isbn:1"', URI("urn:isbn:1")),
         ("nil", None),
     ],
 )
@@ -112,6 +117,10 @@ def test_forms_are_read(text: str, form: Any) -> None:
         ('"\\q"', "unknown escape"),
         ("#_", "expected a form after"),
         ("[" * 1000, "nested more than"),
+        ("1" * 400 + "M", "a decimal of more than 400 digits"),
+        ("1e99999999999999999999M", "an exponent that is too large"),
+        ("1.5MM", "neither a number"),
+        ('#uri "a b"', "is not a URI"),
         ("9" * 500, "more than 400 digits"),
     ],
 )
@@ -121,7 +130,7 @@ def test_mistakes_are_named_with_their_place(text: str, message: str) -> None:
 
 
 def test_what_has_no_form_is_refused() -> None:
-    for value in (object(), math.nan, datetime(2024, 1, 1)):  # noqa: DTZ001 -- the point of the test
+    for value in (object(), math.nan, Decimal("NaN"), datetime(2024, 1, 1)):  # noqa: DTZ001 -- the point of the test
         with pytest.raises(EdnError):
             dumps(value)
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
 import bucketlog
-from bucketlog import Connection, Keyword, StoreError, TransactionError
+from bucketlog import URI, Connection, Keyword, StoreError, TransactionError
 from bucketlog.export import export_text
 from bucketlog.importing import ImportTextError, import_text
 from bucketlog.log import Entry, encode_entry, genesis, key_of
@@ -33,6 +33,8 @@ TYPES: dict[str, st.SearchStrategy[Any]] = {
     "uuid": st.uuids(),
     "keyword": st.sampled_from(["a", "b/c", "ü", "x.y/z?"]).map(lambda name: Keyword(f":{name}")),
     "bytes": st.binary(),
+    "bigdec": st.decimals(allow_nan=False, allow_infinity=False, places=3),
+    "uri": st.sampled_from([URI("urn:a"), URI("https://example.org/ä?b#c")]),
     "ref": st.sampled_from([f"e{n}" for n in range(5)]),
 }
 SCHEMA = [

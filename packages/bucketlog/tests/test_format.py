@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -23,7 +24,7 @@ from uuid import UUID
 import pytest
 import zstandard
 
-from bucketlog import Connection, Keyword
+from bucketlog import URI, Connection, Keyword
 from bucketlog.log import decode_entry, genesis, key_of
 from bucketlog.value import ValueType, decode
 
@@ -56,8 +57,26 @@ def _value(json_value: Any) -> Stored:  # noqa: PLR0911 -- one return a type
         return b"\x03" + content.encode()
     if kind == "uuid":
         return b"\x04" + bytes.fromhex(content)
+    if kind == "bigdec":
+        return b"\x06" + _decimal(content)
+    if kind == "uri":
+        return b"\x07" + content.encode()
     assert kind == "bytes"
     return b"\x05" + base64.b64decode(content, validate=True)
+
+
+def _decimal(text: str) -> bytes:
+    number, _, exponent = text.lstrip("-").partition("E")
+    whole, _, fraction = number.partition(".")
+    digits = (whole + fraction).lstrip("0")
+    if not digits:
+        return b"\x01"
+    point = len(digits) - len(fraction) + int(exponent or 0)
+    digits = digits.rstrip("0")
+    digits += "0" * (len(digits) % 2)
+    pairs = (digits[place : place + 2] for place in range(0, len(digits), 2))
+    rest = struct.pack(">H", point + 32768) + bytes(int(pair) + 1 for pair in pairs) + b"\0"
+    return bytes(255 - byte for byte in b"\xff" + rest) if text.startswith("-") else b"\x02" + rest
 
 
 def _entry(path: Path) -> Any:
@@ -161,6 +180,11 @@ def _rows(file: bytes) -> dict[tuple[int, int, Stored, int], list[int]]:
 
 # Real databases
 
+_MORE_TYPES = """
+[{:db/ident :user/money, :db/valueType :db.type/bigdec, :db/cardinality :db.cardinality/many}
+ {:db/ident :user/page, :db/valueType :db.type/uri, :db/cardinality :db.cardinality/one}]
+"""
+
 
 @pytest.fixture
 def bucket(tmp_path: Path) -> Path:
@@ -173,6 +197,7 @@ def conn(bucket: Path, connect: Callable[..., Connection], schema: str) -> Conne
     """A database with values of every type, some of the past, in entries of one and of many transactions."""
     conn = connect(f"file://{bucket}")
     conn.transact(schema)
+    conn.transact(_MORE_TYPES)
     conn.transact(
         [
             {
@@ -185,6 +210,10 @@ def conn(bucket: Path, connect: Callable[..., Connection], schema: str) -> Conne
                 ":user/tags": [":a", ":b/c"],
                 ":user/photo": bytes(range(256)),
                 ":user/role": ":role/admin",
+                ":user/money": [
+                    Decimal(n).scaleb(e) for n in (0, 1, -12, 123, -(10**64) + 1) for e in (-70, 0, 5)
+                ],
+                ":user/page": URI("https://example.org/\N{SNOWMAN}"),
                 ":user/friends": [{":user/name": "Bob", ":user/score": float("inf")}],
             },
             {":user/name": "Cid", ":user/score": 1e300, ":user/active": True, ":user/photo": b""},
@@ -194,7 +223,7 @@ def conn(bucket: Path, connect: Callable[..., Connection], schema: str) -> Conne
         conn.transact_async([{":user/name": f"user {n}", ":user/age": n, ":user/score": n / 8}])
         for n in range(100)
     ]
-    assert [future.result(30).t for future in futures] == list(range(3, 103))
+    assert [future.result(30).t for future in futures] == list(range(4, 104))
     conn.transact([{":user/name": "Cid", ":user/active": False}, [":db/retract", ":role/guest", ":db/ident"]])
     conn.transact([[":db/retractEntity", [":user/name", "Bob"]]])
     conn.transact([{":user/name": "Bob", ":user/role": ":role/admin"}])

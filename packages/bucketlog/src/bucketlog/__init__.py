@@ -10,7 +10,7 @@ from bucketlog.commit import TransactionReport
 from bucketlog.connection import Connection, Stats, Transaction, connect
 from bucketlog.database import Database
 from bucketlog.datom import Datom
-from bucketlog.edn import Keyword, Symbol
+from bucketlog.edn import URI, Keyword, Symbol
 from bucketlog.errors import (
     BucketlogError,
     ConflictError,
@@ -30,6 +30,7 @@ from bucketlog.requests import Requests
 from bucketlog.store import ObjectStore
 
 __all__ = [
+    "URI",
     "BucketlogError",
     "ConflictError",
     "Connection",

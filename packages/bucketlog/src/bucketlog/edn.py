@@ -2,8 +2,9 @@
 
 EDN becomes plain immutable Python: strings, integers, floats, booleans and `None` as themselves, keywords and
 symbols as `Keyword` and `Symbol` (both are `str`), `[…]` as `Vector`, `(…)` as `List` (both are `tuple`),
-maps as `dict`, sets as `frozenset`, `#inst` as an aware `datetime`, `#uuid` as `uuid.UUID`, `#bytes` (base64)
-as `bytes`. Other tags and characters outside of these are refused.
+maps as `dict`, sets as `frozenset`, `1.5M` as `Decimal`, `#inst` as an aware `datetime`, `#uuid` as
+`uuid.UUID`, `#uri` as `URI`, `#bytes` (base64) as `bytes`. Other tags and characters outside of these are
+refused.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Self
 
 from bucketlog.errors import EdnError
 
-__all__ = ["Keyword", "List", "Symbol", "Vector", "dumps", "loads", "loads_with_places"]
+__all__ = ["URI", "Keyword", "List", "Symbol", "Vector", "dumps", "loads", "loads_with_places"]
 
 _MAX_DEPTH: Final = 200
 
@@ -35,6 +37,25 @@ class Keyword(str):
         if not _KEYWORD.fullmatch(text):
             raise ValueError(f"{text!r} is not a keyword: it must look like ':name' or ':namespace/name'")
         return super().__new__(cls, text)
+
+
+class URI(str):
+    """A URI with its scheme, such as `https://example.org/a?b#c` or `urn:isbn:9780262510875`.
+
+    Nothing is normalised: two are equal when they have the same characters. Letters outside of ASCII may
+    stand as themselves (RFC 3987).
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Raise `ValueError` when `text` has no scheme, or characters that no URI has (RFC 3986)."""
+        if not _URI.fullmatch(text):
+            raise ValueError(f"{text!r} is not a URI: it must look like 'scheme:rest', without spaces")
+        return super().__new__(cls, text)
+
+    def __repr__(self) -> str:
+        return f"URI({str.__repr__(self)})"
 
 
 class Symbol(str):
@@ -58,9 +79,12 @@ class List(tuple[Any, ...]):
 # Letters, digits and the punctuation of EDN's symbols; one optional namespace.
 _NAME = r"[^\s\[\](){}\"';@^`~,\\/:#0-9][^\s\[\](){}\"';@^`~,\\/]*"
 _KEYWORD: Final = re.compile(r":[^\s\[\](){}\"';@^`~,\\/:]+(?:/[^\s\[\](){}\"';@^`~,\\/]+)?")
+_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s\x00-\x20\x7f-\x9f\ud800-\udfff<>\"{}|\\^`]+")
 _SYMBOL: Final = re.compile(rf"/|{_NAME}(?:/{_NAME})?")
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+N?")
 _FLOAT: Final = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
+_DECIMAL: Final = re.compile(rf"{_FLOAT.pattern}M")
+_MAX_DIGITS: Final = 400
 _TOKEN: Final = re.compile(
     r"""(?P<skip>[\s,]+|;[^\n]*)
       | (?P<string>"(?:[^"\\]|\\.)*")
@@ -184,11 +208,15 @@ class _Reader:
                 return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC)
             if token.text == "#uuid" and isinstance(value, str):
                 return uuid.UUID(value)
+            if token.text == "#uri" and isinstance(value, str):
+                return URI(value)
             if token.text == "#bytes" and isinstance(value, str):
                 return base64.b64decode(value, validate=True)
         except (ValueError, OverflowError, binascii.Error) as error:
             raise self._error(token.offset, f"{token.text} {value!r}: {error}") from None
-        raise self._error(token.offset, f"unknown tag {token.text}; #inst, #uuid and #bytes take a string")
+        raise self._error(
+            token.offset, f"unknown tag {token.text}; #inst, #uuid, #uri and #bytes take a string"
+        )
 
     def _atom(self, token: _Token) -> Any:  # noqa: PLR0911 -- one return a kind
         text = token.text
@@ -204,9 +232,11 @@ class _Reader:
         if text in constants:
             return constants[text]
         if _INTEGER.fullmatch(text):
-            if len(text) > 400:
-                raise self._error(token.offset, "an integer of more than 400 digits")
+            if len(text) > _MAX_DIGITS:
+                raise self._error(token.offset, f"an integer of more than {_MAX_DIGITS} digits")
             return int(text.removesuffix("N"))
+        if _DECIMAL.fullmatch(text):
+            return self._decimal(token)
         if _FLOAT.fullmatch(text):
             return float(text)
         if _KEYWORD.fullmatch(text):
@@ -214,6 +244,14 @@ class _Reader:
         if _SYMBOL.fullmatch(text):
             return Symbol(text)
         raise self._error(token.offset, f"{text!r} is neither a number, a keyword nor a symbol")
+
+    def _decimal(self, token: _Token) -> Decimal:
+        try:
+            if len(token.text) <= _MAX_DIGITS:
+                return Decimal(token.text[:-1])
+        except InvalidOperation:
+            raise self._error(token.offset, f"{token.text} has an exponent that is too large") from None
+        raise self._error(token.offset, f"a decimal of more than {_MAX_DIGITS} digits")
 
     def _string(self, token: _Token) -> str:
         def unescape(match: re.Match[str]) -> str:
@@ -265,21 +303,27 @@ def dumps(form: Any) -> str:
     raise EdnError(f"{type(form).__name__} has no form in EDN")
 
 
-def _simple(form: Any) -> str | None:  # noqa: PLR0911 -- one return a type
+def _simple(form: Any) -> str | None:  # noqa: PLR0911, PLR0912 -- one return a type
     if form is None:
         return "nil"
     if isinstance(form, bool):
         return "true" if form else "false"
     if isinstance(form, Keyword | Symbol):
         return str(form)
+    if isinstance(form, URI):
+        return f"#uri {_quoted(form)}"
     if isinstance(form, str):
-        return '"' + "".join(_QUOTED.get(char, char) for char in form) + '"'
+        return _quoted(form)
     if isinstance(form, int):
         return str(int(form))
     if isinstance(form, float):
         if math.isnan(form):
             raise EdnError("NaN has no form in EDN")
         return ("##Inf" if form > 0 else "##-Inf") if math.isinf(form) else repr(form)
+    if isinstance(form, Decimal):
+        if not form.is_finite():
+            raise EdnError(f"the decimal {form} has no form in EDN")
+        return f"{form}M"
     if isinstance(form, datetime):
         if form.tzinfo is None:
             raise EdnError(f"{form!r} has no time zone")
@@ -292,3 +336,7 @@ def _simple(form: Any) -> str | None:  # noqa: PLR0911 -- one return a type
 
 
 _QUOTED: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+def _quoted(text: str) -> str:
+    return '"' + "".join(_QUOTED.get(char, char) for char in text) + '"'

@@ -26,7 +26,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from bucketlog import edn
-from bucketlog.edn import Keyword, Vector
+from bucketlog.edn import URI, Keyword, Vector
 from bucketlog.errors import EdnError
 from bucketlog.importing import Ident, ImportTextError, Transaction, write_transactions
 from bucketlog.schema import FIRST_ENTITY, transaction_entity
@@ -55,6 +55,7 @@ _IGNORED: Final = frozenset({":db/index", ":db/noHistory", ":db/fulltext", ":db.
 _TYPE_NAMES: Final = {":db.type/float": ":db.type/double", ":db.type/bigint": ":db.type/long"}
 _BY_CLASS: Final[tuple[tuple[type, str], ...]] = (
     (Keyword, ":db.type/keyword"),
+    (URI, ":db.type/uri"),
     (str, ":db.type/string"),
     (bool, ":db.type/boolean"),
     (int, ":db.type/long"),

@@ -12,7 +12,7 @@ whose SHA-256 the header gives. The payload is UTF-8 JSON without insignificant 
 `e` and `a` are entity ids, `added` is a boolean. `v` is a JSON string for strings, an integer for longs and
 references, a boolean for booleans, and otherwise an object with one key: `double` (a number, or "inf",
 "-inf"), `keyword` (with its colon), `instant` (microseconds since 1970-01-01 UTC), `uuid` (32 hex digits),
-`bytes` (base64).
+`bytes` (base64), `bigdec` (its digits as text), `uri`.
 
 Transaction `t` is itself the entity 2^40 + t and carries `:db/txInstant` (attribute 8).
 Object 0 is the genesis: it holds the attributes that describe attributes (`bucketlog.schema.bootstrap`), with
@@ -29,9 +29,10 @@ import re
 import uuid
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from bucketlog.edn import Keyword
+from bucketlog.edn import URI, Keyword
 from bucketlog.errors import FormatError
 from bucketlog.schema import TX_INSTANT, Change, bootstrap, transaction_entity
 from bucketlog.value import Stored, decode, encode, instant_from_micros, instant_micros
@@ -163,6 +164,10 @@ def value_to_json(stored: Stored) -> Any:  # noqa: PLR0911 -- one return a type
         return {"instant": instant_micros(value)}
     if isinstance(value, uuid.UUID):
         return {"uuid": value.hex}
+    if isinstance(value, Decimal):
+        return {"bigdec": str(value)}
+    if isinstance(value, URI):
+        return {"uri": value}
     return {"bytes": base64.b64encode(value).decode()}
 
 
@@ -175,7 +180,7 @@ def value_from_json(value: Any) -> Stored:
     return encode(_tagged(kind, content))
 
 
-def _tagged(kind: str, content: Any) -> Any:
+def _tagged(kind: str, content: Any) -> Any:  # noqa: PLR0911 -- one return a type
     if kind == "double":
         return float(content)
     if kind == "keyword":
@@ -186,7 +191,18 @@ def _tagged(kind: str, content: Any) -> Any:
         return uuid.UUID(hex=content)
     if kind == "bytes":
         return base64.b64decode(content, validate=True)
+    if kind == "bigdec":
+        return _decimal(content)
+    if kind == "uri":
+        return URI(content)
     raise ValueError(f"{kind!r} is not a kind of value")
+
+
+def _decimal(content: Any) -> Decimal:
+    try:
+        return Decimal(content if isinstance(content, str) else "")
+    except InvalidOperation:
+        raise ValueError(f"{content!r} is not a decimal") from None
 
 
 def _entity(value: Any) -> int:

@@ -12,10 +12,12 @@ import math
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache, partial
 from typing import Any, Final
 
-from bucketlog.edn import Keyword
+from bucketlog import decimals
+from bucketlog.edn import URI, Keyword
 
 __all__ = [
     "PLAIN_TYPES",
@@ -38,12 +40,15 @@ _BIAS: Final = 1 << 63
 _MIN_LONG: Final = -(1 << 63)
 _MAX_LONG: Final = (1 << 63) - 1
 
-# The first byte of a blob says what it is. Instants are big-endian and biased: bytes sort as times do.
+# The first byte of a blob says what it is. Instants are big-endian and biased: bytes sort as times do, and
+# those of decimals as numbers do.
 _BOOLEAN: Final = 1
 _INSTANT: Final = 2
 _KEYWORD: Final = 3
 _UUID: Final = 4
 _BYTES: Final = 5
+_DECIMAL: Final = 6
+_URI: Final = 7
 _FALSE: Final = bytes([_BOOLEAN, 0])
 _TRUE: Final = bytes([_BOOLEAN, 1])
 
@@ -60,6 +65,8 @@ class ValueType(enum.Enum):
     KEYWORD = ":db.type/keyword"
     REF = ":db.type/ref"
     BYTES = ":db.type/bytes"
+    BIGDEC = ":db.type/bigdec"
+    URI = ":db.type/uri"
 
 
 PLAIN_TYPES: Final = frozenset({ValueType.STRING, ValueType.LONG, ValueType.DOUBLE, ValueType.REF})
@@ -69,13 +76,18 @@ PLAIN_TYPES: Final = frozenset({ValueType.STRING, ValueType.LONG, ValueType.DOUB
 def encode_as(value_type: ValueType, value: Any) -> Stored:
     """The stored form of `value` as a value of `value_type`.
 
-    Raises `ValueError` with what is wrong. A keyword may be given as a plain `str` with its colon, a double
-    as an `int`. References take the entity's integer only: names of entities are resolved before.
+    Raises `ValueError` with what is wrong. A keyword may be given as a plain `str` with its colon, a URI as a
+    `str`, a double or decimal as an `int`. References take the entity's integer only: names of entities are
+    resolved before.
     """
     if value_type is ValueType.KEYWORD and isinstance(value, str):
         value = Keyword(value)
     elif value_type is ValueType.DOUBLE and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    elif value_type is ValueType.BIGDEC and isinstance(value, int) and not isinstance(value, bool):
+        value = Decimal(value)
+    elif value_type is ValueType.URI and isinstance(value, str):
+        value = URI(value)
     expected = _EXPECTED[value_type]
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
         raise ValueError(f"expected {expected.__name__}, got {type(value).__name__}")
@@ -129,36 +141,58 @@ _EXPECTED: Final[dict[ValueType, type]] = {
     ValueType.KEYWORD: Keyword,
     ValueType.REF: int,
     ValueType.BYTES: bytes,
+    ValueType.BIGDEC: Decimal,
+    ValueType.URI: URI,
 }
 
 
-def encode(value: Any) -> Stored:  # noqa: PLR0911 -- one return a type
+def encode(value: Any) -> Stored:
     """The stored form of `value` by its Python type alone; raises `ValueError` when it has none."""
-    if isinstance(value, Keyword):
-        return bytes([_KEYWORD]) + value.encode()
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(f"text is not valid Unicode: {error.reason}") from None
-        return str(value)
-    if isinstance(value, bool):
-        return _TRUE if value else _FALSE
-    if isinstance(value, int):
-        if not _MIN_LONG <= value <= _MAX_LONG:
-            raise ValueError(f"{value} does not fit in 64 bits")
-        return int(value)
-    if isinstance(value, float):
-        if math.isnan(value):
-            raise ValueError("NaN equals nothing, so it cannot be stored or found")
-        return value + 0.0  # -0.0 becomes 0.0, which it equals
-    if isinstance(value, datetime):
-        return bytes([_INSTANT]) + (instant_micros(value) + _BIAS).to_bytes(8, "big")
-    if isinstance(value, uuid.UUID):
-        return bytes([_UUID]) + value.bytes
-    if isinstance(value, bytes):
-        return bytes([_BYTES]) + value
-    raise ValueError(f"{type(value).__name__} is not a type of value")
+    write = _ENCODERS.get(value.__class__)
+    if write is None:
+        write = next((write for kind, write in _ENCODERS.items() if isinstance(value, kind)), None)
+    if write is None:
+        raise ValueError(f"{type(value).__name__} is not a type of value")
+    return write(value)
+
+
+def _text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"text is not valid Unicode: {error.reason}") from None
+    return str(value)
+
+
+def _integer(value: int) -> int:
+    if not _MIN_LONG <= value <= _MAX_LONG:
+        raise ValueError(f"{value} does not fit in 64 bits")
+    return int(value)
+
+
+def _float(value: float) -> float:
+    if math.isnan(value):
+        raise ValueError("NaN equals nothing, so it cannot be stored or found")
+    return value + 0.0  # -0.0 becomes 0.0, which it equals
+
+
+def _instant(value: datetime) -> bytes:
+    return bytes([_INSTANT]) + (instant_micros(value) + _BIAS).to_bytes(8, "big")
+
+
+# Subclasses of `str` and `int` stand before them: a value is of the first type that it is an instance of.
+_ENCODERS: Final[dict[type, Encoder]] = {
+    Keyword: lambda value: bytes([_KEYWORD]) + value.encode(),
+    URI: lambda value: bytes([_URI]) + value.encode(),
+    str: _text,
+    bool: lambda value: _TRUE if value else _FALSE,
+    int: _integer,
+    float: _float,
+    datetime: _instant,
+    uuid.UUID: lambda value: bytes([_UUID]) + value.bytes,
+    bytes: lambda value: bytes([_BYTES]) + value,
+    Decimal: lambda value: bytes([_DECIMAL]) + decimals.pack(value),
+}
 
 
 def instant_micros(instant: datetime) -> int:
@@ -174,16 +208,39 @@ def instant_from_micros(micros: int) -> datetime:
 
 
 def decode(stored: Stored) -> Any:
-    """The Python value of a stored one; instants come back in UTC."""
+    """The Python value of a stored one; raises `ValueError` for bytes that are none.
+
+    Instants come back in UTC, decimals without zeros at the end of their fraction.
+    """
     if not isinstance(stored, bytes):
         return stored
-    tag = stored[0]
-    if tag == _KEYWORD:
-        return Keyword(stored[1:].decode())
-    if tag == _INSTANT:
-        return instant_from_micros(int.from_bytes(stored[1:], "big") - _BIAS)
-    if tag == _BOOLEAN:
-        return stored == _TRUE
-    if tag == _UUID:
-        return uuid.UUID(bytes=stored[1:])
-    return stored[1:]
+    try:
+        return _DECODERS[stored[0]](stored)
+    except (LookupError, ValueError, OverflowError) as error:
+        raise ValueError(f"{_shown(stored)} is no value: {error}") from None
+
+
+def _shown(stored: bytes) -> str:
+    return f"blob {stored[:40].hex()}{'…' if len(stored) > 40 else ''}"
+
+
+def _decode_instant(stored: bytes) -> datetime:
+    return instant_from_micros(int.from_bytes(stored[1:], "big") - _BIAS)
+
+
+def _decode_decimal(stored: bytes) -> Decimal:
+    value, end = decimals.unpack(stored, 1)
+    if end != len(stored):
+        raise ValueError("bytes follow a decimal")
+    return value
+
+
+_DECODERS: Final[dict[int, Callable[[bytes], Any]]] = {
+    _BOOLEAN: lambda stored: stored == _TRUE,
+    _INSTANT: _decode_instant,
+    _KEYWORD: lambda stored: Keyword(stored[1:].decode()),
+    _UUID: lambda stored: uuid.UUID(bytes=stored[1:]),
+    _BYTES: lambda stored: stored[1:],
+    _DECIMAL: _decode_decimal,
+    _URI: lambda stored: URI(stored[1:].decode()),
+}

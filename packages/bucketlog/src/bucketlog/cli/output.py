@@ -40,7 +40,7 @@ def cell(value: Any) -> str:
         return _printable(value)
     if isinstance(value, datetime):
         return _instant(value)
-    if isinstance(value, UUID):
+    if isinstance(value, UUID | Decimal):
         return str(value)
     return notation(value)
 
@@ -52,7 +52,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     right = [
         bool(values)
-        and all(isinstance(row[n], int | float) and not isinstance(row[n], bool) for row in values)
+        and all(isinstance(row[n], int | float | Decimal) and not isinstance(row[n], bool) for row in values)
         for n in range(len(columns))
     ]
 
@@ -103,8 +103,6 @@ def _edn_form(value: Any) -> Any:
     if isinstance(value, list | tuple):
         kind = edn.List if isinstance(value, edn.List) else edn.Vector
         return kind(_edn_form(item) for item in value)
-    if isinstance(value, Decimal):
-        return edn.Symbol(f"{value}M")
     return value
 
 

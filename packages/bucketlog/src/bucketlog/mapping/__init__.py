@@ -10,9 +10,9 @@ A field says by `Annotated` which attribute it is::
         id: Id = None
 
 The annotation gives the value type and the cardinality: `str`, `int`, `float`, `bool`, `datetime`, `UUID`,
-`Keyword`, `bytes`, `Decimal` or an `Enum` of one of these are values; another mapped class is a reference;
-`list`, `set`, `frozenset` and `tuple[…, ...]` of one are many. A field whose value may be absent is
-`… | None`, or has a default. A reverse attribute (`":post/_author"`) is a field too, but no part of the
+`Keyword`, `URI`, `bytes`, `Decimal` or an `Enum` of one of these are values; another mapped class is a
+reference; `list`, `set`, `frozenset` and `tuple[…, ...]` of one are many. A field whose value may be absent
+is `… | None`, or has a default. A reverse attribute (`":post/_author"`) is a field too, but no part of the
 schema. Fields without `Attribute` are not stored, and need a default.
 """
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from bucketlog.edn import Keyword
+from bucketlog.edn import URI, Keyword
 from bucketlog.errors import BucketlogError
 
 __all__ = ["REF", "Attribute", "EntityId", "Field", "Id", "MappedClass", "MappingError", "mapped"]
@@ -48,6 +48,7 @@ Id = Annotated[int | None, EntityId()]
 
 _TYPES: Final[dict[type, str]] = {
     Keyword: ":db.type/keyword",
+    URI: ":db.type/uri",
     str: ":db.type/string",
     bool: ":db.type/boolean",
     int: ":db.type/long",

@@ -101,6 +101,8 @@ _ORDERED: Final = NUMBERS | {
     ValueType.KEYWORD,
     ValueType.UUID,
     ValueType.BOOLEAN,
+    ValueType.BIGDEC,
+    ValueType.URI,
 }
 """The types whose stored form sorts as their values do."""
 

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from bucketlog.edn import Keyword
+from bucketlog.edn import URI, Keyword
 from bucketlog.value import Stored, decode, encode
 
 __all__ = ["Codec"]
@@ -65,7 +65,7 @@ def _key(value: Any) -> Hashable:
         return ("vector", tuple(map(_key, value)))
     if isinstance(value, set | frozenset):
         return ("set", frozenset(map(_key, value)))
-    if isinstance(value, bool | Keyword):
+    if isinstance(value, bool | Keyword | URI):
         return (type(value), value)
     try:
         hash(value)

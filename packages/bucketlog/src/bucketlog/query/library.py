@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import Any
 
 from bucketlog import edn
-from bucketlog.edn import Keyword
+from bucketlog.edn import URI, Keyword
 from bucketlog.errors import EdnError
 from bucketlog.schema import TX_BASE
 from bucketlog.value import encode
@@ -112,8 +112,8 @@ def rank(value: Any) -> tuple[int, Any]:
 
 
 def equal(a: Any, b: Any) -> bool:
-    """Equality as in the database: true is not 1, and a keyword is not its text."""
-    if isinstance(a, bool) != isinstance(b, bool) or isinstance(a, Keyword) != isinstance(b, Keyword):
+    """Equality as in the database: true is not 1, and a keyword or a URI is not its text."""
+    if any(isinstance(a, kind) != isinstance(b, kind) for kind in (bool, Keyword, URI)):
         return False
     return bool(a == b)
 
@@ -133,7 +133,7 @@ def _different(*values: Any) -> bool:
 
 def text(value: Any) -> str:
     """The value if it is text; raises `TypeError`."""
-    if not isinstance(value, str) or isinstance(value, Keyword):
+    if not isinstance(value, str) or isinstance(value, Keyword | URI):
         raise TypeError(f"{value!r} is not text")
     return value
 
@@ -321,6 +321,7 @@ LIBRARY: dict[str, tuple[Callable[..., Any], int, int | None]] = {
     "min": (lambda *values: min(values, key=rank), 1, None),
     "long": (_numeric(math.trunc), 1, 1),
     "double": (_numeric(float), 1, 1),
+    "bigdec": (_numeric(Decimal), 1, 1),
     "even?": (_numeric(lambda a: a % 2 == 0), 1, 1),
     "odd?": (_numeric(lambda a: a % 2 != 0), 1, 1),
     "pos?": (_numeric(lambda a: a > 0), 1, 1),
@@ -342,13 +343,15 @@ LIBRARY: dict[str, tuple[Callable[..., Any], int, int | None]] = {
     "nil?": (lambda value: value is None, 1, 1),
     "some?": (lambda value: value is not None, 1, 1),
     "boolean?": (_is(bool), 1, 1),
-    "string?": (lambda value: isinstance(value, str) and not isinstance(value, Keyword), 1, 1),
+    "string?": (lambda value: isinstance(value, str) and not isinstance(value, Keyword | URI), 1, 1),
     "keyword?": (_is(Keyword), 1, 1),
     "number?": (_is(numbers.Number), 1, 1),
     "int?": (_is(int), 1, 1),
     "double?": (_is(float), 1, 1),
     "inst?": (_is(datetime.datetime), 1, 1),
     "uuid?": (_is(uuid.UUID), 1, 1),
+    "uri?": (_is(URI), 1, 1),
+    "decimal?": (_is(Decimal), 1, 1),
     # Text
     "starts-with?": (lambda value, part: text(value).startswith(text(part)), 2, 2),
     "ends-with?": (lambda value, part: text(value).endswith(text(part)), 2, 2),
