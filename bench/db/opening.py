@@ -25,7 +25,7 @@ _PEOPLE: Final = 166_667
 _LATENCY: Final = 0.03
 """Seconds that each request is held up while round trips are counted, to see which wait for which."""
 _TIMES: Final = 7
-_LONGEST_TAIL: Final = 500
+_LONGEST_TAIL: Final = 250
 """Commits after a snapshot; with a few more the next one is due."""
 
 _Ask = Callable[[bucketlog.Database], Any]

@@ -22,6 +22,7 @@ from obstore.store import S3Store
 __all__ = ["Watched", "copy_objects", "s3_server"]
 
 _KEYS: Final = {"accessKey": "bench", "secretKey": "secret"}
+_LISTED: Final = 1000
 _PORTS: Final = ("master", "volume", "filer", "s3")
 
 
@@ -62,10 +63,12 @@ class Watched:
         return _Found(data)
 
     def list(self, prefix: str | None = None, *, offset: str | None = None, chunk_size: int = 50) -> Any:
-        """`ObjectStore.list`; a batch is a request."""
-        batches = iter(self._inner.list(prefix, offset=offset, chunk_size=chunk_size))
-        while (batch := self._timed(lambda: next(batches, None))) is not None:
-            yield batch
+        """`ObjectStore.list`; a request gives a thousand names, as S3's do, whatever the batches are."""
+        batches = iter(self._inner.list(prefix, offset=offset, chunk_size=_LISTED))
+        while batch := self._timed(lambda: next(batches, [])):
+            yield from (batch[start : start + chunk_size] for start in range(0, len(batch), chunk_size))
+            if len(batch) < _LISTED:
+                break
 
     def delete(self, paths: Any) -> Any:
         """`ObjectStore.delete`."""

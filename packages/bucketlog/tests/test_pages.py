@@ -142,7 +142,7 @@ def test_collecting_finds_out_what_is_missing_and_fetches_it_in_one_go() -> None
     pages, content, store = _stored(9, inline=[3])
     pages.read(CHUNK_PAGES)
     store.fetches.clear()
-    wanted = [4 * CHUNK_PAGES, 2 * CHUNK_PAGES + 1, 3, CHUNK_PAGES + 2, 2 * CHUNK_PAGES + 5]
+    wanted = [4 * CHUNK_PAGES, 2 * CHUNK_PAGES + 1, 3, CHUNK_PAGES + 2, 2 * CHUNK_PAGES + 3]
     with pages.collecting():
         for number in wanted:
             _probe(pages, number)
@@ -159,10 +159,10 @@ def test_a_probe_that_needs_two_pages_gets_the_first() -> None:
 
 
 def test_collecting_what_is_there_fetches_nothing() -> None:
-    pages, _, store = _stored(3, inline=[20])
+    pages, _, store = _stored(3, inline=[10])
     pages.write(0, _page(9))
     with pages.collecting():
-        _probe(pages, 0, 20, 3 * CHUNK_PAGES)
+        _probe(pages, 0, 10, 3 * CHUNK_PAGES)
     assert store.fetches == []
 
 
@@ -194,12 +194,12 @@ def test_a_scan_reads_ever_further_ahead_and_no_chunk_twice() -> None:
 
 
 def test_pages_that_were_fetched_long_ago_are_let_go_and_fetched_again() -> None:
-    pages, content, store = _stored(300)
+    pages, content, store = _stored(600)
     for _ in range(2):
-        assert [pages.read(number * CHUNK_PAGES) for number in range(300)] == content[::CHUNK_PAGES]
+        assert [pages.read(number * CHUNK_PAGES) for number in range(600)] == content[::CHUNK_PAGES]
     names = [name for names in store.fetches for name in names]
-    assert len(names) > 300
-    assert len(set(names)) == 300
+    assert len(names) > 600
+    assert len(set(names)) == 600
 
 
 def test_a_fork_reads_what_was_written_before_and_not_what_comes_after() -> None:

@@ -97,9 +97,14 @@ def test_a_damaged_snapshot_is_named(snapshot: Snapshot, data: st.DataObject) ->
     whole = encode_snapshot(snapshot)
     place = data.draw(st.integers(0, len(whole) - 1))
     byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != whole[place]))
-    for damaged in (whole[:place] + bytes([byte]) + whole[place + 1 :], whole[:place]):
-        with pytest.raises(FormatError, match=_KEY):
-            decode_snapshot(_KEY, damaged)
+    with pytest.raises(FormatError, match=_KEY):
+        decode_snapshot(_KEY, whole[:place])
+    try:
+        decoded = decode_snapshot(_KEY, whole[:place] + bytes([byte]) + whole[place + 1 :])
+    except FormatError as error:
+        assert _KEY in str(error)  # noqa: PT017 -- a few bits of a Zstandard frame mean nothing
+    else:
+        assert decoded == snapshot
 
 
 _SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
@@ -180,7 +185,7 @@ def test_a_bomb_is_not_unpacked() -> None:
     assert len(bomb) < 100
     objects = _objects()
     name = objects.write("chunk/", b"bucketlog/1 chunk\n" + bomb)
-    with pytest.raises(FormatError, match=f"chunk/{name} would unpack to 131073 bytes, and 131072 are"):
+    with pytest.raises(FormatError, match=f"chunk/{name} would unpack to 65537 bytes, and 65536 are"):
         read_chunks(objects, [name])
     huge = bytearray(zstandard.compress(bytes(1 << 20)))
     huge[5:9] = struct.pack("<I", (1 << 30) + 1)

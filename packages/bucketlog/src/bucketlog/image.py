@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import Any, Final, TypeVar
@@ -52,6 +52,11 @@ _BATCHES: Final = (256, 16, 1)  # rows that one INSERT brings
 _BY_ENTITY: Final = "SELECT 1 FROM datom INDEXED BY sqlite_autoindex_datom_1 WHERE e = ? AND a = ? AND v = ?"
 _BY_VALUE: Final = "SELECT 1 FROM datom INDEXED BY avet WHERE e = ? AND a = ? AND v = ?"
 _BY_TARGET: Final = "SELECT 1 FROM datom INDEXED BY vaet WHERE ref = 1 AND e = ? AND a = ? AND v = ?"
+
+_INSERT: Final = "INSERT INTO datom VALUES (?, ?, ?, ?, ?, ?)"
+_NEVER: Final = 1 << 60  # a transaction that no datom is of
+_REHEARSED: Final = 20_000  # changes; of more than that, what a rehearsal saves is little beside the rest
+_REHEARSALS: Final = 3  # of three trees, one after the other lacks a page
 
 _CACHE: Final = 512 << 20  # bytes of pages that SQLite keeps at most
 
@@ -127,17 +132,35 @@ class Image:
         """Rows by attribute."""
         return self._sizes
 
-    def prefetch(self, changes: Iterable[Change], schema: Schema) -> None:
-        """Fetch the pages that applying `changes` will touch, all at once."""
+    def prefetch(self, changes: Sequence[Change], schema: Schema) -> None:
+        """Fetch the pages that applying `changes` will touch, nearly all of them at once."""
         if not self._pages.base.chunks:
             return
         references = {attribute.id for attribute in schema.references}
-        with self.lock, self._pages.collecting():
-            for e, a, v, _ in changes:
-                places = (_BY_ENTITY, _BY_VALUE, _BY_TARGET) if a in references else (_BY_ENTITY, _BY_VALUE)
-                for sql in places:
-                    with suppress(MissingPagesError):
-                        self._connection.execute(sql, (e, a, v)).fetchall()
+        with self.lock:
+            with self._pages.collecting():
+                for e, a, v, _ in changes:
+                    for sql in (_BY_ENTITY, _BY_VALUE, _BY_TARGET)[: 3 if a in references else 2]:
+                        with suppress(MissingPagesError):
+                            self._connection.execute(sql, (e, a, v)).fetchall()
+            if len(changes) <= _REHEARSED:
+                self._rehearse(changes, references)
+
+    def _rehearse(self, changes: Sequence[Change], references: Container[int]) -> None:
+        """Fetch what becomes needed where a page is full and SQLite divides its rows with the next ones."""
+        for _ in range(_REHEARSALS):
+            before = self._pages.fetched
+            with self._pages.collecting():
+                for e, a, v, _ in changes:
+                    if not self._connection.in_transaction:  # an error of the file rolls back
+                        self._connection.execute("BEGIN")
+                    with suppress(MissingPagesError, apsw.ConstraintError):
+                        row = (e, a, v, _NEVER, OPEN, 1 if a in references else 0)
+                        self._connection.execute(_INSERT, row)
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+            if self._pages.fetched == before:
+                return
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """All rows of one SELECT."""
@@ -242,7 +265,7 @@ class Image:
                     retracted,
                 )
             try:
-                self._connection.executemany("INSERT INTO datom VALUES (?, ?, ?, ?, ?, ?)", added)
+                self._connection.executemany(_INSERT, added)
             except apsw.ConstraintError as error:
                 raise FormatError(f"transaction {t} of the log adds one datom twice") from error
             self._sizes.update(row[1] for row in added)

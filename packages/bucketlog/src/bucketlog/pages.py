@@ -19,8 +19,8 @@ __all__ = ["CHUNK_PAGES", "PAGE_SIZE", "Base", "MissingPagesError", "Pages"]
 PAGE_SIZE: Final = 16384
 """Bytes of a page. Large pages keep the inner nodes few: about a thousandth of the image."""
 
-CHUNK_PAGES: Final = 8
-_KEPT_CHUNKS: Final = 256  # unpacked ones: 32 MiB
+CHUNK_PAGES: Final = 4
+_KEPT_CHUNKS: Final = 512  # unpacked ones: 32 MiB
 _MAX_AHEAD: Final = 32
 
 _EMPTY: Final = bytes(PAGE_SIZE)
@@ -56,6 +56,8 @@ class Pages:
         self._count = base.count
         self._chunks: OrderedDict[int, bytes] = OrderedDict()
         self._misses = 0
+        self.fetched = 0
+        """How many chunks have been fetched."""
         self._wanted: set[int] | None = None
 
     @property
@@ -143,6 +145,7 @@ class Pages:
         if not numbers:
             return
         loaded = self._fetch([self._base.chunks[number] for number in numbers])
+        self.fetched += len(numbers)
         self._chunks.update(zip(numbers, loaded, strict=True))
         while len(self._chunks) > max(_KEPT_CHUNKS, len(numbers)):
             self._chunks.popitem(last=False)

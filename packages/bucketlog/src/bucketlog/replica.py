@@ -34,7 +34,7 @@ _log: Final = logging.getLogger("bucketlog")
 # replays.
 _ENTRIES: Final = 128
 _SMALL_PART: Final = 16
-_MOST_ENTRIES: Final = 512
+_MOST_ENTRIES: Final = 256
 _DATOMS: Final = 100_000
 _SNAPSHOTS_A_COLLECTION: Final = 16
 """How many snapshots are written before one of their writers collects the garbage of the others."""
@@ -112,10 +112,8 @@ class Replica:
             self._apply([first])
         try:
             entries = tail.result()
-            self.image.prefetch(
-                (change for entry in entries for changes in entry.transactions for change in changes),
-                self.state.schema,
-            )
+            changes = [change for entry in entries for changes in entry.transactions for change in changes]
+            self.image.prefetch(changes, self.state.schema)
             self._apply(entries)
         except BaseException:
             self.image.close()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["LogStore", "ObjectStore", "open_store"]
 
 _ATTEMPTS: Final = 8
-_READERS: Final = 24
+_READERS: Final = 64
 _READ_ONLY: Final = (PermissionDeniedError, UnauthenticatedError, NotSupportedError)
 _REFUSALS: Final = (
     *_READ_ONLY,
