@@ -6,7 +6,7 @@ are. Handles live as long as the run of the query.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -47,6 +47,14 @@ class Codec:
         if stored[0] == _HANDLE:
             return self._objects[int.from_bytes(stored[1:], "big")]
         return decode(stored)
+
+    def decode_all(self, stored: Sequence[Stored | None]) -> Sequence[Any]:
+        """`decode` of each, once for equal ones: of a column, values come many times more often than not."""
+        packed = {value for value in stored if isinstance(value, bytes)}
+        if not packed:
+            return stored
+        known = {value: self.decode(value) for value in packed}
+        return [known[value] if isinstance(value, bytes) else value for value in stored]
 
     def _handle(self, value: Any) -> Stored:
         key = _key(value)

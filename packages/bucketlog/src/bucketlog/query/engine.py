@@ -200,10 +200,11 @@ def _computed(
 
 
 def _decoded(compiled: Compiled, rows: list[tuple[Any, ...]], context: Run) -> list[tuple[Any, ...]]:
-    if all(column.plain for column in compiled.columns):
+    if not rows or all(column.plain for column in compiled.columns):
         return rows
-    decode = context.codec.decode
-    return [tuple(map(decode, row)) for row in rows]
+    decode = context.codec.decode_all
+    columns = zip(compiled.columns, zip(*rows, strict=True), strict=True)
+    return list(zip(*(values if column.plain else decode(values) for column, values in columns), strict=True))
 
 
 def _shaped(query: Query, rows: list[tuple[Any, ...]], context: Run) -> Any:
