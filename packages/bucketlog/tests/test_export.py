@@ -35,6 +35,9 @@ TYPES: dict[str, st.SearchStrategy[Any]] = {
     "bytes": st.binary(),
     "bigdec": st.decimals(allow_nan=False, allow_infinity=False, places=3),
     "uri": st.sampled_from([URI("urn:a"), URI("https://example.org/ä?b#c")]),
+    "tuple": st.tuples(
+        st.none() | st.text("a\0ä", max_size=3), st.none() | st.integers(-9, 9), st.booleans()
+    ),
     "ref": st.sampled_from([f"e{n}" for n in range(5)]),
 }
 SCHEMA = [
@@ -43,6 +46,11 @@ SCHEMA = [
         ":db/valueType": f":db.type/{name}",
         ":db/cardinality": f":db.cardinality/{many}",
     }
+    | (
+        {":db/tupleTypes": [":db.type/string", ":db.type/long", ":db.type/boolean"]}
+        if name == "tuple"
+        else {}
+    )
     for name in TYPES
     for many in ("one", "many")
 ] + [
@@ -54,6 +62,12 @@ SCHEMA = [
     }
     for name, kind in (("key", "identity"), ("code", "value"))
 ]
+COMPOSITE = {
+    ":db/ident": ":x/composite",
+    ":db/valueType": ":db.type/tuple",
+    ":db/cardinality": ":db.cardinality/one",
+    ":db/tupleAttrs": [":one/string", ":one/ref", ":one/bigdec"],
+}
 
 entities = st.sampled_from([f"e{n}" for n in range(5)])
 facts = st.sampled_from(list(TYPES)).flatmap(
@@ -101,7 +115,7 @@ def test_what_is_exported_and_imported_is_the_same_database(history: list[list[t
     source, target = MemoryStore(), MemoryStore()
     with bucketlog.connect(source) as conn:
         conn.transact(SCHEMA)
-        conn.transact([{":x/key": f"e{n}"} for n in range(5)])
+        conn.transact([COMPOSITE, *({":x/key": f"e{n}"} for n in range(5))])
         for operations in history:
             try:
                 conn.transact([lookup(operation) for operation in operations])

@@ -32,7 +32,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "bucketlog-format.md"
 
 _TX = 1 << 40
 _IDENT, _VALUE_TYPE, _TX_INSTANT = 1, 2, 8
-_DEFINING = range(1, 6)
+_DEFINING = (*range(1, 6), 9, 10, 11)
 _REF = 27
 _EXCISE, _EXCISE_ATTRIBUTES, _EXCISE_BEFORE = 60, 61, 62
 
@@ -61,8 +61,24 @@ def _value(json_value: Any) -> Stored:  # noqa: PLR0911 -- one return a type
         return b"\x06" + _decimal(content)
     if kind == "uri":
         return b"\x07" + content.encode()
+    if kind == "tuple":
+        return b"\x08" + b"".join(b"\0" if item is None else _element(_value(item)) for item in content)
     assert kind == "bytes"
     return b"\x05" + base64.b64decode(content, validate=True)
+
+
+def _element(v: Stored) -> bytes:
+    """An element of a tuple that has a value."""
+    if isinstance(v, int):
+        return b"\x10" + struct.pack(">Q", v + (1 << 63))
+    if isinstance(v, float):
+        bits = struct.pack(">d", v)
+        return b"\x11" + (bytes(255 - byte for byte in bits) if v < 0 else bytes([bits[0] + 128]) + bits[1:])
+    if isinstance(v, str):
+        return b"\x20" + v.encode().replace(b"\0", b"\0\xff") + b"\0\0"
+    if v[0] in {3, 7}:
+        return bytes([0x30 + v[0]]) + v[1:].replace(b"\0", b"\0\xff") + b"\0\0"
+    return bytes([0x30 + v[0]]) + v[1:]
 
 
 def _decimal(text: str) -> bytes:
@@ -182,7 +198,14 @@ def _rows(file: bytes) -> dict[tuple[int, int, Stored, int], list[int]]:
 
 _MORE_TYPES = """
 [{:db/ident :user/money, :db/valueType :db.type/bigdec, :db/cardinality :db.cardinality/many}
- {:db/ident :user/page, :db/valueType :db.type/uri, :db/cardinality :db.cardinality/one}]
+ {:db/ident :user/page, :db/valueType :db.type/uri, :db/cardinality :db.cardinality/one}
+ {:db/ident :user/mixed, :db/valueType :db.type/tuple, :db/cardinality :db.cardinality/one,
+  :db/tupleTypes [:db.type/string :db.type/double :db.type/uuid :db.type/bigdec :db.type/uri :db.type/keyword
+                  :db.type/boolean :db.type/instant]}
+ {:db/ident :user/path, :db/valueType :db.type/tuple, :db/cardinality :db.cardinality/many,
+  :db/tupleType :db.type/long}
+ {:db/ident :user/name+role, :db/valueType :db.type/tuple, :db/cardinality :db.cardinality/one,
+  :db/tupleAttrs [:user/name :user/role]}]
 """
 
 
@@ -214,6 +237,17 @@ def conn(bucket: Path, connect: Callable[..., Connection], schema: str) -> Conne
                     Decimal(n).scaleb(e) for n in (0, 1, -12, 123, -(10**64) + 1) for e in (-70, 0, 5)
                 ],
                 ":user/page": URI("https://example.org/\N{SNOWMAN}"),
+                ":user/mixed": [
+                    "a\0b",
+                    -1.5,
+                    UUID(int=2**100),
+                    Decimal("-7.25"),
+                    URI("urn:a"),
+                    ":a/b",
+                    True,
+                    datetime(1969, 7, 20, tzinfo=UTC),
+                ],
+                ":user/path": [[1, -2, None], [2**63 - 1, -(2**63)]],
                 ":user/friends": [{":user/name": "Bob", ":user/score": float("inf")}],
             },
             {":user/name": "Cid", ":user/score": 1e300, ":user/active": True, ":user/photo": b""},

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
+from bucketlog.composite import resolve_references
 from bucketlog.edn import Keyword
 from bucketlog.errors import QueryError
 from bucketlog.image import LIVE, Image
@@ -14,9 +15,12 @@ from bucketlog.pull import pull as _pull
 from bucketlog.query.engine import run
 from bucketlog.query.explain import Plan, explain
 from bucketlog.schema import IDENT, TX_BASE, TX_INSTANT, Attribute, Schema
-from bucketlog.value import Stored, decode, encode, encode_as
+from bucketlog.value import Stored, decode, encode
 
 __all__ = ["Database", "State"]
+
+_ABSENT: Final = object()
+"""Stands in a tuple for an entity that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +98,11 @@ class Database:
             attribute = self.schema.attribute(entity[0]) if isinstance(entity[0], str | int) else None
             if attribute is None or not attribute.unique:
                 raise QueryError(f"{entity!r} is not a lookup ref: {entity[0]!r} is not a unique attribute")
-            value = self.entid(entity[1]) if attribute.is_ref else entity[1]
-            if value is None:
-                return None
             try:
-                return self.holder(attribute, encode_as(attribute.type, value))
+                value = self.stored(attribute, entity[1])
             except ValueError as error:
                 raise QueryError(f"lookup ref {entity!r}: {error} ({attribute.type.value})") from None
+            return None if value is None else self.holder(attribute, value)
         raise QueryError(
             f"{entity!r} names no entity: use an id, an ident or a lookup ref [attribute, value]"
         )
@@ -137,6 +139,19 @@ class Database:
         """Only transactions after this one show; -1 for all."""
         return self._since
 
+    def stored(self, attribute: Attribute, value: Any) -> Stored | None:
+        """The stored form of a value that may name entities; `None` when one of them is not there.
+
+        Raises `ValueError` when it is no value of the attribute, `QueryError` when it does not name entities.
+        """
+        if attribute.is_ref:
+            return self.entid(value)
+        if attribute.refers:
+            value = resolve_references(attribute, value, self._present)
+            if isinstance(value, tuple) and _ABSENT in value:
+                return None
+        return attribute.encode(value)
+
     def holder(self, attribute: Attribute, value: Stored) -> int | None:
         """The entity that has this value of a unique attribute."""
         rows = self._rows("SELECT e FROM datom WHERE a = :a AND v = :v AND", a=attribute.id, v=value)
@@ -156,6 +171,11 @@ class Database:
         sql = "SELECT v FROM datom WHERE e = ? AND a = ?"
         return [row[0] for row in self._image.rows(sql, (entity, attribute))]
 
+    def entities_with(self, attribute: int) -> list[int]:
+        """The entities that have a value of the attribute."""
+        rows = self._rows("SELECT DISTINCT e FROM datom WHERE a = :a AND", a=attribute)
+        return [row[0] for row in rows]
+
     def references_to(self, entity: int) -> list[tuple[int, int]]:
         """Entity and attribute of every reference to one entity."""
         return [
@@ -167,6 +187,10 @@ class Database:
         column = {"v": "v", "e": "e"}[by]
         head, tail = "SELECT 1 FROM datom WHERE a = :a AND", f"GROUP BY {column} HAVING count(*) > 1 LIMIT 1"
         return bool(self._rows(head, tail, a=attribute.id))
+
+    def _present(self, name: Any) -> Any:
+        found = self.entid(name)
+        return _ABSENT if found is None else found
 
     def _rows(self, head: str, tail: str = "", **parameters: Stored) -> list[tuple[Any, ...]]:
         parameters |= {"t": self._as_of, "since": self._since}

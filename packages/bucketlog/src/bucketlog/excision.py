@@ -121,10 +121,18 @@ def request(
         raise TransactionError("there is no entity to excise")
     asked: dict[str, Any] = {":db/id": "excision", ":db/excise": list(found)}
     if attributes is not None:
-        asked[":db.excise/attrs"] = list(attributes)
+        asked[":db.excise/attrs"] = [*attributes, *_composites(db, attributes)]
     if before is not None:
         asked[":db.excise/beforeT"] = before
     return asked
+
+
+def _composites(db: Database, attributes: Sequence[Any]) -> Iterator[int]:
+    """The composite tuples that hold values of the attributes too."""
+    for name in attributes:
+        attribute = db.schema.attribute(name) if isinstance(name, str | int) else None
+        for composite in db.schema.composites.get(attribute.id, ()) if attribute else ():
+            yield composite.id
 
 
 def _components(db: Database, e: int) -> Iterator[int]:

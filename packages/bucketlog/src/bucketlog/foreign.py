@@ -48,8 +48,17 @@ _TICK: Final = timedelta(microseconds=1)
 _FIRST_TX: Final = 0x20000000
 """Where DataScript and Datahike begin to number transactions, whose entities have the same numbers."""
 _TX_INSTANT: Final = ":db/txInstant"
+_TUPLE_KEYS: Final = (":db/tupleAttrs", ":db/tupleType", ":db/tupleTypes")
 _DEFINING: Final = frozenset(
-    {":db/ident", ":db/valueType", ":db/cardinality", ":db/unique", ":db/isComponent", ":db/doc"}
+    {
+        ":db/ident",
+        ":db/valueType",
+        ":db/cardinality",
+        ":db/unique",
+        ":db/isComponent",
+        ":db/doc",
+        *_TUPLE_KEYS,
+    }
 )
 _IGNORED: Final = frozenset({":db/index", ":db/noHistory", ":db/fulltext", ":db.install/attribute"})
 _TYPE_NAMES: Final = {":db.type/float": ":db.type/double", ":db.type/bigint": ":db.type/long"}
@@ -278,6 +287,8 @@ class _History:
                 ":db/cardinality", ":db.cardinality/many" if many else ":db.cardinality/one"
             )
             stated = definition.get(":db/valueType")
+            if definition.keys() & set(_TUPLE_KEYS):  # DataScript's have no type
+                stated = ":db.type/tuple"
             stated = _TYPE_NAMES.get(stated, stated) if stated else None
             if stated not in {kind.value for kind in ValueType}:
                 stated = _type_of(name, values[name])
@@ -296,6 +307,9 @@ class _History:
             for key in (":db/valueType", ":db/cardinality", ":db/unique"):
                 if definition.get(key) is not None:
                     yield e, key, Ident(str(definition[key])), True
+            for key in _TUPLE_KEYS:
+                if key in definition:
+                    yield e, key, encode(definition[key]), True
             if definition.get(":db/isComponent"):
                 yield e, ":db/isComponent", encode(True), True
             if isinstance(definition.get(":db/doc"), str):
@@ -338,9 +352,22 @@ class _History:
                 value = self._idents.get(value, value)
             if attribute.is_ref:
                 return self._entity(int(encode_as(ValueType.REF, value)))
+            if isinstance(value, tuple):
+                value = tuple(map(self._element, self._element_types(attribute, len(value)), value))
             return encode_as(ValueType(attribute.definition[":db/valueType"]), value)
         except ValueError as error:
             raise ImportTextError(f"[{datom.e} {datom.a} {_shown(value)} {datom.tx}]: {error}") from None
+
+    def _element_types(self, attribute: _Attribute, length: int) -> Sequence[Any]:
+        """The types of a tuple's elements."""
+        attributes, one, several = map(attribute.definition.get, _TUPLE_KEYS)
+        if attributes is not None:
+            found = [self._attributes.get(name, _Attribute()) for name in attributes]
+            return [item.definition.get(":db/valueType") for item in found]
+        return several if several is not None else [one] * length
+
+    def _element(self, kind: Any, value: Any) -> Any:
+        return self._entity(value) if kind == ":db.type/ref" and isinstance(value, int) else value
 
 
 def _type_of(name: str, values: Sequence[Any]) -> str:

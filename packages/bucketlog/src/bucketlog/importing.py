@@ -18,6 +18,7 @@ import apsw
 
 import bucketlog
 from bucketlog.bucket import Bucket
+from bucketlog.composite import check_tuple
 from bucketlog.errors import BucketlogError, StoreError
 from bucketlog.export import FORMAT, VERSION, instant_text
 from bucketlog.log import Entry, genesis, value_from_json
@@ -35,7 +36,7 @@ from bucketlog.schema import (
     transaction_entity,
 )
 from bucketlog.store import ObjectStore, open_store
-from bucketlog.value import Stored, decode, encode, encode_as
+from bucketlog.value import Stored, decode, encode
 
 __all__ = ["ImportTextError", "Transaction", "import_text", "write_transactions"]
 
@@ -225,7 +226,7 @@ class _History:
                     f"{value.name} is nothing that {attribute.ident} of this bucketlog can refer to"
                 )
             return found
-        encoded = encode_as(attribute.type, decode(value))
+        encoded = attribute.encode(decode(value))
         if encoded != value or (attribute.is_ref and int(encoded) < FIRST_ENTITY):
             raise ValueError(f"{decode(value)!r} is no value for {attribute.ident}")
         return encoded
@@ -238,6 +239,8 @@ class _History:
         touched = {e for e, definition in definitions.items() if definition != before.definitions.get(e)}
         for e in touched:
             _check_definition(e, definitions[e])
+        for e in touched & self._schema.attributes.keys():
+            check_tuple(self._schema, e)
         for e, attribute in before.attributes.items():
             if e not in self._schema.attributes:
                 raise ValueError(f"attribute {attribute.ident} cannot go: make another one")
@@ -247,6 +250,8 @@ class _History:
     def _alter(self, before: Attribute, after: Attribute) -> None:
         if before.type is not after.type:
             raise ValueError(f"attribute {before.ident} exists with type {before.type.value}")
+        if (before.elements, before.components) != (after.elements, after.components):
+            raise ValueError(f"attribute {before.ident} exists with other tuples")
         try:
             for statement in _MOVE[after.many] if before.many is not after.many else ():
                 self._facts.execute(statement, (after.id,))

@@ -12,7 +12,7 @@ whose SHA-256 the header gives. The payload is UTF-8 JSON without insignificant 
 `e` and `a` are entity ids, `added` is a boolean. `v` is a JSON string for strings, an integer for longs and
 references, a boolean for booleans, and otherwise an object with one key: `double` (a number, or "inf",
 "-inf"), `keyword` (with its colon), `instant` (microseconds since 1970-01-01 UTC), `uuid` (32 hex digits),
-`bytes` (base64), `bigdec` (its digits as text), `uri`.
+`bytes` (base64), `bigdec` (its digits as text), `uri`, `tuple` (a list of values; `null` is none).
 
 Transaction `t` is itself the entity 2^40 + t and carries `:db/txInstant` (attribute 8).
 Object 0 is the genesis: it holds the attributes that describe attributes (`bucketlog.schema.bootstrap`), with
@@ -35,7 +35,7 @@ from typing import Any, Final
 from bucketlog.edn import URI, Keyword
 from bucketlog.errors import FormatError
 from bucketlog.schema import TX_INSTANT, Change, bootstrap, transaction_entity
-from bucketlog.value import Stored, decode, encode, instant_from_micros, instant_micros
+from bucketlog.value import Stored, decode, elements, encode, instant_from_micros, instant_micros
 
 __all__ = [
     "PREFIX",
@@ -168,6 +168,8 @@ def value_to_json(stored: Stored) -> Any:  # noqa: PLR0911 -- one return a type
         return {"bigdec": str(value)}
     if isinstance(value, URI):
         return {"uri": value}
+    if isinstance(value, tuple):
+        return {"tuple": [None if item is None else value_to_json(item) for item in elements(stored)]}
     return {"bytes": base64.b64encode(value).decode()}
 
 
@@ -195,6 +197,8 @@ def _tagged(kind: str, content: Any) -> Any:  # noqa: PLR0911 -- one return a ty
         return _decimal(content)
     if kind == "uri":
         return URI(content)
+    if kind == "tuple" and isinstance(content, list):
+        return tuple(None if item is None else decode(value_from_json(item)) for item in content)
     raise ValueError(f"{kind!r} is not a kind of value")
 
 

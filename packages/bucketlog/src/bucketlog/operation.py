@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from bucketlog import edn
+from bucketlog.composite import resolve_references
 from bucketlog.errors import EdnError, QueryError, TransactionError
 from bucketlog.schema import TX_BASE, Attribute, transaction_entity
 from bucketlog.value import Stored
@@ -195,6 +196,8 @@ class Reader:
     def _items(self, attribute: Attribute, value: Any, *, reverse: bool) -> Iterable[Any]:
         if not (attribute.many or reverse) or not isinstance(value, list | tuple | set | frozenset):
             return (value,)
+        if attribute.elements and not all(isinstance(item, list | tuple) for item in value):
+            return (value,)
         if (
             attribute.is_ref
             and isinstance(value, list | tuple)
@@ -247,6 +250,8 @@ class Reader:
     def _value(self, attribute: Attribute, value: Any, form: Any) -> Stored:
         if attribute.is_ref:
             return self._entity(value, form)
+        if attribute.refers:
+            value = resolve_references(attribute, value, lambda item: self._entity(item, form))
         try:
             return attribute.encode(value)
         except ValueError as error:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from bucketlog.edn import Keyword
-from bucketlog.value import Encoder, Stored, ValueType, decode, encode, encoder
+from bucketlog.value import ELEMENT_TYPES, Encoder, Stored, ValueType, decode, encode, encoder, tuple_encoder
 
 __all__ = [
     "CARDINALITY",
@@ -18,6 +18,9 @@ __all__ = [
     "EXCISE_BEFORE",
     "FIRST_ENTITY",
     "IDENT",
+    "TUPLE_ATTRIBUTES",
+    "TUPLE_TYPE",
+    "TUPLE_TYPES",
     "TX_BASE",
     "TX_INSTANT",
     "UNIQUE",
@@ -43,6 +46,9 @@ IS_COMPONENT: Final = 5
 INDEX: Final = 6
 DOC: Final = 7
 TX_INSTANT: Final = 8
+TUPLE_ATTRIBUTES: Final = 9
+TUPLE_TYPE: Final = 10
+TUPLE_TYPES: Final = 11
 EXCISE: Final = 60
 EXCISE_ATTRIBUTES: Final = 61
 EXCISE_BEFORE: Final = 62
@@ -59,7 +65,9 @@ ENUMERATIONS: Final = {
 }
 """The entities that an attribute of the schema may refer to."""
 
-_DEFINING: Final = frozenset({IDENT, VALUE_TYPE, CARDINALITY, UNIQUE, IS_COMPONENT})
+_DEFINING: Final = frozenset(
+    {IDENT, VALUE_TYPE, CARDINALITY, UNIQUE, IS_COMPONENT, TUPLE_ATTRIBUTES, TUPLE_TYPE, TUPLE_TYPES}
+)
 
 
 class Change(NamedTuple):
@@ -93,6 +101,19 @@ class Attribute:
     is_ref: bool
     """True when values are entities."""
 
+    elements: tuple[ValueType, ...] = ()
+    """The types of a tuple's elements; one, if a tuple has any number of elements of it."""
+
+    components: tuple[int, ...] = ()
+    """The attributes whose values a composite tuple is made of."""
+
+    refers: bool = False
+    """True when values are entities, or tuples with entities in them."""
+
+    def refers_at(self, place: int) -> bool:
+        """Whether that element of a tuple is an entity."""
+        return self.elements[place if len(self.elements) > 1 else 0] is ValueType.REF
+
 
 @dataclass(frozen=True, eq=False)
 class Schema:
@@ -109,7 +130,7 @@ class Schema:
     def attributes(self) -> dict[int, Attribute]:
         """Attribute by entity id."""
         return {
-            e: _attribute(e, definition)
+            e: self._attribute(e, definition)
             for e, definition in self.definitions.items()
             if VALUE_TYPE in definition and CARDINALITY in definition and IDENT in definition
         }
@@ -125,8 +146,17 @@ class Schema:
 
     @cached_property
     def simple(self) -> dict[str, Attribute]:
-        """The attributes that hold one value, and not an entity, by their idents."""
-        return {name: a for name, a in self._by_ident.items() if not (a.many or a.is_ref)}
+        """The attributes that hold one value, and no entity, by their idents."""
+        return {name: a for name, a in self._by_ident.items() if not (a.many or a.refers)}
+
+    @cached_property
+    def composites(self) -> dict[int, tuple[Attribute, ...]]:
+        """The composite tuples that an attribute is a part of, by its id."""
+        found: dict[int, list[Attribute]] = {}
+        for attribute in self.attributes.values():
+            for component in attribute.components:
+                found.setdefault(component, []).append(attribute)
+        return {component: tuple(composites) for component, composites in found.items()}
 
     def attribute(self, name: str | int) -> Attribute | None:
         """The attribute of that ident or entity id."""
@@ -146,20 +176,44 @@ class Schema:
                 del definition[change.a]
         return Schema({e: definition for e, definition in definitions.items() if definition})
 
+    def _attribute(self, e: int, definition: Mapping[int, Stored]) -> Attribute:
+        unique = definition.get(UNIQUE)
+        value_type = _TYPES[int(definition[VALUE_TYPE])]
+        components = self._components(definition)
+        elements = _elements(definition) or tuple(
+            _TYPES[int(self.definitions[component][VALUE_TYPE])] for component in components
+        )
+        return Attribute(
+            id=e,
+            ident=Keyword(str(decode(definition[IDENT]))),
+            type=value_type,
+            many=definition[CARDINALITY] == _CARDINALITY_MANY,
+            unique=unique is not None,
+            identity=unique == _UNIQUE_IDENTITY,
+            component=bool(IS_COMPONENT in definition and decode(definition[IS_COMPONENT])),
+            encode=tuple_encoder(elements) if elements else encoder(value_type),
+            is_ref=value_type is ValueType.REF,
+            elements=elements,
+            components=components,
+            refers=value_type is ValueType.REF or ValueType.REF in elements,
+        )
 
-def _attribute(e: int, definition: Mapping[int, Stored]) -> Attribute:
-    unique = definition.get(UNIQUE)
-    return Attribute(
-        id=e,
-        ident=Keyword(str(decode(definition[IDENT]))),
-        type=_TYPES[int(definition[VALUE_TYPE])],
-        many=definition[CARDINALITY] == _CARDINALITY_MANY,
-        unique=unique is not None,
-        identity=unique == _UNIQUE_IDENTITY,
-        component=bool(IS_COMPONENT in definition and decode(definition[IS_COMPONENT])),
-        encode=encoder(_TYPES[int(definition[VALUE_TYPE])]),
-        is_ref=_TYPES[int(definition[VALUE_TYPE])] is ValueType.REF,
-    )
+    def _components(self, definition: Mapping[int, Stored]) -> tuple[int, ...]:
+        """The attributes that a composite is made of; none when one of them is no attribute."""
+        if TUPLE_ATTRIBUTES not in definition:
+            return ()
+        found = [self.idents.get(name, -1) for name in decode(definition[TUPLE_ATTRIBUTES])]
+        return tuple(found) if all(VALUE_TYPE in self.definitions.get(e, {}) for e in found) else ()
+
+
+def _elements(definition: Mapping[int, Stored]) -> tuple[ValueType, ...]:
+    """The types of a tuple's elements as its definition states them; none when it states no types."""
+    if TUPLE_TYPE in definition:
+        stated: tuple[Any, ...] = (decode(definition[TUPLE_TYPE]),)
+    else:
+        stated = decode(definition[TUPLE_TYPES]) if TUPLE_TYPES in definition else ()
+    known = {value_type.value: value_type for value_type in ELEMENT_TYPES}
+    return tuple(known[name] for name in stated) if all(name in known for name in stated) else ()
 
 
 def bootstrap() -> tuple[Change, ...]:
@@ -175,6 +229,15 @@ def bootstrap() -> tuple[Change, ...]:
         (INDEX, ":db/index", ValueType.BOOLEAN, None, "Kept for other readers; every attribute is indexed"),
         (DOC, ":db/doc", ValueType.STRING, None, "A description"),
         (TX_INSTANT, ":db/txInstant", ValueType.INSTANT, None, "When a transaction was made"),
+        (
+            TUPLE_ATTRIBUTES,
+            ":db/tupleAttrs",
+            ValueType.TUPLE,
+            None,
+            "The attributes that make a tuple's values",
+        ),
+        (TUPLE_TYPE, ":db/tupleType", ValueType.KEYWORD, None, "The type of all of a tuple's elements"),
+        (TUPLE_TYPES, ":db/tupleTypes", ValueType.TUPLE, None, "The types of a tuple's elements"),
         (EXCISE, ":db/excise", ValueType.REF, None, "Entities whose datoms are removed for good"),
         (EXCISE_ATTRIBUTES, ":db.excise/attrs", ValueType.REF, None, "Only these attributes of them"),
         (EXCISE_BEFORE, ":db.excise/beforeT", ValueType.LONG, None, "Only what was added before it"),
@@ -189,6 +252,8 @@ def bootstrap() -> tuple[Change, ...]:
         ]
         if unique is not None:
             changes.append(Change(e, UNIQUE, unique, True))
+        if value_type is ValueType.TUPLE:
+            changes.append(Change(e, TUPLE_TYPE, encode(Keyword(ValueType.KEYWORD.value)), True))
     enumerations = {e: value_type.value for e, value_type in _TYPES.items()} | {
         _CARDINALITY_ONE: ":db.cardinality/one",
         _CARDINALITY_MANY: ":db.cardinality/many",

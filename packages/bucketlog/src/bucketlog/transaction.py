@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from bucketlog.composite import check_tuple, maintain, with_entities
 from bucketlog.errors import ConflictError, TransactionError, UniqueError
 from bucketlog.operation import (
     CURRENT_TRANSACTION,
@@ -27,6 +28,7 @@ from bucketlog.schema import (
     ENUMERATIONS,
     FIRST_ENTITY,
     IDENT,
+    TUPLE_TYPES,
     TX_BASE,
     TX_INSTANT,
     VALUE_TYPE,
@@ -62,9 +64,12 @@ def prepare(db: Database, data: TransactionData, now: datetime) -> Prepared:
     reader.read(data)
     holders = _Holders(db)
     resolution = _resolve(db, reader, holders)
-    changes = _changes(db, reader.operations, _adds(reader, resolution), resolution)
+    adds = _adds(reader, resolution)
+    changes = _changes(db, reader.operations, adds, resolution)
+    after = db.schema.evolve(changes)
+    _check_schema(db, after, changes)
+    changes = maintain(db, after, changes, adds)
     _check_unique(db, changes, holders)
-    _check_schema(db, db.schema.evolve(changes), changes)
     added = {e for e, _, _ in reader.adds}
     tempids = {name: resolution.entity(temp) for name, temp in reader.named.items() if temp in added}
     if changes:
@@ -131,7 +136,26 @@ class _Resolution:
 
     def value(self, attribute: Attribute, v: Stored) -> Stored:
         """The value of a term, once all entities are known."""
-        return self.entity(int(v)) if attribute.is_ref else v
+        if attribute.is_ref:
+            return self.entity(int(v))
+        return with_entities(attribute, v, self.entity) if attribute.refers else v
+
+    def known(self, attribute: Attribute, v: Stored) -> tuple[Stored, bool]:
+        """The value of a term as far as entities are known, and whether all in it are."""
+        if attribute.is_ref:
+            v = self.of(int(v))
+            return v, v >= 0
+        if not attribute.refers:
+            return v, True
+        unknown: list[int] = []
+
+        def entity(e: int) -> int:
+            found = self.of(e)
+            if found < 0:
+                unknown.append(found)
+            return found
+
+        return with_entities(attribute, v, entity), not unknown
 
     def unite(self, temp: int, other: int) -> None:
         """Learn that `temp`, which stands for itself until now, is `other`."""
@@ -150,9 +174,8 @@ def _resolve(db: Database, reader: Reader, holders: _Holders) -> _Resolution:
         claims: dict[tuple[int, Stored], int] = {}
         for temp, attribute, value in identities:
             e = resolution.of(temp)
-            v = resolution.of(int(value)) if attribute.is_ref else value
-            unknown = attribute.is_ref and int(v) < 0
-            holder = None if unknown else holders.of(attribute, v)
+            v, is_known = resolution.known(attribute, value)
+            holder = holders.of(attribute, v) if is_known else None
             claim = claims.setdefault((attribute.id, v), e) if holder is None else holder
             known = resolution.of(claim)
             if known == e:
@@ -187,7 +210,7 @@ def _adds(reader: Reader, resolution: _Resolution) -> dict[_Fact, Attribute]:
             if found is None:
                 found = known[e] = entity(e)
             e = found  # noqa: PLW2901 -- the term's entity, from here on
-        adds[e, attribute.id, resolution.value(attribute, v) if attribute.is_ref else v] = attribute
+        adds[e, attribute.id, resolution.value(attribute, v) if attribute.refers else v] = attribute
     return adds
 
 
@@ -308,7 +331,7 @@ def _check_schema(db: Database, after: Schema, changes: list[Change]) -> None:
     if after is db.schema:
         return
     used = {change.a for change in changes}
-    for e in {change.e for change in changes if change.a <= TX_INSTANT and change.e < TX_BASE}:
+    for e in {change.e for change in changes if change.a <= TUPLE_TYPES and change.e < TX_BASE}:
         before = db.schema.attributes.get(e)
         definition = after.definitions.get(e, {})
         name = str(decode(definition[IDENT])) if IDENT in definition else f"entity {e}"
@@ -338,6 +361,10 @@ def _check_definition(after: Schema, e: int, name: str) -> None:
     attribute = after.attributes[e]
     if attribute.component and not attribute.is_ref:
         raise TransactionError(f"attribute {name}: only a :db.type/ref can be a component")
+    try:
+        check_tuple(after, e)
+    except ValueError as error:
+        raise TransactionError(f"attribute {name}: {error}") from None
 
 
 def _check_alteration(db: Database, before: Attribute, now: Attribute, used: set[int]) -> None:
@@ -345,6 +372,10 @@ def _check_alteration(db: Database, before: Attribute, now: Attribute, used: set
         raise TransactionError(
             f"attribute {before.ident} exists with type {before.type.value}: its name and type cannot "
             f"change; make a new attribute"
+        )
+    if (before.elements, before.components) != (now.elements, now.components):
+        raise TransactionError(
+            f"attribute {before.ident} exists, and what its tuples are made of cannot change; make a new one"
         )
     if before != now and before.id in used:
         raise TransactionError(f"attribute {before.ident} cannot be changed and used in one transaction")

@@ -10,26 +10,30 @@ from __future__ import annotations
 import enum
 import math
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache, partial
 from typing import Any, Final
 
-from bucketlog import decimals
+from bucketlog import decimals, tuples
 from bucketlog.edn import URI, Keyword
 
 __all__ = [
+    "ELEMENT_TYPES",
     "PLAIN_TYPES",
     "Encoder",
     "Stored",
     "ValueType",
     "decode",
+    "elements",
     "encode",
     "encode_as",
     "encoder",
     "instant_from_micros",
     "instant_micros",
+    "stored_tuple",
+    "tuple_encoder",
 ]
 
 Stored = str | int | float | bytes
@@ -41,7 +45,7 @@ _MIN_LONG: Final = -(1 << 63)
 _MAX_LONG: Final = (1 << 63) - 1
 
 # The first byte of a blob says what it is. Instants are big-endian and biased: bytes sort as times do, and
-# those of decimals as numbers do.
+# those of decimals and tuples as numbers and elements do.
 _BOOLEAN: Final = 1
 _INSTANT: Final = 2
 _KEYWORD: Final = 3
@@ -49,6 +53,7 @@ _UUID: Final = 4
 _BYTES: Final = 5
 _DECIMAL: Final = 6
 _URI: Final = 7
+_TUPLE: Final = 8
 _FALSE: Final = bytes([_BOOLEAN, 0])
 _TRUE: Final = bytes([_BOOLEAN, 1])
 
@@ -67,10 +72,14 @@ class ValueType(enum.Enum):
     BYTES = ":db.type/bytes"
     BIGDEC = ":db.type/bigdec"
     URI = ":db.type/uri"
+    TUPLE = ":db.type/tuple"
 
 
 PLAIN_TYPES: Final = frozenset({ValueType.STRING, ValueType.LONG, ValueType.DOUBLE, ValueType.REF})
 """Types whose stored values are the Python values themselves."""
+
+ELEMENT_TYPES: Final = frozenset(ValueType) - {ValueType.BYTES, ValueType.TUPLE}
+"""Types that an element of a tuple can have."""
 
 
 def encode_as(value_type: ValueType, value: Any) -> Stored:
@@ -88,6 +97,8 @@ def encode_as(value_type: ValueType, value: Any) -> Stored:
         value = Decimal(value)
     elif value_type is ValueType.URI and isinstance(value, str):
         value = URI(value)
+    elif value_type is ValueType.TUPLE and isinstance(value, list):
+        value = tuple(value)
     expected = _EXPECTED[value_type]
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
         raise ValueError(f"expected {expected.__name__}, got {type(value).__name__}")
@@ -102,6 +113,35 @@ Encoder = Callable[[Any], Stored]
 def encoder(value_type: ValueType) -> Encoder:
     """`encode_as` for one type, with a short way for the values that are most frequent."""
     return _FAST.get(value_type) or partial(encode_as, value_type)
+
+
+def tuple_encoder(types: Sequence[ValueType]) -> Encoder:
+    """`encode` for tuples with elements of these types, or with one type of any number of elements."""
+    encoders = [encoder(value_type) for value_type in types]
+
+    def encode_tuple(value: Any) -> Stored:
+        if not isinstance(value, tuple | list):
+            raise ValueError(f"expected tuple, got {type(value).__name__}")  # noqa: TRY004 -- as for all types
+        if len(encoders) > 1 and len(value) != len(encoders):
+            raise ValueError(f"expected {len(encoders)} elements, got {len(value)}")
+        each = encoders if len(encoders) > 1 else encoders * len(value)
+        return stored_tuple(
+            [None if item is None else write(item) for write, item in zip(each, value, strict=True)]
+        )
+
+    return encode_tuple
+
+
+def stored_tuple(elements: Sequence[Stored | None]) -> Stored:
+    """The stored form of a tuple of elements in stored form; raises `ValueError` when they are none."""
+    return bytes([_TUPLE]) + tuples.pack(elements)
+
+
+def elements(stored: Stored) -> list[Stored | None]:
+    """The elements of a tuple, all in stored form; raises `ValueError` when it is none."""
+    if not isinstance(stored, bytes) or stored[:1] != bytes([_TUPLE]):
+        raise ValueError(f"{stored!r} is no tuple")
+    return tuples.unpack(stored, 1)
 
 
 def _encode_string(value: Any) -> Stored:
@@ -143,6 +183,7 @@ _EXPECTED: Final[dict[ValueType, type]] = {
     ValueType.BYTES: bytes,
     ValueType.BIGDEC: Decimal,
     ValueType.URI: URI,
+    ValueType.TUPLE: tuple,
 }
 
 
@@ -180,6 +221,10 @@ def _instant(value: datetime) -> bytes:
     return bytes([_INSTANT]) + (instant_micros(value) + _BIAS).to_bytes(8, "big")
 
 
+def _tuple(value: tuple[Any, ...]) -> Stored:
+    return stored_tuple([None if item is None else encode(item) for item in value])
+
+
 # Subclasses of `str` and `int` stand before them: a value is of the first type that it is an instance of.
 _ENCODERS: Final[dict[type, Encoder]] = {
     Keyword: lambda value: bytes([_KEYWORD]) + value.encode(),
@@ -192,6 +237,7 @@ _ENCODERS: Final[dict[type, Encoder]] = {
     uuid.UUID: lambda value: bytes([_UUID]) + value.bytes,
     bytes: lambda value: bytes([_BYTES]) + value,
     Decimal: lambda value: bytes([_DECIMAL]) + decimals.pack(value),
+    tuple: _tuple,
 }
 
 
@@ -235,6 +281,10 @@ def _decode_decimal(stored: bytes) -> Decimal:
     return value
 
 
+def _decode_tuple(stored: bytes) -> tuple[Any, ...]:
+    return tuple(None if item is None else decode(item) for item in tuples.unpack(stored, 1))
+
+
 _DECODERS: Final[dict[int, Callable[[bytes], Any]]] = {
     _BOOLEAN: lambda stored: stored == _TRUE,
     _INSTANT: _decode_instant,
@@ -243,4 +293,5 @@ _DECODERS: Final[dict[int, Callable[[bytes], Any]]] = {
     _BYTES: lambda stored: stored[1:],
     _DECIMAL: _decode_decimal,
     _URI: lambda stored: URI(stored[1:].decode()),
+    _TUPLE: _decode_tuple,
 }

@@ -103,6 +103,7 @@ _ORDERED: Final = NUMBERS | {
     ValueType.BOOLEAN,
     ValueType.BIGDEC,
     ValueType.URI,
+    ValueType.TUPLE,
 }
 """The types whose stored form sorts as their values do."""
 

@@ -177,4 +177,5 @@ class _Compiler:
     def _encoder(self, term: Term) -> Callable[[Run, Any], Stored | None]:
         """How a value for a term is read."""
         name = term.name if isinstance(term, Variable) else "_"
-        return InputEncoder(name, self._roles.of(name), self._roles.source_of(name))
+        roles = self._roles
+        return InputEncoder(name, roles.of(name), roles.source_of(name), roles.exact(name))

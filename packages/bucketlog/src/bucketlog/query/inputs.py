@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bucketlog.edn import Keyword
 from bucketlog.errors import QueryError
@@ -106,6 +106,10 @@ def encode_any(run: Run, value: Any, where: object) -> Stored | None:
         raise QueryError(f"{value!r}: {error}, in: {where}") from None
 
 
+_EXACT: Final = frozenset({ValueType.BIGDEC, ValueType.TUPLE, ValueType.URI})
+"""Types whose values may be given as others: decimals as integers, URIs as text, tuples as of these."""
+
+
 class Roles:
     """What the variables of some conjunctions are used as."""
 
@@ -120,6 +124,7 @@ class Roles:
         self._attribute_of = attribute_of
         self._roles: dict[str, set[Role]] = {}
         self._sources: dict[str, str] = {}
+        self._exact: dict[str, Attribute] = {}
 
     def of(self, name: str) -> frozenset[Role]:
         """The roles of a variable."""
@@ -128,6 +133,10 @@ class Roles:
     def source_of(self, name: str) -> str:
         """The database in which a variable is an entity or an attribute."""
         return self._sources.get(name, DEFAULT_SOURCE)
+
+    def exact(self, name: str) -> Attribute | None:
+        """An attribute whose values a variable stands for, if it says more of them than what they are."""
+        return self._exact.get(name)
 
     def learn(self, atoms: Conjunction, seen: frozenset[str] = frozenset()) -> None:
         """Take in one conjunction, and the rules that it calls except those already `seen`."""
@@ -152,6 +161,8 @@ class Roles:
         self._note((a,), None, atom.source)
         if attribute is not None:
             self._note((v,), attribute.type, atom.source)
+            if isinstance(v, Variable) and attribute.type in _EXACT:
+                self._exact.setdefault(v.name, attribute)
 
     def _note(self, terms: Iterable[Argument], role: Role, source: str) -> None:
         for term in terms:
@@ -167,10 +178,13 @@ class InputEncoder:
     name: str
     roles: frozenset[Role]
     source: str
+    exact: Attribute | None = None
 
-    def __call__(self, run: Run, value: Any) -> Stored | None:
+    def __call__(self, run: Run, value: Any) -> Stored | None:  # noqa: PLR0911 -- one return a role
         if not self.roles or value is None:
             return encode_any(run, value, f"input {self.name}")
+        if self.exact is not None:
+            return self._exactly(run, self.exact, value)
         if isinstance(value, str) and value.startswith(":"):
             if None in self.roles:
                 attribute = run.databases[self.source].schema.attribute(value)
@@ -184,3 +198,10 @@ class InputEncoder:
         if isinstance(value, list | tuple) and ValueType.REF in self.roles:
             return run.databases[self.source].entid(value)
         return encode_value(value, f"input {self.name}")
+
+    def _exactly(self, run: Run, attribute: Attribute, value: Any) -> Stored | None:
+        """A value as one of the attribute's, or as what it is, which is found nowhere then."""
+        try:
+            return run.databases[self.source].stored(attribute, value)
+        except (ValueError, QueryError):
+            return encode_any(run, value, f"input {self.name}")

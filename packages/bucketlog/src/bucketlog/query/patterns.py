@@ -11,9 +11,9 @@ from bucketlog.image import OPEN, live
 from bucketlog.query.inputs import Run
 from bucketlog.query.sources import Sources
 from bucketlog.query.statement import Select, Statement, fixed
-from bucketlog.query.syntax import Constant, Pattern, Term
+from bucketlog.query.syntax import Blank, Constant, Pattern, Term
 from bucketlog.schema import TX_BASE, Attribute
-from bucketlog.value import Stored, ValueType, encode_as
+from bucketlog.value import Stored, ValueType
 
 if TYPE_CHECKING:
     from bucketlog.database import Database
@@ -111,6 +111,13 @@ class Datoms:
         """Restrict a row to what the database shows; gives SQL for its transaction, and its being added."""
         database = self._databases[pattern.source]
         source = pattern.source
+        if database.is_history and all(isinstance(place, Blank) for place in pattern.places[3:]):
+            # Whether it was added or retracted, and when, is not asked: the row counts once.
+            select.conditions.append(f"{alias}.added <= {self._basis(source)}")
+            if database.since_t >= 0:
+                retracted = f"{alias}.retracted > {self._since(source)} AND {alias}.retracted <= {self._basis(source)}"
+                select.conditions.append(f"({alias}.added > {self._since(source)} OR {retracted})")
+            return f"{alias}.added", _TRUE
         if database.is_history:
             # A row is two datoms, an addition and a retraction; both are found through the row's own indexes.
             sign = self._statement.alias("h")
@@ -151,8 +158,12 @@ class Datoms:
             return self._statement.constant(term)
         if attribute.is_ref:
             return self._entity(term, pattern)
+        if attribute.refers:
+            return self._statement.parameter(
+                lambda run: run.databases[pattern.source].stored(attribute, value)
+            )
         try:
-            stored = encode_as(attribute.type, value)
+            stored = attribute.encode(value)
         except ValueError as error:
             raise QueryError(
                 f"{value!r} can be no value of {attribute.ident} ({attribute.type.value}): {error}, "
