@@ -36,6 +36,7 @@ __all__ = ["LogStore", "ObjectStore", "open_store"]
 
 _ATTEMPTS: Final = 8
 _READERS: Final = 64
+_LAG: Final = (0.02, 0.1, 0.5)  # seconds between reads of what was listed and is not found
 _READ_ONLY: Final = (PermissionDeniedError, UnauthenticatedError, NotSupportedError)
 _REFUSALS: Final = (
     *_READ_ONLY,
@@ -148,15 +149,26 @@ class LogStore:
         found = self.keys_after(t)
         expected = t + 1
         with ThreadPoolExecutor(min(_READERS, max(1, len(found))), "bucketlog-read") as pool:
-            for first, entry in zip(found, self._read_ahead(pool, found), strict=True):
+            for first, read in zip(found, self._read_ahead(pool, found), strict=True):
                 # A directory listed while it grows may show a later entry without an earlier one.
-                while expected < first and (skipped := self.read(expected)) is not None:
+                while expected < first and (skipped := self._read_surely(expected)) is not None:
                     yield skipped
                     expected = skipped.last_t + 1
+                entry = read or self._read_surely(first)
                 if entry is None or first != expected:
                     raise FormatError(f"{self.key(expected)} is missing, although {self.key(first)} is there")
                 yield entry
                 expected = entry.last_t + 1
+
+    def _read_surely(self, t: int) -> Entry | None:
+        """An entry that must be there, for it or a later one is listed: where reads lag, as behind a cache,
+        it takes a moment to be found.
+        """
+        for pause in (0.0, *_LAG):
+            time.sleep(pause)
+            if (entry := self.read(t)) is not None:
+                return entry
+        return None
 
     def _read_ahead(self, pool: ThreadPoolExecutor, found: list[int]) -> Iterator[Entry | None]:
         """Entries in order, so many ahead of who takes them that the store is busy and memory is not."""
