@@ -32,6 +32,8 @@ from ocikit import (
     unpack,
 )
 from ocikit.client import RegistryBlob
+from ocikit.client.address import next_place
+from ocikit.client.session import Session
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DIGEST = Digest.of(b"content")
@@ -116,7 +118,7 @@ def fake(start) -> Fake:
 def pauses(monkeypatch) -> list[float]:
     """How long the client would have waited, and no waiting."""
     found: list[float] = []
-    monkeypatch.setattr("ocikit.client.time.sleep", found.append)
+    monkeypatch.setattr("ocikit.client.retry.time.sleep", found.append)
     return found
 
 
@@ -338,9 +340,8 @@ def test_an_upload_elsewhere_goes_without_our_credentials(start, fake, make_imag
     "place", ["http://registry.example/v2/app/blobs/uploads/1", "file:///etc/passwd", ""]
 )
 def test_from_https_nothing_leads_to_plain_http(place):
-    registry = Registry("registry.example")
     with pytest.raises(RegistryError):
-        registry._next("https://registry.example/v2/", place)
+        next_place("https://registry.example/v2/", place)
 
 
 def test_redirects_in_a_circle_end(fake, pauses):
@@ -351,11 +352,11 @@ def test_redirects_in_a_circle_end(fake, pauses):
 
 def test_only_a_loopback_host_is_spoken_to_in_plain_http():
     for host in ("127.0.0.1:5000", "localhost", "[::1]:80", "127.9.9.9", "a.localhost:5"):
-        assert Registry(host)._base.startswith("http://")
+        assert Session(host, None, None).base.startswith("http://")
     for host in ("registry.example:5000", "10.0.0.1", "localhost.example", "127.0.0.1.example"):
-        assert Registry(host)._base.startswith("https://")
-    assert Registry("registry.example", insecure=True)._base.startswith("http://")
-    assert Registry("localhost", insecure=False)._base.startswith("https://")
+        assert Session(host, None, None).base.startswith("https://")
+    assert Session("registry.example", None, insecure=True).base.startswith("http://")
+    assert Session("localhost", None, insecure=False).base.startswith("https://")
 
 
 def test_a_download_that_breaks_goes_on_where_it_broke(fake, pauses):

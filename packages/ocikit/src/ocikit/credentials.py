@@ -1,15 +1,21 @@
-"""Who we are to a registry: user and password, as docker's configuration keeps them."""
+"""Who we are to a registry: as docker's configuration has it, or a provider that is installed."""
 
 from __future__ import annotations
 
 import base64
 import os
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ocikit._document import Reader
 from ocikit.errors import InvalidDocumentError, OcikitError
+
+IDENTITY_TOKEN = "<token>"  # noqa: S105  the user name with which helpers give a token to fetch tokens with
+ENTRY_POINTS = "ocikit.credentials"
+
+Provider = Callable[[str], "Credentials | None"]
 
 _HUB_KEY = "https://index.docker.io/v1/"
 _TIMEOUT = 30  # seconds for a credential helper
@@ -26,11 +32,17 @@ class Credentials:
 
 
 def find_credentials(registry: str) -> Credentials | None:
-    """What docker's configuration knows of a registry: `credHelpers`, `credsStore`, `auths`, in this order.
+    """What docker's configuration knows of a registry, else what an installed provider knows.
 
-    The folder is `$DOCKER_CONFIG` or `~/.docker`. Raises OcikitError when the file or a helper is broken;
-    messages hold no secret.
+    Docker's: `credHelpers`, `credsStore`, `auths` in `config.json`, in the folder `$DOCKER_CONFIG` or
+    `~/.docker`. A provider is an entry point of the group `ocikit.credentials`: it is called with the
+    registry's host and returns Credentials, or None where the host is none of its own. Raises OcikitError
+    when the file, a helper or a provider is broken; messages hold no secret.
     """
+    return _configured(registry) or _provided(registry)
+
+
+def _configured(registry: str) -> Credentials | None:
     folder = os.environ.get("DOCKER_CONFIG")
     path = (Path(folder) if folder else Path.home() / ".docker") / "config.json"
     try:
@@ -44,7 +56,10 @@ def find_credentials(registry: str) -> Credentials | None:
     if helper:
         return _ask(helper, key)
     auths = Reader(config.optional("auths", dict) or {}, f"{path}: auths")
-    entry = Reader(auths.optional(key, dict) or auths.optional(f"https://{key}", dict) or {}, auths.name)
+    found = auths.optional(key, dict) or auths.optional(f"https://{key}", dict) or {}
+    entry = Reader(found, f"{auths.name}.{key}")
+    if token := entry.optional("identitytoken", str):
+        return Credentials(IDENTITY_TOKEN, token)
     auth = entry.optional("auth", str)
     if not auth:
         return None
@@ -53,6 +68,25 @@ def find_credentials(registry: str) -> Credentials | None:
     except ValueError:  # not base64, or not UTF-8 in it
         raise OcikitError(f"{path}: auths.{key}.auth is not base64 of user:password") from None
     return Credentials(username, password)
+
+
+def _provided(registry: str) -> Credentials | None:
+    from importlib.metadata import entry_points  # noqa: PLC0415  only who has no login in a file waits for it
+
+    for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
+        try:
+            provider: Provider = entry.load()
+            found = provider(registry)
+        except OcikitError:
+            raise
+        except Exception as error:  # noqa: BLE001  somebody else's code; what it says may hold a secret
+            message = f"the credentials provider {entry.name} ({entry.value}) failed: {type(error).__name__}"
+            raise OcikitError(message) from None
+        if found is not None and not isinstance(found, Credentials):
+            raise OcikitError(f"the credentials provider {entry.name} ({entry.value}) gave no Credentials")
+        if found is not None:
+            return found
+    return None
 
 
 def _ask(helper: str, key: str) -> Credentials | None:

@@ -1,0 +1,299 @@
+"""The client of a registry: OCI distribution specification 1.1, with the usual ways to log in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from ocikit._document import MAX_DOCUMENT, Reader
+from ocikit.blob import Blob, BytesBlob, verified
+from ocikit.client.address import shown
+from ocikit.client.blobs import open_blob
+from ocikit.client.referrers import describe, forget_referrer, has_list, keep_referrer, list_referrers
+from ocikit.client.session import PARALLEL, Session
+from ocikit.client.uploads import Content, Progress, provide
+from ocikit.credentials import Credentials
+from ocikit.digest import Digest
+from ocikit.errors import (
+    DigestMismatchError,
+    InvalidDocumentError,
+    InvalidReferenceError,
+    RegistryError,
+    RegistryNotFoundError,
+)
+from ocikit.image import Image
+from ocikit.layout import choose
+from ocikit.manifest import INDEXES, MANIFESTS, Descriptor, Index, Manifest
+from ocikit.platform import Platform
+from ocikit.reference import Reference, check_repository
+
+_ACCEPT = {"Accept": ", ".join((*MANIFESTS, *INDEXES))}
+_DEEPEST = 8  # indexes within indexes
+_MOST_PAGES = 10_000
+
+
+class Registry:
+    """One registry host. Thread-safe; a context manager that closes its connections.
+
+    `insecure` allows plain HTTP; by default only a loopback host is spoken to in plain HTTP.
+    Credentials go to that host, over the scheme that it is spoken to in, and to where it has tokens fetched,
+    if that is HTTPS or a loopback host; never to where it redirects. Proxies and certificates are those of
+    the environment: HTTPS_PROXY, HTTP_PROXY, NO_PROXY, SSL_CERT_FILE.
+    Every method raises RegistryError: AuthenticationError for 401 and 403, RegistryNotFoundError for 404;
+    and InvalidDocumentError for what is no manifest.
+    Passing failures (connection lost, 408, 429, 5xx) are tried again after growing pauses or Retry-After.
+    """
+
+    def __init__(
+        self, host: str, *, credentials: Credentials | None = None, insecure: bool | None = None
+    ) -> None:
+        self.host = host
+        self._session = Session(host, credentials, insecure)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._session.close()
+
+    def digest(self, reference: Reference) -> Digest | None:
+        """The digest that the reference stands for, None where the registry has no such manifest."""
+        try:
+            answer = self._session.request(
+                "HEAD", self._manifest_url(reference), reference.repository, headers=_ACCEPT
+            )
+        except RegistryNotFoundError:
+            return None
+        given = answer.headers.get("Docker-Content-Digest")
+        if not given:
+            return Digest.of(self._manifest(reference)[0])
+        try:
+            return Digest.parse(given)
+        except InvalidReferenceError as error:
+            raise RegistryError(f"{reference}: the registry answers that {error}") from error
+
+    def manifest(self, reference: Reference) -> Manifest | Index:
+        """The manifest or index itself."""
+        return _parse(*self._manifest(reference))
+
+    def image(self, reference: Reference, platform: Platform | None = None) -> Image:
+        """The image; of an index, the one for `platform` (default: this machine's). Layers come lazily.
+
+        Raises NotFoundError where the index has none for the platform.
+        """
+        raw, media_type = self._manifest(reference)
+        path = list[Digest]()
+        while media_type in INDEXES:
+            chosen = choose(Index.parse(raw), platform, str(reference)).digest
+            if chosen in path or len(path) == _DEEPEST:
+                how = "names itself" if chosen in path else f"has more than {_DEEPEST} indexes in each other"
+                raise InvalidDocumentError(f"{reference}: the index {how}")
+            path.append(chosen)
+            raw, media_type = self._manifest(reference.with_digest(chosen))
+        return Image.assemble(
+            raw,
+            lambda config: self._document(reference.repository, config),
+            lambda layer: RegistryBlob(self, reference.repository, layer),
+        )
+
+    def push(
+        self,
+        image: Image,
+        reference: Reference,
+        *,
+        progress: Progress | None = None,
+        mount_from: str | None = None,
+    ) -> Digest:
+        """Upload what the registry lacks, several blobs at once, then the manifest; returns its digest.
+
+        Where the reference stands for this very image already, that is all that is asked. What comes from
+        another repository of this registry, or may be in `mount_from`, is mounted if the registry does that,
+        and does not travel. `progress` gets a blob's digest and a number of bytes as they are sent, from
+        several threads. Raises TagExistsError when the tag is immutable and another image's,
+        DigestMismatchError when a layer is not what it should be.
+        """
+        blobs: dict[Digest, Blob] = {layer.descriptor.digest: layer.blob for layer in image.layers}
+        blobs[image.manifest.config.digest] = BytesBlob(image.config_bytes)
+        return self._push(
+            reference, image.manifest_bytes, image.manifest, blobs, progress=progress, mount_from=mount_from
+        )
+
+    def push_manifest(
+        self,
+        reference: Reference,
+        manifest: Manifest | Index,
+        blobs: Mapping[Digest, Blob] | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> Digest:
+        """The same for an artifact, whose blobs are given, or an index, whose manifests are there already.
+
+        One with a subject is found by `referrers` afterwards, at registries that keep no such list too.
+        """
+        return self._push(reference, manifest.to_bytes(), manifest, blobs or {}, progress=progress)
+
+    def tag(self, reference: Reference, tag: str) -> Digest:
+        """Give the manifest that `reference` stands for another tag in the same repository."""
+        raw, media_type = self._manifest(reference)
+        self._put_manifest(reference.with_tag(tag), raw, media_type)
+        return Digest.of(raw)
+
+    def tags(self, repository: str) -> list[str]:
+        check_repository(repository)
+        url: str | None = f"{self._session.base}/{repository}/tags/list"
+        found: list[str] = []
+        for _ in range(_MOST_PAGES):
+            if url is None:
+                return found
+            answer = self._session.request("GET", url, repository)
+            try:
+                found += Reader.of(answer.data, "tags").list_of_strings("tags")
+            except InvalidDocumentError as error:
+                raise RegistryError(f"GET {shown(url)}: {error}") from error
+            url = self._session.next_page(answer)
+        raise RegistryError(f"{self.host}/{repository}: more than {_MOST_PAGES} pages of tags")
+
+    def referrers(self, reference: Reference, artifact_type: str | None = None) -> tuple[Descriptor, ...]:
+        """What is about the manifest that `reference` stands for: signatures, SBOMs, attestations.
+
+        Raises RegistryNotFoundError where the tag stands for nothing.
+        """
+        subject = reference.digest or self.digest(reference)
+        if subject is None:
+            raise RegistryNotFoundError(f"{reference} is not there", status=404)
+        return list_referrers(self._session, reference.repository, subject, artifact_type)
+
+    def delete(self, reference: Reference) -> None:
+        """Delete the tag; or, by digest, the manifest and all of its tags."""
+        subject = self._subject(reference) if reference.digest else None
+        self._session.request("DELETE", self._manifest_url(reference), reference.repository)
+        if subject and reference.digest and not has_list(self._session, reference.repository, subject):
+            forget_referrer(self._session, reference.repository, subject, reference.digest)
+
+    def open_blob(self, repository: str, descriptor: Descriptor) -> BinaryIO:
+        """The blob's bytes as they arrive; see `ocikit.blob.verified` for who checks them.
+
+        A stream that breaks is taken up again where it broke.
+        """
+        return open_blob(self._session, repository, descriptor)
+
+    def _subject(self, reference: Reference) -> Digest | None:
+        try:
+            found = self.manifest(reference).subject
+        except InvalidDocumentError:
+            return None
+        return found.digest if found else None
+
+    def _push(
+        self,
+        reference: Reference,
+        raw: bytes,
+        manifest: Manifest | Index,
+        blobs: Mapping[Digest, Blob],
+        *,
+        progress: Progress | None,
+        mount_from: str | None = None,
+    ) -> Digest:
+        digest = Digest.of(raw)
+        if reference.digest not in (None, digest):
+            raise DigestMismatchError(f"{reference} cannot be pushed to: the image has digest {digest}")
+        if manifest.subject is None and self.digest(reference) == digest:
+            return digest
+        named = () if isinstance(manifest, Index) else (manifest.config, *manifest.layers)
+        parts = {part.digest: part for part in named}
+        contents = [
+            Content(
+                part.digest,
+                part.size,
+                _opener(blobs[part.digest], part, str(reference)),
+                self._source(blobs[part.digest], reference.repository) or mount_from,
+            )
+            for part in parts.values()
+            if part.digest in blobs
+        ]
+        self._provide(reference.repository, contents, progress)
+        seen = self._put_manifest(reference, raw, manifest.media_type)
+        if manifest.subject is not None and seen is None:
+            listed = describe(raw, digest, manifest)
+            keep_referrer(self._session, reference.repository, manifest.subject.digest, listed)
+        return digest
+
+    def _provide(self, repository: str, contents: list[Content], progress: Progress | None) -> None:
+        with ThreadPoolExecutor(PARALLEL) as pool:
+            waiting = [
+                pool.submit(provide, self._session, repository, content, progress) for content in contents
+            ]
+            try:
+                for done in waiting:
+                    done.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _source(self, blob: Blob, repository: str) -> str | None:
+        """Where in this registry the blob is already."""
+        if isinstance(blob, RegistryBlob) and blob.registry.host == self.host:
+            return blob.repository if blob.repository != repository else None
+        return None
+
+    def _manifest_url(self, reference: Reference) -> str:
+        return f"{self._session.base}/{reference.repository}/manifests/{reference.identifier}"
+
+    def _manifest(self, reference: Reference) -> tuple[bytes, str]:
+        """Bytes, which are what the digest promises, and media type."""
+        answer = self._session.request(
+            "GET", self._manifest_url(reference), reference.repository, headers=_ACCEPT
+        )
+        raw = answer.data
+        if reference.digest is not None:
+            hashed = reference.digest.hasher()
+            hashed.update(raw)
+            if hashed.hexdigest() != reference.digest.hex:
+                raise DigestMismatchError(f"{reference}: the registry answers with {Digest.of(raw)}")
+        return raw, answer.headers.get("Content-Type", "").partition(";")[0].strip()
+
+    def _put_manifest(self, reference: Reference, raw: bytes, media_type: str) -> str | None:
+        """The subject that the registry has seen, if any."""
+        answer = self._session.request(
+            "PUT",
+            self._manifest_url(reference),
+            reference.repository,
+            body=raw,
+            headers={"Content-Type": media_type},
+        )
+        return answer.headers.get("OCI-Subject")
+
+    def _document(self, repository: str, descriptor: Descriptor) -> bytes:
+        if descriptor.size > MAX_DOCUMENT:
+            raise RegistryError(f"{descriptor.digest} has {descriptor.size} bytes, more than {MAX_DOCUMENT}")
+        blob = RegistryBlob(self, repository, descriptor)
+        with verified(blob, descriptor.digest, descriptor.size, f"{self.host}/{repository}") as source:
+            return source.read()
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryBlob:
+    """A blob that stays in its registry until it is read."""
+
+    registry: Registry
+    repository: str
+    descriptor: Descriptor
+
+    def open(self) -> BinaryIO:
+        return self.registry.open_blob(self.repository, self.descriptor)
+
+
+def _parse(raw: bytes, media_type: str) -> Manifest | Index:
+    return Index.parse(raw) if media_type in INDEXES else Manifest.parse(raw)
+
+
+def _opener(blob: Blob, descriptor: Descriptor, what: str) -> Callable[[], BinaryIO]:
+    return lambda: verified(blob, descriptor.digest, descriptor.size, what)

@@ -1,0 +1,165 @@
+"""Requests to a registry: logged in where it asks, redirected where it says, tried again where that helps."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import IO, Any, Protocol, cast
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from ocikit.client.address import is_loopback, next_place, origin, shown
+from ocikit.client.answer import Answer, checked, dismiss, read, reason
+from ocikit.client.login import Login
+from ocikit.client.retry import PassingError, repeated
+from ocikit.client.transport import Transport
+from ocikit.credentials import Credentials
+from ocikit.errors import RegistryError
+
+PARALLEL = 4  # blobs on their way at once
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 5
+_HUB = "registry-1.docker.io"
+_NEXT = re.compile(r'<([^>]+)>;\s*rel="?next"?')
+
+
+class Body(Protocol):
+    """A request's body that is read once."""
+
+    def read(self, size: int = -1) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request before it is sent, and may be sent again."""
+
+    method: str
+    url: str
+    repository: str
+    body: bytes | Body | None
+    headers: Mapping[str, str]
+    mount_from: str | None = None
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """What a token is asked for."""
+        actions = {"GET": "pull", "HEAD": "pull", "DELETE": "pull,delete"}.get(self.method, "pull,push")
+        own = f"repository:{self.repository}:{actions}"
+        return (own, f"repository:{self.mount_from}:pull") if self.mount_from else (own,)
+
+
+class Session:
+    """See `Registry`, of which this is the part that speaks HTTP."""
+
+    def __init__(self, host: str, credentials: Credentials | None, insecure: bool | None) -> None:
+        self.host = host
+        plain = is_loopback(host) if insecure is None else insecure
+        self.base = f"{'http' if plain else 'https'}://{_HUB if host == 'docker.io' else host}/v2"
+        self._transport = Transport(PARALLEL * 2)
+        self._login = Login(host, credentials, self._transport, insecure=insecure is True)
+
+    def close(self) -> None:
+        self._transport.clear()
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        repository: str,
+        *,
+        body: bytes | Body | None = None,
+        headers: Mapping[str, str] | None = None,
+        once: bool = False,
+        mount_from: str | None = None,
+    ) -> Answer:
+        """One request, answered or raised; tried again after passing failures unless `once`.
+
+        Raises RegistryError, and PassingError if `once`.
+        """
+        call = Call(method, url, repository, body, headers or {}, mount_from)
+        if once:
+            return read(self.ask(call), url)
+        return repeated(lambda: read(self.ask(call), url))
+
+    def stream(self, url: str, repository: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+        """An answer to GET whose body is still to be read. Raises RegistryError."""
+        call = Call("GET", url, repository, None, headers)
+        return repeated(lambda: self.ask(call))
+
+    def ask(self, call: Call) -> urllib3.BaseHTTPResponse:
+        """Send once, and once more where the registry asks who we are."""
+        authorization = self._login.authorization(call.scopes)
+        answer, url = self._send(call, authorization)
+        if answer.status != 401 or not self.is_own(url):
+            # Only the registry itself says where its credentials go, not where it has sent us.
+            return checked(answer, call.method, url)
+        try:
+            challenge = answer.headers.get("WWW-Authenticate", "")
+            fresh = self._login.answer(challenge, call.scopes, authorization)
+        except BaseException:
+            dismiss(answer)
+            raise
+        if fresh is not None:
+            dismiss(answer)
+            if call.body is not None and not isinstance(call.body, bytes):
+                # The token ran out under way; what was sent is lost, but the next try has a fresh one.
+                raise PassingError(RegistryError(f"{call.method} {shown(call.url)}: 401", status=401))
+            answer, url = self._send(call, fresh)
+        return checked(answer, call.method, url)
+
+    def is_own(self, url: str) -> bool:
+        """Whether the URL is the registry's own: same scheme, host and port."""
+        return origin(url) == origin(self.base)
+
+    def next_page(self, answer: Answer) -> str | None:
+        """Where a list goes on (RFC 8288, relation `next`). Raises RegistryError if that is elsewhere."""
+        match = _NEXT.match(answer.headers.get("Link", ""))
+        if match is None:
+            return None
+        url = next_place(f"{self.base}/", match[1])
+        if not self.is_own(url):
+            raise RegistryError(f"{self.host} sends us to {shown(url)} for its next page")
+        return url
+
+    def _send(self, call: Call, authorization: str | None) -> tuple[urllib3.BaseHTTPResponse, str]:
+        """Send, and follow redirects of reads; the answer, and where it comes from.
+
+        Our credentials go to the registry's own host and no other.
+        """
+        url = call.url
+        for _ in range(_MOST_REDIRECTS):
+            sent = dict(call.headers)
+            if authorization and self.is_own(url):
+                sent["Authorization"] = authorization
+            try:
+                answer = self._transport.pool(url).request(
+                    call.method,
+                    url,
+                    body=cast("IO[Any] | bytes | None", call.body),
+                    headers=sent,
+                    redirect=False,
+                    preload_content=False,
+                    decode_content=False,
+                )
+            except HTTPError as error:
+                raise _failed(call.method, url, error) from error
+            location = answer.headers.get("Location")
+            if call.method not in ("GET", "HEAD") or location is None or answer.status not in _REDIRECTS:
+                return answer, url
+            dismiss(answer)
+            url = next_place(url, location)
+        raise RegistryError(f"{shown(url)}: more than {_MOST_REDIRECTS} redirects")
+
+
+def _failed(method: str, url: str, error: HTTPError) -> RegistryError | PassingError:
+    cause = error.args[0] if error.args else None
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return RegistryError(
+            f"{method} {shown(url)}: its certificate is not trusted: {cause.verify_message}; "
+            "if it is of a CA of your own, name its file in SSL_CERT_FILE"
+        )
+    return PassingError(RegistryError(f"{method} {shown(url)}: {reason(error)}"))
