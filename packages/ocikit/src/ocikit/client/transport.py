@@ -89,7 +89,7 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
 
 
 def _listed(host: str, port: int | None, entries: str) -> bool:
-    """Whether NO_PROXY has the host: `*`, a domain and all below it, an address or a network; or with a port."""
+    """Whether NO_PROXY has the host: by `*`, a domain above it, an address or a network; any with a port."""
     for entry in entries.lower().replace(",", " ").split():
         if entry == "*":
             return True
