@@ -115,8 +115,9 @@ class Datoms:
             # Whether it was added or retracted, and when, is not asked: the row counts once.
             select.conditions.append(f"{alias}.added <= {self._basis(source)}")
             if database.since_t >= 0:
-                retracted = f"{alias}.retracted > {self._since(source)} AND {alias}.retracted <= {self._basis(source)}"
-                select.conditions.append(f"({alias}.added > {self._since(source)} OR {retracted})")
+                since, basis = self._since(source), self._basis(source)
+                retracted = f"{alias}.retracted > {since} AND {alias}.retracted <= {basis}"
+                select.conditions.append(f"({alias}.added > {since} OR {retracted})")
             return f"{alias}.added", _TRUE
         if database.is_history:
             # A row is two datoms, an addition and a retraction; both are found through the row's own indexes.
