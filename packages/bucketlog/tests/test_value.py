@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import operator
+import sys
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -9,11 +12,12 @@ from decimal import Decimal, localcontext
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bucketlog import URI, Connection, Keyword, QueryError, TransactionError, edn
 from bucketlog.log import value_from_json, value_to_json
+from bucketlog.query.comparison import bound
 from bucketlog.value import ValueType, decode, encode, encode_as
 
 SHOP = """
@@ -245,6 +249,102 @@ def test_a_uri_of_a_query_is_text_by_str_only(shop: Connection) -> None:
     )
     with pytest.raises(QueryError, match="is not text"):
         db.q("[:find ?t . :where [_ :item/page ?p] [(upper-case ?p) ?t]]")
+
+
+_numbers = st.one_of(
+    st.sampled_from(
+        [0, 1, 12, 1.5, -0.01, math.inf, -math.inf, 1e300, -5e-324, Decimal("12.0"), Decimal("1E+99")]
+    ),
+    st.integers(-2, 14),
+    st.floats(-2, 14),
+    st.decimals(-2, 14, places=3),
+    st.integers(-(1 << 63), (1 << 63) - 1),
+)
+_operators = st.sampled_from(["<", ">", "<=", ">=", "=", "!="])
+_TESTS: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+    "=": operator.eq,
+    "!=": operator.ne,
+}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    sign=_operators,
+    number=_numbers,
+    attribute=st.sampled_from(["price", "weight", "stock"]),
+    left=st.booleans(),
+)
+def test_decimals_compare_with_other_numbers_by_size(
+    shop: Connection, sign: str, number: Any, attribute: str, left: bool
+) -> None:
+    """However the operands get there: as inputs, computed, or read from attributes that nobody names."""
+    db = shop.db()
+    values = db.q(f"[:find ?n ?v :where [?e :item/name ?n] [?e :item/{attribute} ?v]]")
+    test = _TESTS[sign]
+    wanted = sorted(n for n, v in values if (test(number, v) if left else test(v, number)))
+    order = f"{sign} ?x ?v" if left else f"{sign} ?v ?x"
+    item = "[?e :item/name ?n]"
+    ways = [
+        (f":in $ ?x :where {item} [?e :item/{attribute} ?v] [({order})]", (number,)),
+        (f":in $ [?x ...] :where {item} [?e :item/{attribute} ?v] [({order})]", ([number],)),
+        (f":in $ ?x :where {item} [?e :item/{attribute} ?w] [(identity ?w) ?v] [({order})]", (number,)),
+        (f":in $ ?x ?a :where {item} [?e ?a ?v] [({order})]", (number, f":item/{attribute}")),
+        (f":in $ ?x :where {item} [?e :item/{attribute} ?v] [({order}) ?yes] [(true? ?yes)]", (number,)),
+    ]
+    for query, inputs in ways:
+        assert names(shop, query, *inputs) == wanted, query
+    if not (isinstance(number, float) and math.isinf(number)):
+        constant = edn.dumps(number)
+        found = names(shop, f":where {item} [?e :item/{attribute} ?v] [({order.replace('?x', constant)})]")
+        assert found == wanted
+
+
+def test_decimals_of_two_attributes_compare_with_numbers_by_size(shop: Connection) -> None:
+    where = ":where [?e :item/name ?n] [?e :item/price ?p] [?e :item/weight ?w] [?e :item/stock ?s]"
+    assert names(shop, f"{where} [(< ?p ?w)]") == ["bag", "cup"]
+    assert names(shop, f"{where} [(= ?p ?w)]") == ["pen"]
+    assert names(shop, f"{where} [(>= ?p ?s)]") == ["cup"]
+    assert names(shop, f"{where} [(< -1 ?p 2M)]") == ["bag", "pen"]
+    assert names(shop, f"{where} [(< ?p 2 ?s)]") == ["pen"]
+    assert names(shop, f"{where} [(* ?p 2) ?d] [(> ?d 2)]") == ["cup", "pen"]
+    assert names(shop, f"{where} [(max ?p 1) ?m] [(= ?m 1)]") == ["bag"]
+    assert names(shop, f"{where} [(min ?p ?s 5) ?m] [(= ?m 5)]") == ["cup"]
+
+
+@pytest.mark.parametrize(
+    ("stored", "kind", "up", "found"),
+    [
+        (encode(Decimal("1.5")), ValueType.LONG, True, 2),
+        (encode(Decimal("1.5")), ValueType.LONG, False, 1),
+        (encode(Decimal("1.5")), ValueType.LONG, None, encode(Decimal("1.5"))),
+        (encode(Decimal("1.0")), ValueType.LONG, None, 1),
+        (encode(Decimal(1 << 60) + Decimal("0.5")), ValueType.LONG, True, (1 << 60) + 1),
+        (encode(Decimal(1 << 63)), ValueType.LONG, False, math.inf),
+        (encode(Decimal(-(1 << 63))), ValueType.LONG, False, -(1 << 63)),
+        (encode(Decimal("0.1")), ValueType.DOUBLE, True, 0.1),
+        (encode(Decimal("0.1")), ValueType.DOUBLE, False, math.nextafter(0.1, 0)),
+        (encode(Decimal("0.1")), ValueType.DOUBLE, None, encode(Decimal("0.1"))),
+        (encode(Decimal("1E+400")), ValueType.DOUBLE, True, math.inf),
+        (encode(Decimal("1E+400")), ValueType.DOUBLE, False, sys.float_info.max),
+        (5, ValueType.BIGDEC, None, encode(Decimal(5))),
+        (math.inf, ValueType.BIGDEC, True, b"\x06\xff"),
+        (-math.inf, ValueType.BIGDEC, True, b"\x06"),
+        (math.inf, ValueType.BIGDEC, None, math.inf),
+        (5e-324, ValueType.BIGDEC, None, 5e-324),
+        ("text", ValueType.BIGDEC, True, "text"),
+        (encode(True), ValueType.LONG, True, encode(True)),
+        (5, ValueType.LONG, True, 5),
+        (None, ValueType.BIGDEC, True, None),
+    ],
+)
+def test_a_number_is_rounded_to_what_compares_as_it_does(
+    stored: Any, kind: ValueType, up: bool, found: Any
+) -> None:
+    assert bound(stored, kind, up=up) == found
 
 
 def test_every_type_but_references_and_tuples_is_tried_here() -> None:

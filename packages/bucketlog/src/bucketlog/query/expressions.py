@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from bucketlog.errors import QueryError
 from bucketlog.forms import name_of, show
 from bucketlog.query.binding import binding_text, rows_of
 from bucketlog.query.callables import MAX_ARGUMENTS, MAX_COLUMNS, as_parameter
+from bucketlog.query.comparison import comparable
 from bucketlog.query.functions import INTEGERS, NUMBERS, TEXTS, Function, Operation, find_function
 from bucketlog.query.inputs import Run
 from bucketlog.query.library import LIBRARY, truth
@@ -122,20 +124,26 @@ class Expressions:
         if takes is not None and any(kind is not None and kind not in takes for _, kind in operands):
             self._call(atom, function.call, select)
             return
+        guard = _guard([text for text, kind in operands if kind is None], takes)
+        if operation.compares is not None:
+            ready = comparable(self._statement, operation.compares, operands)
+            if ready is None:
+                self._call(atom, function.call, select)
+                return
+            operands, guard = ready
         sql = operation.write([text for text, _ in operands])
-        unsure = [text for text, kind in operands if kind is None] if takes is not None else []
         if atom.binding is None:
             condition = sql if operation.predicate else f"({sql} IS NOT NULL AND {sql} <> x'0100')"
-            if unsure:
+            if guard:
                 call = self._called(atom, function.call, select, _tested)
-                condition = f"CASE WHEN {_guard(unsure, takes)} THEN {condition} ELSE {call} END"
+                condition = f"CASE WHEN {guard} THEN {condition} ELSE {call} END"
             select.conditions.append(condition)
             return
         value = f"iif({sql}, x'0101', x'0100')" if operation.predicate else sql
-        if unsure:
+        if guard:
             call = self._called(atom, function.call, select, _valued)
-            value = f"CASE WHEN {_guard(unsure, takes)} THEN {value} ELSE {call} END"
-        self._bind(atom, value, select, _result_type(operation, operands), certain=not unsure)
+            value = f"CASE WHEN {guard} THEN {value} ELSE {call} END"
+        self._bind(atom, value, select, _result_type(operation, operands), certain=not guard)
 
     def _bind(
         self, atom: Expression, sql: str, select: Select, kind: ValueType | None, *, certain: bool
@@ -326,7 +334,7 @@ class Expressions:
 _GET_SOME: Final = "get-some $ ?e :attribute …"
 _VALUE: Final = Variable("?value~")
 _LONG: Final = 400  # characters of SQL; longer computations are done once, before they are used
-_STORABLE: Final = (str, int, float)
+_STORABLE: Final = (str, int, float, Decimal)
 
 _SPECIAL: Final[dict[str, _Method]] = {
     "get-else": Expressions._get_else,
@@ -334,6 +342,14 @@ _SPECIAL: Final[dict[str, _Method]] = {
     "missing?": Expressions._missing,
     "ground": Expressions._ground,
     "q": Expressions._query,
+}
+
+
+_TYPES_OF: Final[dict[type, ValueType]] = {
+    str: ValueType.STRING,
+    int: ValueType.LONG,
+    float: ValueType.DOUBLE,
+    Decimal: ValueType.BIGDEC,
 }
 
 
@@ -347,13 +363,13 @@ def _named(encoder: Callable[[Run, Any], Stored | None], value: Any) -> Callable
 
 
 def _type_of(value: Any) -> ValueType | None:
-    return {str: ValueType.STRING, int: ValueType.LONG, float: ValueType.DOUBLE}.get(type(value))
+    return _TYPES_OF.get(type(value))
 
 
 def _guard(operands: Sequence[str], takes: frozenset[ValueType] | None) -> str:
-    """The condition that operands of unknown type have types that the SQL is for."""
+    """The condition that operands of unknown type have types that the SQL is for; nothing if all do."""
     known = {INTEGERS: "= 'integer'", NUMBERS: "IN ('integer', 'real')", TEXTS: "= 'text'"}
-    return " AND ".join(f"typeof({sql}) {known[takes]}" for sql in operands) if takes else "1"
+    return " AND ".join(f"typeof({sql}) {known[takes]}" for sql in operands) if takes else ""
 
 
 def _result_type(operation: Operation, operands: Sequence[tuple[str, ValueType | None]]) -> ValueType | None:

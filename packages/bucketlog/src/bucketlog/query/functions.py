@@ -32,6 +32,8 @@ class Operation:
     """Whether the SQL is a condition, not a value in stored form."""
     partial: bool = False
     """Whether it may be NULL for operands that are not: no result."""
+    compares: str | None = None
+    """How it compares the operands, if it does; nothing when the result is one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +56,17 @@ def _compare(operator: str) -> Operation:
         pairs = (f"{left} {operator} {right}" for left, right in pairwise(operands))
         return f"({' AND '.join(pairs)})"
 
-    return Operation(write, predicate=True)
+    return Operation(write, predicate=True, compares=operator)
 
 
 def _infix(operator: str, takes: frozenset[ValueType]) -> Operation:
     return Operation(lambda operands: f"({f' {operator} '.join(operands)})", takes)
 
 
-def _template(template: str, takes: frozenset[ValueType] | None, **properties: bool) -> Operation:
-    return Operation(lambda operands: template.format(*operands), takes, **properties)
+def _template(
+    template: str, takes: frozenset[ValueType] | None, *, predicate: bool = False, partial: bool = False
+) -> Operation:
+    return Operation(lambda operands: template.format(*operands), takes, predicate, partial)
 
 
 def _minus(operands: Sequence[str]) -> str:
@@ -77,8 +81,8 @@ _OPERATIONS: Final[dict[str, Operation]] = {
     "=": _compare("="),
     "==": _compare("="),
     "identical?": _compare("="),
-    "!=": Operation(lambda o: f"(NOT {_compare('=').write(o)})", predicate=True),
-    "not=": Operation(lambda o: f"(NOT {_compare('=').write(o)})", predicate=True),
+    "!=": Operation(lambda o: f"(NOT {_compare('=').write(o)})", predicate=True, compares="="),
+    "not=": Operation(lambda o: f"(NOT {_compare('=').write(o)})", predicate=True, compares="="),
     "<": _compare("<"),
     ">": _compare(">"),
     "<=": _compare("<="),
@@ -92,8 +96,8 @@ _OPERATIONS: Final[dict[str, Operation]] = {
         partial=True,
     ),
     "abs": _template("abs({0})", NUMBERS),
-    "max": Operation(lambda o: f"max({', '.join(o)})" if len(o) > 1 else o[0]),
-    "min": Operation(lambda o: f"min({', '.join(o)})" if len(o) > 1 else o[0]),
+    "max": Operation(lambda o: f"max({', '.join(o)})" if len(o) > 1 else o[0], compares=""),
+    "min": Operation(lambda o: f"min({', '.join(o)})" if len(o) > 1 else o[0], compares=""),
     "quot": _template("({0} / {1})", INTEGERS, partial=True),
     "rem": _template("({0} % {1})", INTEGERS, partial=True),
     "mod": _template("((({0} % {1}) + {1}) % {1})", INTEGERS, partial=True),
