@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,28 +33,33 @@ class Rates:
     """The connection is reset in the middle of an object that is read."""
     stale: float = 0.0
     """A read that sees the store as it was some time ago. S3 promises that there is none; caches do not."""
+    reads: float = 1.0
+    """How likely a read has one of these, but for the last, compared with a write."""
     delay: float = 0.05
     """Seconds that what is late or slow takes at most."""
     staleness: float = 0.05
     """Seconds that a stale read is old at most."""
 
     @classmethod
-    def of_all(cls, rate: float, *, stale: float = 0.0, delay: float = 0.05) -> Rates:
+    def of_all(cls, rate: float, *, reads: float = 1.0, delay: float = 0.05) -> Rates:
         """Every fault that S3 may have at the same rate."""
-        return cls(rate, rate, rate, rate, rate, stale, delay, delay)
+        return cls(rate, rate, rate, rate, rate, reads=reads, delay=delay)
 
 
 class FaultyStore:
     """An `ObjectStore` with faults drawn from a seed; for the same requests they are the same ones."""
 
-    def __init__(self, inner: Any, rates: Rates, seed: int) -> None:
+    def __init__(
+        self, inner: Any, rates: Rates, seed: int, tell: Callable[[str], object] = lambda _: None
+    ) -> None:
         self._inner = inner
         self._rates = rates
         self._random = Random(seed)  # noqa: S311 -- which faults there are
         self._lock = threading.Lock()
+        self._tell = tell
         self._late: list[threading.Thread] = []
         self.injected: Counter[str] = Counter()
-        """How often each fault came."""
+        """How often each fault came; `tell` is called with each."""
 
     def put(self, path: str, file: bytes, *, mode: Any = None) -> Any:
         """`ObjectStore.put`."""
@@ -68,7 +73,9 @@ class FaultyStore:
 
     def get(self, path: str) -> Any:
         """`ObjectStore.get`."""
-        fault, delay = self._draw("lost_request", "lost_answer", "slow", "torn", "stale")
+        fault, delay = self._draw(
+            "lost_request", "lost_answer", "slow", "torn", "stale", scale=self._rates.reads
+        )
         self._before(fault, delay)
         found = self._inner.get(path)
         if fault == "stale" and found.meta["last_modified"] > self._horizon():
@@ -80,7 +87,7 @@ class FaultyStore:
         """`ObjectStore.list`; each batch may have a fault of its own."""
         batches: Iterator[Any] = iter(self._inner.list(prefix, offset=offset, chunk_size=chunk_size))
         while True:
-            fault, delay = self._draw("lost_request", "lost_answer", "slow", "stale")
+            fault, delay = self._draw("lost_request", "lost_answer", "slow", "stale", scale=self._rates.reads)
             self._before(fault, delay)
             batch = next(batches, None)
             self._after(fault)
@@ -102,13 +109,14 @@ class FaultyStore:
         for thread in self._late:
             thread.join()
 
-    def _draw(self, *kinds: str) -> tuple[str | None, float]:
+    def _draw(self, *kinds: str, scale: float = 1.0) -> tuple[str | None, float]:
         """A fault of these kinds or `None`, and how long it takes if it takes any time."""
         with self._lock:
-            rates = [getattr(self._rates, kind) for kind in kinds]
+            rates = [getattr(self._rates, kind) * (1.0 if kind == "stale" else scale) for kind in kinds]
             fault: str | None = self._random.choices([*kinds, None], [*rates, 1 - sum(rates)])[0]
             if fault:
                 self.injected[fault] += 1
+                self._tell(fault)
             return fault, self._random.uniform(0, self._rates.delay)
 
     def _before(self, fault: str | None, delay: float) -> None:

@@ -47,17 +47,16 @@ class Client:
         self._operations = itertools.count()
         self._elements = itertools.count(number << 32)
 
-    def run(self, operations: int) -> None:
-        """Do so many operations."""
-        for _ in range(operations):
-            name = f"{self._name}-{next(self._operations)}"
-            kind = self._random.random()
-            if kind < 0.15:
-                self._swap(name)
-            elif kind < 0.30:
-                self._read(name)
-            else:
-                self._change(name)
+    def act(self) -> None:
+        """Do one operation."""
+        name = f"{self._name}-{next(self._operations)}"
+        kind = self._random.random()
+        if kind < 0.15:
+            self._swap(name)
+        elif kind < 0.30:
+            self._read(name)
+        else:
+            self._change(name)
 
     def _key(self, kinds: Sequence[str]) -> str:
         window = self._conn.db().basis_t // _TURNOVER

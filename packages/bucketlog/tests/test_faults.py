@@ -14,12 +14,12 @@ from bench.chaos.faults import FaultyStore, Rates
 from bench.chaos.history import Operation
 from bench.chaos.journal import Journal, read_journal
 from bench.chaos.judge import judge, keys_of, relaxed
+from bench.chaos.nursery import connect as open_connection
 from bench.chaos.workload import SCHEMA, Client, log_of, read_all
 from obstore.exceptions import GenericError
 from obstore.store import MemoryStore
 
 import bucketlog
-from bucketlog import FormatError, StoreError, UnsafeStoreError
 from bucketlog.directory import DirectoryStore
 
 
@@ -34,11 +34,13 @@ def _history(
     stores = [FaultyStore(inner, rates, seed * 100 + n) for n in range(writers)]
 
     with ExitStack() as stack:
-        conns = [stack.enter_context(_connected(store)) for store in stores]
+        conns = [stack.enter_context(open_connection(store)) for store in stores]
 
         def write(number: int) -> None:
             with Journal(folder / str(number)) as journal:
-                Client(conns[number], journal, f"w{number}", number, seed * 100 + number).run(operations)
+                client = Client(conns[number], journal, f"w{number}", number, seed * 100 + number)
+                for _ in range(operations):
+                    client.act()
 
         with ThreadPoolExecutor(writers) as pool:
             list(pool.map(write, range(writers)))
@@ -50,23 +52,6 @@ def _history(
         log = log_of(conn)
     assert len(history) == writers * operations
     return [*history, *read_journal(folder / "final")], log, sum((s.injected for s in stores), Counter())
-
-
-def _connected(store: FaultyStore) -> bucketlog.Connection:
-    """A connection that knows the schema, after some that did not succeed."""
-    while True:
-        try:
-            conn = bucketlog.connect(store)
-        except (FormatError, UnsafeStoreError):
-            raise
-        except StoreError:
-            continue
-        try:
-            conn.transact(SCHEMA)
-        except StoreError:
-            conn.close()
-        else:
-            return conn
 
 
 @pytest.mark.parametrize("seed", range(4))
