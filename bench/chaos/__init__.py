@@ -2,7 +2,8 @@
 
 Sixteen processes write at once, to a directory and to an S3 server, until 10,000 transactions have been
 acknowledged. Requests fail before and after they were done, arrive late, take long, break off and are
-answered with what was true a moment ago; processes are killed at random. Then every checker judges the history.
+answered with what was true a moment ago; processes are killed at random. Then every checker judges the
+history.
 """
 
 from __future__ import annotations
