@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import bucketlog
+from bucketlog import URI, edn
 from bucketlog.cli import main
 
 COMMANDS = (
@@ -213,6 +215,31 @@ def test_json_has_a_form_for_every_type(run: Run, directory: Path) -> None:
         ":user/key": "00000000-0000-0000-0000-00000000000a",
         ":user/photo": "AAEC",
     }
+
+
+def test_decimals_uris_and_tuples_are_printed_and_read_again(run: Run, directory: Path) -> None:
+    with bucketlog.connect(directory.as_uri()) as conn:
+        conn.transact(
+            """[{:db/ident :x/price :db/valueType :db.type/bigdec :db/cardinality :db.cardinality/one}
+                {:db/ident :x/page :db/valueType :db.type/uri :db/cardinality :db.cardinality/one}
+                {:db/ident :x/pair :db/valueType :db.type/tuple :db/cardinality :db.cardinality/one
+                 :db/tupleTypes [:db.type/bigdec :db.type/keyword]}]"""
+        )
+        conn.transact('[{:user/name "X" :x/price 1.50M :x/page #uri "urn:a" :x/pair [0.1M :k]}]')
+    tree = ("pull", str(directory), "[:x/price :x/page :x/pair]", '[:user/name "X"]')
+    assert edn.loads(run(*tree).out) == {
+        ":x/price": Decimal("1.5"),
+        ":x/page": URI("urn:a"),
+        ":x/pair": (Decimal("0.1"), ":k"),
+    }
+    assert json.loads(run(*tree, "--json").out) == {
+        ":x/price": "1.5",
+        ":x/page": "urn:a",
+        ":x/pair": ["0.1", ":k"],
+    }
+    query = "[:find ?p ?u ?t :in $ ?t :where [?e :x/pair ?t] [?e :x/price ?p] [?e :x/page ?u]]"
+    lines = run("q", str(directory), query, "[0.10M :k]").lines
+    assert lines == [" ?p  ?u     ?t", "1.5  urn:a  [0.1M :k]"]
 
 
 def test_pull_prints_a_tree_that_can_be_read_again(run: Run, directory: Path) -> None:

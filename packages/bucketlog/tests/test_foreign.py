@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
 import bucketlog
-from bucketlog import Connection, Keyword, edn
+from bucketlog import URI, Connection, Keyword, edn
 from bucketlog.cli import main
 from bucketlog.foreign import import_edn
 from bucketlog.importing import ImportTextError
@@ -147,15 +148,37 @@ def test_a_value_that_replaces_another_ends_it(imported: Callable[[str], Connect
 def test_every_type_comes_in(imported: Callable[[str], Connection]) -> None:
     db = imported(
         """[1 :string "s"] [1 :long 1] [1 :double 0.5] [1 :boolean false] [1 :keyword :a/b]
-           [1 :instant #inst "2020-01-01T00:00:00Z"] [1 :uuid #uuid "00000000-0000-0000-0000-00000000000a"]"""
+           [1 :instant #inst "2020-01-01T00:00:00Z"] [1 :uuid #uuid "00000000-0000-0000-0000-00000000000a"]
+           [1 :bigdec 1.50M] [1 :uri #uri "urn:a"]"""
     ).db()
     types = dict(
         db.q("[:find ?a ?t :where [?e :db/valueType ?v] [?e :db/ident ?a] [?v :db/ident ?t] [(> ?e 1023)]]")
     )
     assert types == {
         Keyword(f":{name}"): f":db.type/{name}"
-        for name in ("string", "long", "double", "boolean", "keyword", "instant", "uuid")
+        for name in ("string", "long", "double", "boolean", "keyword", "instant", "uuid", "bigdec", "uri")
     }
+
+
+def test_tuples_and_their_entities_come_in(imported: Callable[[str], Connection]) -> None:
+    conn = imported(
+        """#datascript/DB {:schema {:a {:db/index true}, :friend {:db/valueType :db.type/ref},
+                                    :a+friend {:db/tupleAttrs [:a :friend], :db/unique :db.unique/identity},
+                                    :pair {:db/valueType :db.type/tuple, :db/tupleType :db.type/ref},
+                                    :mix {:db/tupleTypes [:db.type/bigdec :db.type/uri]}},
+                           :datoms [[1 :a "A" 536870913] [1 :a+friend ["A" nil] 536870913]
+                                    [1 :friend 2 536870914] [1 :a+friend ["A" 2] 536870914]
+                                    [2 :pair [1 2] 536870914] [2 :mix [1.50M #uri "urn:x"] 536870914]]}"""
+    )
+    one, two = conn.db().q("[:find [?e ?f] :where [?e :friend ?f]]")
+    assert conn.db().entid([":a+friend", ["A", two]]) == one
+    assert conn.db().pull("[:pair :mix]", two) == {
+        ":pair": (one, two),
+        ":mix": (Decimal("1.5"), URI("urn:x")),
+    }
+    assert conn.db().as_of(2).entid([":a+friend", ["A", None]]) == one
+    conn.transact([[":db/add", one, ":a", "B"]])
+    assert conn.db().pull("[:a+friend]", one) == {":a+friend": ("B", two)}
 
 
 @pytest.mark.parametrize(
@@ -175,6 +198,12 @@ def test_every_type_comes_in(imported: Callable[[str], Connection]) -> None:
         ('[1 :a 1] [2 :a "x"]', ':a has values of several types, such as 1 and "x"'),
         ('{:a {:db/valueType :db.type/long}} [1 :a "x" 5]', r'\[1 :a "x" 5\]: expected int, got str'),
         ('{:a {:db/valueType :db.type/ref}} [1 :a "x"]', r'\[1 :a "x" 0\]: expected int, got str'),
+        ("{:a {:db/valueType :db.type/tuple}} [1 :a [1 2]]", "a tuple needs one of :db/tupleAttrs"),
+        (
+            "{:a {:db/tupleAttrs [:b :c]}} [1 :a [1 2]]",
+            "':b' is not an attribute that a tuple can be made of",
+        ),
+        ("{:a {:db/tupleType :db.type/long}} [1 :a [1 2.5]]", "expected int, got float"),
         ("{:a {:db/unique :db.unique/some}} [1 :a 1]", "the schema: :db.unique/some is nothing"),
         (
             "{:a {:db/unique :db.unique/value}} [1 :a 1 7] [2 :a 1 8]",

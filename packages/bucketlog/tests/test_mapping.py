@@ -6,6 +6,7 @@ import enum
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bucketlog
-from bucketlog import BucketlogError, Connection, Keyword, QueryError
+from bucketlog import URI, BucketlogError, Connection, Keyword, QueryError
 from bucketlog.mapping import (
     Attribute,
     Id,
@@ -80,6 +81,15 @@ class Reply:
 class Thread:
     title: Annotated[str, Attribute(":thread/title")]
     replies: Annotated[list[Reply], Attribute(":reply/_thread")]
+
+
+@dataclass
+class Offer:
+    price: Annotated[Decimal, Attribute(":offer/price")]
+    page: Annotated[URI, Attribute(":offer/page", unique="identity")]
+    size: Annotated[tuple[int, Decimal | None, str] | None, Attribute(":offer/size")] = None
+    spots: Annotated[list[tuple[float, float]], Attribute(":offer/spots")] = field(default_factory=list)
+    id: Id = None
 
 
 class Country(pydantic.BaseModel):
@@ -167,6 +177,29 @@ def test_an_object_comes_back_equal(conn: Connection) -> None:
     assert sorted(friend.name for friend in found.friends) == ["Bob", "Cid"]
     found.friends.sort(key=lambda friend: friend.name)
     assert found == ann
+
+
+def test_decimals_uris_and_tuples_come_back_equal(conn: Connection) -> None:
+    assert {a[":db/ident"]: a.get(":db/tupleTypes") for a in schema_of(Offer)} == {
+        ":offer/price": None,
+        ":offer/page": None,
+        ":offer/size": [":db.type/long", ":db.type/bigdec", ":db.type/string"],
+        ":offer/spots": [":db.type/double", ":db.type/double"],
+    }
+    conn.transact(schema_of(Offer))
+    assert conn.transact(schema_of(Offer)).t == conn.db().basis_t
+    page = URI("https://example.org/1")
+    offer = Offer(Decimal("9.99"), page, (1, Decimal("0.5"), "cm"), [(1.0, 2.0), (3.5, 4.5)])
+    conn.transact(to_transaction(offer, Offer(Decimal(5), URI("urn:b"), (1, None, "x"))))
+    found = pull_as(conn.db(), Offer, [":offer/page", page])
+    assert found is not None
+    found.spots.sort()
+    found.id = None
+    assert found == offer
+    assert type(found.page) is URI
+    other = pull_as(conn.db(), Offer, [":offer/page", "urn:b"])
+    assert other is not None
+    assert (other.size, other.spots) == ((1, None, "x"), [])
 
 
 def test_what_is_absent_is_the_default(conn: Connection) -> None:
@@ -360,7 +393,15 @@ def test_what_cannot_be_mapped_is_told_by_class_and_field() -> None:
 
     @dataclass
     class Mixed:
-        pair: Annotated[tuple[int, str], Attribute(":mixed/pair")]
+        pair: Annotated[dict[int, str] | list[int] | None, Attribute(":mixed/pair")]
+
+    @dataclass
+    class Several:
+        numbers: Annotated[list[int] | None, Attribute(":several/numbers")]
+
+    @dataclass
+    class Pair:
+        pair: Annotated[tuple[int, complex], Attribute(":pair/pair")]
 
     @dataclass
     class Part:
@@ -382,7 +423,9 @@ def test_what_cannot_be_mapped_is_told_by_class_and_field() -> None:
         (Unstored, "Unstored.cache is not stored, so that it needs a default"),
         (Odd, "Odd.name: .*complex.* is no type of value and no mapped class"),
         (Nameless, "Nameless.name: 'name' is not a keyword"),
-        (Mixed, "Mixed.pair: .* is not a collection of one type"),
+        (Mixed, "Mixed.pair: .* is no type of value"),
+        (Several, "Several.numbers: .* is not a collection of one type and never None"),
+        (Pair, "Pair.pair: .* is no type of value"),
         (Part, "Part.name: only a reference is a component"),
         (Empty, "Empty needs at least one field with Attribute"),
         (Late, "Late.name has init=False"),

@@ -11,9 +11,9 @@ A field says by `Annotated` which attribute it is::
 
 The annotation gives the value type and the cardinality: `str`, `int`, `float`, `bool`, `datetime`, `UUID`,
 `Keyword`, `URI`, `bytes`, `Decimal` or an `Enum` of one of these are values; another mapped class is a
-reference; `list`, `set`, `frozenset` and `tuple[…, ...]` of one are many. A field whose value may be absent
-is `… | None`, or has a default. A reverse attribute (`":post/_author"`) is a field too, but no part of the
-schema. Fields without `Attribute` are not stored, and need a default.
+reference; `list`, `set`, `frozenset` and `tuple[…, ...]` of one are many; `tuple[int, str]` is one value. A
+field whose value may be absent is `… | None`, or has a default. A reverse attribute (`":post/_author"`) is a
+field too, but no part of the schema. Fields without `Attribute` are not stored, and need a default.
 """
 
 from __future__ import annotations
@@ -135,6 +135,8 @@ def _definition(field: Field) -> dict[str, Any]:
         ":db/valueType": field.value_type,
         ":db/cardinality": ":db.cardinality/many" if field.container else ":db.cardinality/one",
     }
+    if field.elements:
+        definition[":db/tupleTypes"] = list(field.elements)
     if attribute.unique is not None:
         definition[":db/unique"] = f":db.unique/{attribute.unique}"
     if attribute.component:

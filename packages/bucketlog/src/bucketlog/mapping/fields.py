@@ -60,6 +60,7 @@ _TYPES: Final[dict[type, str]] = {
 }
 _CONTAINERS: Final[tuple[type, ...]] = (list, set, frozenset, tuple)
 REF: Final = ":db.type/ref"
+TUPLE: Final = ":db.type/tuple"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ class Field:
     optional: bool
     required: bool
     """Without a default."""
+    elements: tuple[str, ...] = ()
+    """The value types of a tuple's elements."""
 
     @property
     def is_reverse(self) -> bool:
@@ -187,22 +190,37 @@ def _field(cls: type, name: str, annotation: Any, attribute: Attribute, *, requi
         raise MappingError(f"{where}: {error}") from None
     inner, optional = _without_none(annotation)
     container = next((kind for kind in _CONTAINERS if typing.get_origin(inner) is kind), None)
-    if container is not None:
+    if _is_tuple(inner):
+        container = None
+    elif container is not None:
         arguments = [item for item in typing.get_args(inner) if item is not Ellipsis]
         if len(arguments) != 1 or optional:
             raise MappingError(f"{where}: {annotation} is not a collection of one type and never None")
         inner = arguments[0]
     target = inner if isinstance(inner, type) and _is_mapped(inner) else None
     enumeration = inner if isinstance(inner, type) and issubclass(inner, enum.Enum) else None
-    kind = attribute.type or (REF if target else _value_type(enumeration, inner))
+    elements = _element_types(inner) if _is_tuple(inner) else ()
+    kind = attribute.type or (REF if target else TUPLE if elements else _value_type(enumeration, inner))
     if kind is None:
         raise MappingError(
             f"{where}: {annotation} is no type of value and no mapped class; Attribute(type=…) may name one"
         )
-    field = Field(name, attribute, kind, container, target, enumeration, optional, required)
+    field = Field(name, attribute, kind, container, target, enumeration, optional, required, elements)
     if kind != REF and (attribute.component or field.is_reverse or target):
         raise MappingError(f"{where}: only a reference is a component, reverse or an object, not {kind}")
     return field
+
+
+def _is_tuple(annotation: Any) -> bool:
+    """Whether it is a tuple of so many elements, and not of any number."""
+    arguments = typing.get_args(annotation)
+    return typing.get_origin(annotation) is tuple and Ellipsis not in arguments and len(arguments) > 1
+
+
+def _element_types(annotation: Any) -> tuple[str, ...]:
+    """The value types of a tuple's elements, which may be `None`; nothing if one of them is none."""
+    found = [_value_type(None, _without_none(item)[0]) for item in typing.get_args(annotation)]
+    return tuple(kind for kind in found if kind is not None) if None not in found else ()
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:
