@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,86 @@ def run() -> Callable[..., str]:
         return done.stderr if fails else done.stdout
 
     return run
+
+
+@dataclass
+class Asked:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Fake:
+    """A registry that answers as `answer` says, and remembers what it was asked."""
+
+    host: str = ""
+    asked: list[Asked] = field(default_factory=list)
+    answer: Callable[[Asked], tuple[int, dict[str, str], bytes]] = lambda _: (500, {}, b"")
+    cut: Callable[[Asked], bool] = lambda _: False  # whether to close within the request's body
+
+    def paths(self, method: str = "GET") -> list[str]:
+        return [asked.path for asked in self.asked if asked.method == method]
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[], Fake]]:
+    servers: list[ThreadingHTTPServer] = []
+
+    def start() -> Fake:
+        fake = Fake()
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _answer(self) -> None:
+                asked = Asked(self.command, self.path, dict(self.headers), b"")
+                if fake.cut(asked):
+                    self.rfile.read(int(self.headers["Content-Length"]) // 2)
+                    self.close_connection = True
+                    return
+                asked.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                fake.asked.append(asked)
+                status, headers, data = fake.answer(asked)
+                if status == 0:
+                    self.close_connection = True
+                    return
+                self.send_response(status)
+                for name, value in ({"Content-Length": str(len(data))} | headers).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(data)
+                if int(headers.get("Content-Length", 0)) > len(data) and self.command != "HEAD":
+                    self.close_connection = True
+
+            do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _answer  # noqa: N815
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.handle_error = lambda *_: None  # clients of these tests break off
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
+        fake.host = f"127.0.0.1:{server.server_port}"
+        return fake
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def fake(start) -> Fake:
+    return start()
+
+
+@pytest.fixture
+def pauses(monkeypatch) -> list[float]:
+    """How long the client would have waited, and no waiting."""
+    found: list[float] = []
+    monkeypatch.setattr("ocikit.client.retry.time.sleep", found.append)
+    return found

@@ -6,11 +6,9 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -38,88 +36,6 @@ from ocikit.client.session import Session
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DIGEST = Digest.of(b"content")
 SECRET = Credentials("user", "s3cret-word")
-
-
-@dataclass
-class Asked:
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-
-@dataclass
-class Fake:
-    """A registry that answers as `answer` says, and remembers what it was asked."""
-
-    host: str = ""
-    asked: list[Asked] = field(default_factory=list)
-    answer: Callable[[Asked], tuple[int, dict[str, str], bytes]] = lambda _: (500, {}, b"")
-    cut: Callable[[Asked], bool] = lambda _: False  # whether to close within the request's body
-
-    def paths(self, method: str = "GET") -> list[str]:
-        return [asked.path for asked in self.asked if asked.method == method]
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[[], Fake]]:
-    servers: list[ThreadingHTTPServer] = []
-
-    def start() -> Fake:
-        fake = Fake()
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def _answer(self) -> None:
-                asked = Asked(self.command, self.path, dict(self.headers), b"")
-                if fake.cut(asked):
-                    self.rfile.read(int(self.headers["Content-Length"]) // 2)
-                    self.close_connection = True
-                    return
-                asked.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                fake.asked.append(asked)
-                status, headers, data = fake.answer(asked)
-                if status == 0:
-                    self.close_connection = True
-                    return
-                self.send_response(status)
-                for name, value in ({"Content-Length": str(len(data))} | headers).items():
-                    self.send_header(name, value)
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(data)
-                if int(headers.get("Content-Length", 0)) > len(data) and self.command != "HEAD":
-                    self.close_connection = True
-
-            do_GET = do_HEAD = do_POST = do_PUT = _answer  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
-        fake.host = f"127.0.0.1:{server.server_port}"
-        return fake
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.fixture
-def fake(start) -> Fake:
-    return start()
-
-
-@pytest.fixture
-def pauses(monkeypatch) -> list[float]:
-    """How long the client would have waited, and no waiting."""
-    found: list[float] = []
-    monkeypatch.setattr("ocikit.client.retry.time.sleep", found.append)
-    return found
 
 
 def _tags(_):

@@ -14,7 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from ocikit import Digest, Reference, Registry
+from ocikit import (
+    Descriptor,
+    Digest,
+    FileBlob,
+    History,
+    Image,
+    Layer,
+    Platform,
+    Reference,
+    Registry,
+)
 
 MIB = 1 << 20
 BLOCK = bytes(range(256)) * (MIB // 256)
@@ -185,3 +195,29 @@ def test_an_upload_that_nobody_goes_on_with_is_given_up(server):
     assert server.ask("POST", "/v2/app/blobs/uploads/").status == 202
     assert not left.exists()
     assert server.ask("GET", place).status == 404
+
+
+def test_a_push_goes_on_at_a_server_that_was_killed_and_started_anew(server, tmp_path):
+    digest = _file(tmp_path / "layer", 64)
+    descriptor = Descriptor("application/vnd.oci.image.layer.v1.tar", digest, 64 * MIB)
+    image = Image.empty(Platform.host()).append(
+        Layer(descriptor, digest, FileBlob(tmp_path / "layer")), History()
+    )
+    reference = Reference(server.host, "app", "a")
+    sent = [0]
+
+    def killing(name, count):
+        before = sent[0]
+        sent[0] += count * (name == str(digest))
+        if before < 40 * MIB <= sent[0]:
+            server.kill()
+            server.start()
+
+    with Registry(server.host) as registry:
+        registry.push(image, reference, progress=killing)
+        assert 64 * MIB <= sent[0] < 84 * MIB
+        with registry.image(reference).layers[0].blob.open() as source:
+            hashed = hashlib.sha256()
+            while data := source.read(MIB):
+                hashed.update(data)
+    assert hashed.hexdigest() == digest.hex

@@ -33,12 +33,12 @@ class Login:
         self._credentials = credentials
         self._transport = transport
         self._insecure = insecure
-        self._authorization: dict[tuple[str, ...], str] = {}  # scopes -> header value
+        self._authorization: dict[tuple[str, ...], str] = {}  # scopes -> header value; (): for all
         self._lock = threading.Lock()
 
     def authorization(self, scopes: tuple[str, ...]) -> str | None:
         """The header for these scopes, as far as anybody has asked for one."""
-        return self._authorization.get(scopes)
+        return self._authorization.get(scopes) or self._authorization.get(())
 
     def answer(self, challenge: str, scopes: tuple[str, ...], used: str | None) -> str | None:
         """The Authorization that a challenge asks for; None when there is nothing new to try.
@@ -47,7 +47,7 @@ class Login:
         """
         kind, _, rest = challenge.partition(" ")
         if kind.lower() == "basic":
-            fresh = self._basic()
+            fresh, scopes = self._basic(), ()
         elif kind.lower() == "bearer":
             fresh = self._bearer(dict(_PARAMETER.findall(rest)), scopes)
         else:

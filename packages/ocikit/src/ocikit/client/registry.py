@@ -90,14 +90,13 @@ class Registry:
         Raises NotFoundError where the index has none for the platform.
         """
         raw, media_type = self._manifest(reference)
-        path = list[Digest]()
+        depth = 0  # no index can hold itself, for it would have to hold its own digest
         while media_type in INDEXES:
-            chosen = choose(Index.parse(raw), platform, str(reference)).digest
-            if chosen in path or len(path) == _DEEPEST:
-                how = "names itself" if chosen in path else f"has more than {_DEEPEST} indexes in each other"
-                raise InvalidDocumentError(f"{reference}: the index {how}")
-            path.append(chosen)
-            raw, media_type = self._manifest(reference.with_digest(chosen))
+            if depth == _DEEPEST:
+                raise InvalidDocumentError(f"{reference}: more than {_DEEPEST} indexes in each other")
+            chosen = choose(Index.parse(raw), platform, str(reference))
+            raw, media_type = self._manifest(reference.with_digest(chosen.digest))
+            depth += 1
         return Image.assemble(
             raw,
             lambda config: self._document(reference.repository, config),

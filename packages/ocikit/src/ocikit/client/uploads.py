@@ -21,6 +21,7 @@ from ocikit.errors import DigestMismatchError, RegistryError
 Progress = Callable[[str, int], None]
 
 _STEP = 16 << 20  # bytes of a chunk, once an upload has broken
+_PATIENCE = 3  # failures after which chunks that the registry refuses are not sent again
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
 
 
@@ -101,7 +102,12 @@ class _Upload:
             except RegistryError as error:
                 if not reached:
                     raise
-                failed, retry_after, goes_on = error, None, False
+                # The registry may be still at work on what broke off: it says so, or where it is by now.
+                failed, retry_after, goes_on = (
+                    error,
+                    None,
+                    error.status in (409, 416) and failures < _PATIENCE,
+                )
             except DigestMismatchError:
                 self._cancel(place)
                 raise
@@ -136,6 +142,7 @@ class _Upload:
                 body=self._part(source, rest, last=True) if rest else b"",
                 headers={"Content-Type": "application/octet-stream", "Content-Length": str(rest)},
                 once=True,
+                mount_from=self._content.mount_from,
             )
 
     def _send_chunks(self, source: BinaryIO, place: _Place, reached: int) -> _Place:
@@ -152,6 +159,7 @@ class _Upload:
                     "Content-Range": f"{reached}-{end - 1}",
                 },
                 once=True,
+                mount_from=self._content.mount_from,
             )
             place, reached = _place(place.url, answer, place.least), end
         return place

@@ -1,0 +1,319 @@
+"""Uploads of the client: mounted, resumed, begun anew, given up."""
+
+import hashlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from ocikit import (
+    BytesBlob,
+    Credentials,
+    Descriptor,
+    Digest,
+    DigestMismatchError,
+    History,
+    Image,
+    Layer,
+    Platform,
+    Reference,
+    Registry,
+    RegistryError,
+)
+
+MIB = 1 << 20
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+
+
+def _image(data, digest=None):
+    digest = digest or Digest.of(data)
+    layer = Layer(Descriptor(LAYER, digest, len(data)), digest, BytesBlob(data))
+    return Image.empty(Platform.host()).append(layer, History())
+
+
+class Sent:
+    """Counts the bytes of each blob that are sent."""
+
+    def __init__(self):
+        self.bytes: dict[str, int] = {}
+
+    def __call__(self, digest, count):
+        self.bytes[digest] = self.bytes.get(digest, 0) + count
+
+
+class Cutting:
+    """A way to a server on which each connection breaks after so many bytes on their way there."""
+
+    def __init__(self, host: str, limits: list[int]) -> None:
+        name, _, port = host.partition(":")
+        self._target = name, int(port)
+        self._limits = limits
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.host = f"127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self._target)
+            threading.Thread(target=self._there, args=(client, server), daemon=True).start()
+            threading.Thread(target=self._back, args=(client, server), daemon=True).start()
+
+    def _there(self, client: socket.socket, server: socket.socket) -> None:
+        passed = 0
+        with client, server:
+            while data := _received(client):
+                passed += len(data)
+                server.sendall(data)
+                if self._limits and passed >= self._limits[0]:
+                    self._limits.pop(0)
+                    for end in (client, server):
+                        end.shutdown(socket.SHUT_RDWR)
+                    return
+
+    def _back(self, client: socket.socket, server: socket.socket) -> None:
+        while data := _received(server):
+            try:
+                client.sendall(data)
+            except OSError:
+                return
+
+
+def _received(end: socket.socket) -> bytes:
+    try:
+        return end.recv(1 << 16)
+    except OSError:
+        return b""
+
+
+@pytest.fixture
+def cutting(served) -> Iterator:
+    ways = []
+
+    def cutting(*limits):
+        ways.append(Cutting(served.host, list(limits)))
+        return ways[-1].host
+
+    yield cutting
+    for way in ways:
+        way.close()
+
+
+USER = Credentials("AWS", "open-sesame")
+
+
+def test_an_upload_that_breaks_goes_on_where_the_registry_is(served, cutting):
+    data, sent = os.urandom(24 * MIB), Sent()
+    image = _image(data)
+    host = cutting(20 * MIB)
+    with Registry(host, credentials=USER) as registry:
+        registry.push(image, Reference(host, "app", "a"), progress=sent)
+    assert sent.bytes[str(Digest.of(data))] < 36 * MIB
+    with served.storage.image("app", "a").layers[0].blob.open() as blob:
+        assert blob.read() == data
+
+
+def test_a_connection_that_always_breaks_is_enough_as_long_as_something_gets_through(
+    served, cutting, pauses, monkeypatch
+):
+    monkeypatch.setattr("ocikit.client.uploads._STEP", MIB)
+    data, sent = os.urandom(24 * MIB), Sent()
+    host = cutting(*[3 * MIB] * 10)
+    with Registry(host, credentials=USER) as registry:
+        registry.push(_image(data), Reference(host, "app", "a"), progress=sent)
+    assert sent.bytes[str(Digest.of(data))] < 48 * MIB
+    assert served.storage.image("app", "a").layers[0].descriptor.digest == Digest.of(data)
+
+
+def test_a_registry_that_gets_nowhere_is_given_up(served, cutting, pauses):
+    host = cutting(*[2 * MIB] * 100)
+    image = _image(os.urandom(4 * MIB))
+    with Registry(host, credentials=USER) as registry:
+        registry._session.request = _forgetful(served, registry._session.request)
+        with pytest.raises(RegistryError):
+            registry.push(image, Reference(host, "app", "a"))
+    assert served.storage.tags("app") == []
+
+
+def _forgetful(served, request):
+    """Before the client can ask how far an upload got, the server has lost it."""
+
+    def asked(method, url, *arguments, **more):
+        if method == "GET" and "/uploads/" in url:
+            for upload in (served.directory / "uploads").iterdir():
+                upload.unlink()
+        return request(method, url, *arguments, **more)
+
+    return asked
+
+
+class Chunked:
+    """Makes a fake registry take uploads, fail in the first PUT, and say how far it got: as `status` does."""
+
+    def __init__(self, fake, data, status=lambda kept: (204, {"Range": f"0-{len(kept) - 1}"}, b"")):
+        self.data = data
+        self.kept = b""
+        self.patches: list[tuple[str, int]] = []
+        self.puts = self.posts = 0
+        self.refuse = False
+        self.least = 0
+        self.status = status
+        fake.answer = self.answer
+
+    def answer(self, asked):
+        answers = {"POST": self._post, "GET": self._get, "PATCH": self._patch, "PUT": self._put}
+        if asked.method == "HEAD":
+            return 404, {}, b""
+        status, headers, body = answers[asked.method](asked)
+        return status, {"Location": f"/v2/app/blobs/uploads/{self.posts}"} | headers, body
+
+    def _post(self, _):
+        self.posts += 1
+        self.kept = b""
+        return 202, {"OCI-Chunk-Min-Length": str(self.least)} if self.least else {}, b""
+
+    def _get(self, _):
+        return self.status(self.kept)
+
+    def _patch(self, asked):
+        self.patches.append((asked.headers["Content-Range"], len(asked.body)))
+        if self.refuse:
+            return 416, {}, b""
+        self.kept += asked.body
+        return 202, {}, b""
+
+    def _put(self, asked):
+        if self.data in (asked.body, self.kept + asked.body):  # and not the configuration
+            self.puts += 1
+            if self.puts == 1:
+                self.kept = self.data[:1000]
+                return 503, {}, b""
+            self.kept += asked.body
+        return 201, {}, b""
+
+
+def _push(fake, data):
+    with Registry(fake.host) as registry:
+        registry.push(_image(data), Reference(fake.host, "app", "a"))
+
+
+@pytest.fixture
+def one_at_a_time(monkeypatch):
+    monkeypatch.setattr("ocikit.client.registry.PARALLEL", 1)
+
+
+def test_the_rest_goes_in_chunks_no_smaller_than_the_registry_takes(fake, pauses, monkeypatch, one_at_a_time):
+    monkeypatch.setattr("ocikit.client.uploads._STEP", 100)
+    data = os.urandom(5000)
+    chunked = Chunked(fake, data)
+    chunked.least = 1500
+    _push(fake, data)
+    assert chunked.patches == [("1000-2499", 1500), ("2500-3999", 1500), ("4000-4999", 1000)]
+    assert chunked.kept == data
+
+
+def test_a_registry_that_takes_no_chunks_gets_all_anew(fake, pauses, one_at_a_time):
+    data = os.urandom(5000)
+    chunked = Chunked(fake, data)
+    chunked.refuse = True
+    _push(fake, data)
+    assert (chunked.puts, chunked.kept) == (2, data)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Range": "0-0"},
+        {"Range": "0-5000"},
+        {"Range": "1000-2000"},
+        {"Range": "0-x"},
+        {"Range": f"0-{'9' * 500}"},
+        {"Range": "0-999", "Location": "file:///etc/passwd"},
+    ],
+)
+def test_a_registry_whose_word_makes_no_sense_gets_all_anew(fake, pauses, headers, one_at_a_time):
+    data = os.urandom(5000)
+    chunked = Chunked(fake, data, lambda _: (204, headers, b""))
+    _push(fake, data)
+    assert (chunked.patches, chunked.puts, chunked.kept) == ([], 2, data)
+
+
+def test_content_that_is_not_what_it_should_be_cancels_its_upload(fake):
+    fake.answer = lambda asked: (
+        (404, {}, b"") if asked.method == "HEAD" else (202, {"Location": "/v2/app/blobs/uploads/1"}, b"")
+    )
+    image = _image(b"content")
+    wrong = Image(image.config, (replace(image.layers[0], blob=BytesBlob(b"CONTENT")),))
+    with Registry(fake.host) as registry, pytest.raises(DigestMismatchError):
+        registry.push(wrong, Reference(fake.host, "app", "a"))
+    assert "/v2/app/blobs/uploads/1" in fake.paths("DELETE")
+    assert not [path for path in fake.paths("PUT") if "/manifests/" in path]
+
+
+@pytest.mark.parametrize("place", ["", "file:///etc/passwd", "http://[::1", "ftp://x/y"])
+def test_an_upload_to_nowhere_is_an_error_of_ours(fake, place):
+    fake.answer = lambda asked: (404, {}, b"") if asked.method == "HEAD" else (202, {"Location": place}, b"")
+    with Registry(fake.host) as registry, pytest.raises(RegistryError, match="no place to go"):
+        registry.push(_image(b"content"), Reference(fake.host, "app", "a"))
+
+
+def test_what_another_repository_of_the_registry_has_is_mounted(served, make_image):
+    image, sent = make_image({"a": os.urandom(1000)}), Sent()
+    with served.client() as registry:
+        registry.push(image, Reference(served.host, "base", "a"))
+        pulled = registry.image(Reference(served.host, "base", "a"))
+        registry.push(pulled, Reference(served.host, "two", "a"), progress=sent)
+        assert str(image.layers[0].descriptor.digest) not in sent.bytes
+        registry.push(image, Reference(served.host, "three", "a"), mount_from="base", progress=sent)
+    assert str(image.layers[0].descriptor.digest) not in sent.bytes
+    for repository in ("two", "three"):
+        assert served.storage.image(repository, "a").digest == image.digest
+
+
+@pytest.mark.parametrize("source", ["empty", "private/base", "missing/base"])
+def test_what_cannot_be_mounted_is_sent(served, make_image, source):
+    image, sent = make_image({"a": os.urandom(1000)}), Sent()
+    with served.client() as registry:
+        registry.push(image, Reference(served.host, "private/base", "a"))
+    with served.client(Credentials("team", "only-its-own")) as registry:
+        registry.push(image, Reference(served.host, "two", "a"), mount_from=source, progress=sent)
+    assert sent.bytes[str(image.layers[0].descriptor.digest)] == image.layers[0].descriptor.size
+    assert served.storage.image("two", "a").digest == image.digest
+
+
+def test_who_mounts_asks_for_a_token_that_may_read_there(fake, make_image):
+    def answer(asked):
+        if asked.path.startswith("/token"):
+            return 200, {}, json.dumps({"token": "x"}).encode()
+        if asked.headers.get("Authorization") != "Bearer x":
+            challenge = f'Bearer realm="http://{fake.host}/token",scope="repository:app:pull,push"'
+            return 401, {"WWW-Authenticate": challenge}, b""
+        return (404 if asked.method == "HEAD" else 201), {}, b""
+
+    fake.answer = answer
+    with Registry(fake.host) as registry:
+        registry.push(make_image(), Reference(fake.host, "app", "a"), mount_from="base")
+    assert any("scope=repository%3Abase%3Apull" in path for path in fake.paths() if "/token" in path)
+    assert any("mount=sha256" in path and "from=base" in path for path in fake.paths("POST"))
+
+
+def test_a_blob_of_another_algorithm_is_announced(served):
+    data = os.urandom(1000)
+    digest = Digest("sha512", hashlib.sha512(data).hexdigest())
+    image = _image(data, digest)
+    with served.client() as registry:
+        registry.push(image, Reference(served.host, "app", "a"))
+        with registry.image(Reference(served.host, "app", "a")).layers[0].blob.open() as blob:
+            assert blob.read() == data
