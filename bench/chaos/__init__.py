@@ -3,19 +3,21 @@
 Sixteen processes write at once, to a directory and to an S3 server, until 10,000 transactions have been
 acknowledged. Requests fail before and after they were done, arrive late, take long, break off and are
 answered with what was true a moment ago; processes are killed at random. Then every checker judges the
-history.
+history. Some more are written over a proxy that fails on the wire, so that the client tries again by itself.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from bench.chaos.faults import Rates
+from bench.chaos.proxy import FaultProxy
 from bench.chaos.storm import Storm, weather
 from bench.db.stores import s3_server
 from bench.row import Row
@@ -43,23 +45,24 @@ def run() -> list[Row]:
     """Throughput, how bad the weather was, and the verdicts."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="bench-chaos-") as name:
-        rows += _measure("directory", f"file://{name}/store", Path(name))
-    with tempfile.TemporaryDirectory(prefix="bench-chaos-") as name, _s3_location() as url:
-        rows += _measure("S3", url, Path(name))
+        storm = _storm(f"file://{name}/store", Path(name), _TRANSACTIONS, FAULTS)
+        rows += _rows("directory", storm)
+    with _s3_server() as location:
+        with tempfile.TemporaryDirectory(prefix="bench-chaos-") as name:
+            rows += _rows("S3", _storm(location(), Path(name), _TRANSACTIONS, FAULTS))
+        with tempfile.TemporaryDirectory(prefix="bench-chaos-") as name:
+            wire = replace(FAULTS, reads=0.3)
+            with FaultProxy(os.environ["AWS_ENDPOINT_URL"], wire, 1) as proxy:
+                os.environ["AWS_ENDPOINT_URL"] = proxy.endpoint
+                storm = _storm(location(), Path(name), _TRANSACTIONS // 5, Rates())
+            rows += _rows("S3, faults on the wire", replace(storm, faults=proxy.injected))
     return rows
 
 
-def _measure(name: str, url: str, folder: Path) -> list[Row]:
-    storm = weather(
-        url,
-        folder,
-        processes=_PROCESSES,
-        transactions=_TRANSACTIONS,
-        pause=_PAUSE,
-        rates=FAULTS,
-        seed=1,
+def _storm(url: str, folder: Path, transactions: int, rates: Rates) -> Storm:
+    return weather(
+        url, folder, processes=_PROCESSES, transactions=transactions, pause=_PAUSE, rates=rates, seed=1
     )
-    return _rows(name, storm)
 
 
 def _rows(name: str, storm: Storm) -> list[Row]:
@@ -88,15 +91,15 @@ def _rows(name: str, storm: Storm) -> list[Row]:
 
 
 @contextmanager
-def _s3_location() -> Iterator[str]:
-    """The URL of a place on an S3 server, with the environment set to reach it."""
+def _s3_server() -> Iterator[Callable[[], str]]:
+    """An S3 server, with the environment set to reach it; what it yields gives URLs where nothing is yet."""
     with s3_server() as make:
-        store = make()
+        config = make().config
+        settings = {f"AWS_{key.upper()}": str(value) for key, value in config.items()}
         before = dict(os.environ)
-        settings = {f"AWS_{key.upper()}": str(value) for key, value in store.config.items()}
         os.environ.update(settings | {"AWS_ENDPOINT_URL": settings["AWS_ENDPOINT"], "AWS_ALLOW_HTTP": "true"})
         try:
-            yield f"s3://{store.config['bucket']}/{store.prefix}"
+            yield lambda: f"s3://{config['bucket']}/{make().prefix}"
         finally:
             os.environ.clear()
             os.environ.update(before)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import pytest
 from bench.chaos import FAULTS
+from bench.chaos.faults import Rates
+from bench.chaos.proxy import FaultProxy
 from bench.chaos.storm import Storm, weather
 
 
@@ -24,6 +28,28 @@ def test_processes_that_are_killed_lose_and_double_nothing_in_a_directory(tmp_pa
 
 
 def test_processes_that_are_killed_lose_and_double_nothing_on_s3(tmp_path: Path, s3_location: str) -> None:
-    storm = _storm(s3_location, tmp_path, 300)
+    storm = _storm(s3_location, tmp_path, 200)
     assert _is_as_it_should_be(storm)
-    assert len(storm.log) >= 300
+    assert len(storm.log) >= 200
+
+
+def test_what_fails_on_the_wire_is_settled_through_the_clients_own_retries(
+    tmp_path: Path, s3_location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = Rates.of_all(0.04, reads=0.3, delay=0.3)
+    with FaultProxy(os.environ["AWS_ENDPOINT_URL"], rates, 1) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        storm = weather(
+            s3_location, tmp_path, processes=4, transactions=150, pause=1.0, rates=Rates(), seed=1
+        )
+    assert storm.findings() == []
+    assert storm.kills
+    assert set(proxy.injected) == {
+        "lost_request",
+        "lost_request and an error",
+        "lost_answer",
+        "lost_answer and an error",
+        "late",
+        "slow",
+        "torn",
+    }
