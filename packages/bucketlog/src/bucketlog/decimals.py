@@ -23,6 +23,9 @@ _ZERO: Final = 1
 _POSITIVE: Final = 2
 _BIAS: Final = 1 << 15
 _COMPLEMENT: Final = bytes(range(255, -1, -1))
+_DIGITS: Final = ("", *(f"{pair:02d}" for pair in range(100)))
+"""The two digits that a byte stands for; 0 stands for none, and is in no number."""
+_PAIR: Final = {digits: byte for byte, digits in enumerate(_DIGITS)}
 _END: Final = {_NEGATIVE: b"\xff", _POSITIVE: b"\x00"}
 
 
@@ -41,7 +44,7 @@ def pack(value: Decimal) -> bytes:
         raise ValueError(f"a decimal is from 10^-{MAX_POINT} to 10^{MAX_POINT}, and this one is {value:.3E}")
     if len(digits) % 2:
         digits += "0"
-    pairs = bytes(int(digits[place : place + 2]) + 1 for place in range(0, len(digits), 2))
+    pairs = bytes([_PAIR[digits[place : place + 2]] for place in range(0, len(digits), 2)])
     body = (point + _BIAS).to_bytes(2, "big") + pairs + b"\x00"
     return bytes([_NEGATIVE]) + body.translate(_COMPLEMENT) if sign else bytes([_POSITIVE]) + body
 
@@ -62,7 +65,7 @@ def unpack(data: bytes, start: int) -> tuple[Decimal, int]:
         body = body.translate(_COMPLEMENT)
     if len(body) < 3 or max(body[2:]) > 100:
         raise ValueError("the digits of a decimal are damaged")
-    digits = "".join(f"{pair - 1:02d}" for pair in body[2:]).rstrip("0")
+    digits = "".join([_DIGITS[pair] for pair in body[2:]]).rstrip("0")
     point = int.from_bytes(body[:2], "big") - _BIAS
     if len(digits) < point <= MAX_DIGITS:
         digits = digits.ljust(point, "0")

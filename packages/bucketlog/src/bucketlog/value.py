@@ -274,6 +274,11 @@ def _decode_instant(stored: bytes) -> datetime:
     return instant_from_micros(int.from_bytes(stored[1:], "big") - _BIAS)
 
 
+@lru_cache(maxsize=4096)
+def _decode_keyword(stored: bytes) -> Keyword:
+    return Keyword(stored[1:].decode())
+
+
 def _decode_decimal(stored: bytes) -> Decimal:
     value, end = decimals.unpack(stored, 1)
     if end != len(stored):
@@ -288,7 +293,7 @@ def _decode_tuple(stored: bytes) -> tuple[Any, ...]:
 _DECODERS: Final[dict[int, Callable[[bytes], Any]]] = {
     _BOOLEAN: lambda stored: stored == _TRUE,
     _INSTANT: _decode_instant,
-    _KEYWORD: lambda stored: Keyword(stored[1:].decode()),
+    _KEYWORD: _decode_keyword,
     _UUID: lambda stored: uuid.UUID(bytes=stored[1:]),
     _BYTES: lambda stored: stored[1:],
     _DECIMAL: _decode_decimal,
