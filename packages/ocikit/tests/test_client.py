@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -21,8 +22,11 @@ from ocikit import (
     DigestMismatchError,
     FileBlob,
     Image,
+    Index,
+    InvalidDocumentError,
     Layout,
     OcikitError,
+    Platform,
     Reference,
     Registry,
     RegistryError,
@@ -33,6 +37,7 @@ from ocikit.client import RegistryBlob
 from ocikit.client.address import next_place
 from ocikit.client.session import Session
 
+INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DIGEST = Digest.of(b"content")
 SECRET = Credentials("user", "s3cret-word")
@@ -339,6 +344,85 @@ def test_the_next_page_of_tags_is_not_looked_for_elsewhere(start, fake):
     with Registry(fake.host) as registry, pytest.raises(RegistryError, match="next page"):
         registry.tags("app")
     assert other.asked == []
+
+
+@pytest.mark.parametrize(
+    ("link", "said"), [("?last=a", "circle"), ("http://[::1", "no place"), ("file:///etc/passwd", "no place")]
+)
+def test_pages_of_tags_that_lead_nowhere_are_an_error_of_ours(fake, link, said):
+    fake.answer = lambda _: (200, {"Link": f'<{link}>; rel="next"'}, b'{"tags": ["a"]}')
+    with Registry(fake.host) as registry, pytest.raises(RegistryError, match=said):
+        registry.tags("app")
+
+
+def test_pages_of_tags_without_end_end(fake, monkeypatch):
+    monkeypatch.setattr("ocikit.client.session._MOST_PAGES", 5)
+    fake.answer = lambda _: (200, {"Link": f'<?last={len(fake.asked)}>; rel="next"'}, b'{"tags": ["a"]}')
+    with Registry(fake.host) as registry, pytest.raises(RegistryError, match="more than 5 pages"):
+        registry.tags("app")
+
+
+def _indexes(fake, depth):
+    """An index under the tag `a` that holds an index, and so on; at the bottom it holds itself."""
+    host = Platform.host()
+    documents = {"a": b""}
+    inner = Descriptor(INDEX, Digest.of(b"itself"), 6, platform=host)
+    for number in range(depth):
+        raw = Index((inner,), annotations={"depth": str(number)}).to_bytes()
+        inner = Descriptor(INDEX, Digest.of(raw), len(raw), platform=host)
+        documents[str(inner.digest)] = documents["a"] = raw
+    # The innermost names a digest under which the registry answers with the outermost.
+    documents[str(Digest.of(b"itself"))] = documents["a"]
+    fake.answer = lambda asked: (200, {"Content-Type": INDEX}, documents[asked.path.rpartition("/")[2]])
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_an_index_that_holds_itself_is_found_out_by_its_digest(fake, depth):
+    _indexes(fake, depth)
+    with Registry(fake.host) as registry, pytest.raises(DigestMismatchError):
+        registry.image(Reference(fake.host, "app", "a"))
+
+
+def test_indexes_too_deep_in_each_other_are_refused(fake):
+    _indexes(fake, 12)
+    with Registry(fake.host) as registry, pytest.raises(InvalidDocumentError, match="more than 8 indexes"):
+        registry.image(Reference(fake.host, "app", "a"))
+
+
+def test_an_image_is_found_in_an_index_in_an_index(served, make_image):
+    image, reference = make_image(), Reference(served.host, "app", "a")
+    inner = Descriptor(MANIFEST, image.digest, len(image.manifest_bytes), platform=Platform.host())
+    with served.client() as registry:
+        registry.push(image, reference)
+        for tag in ("b", "c"):
+            index = Index((inner,))
+            registry.push_manifest(reference.with_tag(tag), index)
+            raw = index.to_bytes()
+            inner = Descriptor(INDEX, Digest.of(raw), len(raw), platform=Platform.host())
+        assert registry.image(reference.with_tag("c")).digest == image.digest
+
+
+def test_an_identity_token_fetches_tokens_and_goes_nowhere_else(fake):
+    def answer(asked):
+        if asked.path == "/token":
+            assert asked.method == "POST"
+            form = parse_qs(asked.body.decode())
+            assert form["refresh_token"] == ["r3fresh"]
+            assert form["grant_type"] == ["refresh_token"]
+            assert form["scope"] == ["repository:app:pull"]
+            return 200, {}, b'{"access_token": "short"}'
+        if asked.headers.get("Authorization") == "Bearer short":
+            return _tags(asked)
+        return 401, {"WWW-Authenticate": f'Bearer realm="http://{fake.host}/token",service="s"'}, b""
+
+    fake.answer = answer
+    with Registry(fake.host, credentials=Credentials("<token>", "r3fresh")) as registry:
+        assert registry.tags("app") == ["a"]
+    fake.answer = lambda _: (401, {"WWW-Authenticate": 'Basic realm="x"'}, b"")
+    basic = Registry(fake.host, credentials=Credentials("<token>", "r3fresh"))
+    with basic, pytest.raises(AuthenticationError):
+        basic.tags("app")
+    assert all("r3fresh" not in str(asked.headers) for asked in fake.asked)
 
 
 def test_an_upload_whose_answer_was_lost_is_looked_for_before_it_is_repeated(fake, make_image, pauses):

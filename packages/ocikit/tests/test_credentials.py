@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import sys
 
 import pytest
 
@@ -97,6 +98,62 @@ def test_a_broken_configuration_is_said_without_what_is_in_it(docker, config):
 def test_members_that_docker_leaves_empty_are_no_login(docker, config):
     docker(config)
     assert find_credentials("host.x") is None
+
+
+def test_an_identity_token_is_kept_as_one(docker):
+    docker({"auths": {"host.x": {"auth": base64.b64encode(b"00000000:").decode(), "identitytoken": "t"}}})
+    assert find_credentials("host.x") == Credentials("<token>", "t")
+
+
+@pytest.fixture
+def provider(tmp_path, monkeypatch):
+    """Installs a provider of credentials: a distribution with an entry point."""
+
+    def install(body, name="test"):
+        information = tmp_path / f"provider_{name}-1.dist-info"
+        information.mkdir()
+        (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: provider-{name}\nVersion: 1\n")
+        (information / "entry_points.txt").write_text(
+            f"[ocikit.credentials]\n{name} = provider_{name}:provide\n"
+        )
+        (tmp_path / f"provider_{name}.py").write_text(
+            f"from ocikit import Credentials, OcikitError\ndef provide(registry):\n    {body}\n"
+        )
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, f"provider_{name}", raising=False)
+
+    return install
+
+
+def test_an_installed_provider_is_asked_where_docker_knows_nothing(docker, provider):
+    provider("return Credentials('us', registry) if registry.endswith('.x') else None")
+    assert find_credentials("host.x") == Credentials("us", "host.x")
+    assert find_credentials("host.y") is None
+    docker({"auths": {"host.x": _auth("me:mine")}})
+    assert find_credentials("host.x") == Credentials("me", "mine")
+
+
+def test_of_many_providers_the_first_that_knows_is_taken(docker, provider):
+    provider("return Credentials('b', 'b')", "b")
+    provider("return None", "a")
+    assert find_credentials("host.x") == Credentials("b", "b")
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["raise ValueError('s3cret')", "return 's3cret'", "return no_such_name", "import no_such_module_at_all"],
+)
+def test_a_provider_that_fails_is_named_and_not_repeated(docker, provider, body):
+    provider(body)
+    with pytest.raises(OcikitError, match=r"provider test \(provider_test:provide\)") as caught:
+        find_credentials("host.x")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_provider_s_own_error_is_passed_on(docker, provider):
+    provider("raise OcikitError('log in to the cloud first')")
+    with pytest.raises(OcikitError, match="log in to the cloud first"):
+        find_credentials("host.x")
 
 
 def test_a_password_is_not_shown():

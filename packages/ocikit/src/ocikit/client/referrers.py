@@ -15,8 +15,6 @@ from ocikit.digest import Digest
 from ocikit.errors import InvalidDocumentError, RegistryError, RegistryNotFoundError
 from ocikit.manifest import OCI_INDEX, Descriptor, Index, Manifest
 
-_MOST_PAGES = 1000
-
 
 def list_referrers(
     session: Session, repository: str, subject: Digest, artifact_type: str | None
@@ -71,17 +69,13 @@ def _url(session: Session, repository: str, subject: Digest) -> str:
 def _listed(
     session: Session, repository: str, subject: Digest, artifact_type: str | None
 ) -> tuple[Descriptor, ...]:
-    url: str | None = _url(session, repository, subject)
+    url = _url(session, repository, subject)
     if artifact_type:
         url = f"{url}?{urlencode({'artifactType': artifact_type})}"
     found: dict[Digest, Descriptor] = {}
-    for _ in range(_MOST_PAGES):
-        if url is None:
-            return tuple(found.values())
-        answer = session.request("GET", url, repository, headers={"Accept": OCI_INDEX})
+    for answer in session.pages(url, repository, {"Accept": OCI_INDEX}):
         found |= {entry.digest: entry for entry in _index(answer, subject).manifests}
-        url = session.next_page(answer)
-    raise RegistryError(f"{session.host}: the referrers of {subject} have more than {_MOST_PAGES} pages")
+    return tuple(found.values())
 
 
 def _tagged(session: Session, repository: str, subject: Digest) -> tuple[Index, dict[str, str]]:

@@ -32,7 +32,6 @@ from ocikit.reference import Reference, check_repository
 
 _ACCEPT = {"Accept": ", ".join((*MANIFESTS, *INDEXES))}
 _DEEPEST = 8  # indexes within indexes
-_MOST_PAGES = 10_000
 
 
 class Registry:
@@ -147,18 +146,14 @@ class Registry:
 
     def tags(self, repository: str) -> list[str]:
         check_repository(repository)
-        url: str | None = f"{self._session.base}/{repository}/tags/list"
+        url = f"{self._session.base}/{repository}/tags/list"
         found: list[str] = []
-        for _ in range(_MOST_PAGES):
-            if url is None:
-                return found
-            answer = self._session.request("GET", url, repository)
+        for answer in self._session.pages(url, repository):
             try:
                 found += Reader.of(answer.data, "tags").list_of_strings("tags")
             except InvalidDocumentError as error:
                 raise RegistryError(f"GET {shown(url)}: {error}") from error
-            url = self._session.next_page(answer)
-        raise RegistryError(f"{self.host}/{repository}: more than {_MOST_PAGES} pages of tags")
+        return found
 
     def referrers(self, reference: Reference, artifact_type: str | None = None) -> tuple[Descriptor, ...]:
         """What is about the manifest that `reference` stands for: signatures, SBOMs, attestations.

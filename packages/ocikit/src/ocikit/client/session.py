@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, Protocol, cast
 
@@ -23,6 +23,7 @@ PARALLEL = 4  # blobs on their way at once
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
+_MOST_PAGES = 10_000
 _HUB = "registry-1.docker.io"
 _NEXT = re.compile(r'<([^>]+)>;\s*rel="?next"?')
 
@@ -115,15 +116,25 @@ class Session:
         """Whether the URL is the registry's own: same scheme, host and port."""
         return origin(url) == origin(self.base)
 
-    def next_page(self, answer: Answer) -> str | None:
-        """Where a list goes on (RFC 8288, relation `next`). Raises RegistryError if that is elsewhere."""
-        match = _NEXT.match(answer.headers.get("Link", ""))
-        if match is None:
-            return None
-        url = next_place(f"{self.base}/", match[1])
-        if not self.is_own(url):
-            raise RegistryError(f"{self.host} sends us to {shown(url)} for its next page")
-        return url
+    def pages(self, url: str, repository: str, headers: Mapping[str, str] | None = None) -> Iterator[Answer]:
+        """The answers that a list consists of (RFC 8288, relation `next`).
+
+        Raises RegistryError if the list goes on elsewhere, in a circle, or without end.
+        """
+        seen = set[str]()
+        while len(seen) < _MOST_PAGES:
+            seen.add(url)
+            answer = self.request("GET", url, repository, headers=headers)
+            yield answer
+            match = _NEXT.match(answer.headers.get("Link", ""))
+            if match is None:
+                return
+            url = next_place(url, match[1])
+            if not self.is_own(url):
+                raise RegistryError(f"{self.host} sends us to {shown(url)} for its next page")
+            if url in seen:
+                raise RegistryError(f"GET {shown(url)}: its pages go in a circle")
+        raise RegistryError(f"GET {shown(url)}: more than {_MOST_PAGES} pages")
 
     def _send(self, call: Call, authorization: str | None) -> tuple[urllib3.BaseHTTPResponse, str]:
         """Send, and follow redirects of reads; the answer, and where it comes from.
