@@ -214,6 +214,19 @@ def test_tuple_and_untuple_in_queries_meet_stored_tuples(school: Connection) -> 
     assert sorted(db.q("[:find [?p ...] :where [_ :place/path ?p] [(>= ?p [2 5])]]")) == [(2, 5), (2, 5, 7)]
 
 
+def test_tuples_compare_with_tuples_of_other_numbers_by_size(school: Connection) -> None:
+    school.transact([{":place/spots": [[2.0, 5.5], [1.5, 9]], ":place/path": [2, 5]}])
+    db = school.db()
+    spots = "[_ :place/spots ?s]"
+    assert db.q(f"[:find [?s ...] :where {spots} [(< ?s [2 3])]]") == [(1.5, 9.0)]
+    assert db.q(f"[:find [?s ...] :in $ ?t :where {spots} [(<= ?t ?s)]]", (2, 5)) == [(2.0, 5.5)]
+    assert db.q(f"[:find [?s ...] :in $ ?t :where {spots} [(= ?t ?s)]]", (Decimal("1.5"), 9)) == [(1.5, 9.0)]
+    assert db.q(f"[:find ?s ?p :where {spots} [_ :place/path ?p] [(< ?p ?s)]]") == [((2.0, 5.5), (2, 5))]
+    assert db.q(f"[:find ?s . :where {spots} [(identity ?s) ?t] [(tuple 2 1) ?u] [(> ?u ?t)]]") == (1.5, 9.0)
+    assert db.q(f"[:find ?s . :where {spots} [(identity ?s) ?t] [(tuple nil 1) ?u] [(> ?u ?t)]]") is None
+    assert db.q("[:find ?p . :where [_ :place/path ?p] [(!= ?p [2 5])]]") is None
+
+
 def test_a_composite_follows_its_components(school: Connection) -> None:
     ann, bob, art, bio = ids(school, ANN, BOB, ART, BIO)
     reg = school.transact([{":db/id": "reg", ":reg/student": ANN, ":reg/course": ART}]).tempids["reg"]

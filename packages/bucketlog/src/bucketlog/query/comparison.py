@@ -2,6 +2,7 @@
 
 SQL is right for operands that are all decimals, or none of them. Where the types tell that one operand is a
 decimal and another a number, a parameter is turned into what the column has; otherwise Python compares.
+Python also compares tuples: whoever asks for those below `[1 2]` need not know that these are of doubles.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import decimal
 import math
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final
 
@@ -26,6 +28,7 @@ _NUMERIC: Final = NUMBERS | {ValueType.BIGDEC, None}
 _UPWARD: Final = {"<": (False, True), ">=": (False, True), ">": (True, False), "<=": (True, False)}
 """By operator: whether the number on the left, or on the right, may be rounded up."""
 _DECIMAL: Final = b"\x06"  # the first byte of decimals; no bytes after it sort before all of them
+_TUPLE: Final = "x'08'"  # where tuples begin; after them are only the collections that are no values
 _GREATEST: Final = _DECIMAL + b"\xff"
 _CONTEXT: Final = {
     up: decimal.Context(MAX_DIGITS, ROUND_CEILING if up else ROUND_FLOOR, Emin=-MAX_POINT, Emax=MAX_POINT)
@@ -41,6 +44,8 @@ def comparable(
     `operator` is one of `=`, `<`, `>`, `<=`, `>=`, or nothing when the operands themselves are the result.
     `None` when Python has to compare.
     """
+    if any(kind is ValueType.TUPLE for _, kind in operands):
+        return None
     kinds = {kind for _, kind in operands if kind in _NUMERIC}
     if kinds <= NUMBERS or kinds == {ValueType.BIGDEC} or sum(kind in _NUMERIC for _, kind in operands) < 2:
         return operands, ""
@@ -49,16 +54,19 @@ def comparable(
             if parameter.startswith(":") and kind is not None and not column.startswith(":"):
                 adapted = _adapted(statement, parameter, kind, _UPWARD.get(operator, (None, None))[place])
                 return ((adapted, kind), (column, kind))[:: -1 if place else 1], ""
-    known = kinds - {None}
-    if ValueType.BIGDEC in known and len(known) > 1:
-        return None
-    unknown = [sql for sql, kind in operands if kind is None]
+    guard = _guard(kinds - {None}, [sql for sql, kind in operands if kind is None])
+    return None if guard is None else (operands, guard)
+
+
+def _guard(known: AbstractSet[ValueType | None], unknown: Sequence[str]) -> str | None:
+    """The condition that operands of unknown type are of those that SQL compares; `None` when none are."""
     blobs = [f"typeof({sql}) = 'blob'" for sql in unknown]
     if ValueType.BIGDEC in known:
-        return operands, " AND ".join(blobs)
+        return " AND ".join(blobs) if len(known) == 1 else None
     if known:
-        return operands, f"NOT ({' OR '.join(blobs)})"
-    return operands, " AND ".join(f"({blobs[0]}) = ({blob})" for blob in blobs[1:])
+        return f"NOT ({' OR '.join(blobs)})"
+    alike = [f"({blobs[0]}) = ({blob})" for blob in blobs[1:]]
+    return " AND ".join([f"{unknown[0]} < {_TUPLE}", *alike])
 
 
 def _adapted(statement: Statement, parameter: str, kind: ValueType, up: bool | None) -> str:

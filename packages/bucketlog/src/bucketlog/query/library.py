@@ -94,7 +94,10 @@ def _mod(a: Any, b: Any) -> Any:
 
 
 def compare(a: Any, b: Any) -> int:
-    """-1, 0 or 1: numbers by size, before texts, before other values of one type, each type by itself."""
+    """-1, 0 or 1: numbers by size, then texts, then other values, each type by itself, then collections.
+
+    Those compare item by item, and nil is before everything in them.
+    """
     left, right = rank(a), rank(b)
     return (left > right) - (left < right)
 
@@ -102,11 +105,11 @@ def compare(a: Any, b: Any) -> int:
 def rank(value: Any) -> tuple[int, Any]:
     if isinstance(value, numbers.Number) and not isinstance(value, bool):
         return (0, value)
+    if isinstance(value, list | tuple):
+        return (3, [(-1, 0) if item is None else rank(item) for item in value])
     try:
         stored = encode(value)
     except ValueError:
-        if isinstance(value, list | tuple):
-            return (3, [rank(item) for item in value])
         raise TypeError(f"{type(value).__name__} has no order") from None
     return (1, stored) if isinstance(stored, str) else (2, stored)
 
@@ -115,6 +118,8 @@ def equal(a: Any, b: Any) -> bool:
     """Equality as in the database: true is not 1, and a keyword or a URI is not its text."""
     if any(isinstance(a, kind) != isinstance(b, kind) for kind in (bool, Keyword, URI)):
         return False
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(equal, a, b))
     return bool(a == b)
 
 
