@@ -398,6 +398,13 @@ def test_definitions_of_tuples_that_make_no_sense_are_refused(
     assert school.db().schema.attribute(":x") is None
 
 
+def test_one_wrong_type_among_right_definitions_is_refused_by_name(school: Connection) -> None:
+    definitions = [attribute(f":x{n}", "tuple", tupleType=":db.type/long") for n in range(4)]
+    wrong = attribute(":wrong", "long") | {":db/valueType": ":db.cardinality/one"}
+    with pytest.raises(TransactionError, match="attribute :wrong: 35 is not one of the idents"):
+        school.transact([*definitions, wrong])
+
+
 def test_a_definition_in_edn_is_the_same(school: Connection) -> None:
     school.transact(
         """[{:db/ident :x/pair :db/valueType :db.type/tuple :db/cardinality :db.cardinality/one

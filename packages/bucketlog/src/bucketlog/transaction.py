@@ -330,11 +330,16 @@ def _check_schema(db: Database, after: Schema, changes: list[Change]) -> None:
     """The rules for attribute definitions, and for changing one that may already have values."""
     if after is db.schema:
         return
+    for e, a, v, added in changes:
+        if added and v not in ENUMERATIONS.get(a, (v,)):
+            raise TransactionError(
+                f"attribute {_name(after, e)}: {v!r} is not one of the idents that its schema allows"
+            )
     used = {change.a for change in changes}
     for e in {change.e for change in changes if change.a <= TUPLE_TYPES and change.e < TX_BASE}:
         before = db.schema.attributes.get(e)
         definition = after.definitions.get(e, {})
-        name = str(decode(definition[IDENT])) if IDENT in definition else f"entity {e}"
+        name = _name(after, e)
         if name.startswith((":db/", ":db.")):
             raise TransactionError(f"{name}: names that begin with :db are bucketlog's own")
         if before is None and definition.keys() <= {IDENT}:
@@ -342,6 +347,12 @@ def _check_schema(db: Database, after: Schema, changes: list[Change]) -> None:
         _check_definition(after, e, name)
         if before is not None:
             _check_alteration(db, before, after.attributes[e], used)
+
+
+def _name(schema: Schema, e: int) -> str:
+    """An entity's ident, or what else to call it in a message."""
+    ident = schema.definitions.get(e, {}).get(IDENT)
+    return f"entity {e}" if ident is None else str(decode(ident))
 
 
 def _check_definition(after: Schema, e: int, name: str) -> None:
@@ -353,11 +364,6 @@ def _check_definition(after: Schema, e: int, name: str) -> None:
     ]
     if missing:
         raise TransactionError(f"attribute {name} lacks {', '.join(missing)}")
-    for a, allowed in ENUMERATIONS.items():
-        if a in definition and definition[a] not in allowed:
-            raise TransactionError(
-                f"attribute {name}: {definition[a]!r} is not one of the idents that its schema allows"
-            )
     attribute = after.attributes[e]
     if attribute.component and not attribute.is_ref:
         raise TransactionError(f"attribute {name}: only a :db.type/ref can be a component")
