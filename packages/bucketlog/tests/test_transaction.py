@@ -210,6 +210,15 @@ def test_nested_maps_are_entities_of_their_own(conn: Connection) -> None:
         conn.transact([{":post/slug": "x", ":post/author": {":user/age": 3}}])
 
 
+def test_a_name_without_a_namespace_has_a_reverse_too(conn: Connection) -> None:
+    conn.transact(
+        [{":db/ident": ":boss", ":db/valueType": ":db.type/ref", ":db/cardinality": ":db.cardinality/one"}]
+    )
+    conn.transact([{":user/name": "Ann"}])
+    conn.transact([{":user/name": "Bob", ":_boss": [":user/name", "Ann"]}])
+    assert conn.db().q('[:find ?b . :where [?a :user/name "Ann"] [?a :boss ?e] [?e :user/name ?b]]') == "Bob"
+
+
 def test_a_reverse_reference_points_back(conn: Connection) -> None:
     conn.transact([{":user/name": "ann", ":post/_author": [{":post/slug": "a"}, {":post/slug": "b"}]}])
     conn.transact([{":post/slug": "c"}, {":user/name": "ann", ":post/_author": [":post/slug", "a"]}])

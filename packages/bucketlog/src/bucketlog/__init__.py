@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bucketlog.backup import Copied
-from bucketlog.commit import TransactionReport
 from bucketlog.connection import Connection, Stats, Transaction, connect
 from bucketlog.database import Database
 from bucketlog.datom import Datom
 from bucketlog.edn import URI, Keyword, Symbol
+from bucketlog.entity import Entity
 from bucketlog.errors import (
     BucketlogError,
     ConflictError,
@@ -26,6 +26,7 @@ from bucketlog.errors import (
 from bucketlog.garbage import Garbage
 from bucketlog.query.engine import run as _run
 from bucketlog.query.explain import Plan, PlanStep
+from bucketlog.report import TransactionReport
 from bucketlog.requests import Requests
 from bucketlog.store import ObjectStore
 
@@ -38,6 +39,7 @@ __all__ = [
     "Database",
     "Datom",
     "EdnError",
+    "Entity",
     "FormatError",
     "Garbage",
     "Keyword",

@@ -22,8 +22,8 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import bucketlog
-from bucketlog.commit import TransactionReport
 from bucketlog.operation import TransactionData
+from bucketlog.report import TransactionReport
 from bucketlog.store import ObjectStore
 
 __all__ = ["Connection", "Database", "connect"]

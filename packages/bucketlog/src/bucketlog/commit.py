@@ -15,42 +15,23 @@ from typing import Final
 
 from bucketlog.bucket import Bucket
 from bucketlog.contention import Contention
-from bucketlog.database import Database, State
-from bucketlog.datom import Datom, datoms_of
+from bucketlog.database import Database
 from bucketlog.errors import StoreError, TransactionError
 from bucketlog.log import Entry
 from bucketlog.objects import MissingObjectError
 from bucketlog.operation import TransactionData
-from bucketlog.replica import Replica, advance
+from bucketlog.replica import Replica
+from bucketlog.report import TransactionReport
 from bucketlog.schema import Change
+from bucketlog.state import State, advance
 from bucketlog.transaction import Prepared, prepare
 from bucketlog.worker import Worker
 
-__all__ = ["Committer", "TransactionReport"]
+__all__ = ["Committer"]
 
 _MAX_RACES: Final = 256
 _MAX_GROUP: Final = 256
 _AHEAD: Final = 4  # entries that others may have written since one lost
-
-
-@dataclass(frozen=True, slots=True)
-class TransactionReport:
-    """What a transaction did.
-
-    `t` is its number; when there was nothing to change, `tx_data` is empty and `t` the last transaction's.
-    """
-
-    t: int
-    db_before: Database
-    db_after: Database
-    tempids: dict[str, int]
-    changes: tuple[Change, ...]
-    """The datoms in stored form."""
-
-    @property
-    def tx_data(self) -> tuple[Datom, ...]:
-        """The datoms that were added and retracted, the transaction's own with them."""
-        return datoms_of(self.t, self.changes, self.db_after.schema)
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from typing import Any, Self
 from bucketlog import excision
 from bucketlog.backup import Copied, copy
 from bucketlog.bucket import Bucket
-from bucketlog.commit import Committer, TransactionReport
+from bucketlog.commit import Committer
 from bucketlog.database import Database
 from bucketlog.datom import Datom, datoms_of
 from bucketlog.errors import StoreError
@@ -23,6 +23,7 @@ from bucketlog.objects import DiskCache
 from bucketlog.operation import TransactionData
 from bucketlog.pages import PAGE_SIZE
 from bucketlog.replica import Replica
+from bucketlog.report import TransactionReport
 from bucketlog.requests import Requests
 from bucketlog.store import ObjectStore, open_store
 

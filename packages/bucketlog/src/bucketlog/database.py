@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from bucketlog.composite import resolve_references
+from bucketlog.datom import Datom
 from bucketlog.edn import Keyword
+from bucketlog.entity import Entity
 from bucketlog.errors import QueryError
 from bucketlog.image import LIVE, Image
+from bucketlog.indexes import datoms, index_range
+from bucketlog.operation import TransactionData
 from bucketlog.pull import pull as _pull
 from bucketlog.query.engine import run
 from bucketlog.query.explain import Plan, explain
+from bucketlog.report import TransactionReport
 from bucketlog.schema import IDENT, TX_BASE, TX_INSTANT, Attribute, Schema
+from bucketlog.speculation import speculate
+from bucketlog.state import State
 from bucketlog.value import Stored, decode, encode
 
-__all__ = ["Database", "State"]
+__all__ = ["Database"]
 
 _ABSENT: Final = object()
 """Stands in a tuple for an entity that is not there."""
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What a connection knows about the end of the log."""
-
-    t: int
-    schema: Schema
-    next_entity: int
-    instant: int
-    """`:db/txInstant` of transaction `t` in microseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +81,40 @@ class Database:
         """`pull` of several entities at once, in their order."""
         return _pull(self, pattern, [self.entid(entity) for entity in entities])
 
+    def entity(self, entity: Any) -> Entity | None:
+        """The entity that an id, an ident or a lookup ref names, to be read attribute by attribute.
+
+        `None` when a name is nobody's; an id always gives one, which may be empty. Raises `QueryError`.
+        """
+        if self._history:
+            raise QueryError("a history has no single value for an entity to show: use as_of")
+        found = self.entid(entity)
+        return None if found is None else Entity(self, found)
+
+    def datoms(self, index: str, *components: Any) -> Iterator[Datom]:
+        """The datoms with these first places, in the order of `:eavt`, `:aevt`, `:avet` or `:vaet`.
+
+        The last has references only. Entities are named as everywhere, values are those of the attribute.
+        Attributes come in the order of their ids, values of one type in theirs. Raises `QueryError`.
+        """
+        return datoms(self, index, components, seek=False)
+
+    def seek_datoms(self, index: str, *components: Any) -> Iterator[Datom]:
+        """The datoms of an index from the place of `components` on, to its end; otherwise as `datoms`."""
+        return datoms(self, index, components, seek=True)
+
+    def index_range(self, attribute: Any, start: Any = None, end: Any = None) -> Iterator[Datom]:
+        """The datoms of an attribute with values from `start` on, before `end`, in the order of values."""
+        return index_range(self, attribute, start, end)
+
+    def with_(self, data: TransactionData) -> TransactionReport:
+        """What `Connection.transact` would do if this were the newest state: nothing is written.
+
+        `db_after` can be asked like any other, and tried further with `with_`. It is a value of its own, that
+        shares what did not change and goes with the last reference to it. Raises `TransactionError`.
+        """
+        return speculate(self, data, datetime.now(UTC))
+
     def entid(self, entity: Any) -> int | None:
         """The id of the entity that an id, an ident or a lookup ref names; `None` when there is none.
 
@@ -111,6 +141,18 @@ class Database:
         """The ident of an entity, `None` when it has none."""
         ident = self.schema.definitions.get(entity, {}).get(IDENT)
         return None if ident is None else Keyword(str(decode(ident)))
+
+    def attribute(self, name: str | int) -> Attribute | None:
+        """The attribute of that ident or id, `None` when there is none."""
+        return self.schema.attribute(name)
+
+    def shows_same(self, other: Database) -> bool:
+        """Whether another value shows the very same datoms, of the same connection."""
+        return self._image is other._image and (self._as_of, self._since, self._history) == (
+            other._as_of,
+            other._since,
+            other._history,
+        )
 
     # What the transactor, the query engine and pull read; values are in stored form.
 

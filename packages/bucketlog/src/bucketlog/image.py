@@ -102,15 +102,41 @@ class Image:
             self._closed = True
             self._connection.close()
 
-    def fork(self) -> Image:
-        """An independent image of the same datoms, which shares the pages that neither changes.
+    def fork(self, t: int) -> Image:
+        """An independent image of the datoms up to transaction `t`, which shares what neither changes.
 
-        Raises `StoreError` while a transaction is open, whose datoms are not in the pages yet.
+        Takes the longer the more datoms there are, if `t` is not the transaction that was committed last.
         """
         with self.lock:
-            if self._closed or self._connection.in_transaction:
-                raise StoreError("a database inside of a transaction, or of a closed connection, has no copy")
-            return Image(self._pages.fork(), basis=self.basis, sizes=self._sizes)
+            if self._closed:
+                raise StoreError("the connection that this database came from is closed")
+            # What is open is not in the pages yet.
+            basis, sizes = self._before[0] if self._before else (self.basis, self._sizes)
+            copy = Image(self._pages.fork(), basis=basis, sizes=sizes)
+            if basis < t:
+                sql = "SELECT * FROM datom WHERE added > ?1 OR retracted > ?1"
+                copy._take(self._connection.execute(sql, (basis,)).fetchall())
+        if copy.basis > t:
+            copy._rewind(t)
+        return copy
+
+    def _take(self, rows: Sequence[Row]) -> None:
+        """Add rows of later transactions, in place of what these have changed."""
+        with self._connection:
+            self._connection.executemany("REPLACE INTO datom VALUES (?, ?, ?, ?, ?, ?)", rows)
+        newer = [(a, added) for _, a, _, added, _, _ in rows if added > self.basis]
+        self._sizes.update(a for a, _ in newer)
+        self.basis = max((added for _, added in newer), default=self.basis)
+
+    def _rewind(self, t: int) -> None:
+        """Forget what transactions after `t` did."""
+        with self._connection:
+            forgotten: list[Row] = self._connection.execute(
+                "DELETE FROM datom WHERE added > ? RETURNING a", (t,)
+            ).fetchall()
+            self._connection.execute(f"UPDATE datom SET retracted = {OPEN} WHERE retracted > ?", (t,))  # noqa: S608
+        self._sizes.subtract(a for (a,) in forgotten)
+        self.basis = t
 
     def become(self, other: Image) -> None:
         """Take over what another image holds, which ends thereby. Open transactions are rolled back."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from bucketlog import edn
 from bucketlog.composite import resolve_references
 from bucketlog.errors import EdnError, QueryError, TransactionError
-from bucketlog.schema import TX_BASE, Attribute, transaction_entity
+from bucketlog.schema import TX_BASE, Attribute, reversed_name, transaction_entity
 from bucketlog.value import Stored
 
 if TYPE_CHECKING:
@@ -163,9 +163,9 @@ class Reader:
 
     def _entry(self, form: Mapping[Any, Any], e: int, key: Any, value: Any, depth: int) -> None:
         """An entry of a map whose attribute has many values, refers to entities, or is not known."""
-        namespace, slash, name = str(key).rpartition("/")
-        reverse = name.startswith("_")
-        attribute = self._attribute(f"{namespace}{slash}{name[1:]}" if reverse else key, form)
+        forward = reversed_name(key) if isinstance(key, str) else None
+        reverse = forward is not None
+        attribute = self._attribute(forward if reverse else key, form)
         if reverse and not attribute.is_ref:
             raise TransactionError(
                 f"{key} in {form!r}: only a reference has a reverse, {_described(attribute)}"

@@ -16,6 +16,7 @@ from bucketlog.cache import Cache
 from bucketlog.edn import Keyword, Symbol
 from bucketlog.forms import parse_once, show, wrong
 from bucketlog.query.functions import find_function
+from bucketlog.schema import reversed_name
 
 __all__ = ["UNLIMITED", "AttributePull", "PullPattern", "parse_pull", "parse_pull_form"]
 
@@ -105,9 +106,8 @@ def _attribute(form: Any, whole: Any) -> AttributePull:
 
 
 def _named(keyword: Keyword) -> AttributePull:
-    namespace, slash, name = keyword.rpartition("/" if "/" in keyword else ":")
-    reverse = name.startswith("_") and len(name) > 1
-    return AttributePull(f"{namespace}{slash}{name[1:]}" if reverse else str(keyword), reverse, str(keyword))
+    forward = reversed_name(keyword)
+    return AttributePull(forward or str(keyword), forward is not None, str(keyword))
 
 
 def _option(attribute: AttributePull, option: Any, value: Any, form: Any) -> AttributePull:

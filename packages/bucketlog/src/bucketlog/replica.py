@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from bucketlog.bucket import EXCISED, Bucket
-from bucketlog.database import State
 from bucketlog.errors import FormatError, StoreError
 from bucketlog.excision import Redaction, excisions
 from bucketlog.garbage import collect
@@ -21,11 +20,11 @@ from bucketlog.image import Image
 from bucketlog.log import Entry, genesis
 from bucketlog.objects import MissingObjectError
 from bucketlog.pages import Base, Pages
-from bucketlog.schema import FIRST_ENTITY, TX_BASE, TX_INSTANT, Change, Schema, transaction_entity
+from bucketlog.schema import FIRST_ENTITY, Change, Schema
 from bucketlog.snapshot import Snapshot, SnapshotKey, read_chunks, read_snapshot, write_pages, write_snapshot
-from bucketlog.value import decode, instant_micros
+from bucketlog.state import State, advance
 
-__all__ = ["Replica", "advance"]
+__all__ = ["Replica"]
 
 _log: Final = logging.getLogger("bucketlog")
 
@@ -330,18 +329,3 @@ class Replica:
                 pages.rebase(new_base, written)
         if self._marks % _SNAPSHOTS_A_COLLECTION == 0:
             collect(bucket, datetime.now(UTC), _GRACE)
-
-
-def advance(state: State, t: int, changes: Sequence[Change]) -> State:
-    """The state after the next transaction."""
-    tx = transaction_entity(t)
-    instant = next((decode(c.v) for c in changes if c.e == tx and c.a == TX_INSTANT and c.added), None)
-    if not isinstance(instant, datetime):
-        raise FormatError(f"transaction {t} of the log does not say when it was made")
-    newest = max((change.e for change in changes if change.e < TX_BASE), default=0)
-    return State(
-        t=t,
-        schema=state.schema.evolve(changes),
-        next_entity=max(state.next_entity, newest + 1),
-        instant=instant_micros(instant),
-    )

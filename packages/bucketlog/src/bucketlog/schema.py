@@ -29,6 +29,7 @@ __all__ = [
     "Change",
     "Schema",
     "bootstrap",
+    "reversed_name",
     "transaction_entity",
 ]
 
@@ -82,6 +83,12 @@ class Change(NamedTuple):
 def transaction_entity(t: int) -> int:
     """The entity id of transaction `t`."""
     return TX_BASE + t
+
+
+def reversed_name(name: str) -> str | None:
+    """The reference that `:person/_friend` follows backwards; `None` for a name that follows one forwards."""
+    namespace, separator, last = name.rpartition("/" if "/" in name else ":")
+    return f"{namespace}{separator}{last[1:]}" if last.startswith("_") and len(last) > 1 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from bucketlog.edn import URI, Keyword
 from bucketlog.errors import BucketlogError
+from bucketlog.schema import reversed_name
 
 __all__ = ["REF", "Attribute", "EntityId", "Field", "Id", "MappedClass", "MappingError", "mapped"]
 
@@ -83,7 +84,7 @@ class Field:
 
     @property
     def is_reverse(self) -> bool:
-        return self.attribute.ident.rpartition("/")[2].startswith("_")
+        return reversed_name(self.attribute.ident) is not None
 
     def pattern(self) -> Any:
         """Its part of a pull pattern: all values, and of entities the ids."""
