@@ -40,6 +40,11 @@ class _Request:
 
     data: TransactionData
     result: Future[TransactionReport] = field(default_factory=Future)
+    woken: threading.Event | None = None
+    """Set when the result is there, or when it is time to lead; a thread waits for it."""
+
+    leads: bool = False
+    """Whether its thread is to commit what waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,8 @@ class Committer:
         self._lock = threading.Lock()
         self._owner: int | None = None
         self._waiting: deque[_Request] = deque()
+        self._lead = threading.Lock()
+        self._is_led = False
         self._contention = Contention()
         self._worker = Worker(self._commit_all, "bucketlog-commit")
         self._closed = False
@@ -71,9 +78,16 @@ class Committer:
         """When the end of the log was last seen: everything that was committed before is known."""
 
     def commit(self, data: TransactionData) -> TransactionReport:
-        """Commit a transaction, and what waits with it."""
+        """Commit a transaction, and what waits with it.
+
+        Of the threads that wait, one leads: it commits what all of them want, and hands over to the next.
+        """
         request = self._enqueue(data)
-        self._commit_all(request)
+        if self._is_to_lead(request):
+            try:
+                self._commit_all(request)
+            finally:
+                self._hand_over()
         return request.result.result()
 
     def submit(self, data: TransactionData) -> Future[TransactionReport]:
@@ -121,6 +135,34 @@ class Committer:
         request = _Request(tuple(data) if isinstance(data, Iterator) else data)
         self._waiting.append(request)
         return request
+
+    def _is_to_lead(self, request: _Request) -> bool:
+        """Wait until the request has its result, or until its thread is the one to commit what waits."""
+        with self._lead:
+            if not self._is_led:
+                self._is_led = True
+                return True
+            woken = request.woken = threading.Event()
+        request.result.add_done_callback(lambda _: woken.set())
+        try:
+            woken.wait()
+        except BaseException:  # of a signal: the request stays, and somebody else commits it
+            with self._lead:
+                request.woken = None
+            if request.leads:
+                self._hand_over()
+            raise
+        return request.leads
+
+    def _hand_over(self) -> None:
+        """Let the thread of a request that still waits lead, if there is one."""
+        with self._lead:
+            heir = next((request for request in tuple(self._waiting) if request.woken is not None), None)
+            if heir is None or heir.woken is None:
+                self._is_led = False
+            else:
+                heir.leads = True
+                heir.woken.set()
 
     def _commit_all(self, until: _Request | None = None) -> None:
         """Commit what waits, up to a request that may have been committed by another thread meanwhile."""
