@@ -423,11 +423,22 @@ def test_a_lookup_ref_of_a_tuple_that_cannot_be_is_refused(school: Connection) -
     assert school.db().entid([":reg/all", [[":student/email", "nobody"], 1, 2]]) is None
 
 
-def test_an_excision_of_an_attribute_takes_the_composites_of_its_values(school: Connection) -> None:
+@pytest.mark.parametrize("attributes", [[":reg/student"], None])
+def test_an_excision_takes_the_composites_of_what_goes(
+    school: Connection, attributes: list[str] | None
+) -> None:
     reg = school.transact([{":db/id": "r", ":reg/student": ANN, ":reg/course": ART}]).tempids["r"]
-    school.excise([reg], attributes=[":reg/student"])
-    assert composites(school) == []
+    school.transact([{":db/id": reg, ":reg/year": 1}])
+    bound = school.db().basis_t
+    school.transact([{":db/id": reg, ":reg/year": 2}])
+    school.excise([reg], attributes=attributes, before=bound)
     assert school.db().history().q("[:find ?t :where [_ :reg/all ?t]]") == []
+    assert school.db().q("[:find [?y ...] :where [_ :reg/year ?y]]") == [2]
+    school.transact([{":db/id": reg, ":reg/year": 3}])
+    art = ids(school, ART)[0] if attributes else None
+    assert composites(school) == [(None, art, 3)]
+    school.excise([reg], attributes=attributes)
+    assert composites(school) == []
 
 
 _VALUES: dict[str, st.SearchStrategy[Any]] = {

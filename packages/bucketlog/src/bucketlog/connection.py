@@ -213,7 +213,7 @@ class Connection:
         if others := self._bucket.branches():
             raise StoreError(f"branches hold copies of what is to go: delete {', '.join(others)} first")
         named, only = list(entities), None if attributes is None else list(attributes)
-        report = self.transact([lambda db: [excision.request(db, named, only, before)]])
+        report = self.transact([lambda db: excision.request(db, named, only, before)])
         with self._committer.turn():
             self._replica.catch_up()
             self._replica.erase()

@@ -107,8 +107,11 @@ class Redaction:
 
 def request(
     db: Database, entities: Sequence[Any], attributes: Sequence[Any] | None, before: int | None
-) -> dict[str, Any]:
-    """The transaction data that asks for an excision; raises `TransactionError` for what cannot go."""
+) -> list[dict[str, Any]]:
+    """The transaction data that asks for an excision; raises `TransactionError` for what cannot go.
+
+    Composite tuples that hold what goes do so altogether: later ones may hold an earlier value.
+    """
     found: dict[int, None] = {}
     for entity in entities:
         e = db.entid(entity)
@@ -120,19 +123,26 @@ def request(
     if not found:
         raise TransactionError("there is no entity to excise")
     asked: dict[str, Any] = {":db/id": "excision", ":db/excise": list(found)}
+    composites = _composites(db, attributes)
     if attributes is not None:
-        asked[":db.excise/attrs"] = [*attributes, *_composites(db, attributes)]
-    if before is not None:
-        asked[":db.excise/beforeT"] = before
-    return asked
+        asked[":db.excise/attrs"] = [*attributes, *composites]
+    if before is None:
+        return [asked]
+    asked[":db.excise/beforeT"] = before
+    if not composites:
+        return [asked]
+    return [asked, {":db/id": "composites", ":db/excise": list(found), ":db.excise/attrs": composites}]
 
 
-def _composites(db: Database, attributes: Sequence[Any]) -> Iterator[int]:
-    """The composite tuples that hold values of the attributes too."""
-    for name in attributes:
-        attribute = db.schema.attribute(name) if isinstance(name, str | int) else None
-        for composite in db.schema.composites.get(attribute.id, ()) if attribute else ():
-            yield composite.id
+def _composites(db: Database, attributes: Sequence[Any] | None) -> list[int]:
+    """The composite tuples that hold values of the attributes, or of any."""
+    schema = db.schema
+    if attributes is None:
+        parts = set(schema.composites)
+    else:
+        named = [schema.attribute(name) for name in attributes if isinstance(name, str | int)]
+        parts = {attribute.id for attribute in named if attribute is not None}
+    return list(dict.fromkeys(c.id for part in parts for c in schema.composites.get(part, ())))
 
 
 def _components(db: Database, e: int) -> Iterator[int]:
