@@ -68,6 +68,11 @@ class Nursery:
         """Kill one of its processes without warning, and wait until it is gone."""
         self._ask({"kill": pid})
 
+    def check(self) -> None:
+        """Raise `RuntimeError` when a process has ended that nobody killed."""
+        if self._ask({}).strip() != "0":
+            raise RuntimeError(f"a process failed:\n{self._errors.read_text()[-4000:]}")
+
     def _ask(self, order: dict[str, Any]) -> str:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -106,23 +111,28 @@ def connect(store: Any) -> Connection:
 def _main() -> int:
     """Take orders until there are none; 1 when a child ended otherwise than it was told to."""
     children: set[int] = set()
+    failed = 0
     for line in sys.stdin:
         order = json.loads(line)
         if "start" in order:
-            pid = os.fork()
-            if not pid:
+            answer = os.fork()
+            if not answer:
                 os._exit(_child(order["start"]))
-            children.add(pid)
+            children.add(answer)
+        elif "kill" in order:
+            answer = order["kill"]
+            children.remove(answer)
+            os.kill(answer, signal.SIGKILL)
+            os.waitpid(answer, 0)
         else:
-            pid = order["kill"]
-            children.remove(pid)
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        print(pid, flush=True)
+            ended = {pid for pid in children if os.waitpid(pid, os.WNOHANG)[0]}
+            children -= ended
+            answer = failed = failed + len(ended)
+        print(answer, flush=True)
     for pid in children:
         os.kill(pid, signal.SIGTERM)
     statuses = [os.waitpid(pid, 0)[1] for pid in children]
-    return 1 if any(statuses) else 0
+    return 1 if failed or any(statuses) else 0
 
 
 def _child(writer: dict[str, Any]) -> int:

@@ -73,6 +73,7 @@ def weather(
         due = time.monotonic() + pause
         while progress.transactions() < transactions:
             time.sleep(_POLL)
+            nursery.check()
             if time.monotonic() > due:
                 due += pause * random.uniform(0.5, 1.5)
                 victim = random.randrange(processes)

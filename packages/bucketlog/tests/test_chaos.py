@@ -53,3 +53,9 @@ def test_what_fails_on_the_wire_is_settled_through_the_clients_own_retries(
         "slow",
         "torn",
     }
+
+
+def test_a_process_that_ends_by_itself_ends_the_storm(tmp_path: Path) -> None:
+    (tmp_path / "faults").mkdir()  # where they would note theirs
+    with pytest.raises(RuntimeError, match="IsADirectoryError"):
+        _storm(f"file://{tmp_path}/store", tmp_path, 600)

@@ -54,7 +54,7 @@ def _history(
     return [*history, *read_journal(folder / "final")], log, sum((s.injected for s in stores), Counter())
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_writers_on_a_sound_store_are_strictly_serializable(tmp_path: Path, seed: int) -> None:
     history, log, faults = _history(tmp_path, MemoryStore(), Rates(), seed=seed)
     assert judge(history, log) == []
@@ -62,7 +62,7 @@ def test_writers_on_a_sound_store_are_strictly_serializable(tmp_path: Path, seed
     assert {operation.outcome for operation in history} == {"ok"}
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_writers_on_a_store_with_every_fault_are_strictly_serializable(tmp_path: Path, seed: int) -> None:
     history, log, faults = _history(tmp_path, MemoryStore(), Rates.of_all(0.06, delay=0.03), seed=seed)
     assert judge(history, log) == []
@@ -89,7 +89,7 @@ def test_commits_that_nobody_was_told_of_are_there_or_not(
     assert {operation.name in happened for operation in unknown} == {True, False}
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_stale_reads_make_reads_stale_and_nothing_else(tmp_path: Path, seed: int) -> None:
     """S3 has none, a cache before it may: whoever writes finds out, whoever reads is late by no more."""
     rates = replace(Rates.of_all(0.03, delay=0.03), stale=0.4, staleness=0.05)
