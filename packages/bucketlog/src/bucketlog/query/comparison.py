@@ -28,7 +28,8 @@ _NUMERIC: Final = NUMBERS | {ValueType.BIGDEC, None}
 _UPWARD: Final = {"<": (False, True), ">=": (False, True), ">": (True, False), "<=": (True, False)}
 """By operator: whether the number on the left, or on the right, may be rounded up."""
 _DECIMAL: Final = b"\x06"  # the first byte of decimals; no bytes after it sort before all of them
-_TUPLE: Final = "x'08'"  # where tuples begin; after them are only the collections that are no values
+_TUPLE: Final = "x'08'"  # where tuples begin; after them are objects only
+_OBJECT: Final = "x'ff'"  # where objects begin that are no values of attributes
 _GREATEST: Final = _DECIMAL + b"\xff"
 _CONTEXT: Final = {
     up: decimal.Context(MAX_DIGITS, ROUND_CEILING if up else ROUND_FLOOR, Emin=-MAX_POINT, Emax=MAX_POINT)
@@ -60,13 +61,14 @@ def comparable(
 
 def _guard(known: AbstractSet[ValueType | None], unknown: Sequence[str]) -> str | None:
     """The condition that operands of unknown type are of those that SQL compares; `None` when none are."""
-    blobs = [f"typeof({sql}) = 'blob'" for sql in unknown]
     if ValueType.BIGDEC in known:
-        return " AND ".join(blobs) if len(known) == 1 else None
+        other = [f"typeof({sql}) NOT IN ('integer', 'real') AND {sql} < {_OBJECT}" for sql in unknown]
+        return " AND ".join(other) if len(known) == 1 else None
     if known:
-        return f"NOT ({' OR '.join(blobs)})"
-    alike = [f"({blobs[0]}) = ({blob})" for blob in blobs[1:]]
-    return " AND ".join([f"{unknown[0]} < {_TUPLE}", *alike])
+        return " AND ".join(f"({sql} < x'06' OR {sql} >= x'07') AND {sql} < {_OBJECT}" for sql in unknown)
+    first, *rest = unknown
+    alike = [f"(typeof({first}) = 'blob') = (typeof({sql}) = 'blob')" for sql in rest]
+    return " AND ".join([f"{first} < {_TUPLE}", *alike])
 
 
 def _adapted(statement: Statement, parameter: str, kind: ValueType, up: bool | None) -> str:
