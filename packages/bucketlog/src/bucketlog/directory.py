@@ -40,6 +40,8 @@ class DirectoryStore:
     def _put(self, path: str, file: bytes, *, only_new: bool) -> None:
         target = self._folder / path
         _make_folder(target.parent)
+        if only_new and target.exists():  # who loses a race need not wait for the disk
+            raise AlreadyExistsError(f"{path} exists")
         with _temporary(target, file) as temporary:
             if only_new:
                 try:
