@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from random import Random
 
 import pytest
 from bench.chaos.appends import check_appends
 from bench.chaos.history import Append, Operation, Outcome, Read, Step, Swap, Write
+from bench.chaos.journal import Journal, read_journal
 from bench.chaos.registers import check_by_search
 from bench.chaos.witness import check_log, check_order
 from hypothesis import given, settings
@@ -304,7 +306,7 @@ def test_what_failed_never_happened() -> None:
     assert _is_explained(failed("a", 0, 1, Write("x", 1)))
 
 
-@settings(deadline=None)  # the search is exponential
+@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_lists_that_the_search_explains_have_no_findings_and_the_other_way_round(seed: int) -> None:
     """Two checkers that have nothing in common agree, on histories of which one read was falsified."""
@@ -380,14 +382,49 @@ def test_a_log_that_lost_doubled_moved_or_invented_a_transaction_is_found() -> N
     ]
 
 
+# Journals, from which histories come
+
+
+def test_a_journal_tells_what_was_asked_for_and_what_came_of_it(tmp_path: Path) -> None:
+    asked = [Read("x", None), Append("x", 1), Read("register", None), Swap("register", None, 7)]
+    done = [Read("x", (3, 4)), Append("x", 1), Read("register", 5), Swap("register", 5, 7, swapped=False)]
+    with Journal(tmp_path / "0") as journal:
+        journal.invoke("a", asked)
+        journal.complete("a", "ok", done, 12)
+        journal.invoke("b", asked)
+        journal.complete("b", "unknown", asked)
+        journal.invoke("c", [Write("x", 1)])
+        journal.complete("c", "fail", [Write("x", 1)])
+    one, two, three = read_journal(tmp_path / "0")
+    assert (one.name, one.outcome, one.steps, one.t) == ("a", "ok", tuple(done), 12)
+    assert one.invoked < one.completed < two.invoked < three.invoked < three.completed
+    assert (two.outcome, two.completed, two.steps, two.t) == ("unknown", math.inf, tuple(asked), None)
+    assert (three.outcome, three.steps) == ("fail", (Write("x", 1),))
+
+
+def test_a_journal_that_breaks_off_anywhere_leaves_its_last_operation_unknown(tmp_path: Path) -> None:
+    with Journal(tmp_path / "whole") as journal:
+        for name in ("a", "b"):
+            journal.invoke(name, [Append("x", 1)])
+            journal.complete(name, "ok", [Append("x", 1)], 1)
+    whole = (tmp_path / "whole").read_bytes()
+    for length in range(len(whole)):
+        (tmp_path / "part").write_bytes(whole[:length])
+        complete = whole[:length].count(b"\n")
+        outcomes = [operation.outcome for operation in read_journal(tmp_path / "part")]
+        assert outcomes == ["ok"] * (complete // 2) + ["unknown"] * (complete % 2)
+
+
 # Histories drawn at random
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6))
 def test_whatever_was_executed_one_after_the_other_is_serializable(seed: int) -> None:
     assert check_appends(_executed(seed)) == []
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.data())
 def test_an_acknowledged_append_taken_out_of_a_history_is_missed(seed: int, data: st.DataObject) -> None:
     history = _executed(seed)
