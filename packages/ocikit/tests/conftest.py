@@ -207,6 +207,7 @@ def start() -> Iterator[Callable[[], Fake]]:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = 1 << 16  # an answer in one write, so that no acknowledgement is waited for
 
             def _answer(self) -> None:
                 asked = Asked(self.command, self.path, dict(self.headers), b"")
