@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
-from bucketlog import Connection, FormatError, Keyword
+from bucketlog import URI, Connection, FormatError, Keyword
 from bucketlog.log import Entry, decode_entry, encode_entry, genesis, key_of, t_of
 from bucketlog.schema import Change
 from bucketlog.value import decode, encode
@@ -27,6 +27,9 @@ _VALUES = st.one_of(
     st.uuids(),
     st.datetimes(timezones=st.just(UTC)),
     st.from_regex(r":[a-z]+/[a-z]+", fullmatch=True).map(Keyword),
+    st.from_regex(r"[a-z]+:[a-z]+", fullmatch=True).map(URI),
+    st.decimals(-100, 100, places=5),
+    st.tuples(st.none() | st.text("a\0", max_size=2), st.integers(0, 9), st.floats(0, 1), st.booleans()),
 )
 _CHANGES = st.builds(Change, st.integers(1, 2**41), st.integers(1, 2**20), _VALUES.map(encode), st.booleans())
 _ENTRIES = st.builds(
@@ -77,11 +80,30 @@ _JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["id", "t", "transactions", "double", "instant", "bytes"]), inner, max_size=3
+            st.sampled_from(
+                ["id", "t", "transactions", "double", "instant", "bytes", "bigdec", "uri", "tuple"]
+            ),
+            inner,
+            max_size=3,
         )
     ),
     max_leaves=8,
 )
+
+
+_KINDS = st.sampled_from(["double", "instant", "keyword", "uuid", "bytes", "bigdec", "uri", "tuple"])
+
+
+@given(_KINDS, _JSON)
+def test_a_value_of_the_wrong_shape_is_refused_or_read(kind: str, content: Any) -> None:
+    payload = json.dumps({"id": "x", "t": 7, "transactions": [[[1, 2, {kind: content}, True]]]}).encode()
+    data = b"bucketlog/1 sha256=%s\n%s" % (hashlib.sha256(payload).hexdigest().encode(), payload)
+    try:
+        entry = decode_entry(key_of(7), data)
+    except FormatError as error:
+        assert "log/0000000000000007 is not a valid" in str(error)  # noqa: PT017 -- either outcome is fine
+    else:
+        assert decode_entry(key_of(7), encode_entry(entry)) == entry
 
 
 @given(

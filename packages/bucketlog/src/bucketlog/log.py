@@ -27,6 +27,7 @@ import json
 import math
 import re
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -182,31 +183,32 @@ def value_from_json(value: Any) -> Stored:
     return encode(_tagged(kind, content))
 
 
-def _tagged(kind: str, content: Any) -> Any:  # noqa: PLR0911 -- one return a type
+def _tagged(kind: str, content: Any) -> Any:
+    if isinstance(content, str) and kind in _FROM_TEXT:
+        return _FROM_TEXT[kind](content)
     if kind == "double":
         return float(content)
-    if kind == "keyword":
-        return Keyword(content)
-    if kind == "instant":
+    if kind == "instant" and content.__class__ is int:
         return instant_from_micros(content)
-    if kind == "uuid":
-        return uuid.UUID(hex=content)
-    if kind == "bytes":
-        return base64.b64decode(content, validate=True)
-    if kind == "bigdec":
-        return _decimal(content)
-    if kind == "uri":
-        return URI(content)
     if kind == "tuple" and isinstance(content, list):
         return tuple(None if item is None else decode(value_from_json(item)) for item in content)
-    raise ValueError(f"{kind!r} is not a kind of value")
+    raise ValueError(f"{kind!r} is not a kind of value, or not of this one")
 
 
-def _decimal(content: Any) -> Decimal:
+def _decimal(content: str) -> Decimal:
     try:
-        return Decimal(content if isinstance(content, str) else "")
+        return Decimal(content)
     except InvalidOperation:
         raise ValueError(f"{content!r} is not a decimal") from None
+
+
+_FROM_TEXT: Final[dict[str, Callable[[str], Any]]] = {
+    "keyword": Keyword,
+    "uuid": lambda text: uuid.UUID(hex=text),
+    "bytes": lambda text: base64.b64decode(text, validate=True),
+    "bigdec": _decimal,
+    "uri": URI,
+}
 
 
 def _entity(value: Any) -> int:
