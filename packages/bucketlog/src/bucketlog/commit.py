@@ -17,6 +17,7 @@ from bucketlog.bucket import Bucket
 from bucketlog.contention import Contention
 from bucketlog.database import Database
 from bucketlog.errors import StoreError, TransactionError
+from bucketlog.guard import Functions, check_entities
 from bucketlog.log import Entry
 from bucketlog.objects import MissingObjectError
 from bucketlog.operation import TransactionData
@@ -62,7 +63,11 @@ class _Staged:
 class Committer:
     """Commits transactions of any thread, one group at a time; says whose turn it is to move the replica."""
 
-    def __init__(self, bucket: Bucket, replica: Replica, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, bucket: Bucket, replica: Replica, now: Callable[[], datetime], functions: Functions
+    ) -> None:
+        self.functions = functions
+        """What transactions can call by name."""
         self._bucket = bucket
         self._replica = replica
         self._now = now
@@ -225,15 +230,32 @@ class Committer:
         for request in group:
             before = state
             try:
-                changes = prepare(Database(self._replica.image, state, state.t), request.data, self._now())
+                prepared = prepare(self._shown(state), request.data, self._now())
+                state = self._applied(prepared, state)
+            except MissingObjectError:
+                raise
             except Exception as error:  # noqa: BLE001 -- raised again where the transaction was asked for
                 staged.append(_Staged(request, before, before, None, error))
                 continue
-            if changes.changes:
-                state = advance(state, state.t + 1, changes.changes)
-                self._replica.image.apply(state.t, changes.changes, state.schema)
-            staged.append(_Staged(request, before, state, changes))
+            staged.append(_Staged(request, before, state, prepared))
         return staged
+
+    def _applied(self, prepared: Prepared, state: State) -> State:
+        """The state after a transaction, which is in the image then, if entities are what they must be."""
+        image, changes = self._replica.image, prepared.changes
+        after = advance(state, state.t + 1, changes) if changes else state
+        if not prepared.ensured:
+            if changes:
+                image.apply(after.t, changes, after.schema)
+            return after
+        with image.attempt():
+            if changes:
+                image.apply(after.t, changes, after.schema)
+            check_entities(self._shown(after), prepared.ensured)
+        return after
+
+    def _shown(self, state: State) -> Database:
+        return Database(self._replica.image, state, state.t, _functions=self.functions)
 
     def _write(self, staged: list[_Staged]) -> Entry | None:
         """Write what is staged: `None` when that is now the end of the log, else the entry that is there.
@@ -251,8 +273,7 @@ class Committer:
         if item.prepared is None:
             item.request.result.set_exception(item.failure)
             return
-        before = Database(self._replica.image, item.before, item.before.t)
-        after = Database(self._replica.image, item.after, item.after.t)
+        before, after = self._shown(item.before), self._shown(item.after)
         tempids = dict(item.prepared.tempids)
         item.request.result.set_result(
             TransactionReport(item.after.t, before, after, tempids, item.prepared.changes)

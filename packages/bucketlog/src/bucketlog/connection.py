@@ -19,6 +19,7 @@ from bucketlog.database import Database
 from bucketlog.datom import Datom, datoms_of
 from bucketlog.errors import StoreError
 from bucketlog.garbage import Garbage, collect
+from bucketlog.guard import NO_FUNCTIONS, Functions
 from bucketlog.objects import DiskCache
 from bucketlog.operation import TransactionData
 from bucketlog.pages import PAGE_SIZE
@@ -58,6 +59,7 @@ def connect(
     branch: str | None = None,
     cache: str | Path | None = None,
     cache_bytes: int = 1 << 30,
+    functions: Functions = NO_FUNCTIONS,
 ) -> Connection:
     """Open the database at `location`, and create it when there is none.
 
@@ -66,12 +68,16 @@ def connect(
     `branch` is the name of one that `Connection.fork` began.
     `cache` is a folder for copies of snapshots' chunks, of at most about `cache_bytes`, which processes may
     share and anybody may delete.
+    `functions` are what transactions call by name, and what predicates of attributes and entities are, by
+    keywords such as `:account/transfer`: a transaction function is `fn(db, *arguments) -> data`, a predicate
+    of an attribute `fn(value)`, one of an entity `fn(db_after, entity)`; what is not `True` refuses, a text
+    says why.
 
     Raises `StoreError` when the store cannot be read, `UnsafeStoreError` when it does not honour create-only
     writes, `FormatError` when an object is corrupt or too new.
     """
     disk = None if cache is None else DiskCache(Path(cache), cache_bytes)
-    return Connection(Bucket(_opened(location), disk, branch), now)
+    return Connection(Bucket(_opened(location), disk, branch), now, dict(functions))
 
 
 def _opened(location: str | ObjectStore) -> ObjectStore:
@@ -81,10 +87,10 @@ def _opened(location: str | ObjectStore) -> ObjectStore:
 class Connection:
     """A database in a bucket, as this process sees and changes it; made by `connect`, for any thread."""
 
-    def __init__(self, bucket: Bucket, now: Callable[[], datetime]) -> None:
+    def __init__(self, bucket: Bucket, now: Callable[[], datetime], functions: Functions) -> None:
         self._bucket = bucket
         self._replica = Replica(bucket, now)
-        self._committer = Committer(bucket, self._replica, now)
+        self._committer = Committer(bucket, self._replica, now, functions)
         self._replica.image.restore = self._committer.restore
         self._closed = False
 
@@ -98,7 +104,7 @@ class Connection:
         if max_age is not None and time.monotonic() - self._committer.looked > max_age.total_seconds():
             return self.sync()
         state = self._replica.state
-        return Database(self._replica.image, state, state.t)
+        return Database(self._replica.image, state, state.t, _functions=self._committer.functions)
 
     def sync(self) -> Database:
         """The database with everything that anyone committed before the call; costs one read at least."""
@@ -116,8 +122,8 @@ class Connection:
 
         `data` is a list (or EDN text of one) of entity maps, of `[":db/add", e, a, v]`,
         `[":db/retract", e, a, v]`, `[":db/retract", e, a]`, `[":db/retractEntity", e]`,
-        `[":db/cas", e, a, old, new]`, and of functions `fn(db) -> data`, which are called once more for each
-        writer that was faster.
+        `[":db/cas", e, a, old, new]`, and of functions: `fn(db) -> data`, `[":db.fn/call", fn, …]`, or
+        `[name, …]` of one that `connect` was given. They are called again for each writer that was faster.
 
         Raises `TransactionError` (`ConflictError`, `UniqueError`) when the data does not fit the database,
         decided on its newest state; `StoreError` when nothing was written, `UncertainError` when that cannot

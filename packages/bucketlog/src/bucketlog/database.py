@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from bucketlog.datom import Datom
 from bucketlog.edn import Keyword
 from bucketlog.entity import Entity
 from bucketlog.errors import QueryError
+from bucketlog.guard import NO_FUNCTIONS, Functions
 from bucketlog.image import LIVE, Image
 from bucketlog.indexes import datoms, index_range
 from bucketlog.operation import TransactionData
@@ -43,6 +44,7 @@ class Database:
     _as_of: int
     _since: int = -1
     _history: bool = False
+    _functions: Functions = field(default_factory=lambda: NO_FUNCTIONS, repr=False)
 
     @property
     def basis_t(self) -> int:
@@ -170,6 +172,11 @@ class Database:
     def image(self) -> Image:
         """Where the datoms are."""
         return self._image
+
+    @property
+    def functions(self) -> Functions:
+        """What transactions can call by name."""
+        return self._functions
 
     @property
     def is_history(self) -> bool:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any, Final, TypeVar
 
@@ -265,6 +265,18 @@ class Image:
         with self.lock:
             self._connection.execute("ROLLBACK")
             self.basis, self._sizes = self._before.pop()
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Inside of a transaction: what is applied in a block that raises disappears again."""
+        with self.lock:
+            before = self.basis, self._sizes.copy()
+            with self._connection:  # a savepoint
+                try:
+                    yield
+                except BaseException:
+                    self.basis, self._sizes = before
+                    raise
 
     def vacuum(self) -> None:
         """Write all pages anew, so that nothing is in them but what the tables hold."""

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from bucketlog import edn
 from bucketlog.composite import resolve_references
 from bucketlog.errors import EdnError, QueryError, TransactionError
-from bucketlog.schema import TX_BASE, Attribute, reversed_name, transaction_entity
+from bucketlog.guard import find_function
+from bucketlog.schema import ENSURE, TX_BASE, Attribute, reversed_name, transaction_entity
 from bucketlog.value import Stored
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = [
 
 CURRENT_TRANSACTION: Final = "datomic.tx"
 """The temp id of the transaction's own entity."""
+_CURRENT: Final = frozenset({CURRENT_TRANSACTION, ":db/current-tx"})
 
 TransactionData = Iterable[Any]
 """Entity maps, lists `[":db/add", …]`, and functions `fn(db) -> TransactionData`."""
@@ -82,7 +84,9 @@ class Reader:
         """What is added, in the order of the data."""
         self.operations: list[Operation] = []
         """All else."""
-        self.named: dict[str, int] = {}
+        self.ensured: list[tuple[int, int]] = []
+        """Entities, and what specifies them."""
+        self.named: dict[str | int, int] = {}
         """The negative numbers of the user's temp ids."""
         self._temps = 0
 
@@ -100,7 +104,7 @@ class Reader:
             elif callable(form):
                 self.read(form(self._db), depth + 1)
             elif isinstance(form, list | tuple) and form:
-                self._list(form)
+                self._list(form, depth)
             else:
                 raise TransactionError(
                     f"{form!r} is neither an entity map, a list such as [':db/add', e, a, v] nor a function"
@@ -111,12 +115,12 @@ class Reader:
         name = next((name for name, number in self.named.items() if number == temp), None)
         return "an entity map without :db/id" if name is None else f"temp id {name!r}"
 
-    def _list(self, form: list[Any] | tuple[Any, ...]) -> None:
+    def _list(self, form: list[Any] | tuple[Any, ...], depth: int) -> None:
         match form:
             case [":db/add", e, a, v]:
                 attribute = self._attribute(a, form)
-                self.adds.append((self._entity(e, form), attribute, self._value(attribute, v, form)))
-            case [":db/retract", e, a]:
+                self._add(self._entity(e, form), attribute, self._value(attribute, v, form))
+            case [":db/retract" | ":db.fn/retractAttribute", e, a]:
                 self.operations.append(Retract(self._existing(e, form), self._attribute(a, form), None))
             case [":db/retract", e, a, v]:
                 attribute = self._attribute(a, form)
@@ -134,11 +138,23 @@ class Reader:
                         None if new is None else self._value(attribute, new, form),
                     )
                 )
+            case [":db.fn/call", function, *arguments] if callable(function):
+                self.read(function(self._db, *arguments), depth + 1)
+            case [str(name), *arguments] if not name.startswith((":db/", ":db.")):
+                function = find_function(self._db.functions, name, f"the first of {_brief(form)}")
+                self.read(function(self._db, *arguments), depth + 1)
             case _:
                 raise TransactionError(
                     f"{form!r}: expected [:db/add e a v], [:db/retract e a v], [:db/retract e a], "
-                    f"[:db/retractEntity e] or [:db/cas e a old new]"
+                    f"[:db/retractEntity e], [:db/cas e a old new], [:db.fn/call f …] or a function's name"
                 )
+
+    def _add(self, e: int, attribute: Attribute, v: Stored) -> None:
+        """Take in a fact; `:db/ensure` is none, but a wish about the entity."""
+        if attribute.id == ENSURE:
+            self.ensured.append((e, int(v)))
+        else:
+            self.adds.append((e, attribute, v))
 
     def _map_entity(self, form: Mapping[Any, Any]) -> int:
         if ":db/id" in form:
@@ -176,7 +192,7 @@ class Reader:
             elif reverse:
                 self.adds.append((self._entity(item, form), attribute, e))
             else:
-                self.adds.append((e, attribute, self._value(attribute, item, form)))
+                self._add(e, attribute, self._value(attribute, item, form))
 
     def _nested(
         self, item: Mapping[Any, Any], e: int, attribute: Attribute, depth: int, *, reverse: bool
@@ -219,13 +235,13 @@ class Reader:
         return attribute
 
     def _entity(self, e: Any, form: Any) -> int:
-        if isinstance(e, str) and e == CURRENT_TRANSACTION:
+        if isinstance(e, str) and e in _CURRENT:
             return self._tx
-        if isinstance(e, str) and not e.startswith(":"):
+        if (isinstance(e, str) and not e.startswith(":")) or (isinstance(e, int) and e < 0):
             temp = self.named.get(e)
             if temp is None:
                 self._temps += 1
-                temp = self.named[str(e)] = -self._temps
+                temp = self.named[e] = -self._temps
             return temp
         try:
             found = self._db.entid(e)

@@ -24,7 +24,7 @@ class TransactionReport:
     t: int
     db_before: Database
     db_after: Database
-    tempids: dict[str, int]
+    tempids: dict[str | int, int]
     changes: tuple[Change, ...]
     """The datoms in stored form."""
 

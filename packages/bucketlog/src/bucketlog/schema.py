@@ -11,7 +11,12 @@ from bucketlog.edn import Keyword
 from bucketlog.value import ELEMENT_TYPES, Encoder, Stored, ValueType, decode, encode, encoder, tuple_encoder
 
 __all__ = [
+    "ATTRIBUTE_PREDICATES",
     "CARDINALITY",
+    "DEFINING",
+    "ENSURE",
+    "ENTITY_ATTRIBUTES",
+    "ENTITY_PREDICATES",
     "ENUMERATIONS",
     "EXCISE",
     "EXCISE_ATTRIBUTES",
@@ -50,6 +55,10 @@ TX_INSTANT: Final = 8
 TUPLE_ATTRIBUTES: Final = 9
 TUPLE_TYPE: Final = 10
 TUPLE_TYPES: Final = 11
+ATTRIBUTE_PREDICATES: Final = 13
+ENSURE: Final = 14
+ENTITY_ATTRIBUTES: Final = 15
+ENTITY_PREDICATES: Final = 16
 EXCISE: Final = 60
 EXCISE_ATTRIBUTES: Final = 61
 EXCISE_BEFORE: Final = 62
@@ -66,9 +75,13 @@ ENUMERATIONS: Final = {
 }
 """The entities that an attribute of the schema may refer to."""
 
-_DEFINING: Final = frozenset(
-    {IDENT, VALUE_TYPE, CARDINALITY, UNIQUE, IS_COMPONENT, TUPLE_ATTRIBUTES, TUPLE_TYPE, TUPLE_TYPES}
-)
+DEFINING: Final = frozenset(
+    {
+        IDENT, VALUE_TYPE, CARDINALITY, UNIQUE, IS_COMPONENT, TUPLE_ATTRIBUTES, TUPLE_TYPE, TUPLE_TYPES,
+        ATTRIBUTE_PREDICATES,
+    }
+)  # fmt: skip
+"""The attributes that say what an attribute is."""
 
 
 class Change(NamedTuple):
@@ -116,6 +129,9 @@ class Attribute:
 
     refers: bool = False
     """True when values are entities, or tuples with entities in them."""
+
+    predicates: tuple[str, ...] = ()
+    """Names of the functions that every new value must satisfy."""
 
     def refers_at(self, place: int) -> bool:
         """Whether that element of a tuple is an entity."""
@@ -165,19 +181,26 @@ class Schema:
                 found.setdefault(component, []).append(attribute)
         return {component: tuple(composites) for component, composites in found.items()}
 
+    @cached_property
+    def guarded(self) -> dict[int, Attribute]:
+        """The attributes with predicates, by their ids."""
+        return {e: attribute for e, attribute in self.attributes.items() if attribute.predicates}
+
     def attribute(self, name: str | int) -> Attribute | None:
         """The attribute of that ident or entity id."""
         return self.attributes.get(name) if isinstance(name, int) else self._by_ident.get(name)
 
     def evolve(self, changes: Iterable[Change]) -> Schema:
         """The schema after `changes`: `self` when none of them touches it."""
-        touched = [change for change in changes if change.a in _DEFINING]
+        touched = [change for change in changes if change.a in DEFINING]
         if not touched:
             return self
         definitions = {e: dict(definition) for e, definition in self.definitions.items()}
         for change in sorted(touched, key=lambda change: change.added):  # retractions first
             definition = definitions.setdefault(change.e, {})
-            if change.added:
+            if change.a == ATTRIBUTE_PREDICATES:
+                _change_predicates(definition, change)
+            elif change.added:
                 definition[change.a] = change.v
             elif definition.get(change.a) == change.v:
                 del definition[change.a]
@@ -203,6 +226,7 @@ class Schema:
             elements=elements,
             components=components,
             refers=value_type is ValueType.REF or ValueType.REF in elements,
+            predicates=tuple(str(definition.get(ATTRIBUTE_PREDICATES, "")).split()),
         )
 
     def _components(self, definition: Mapping[int, Stored]) -> tuple[int, ...]:
@@ -213,6 +237,14 @@ class Schema:
         return tuple(found) if all(VALUE_TYPE in self.definitions.get(e, {}) for e in found) else ()
 
 
+def _change_predicates(definition: dict[int, Stored], change: Change) -> None:
+    """Add or remove one of the names, which a definition has as a text with spaces between them."""
+    names = set(str(definition.pop(ATTRIBUTE_PREDICATES, "")).split())
+    name = {str(decode(change.v))}
+    if names := names | name if change.added else names - name:
+        definition[ATTRIBUTE_PREDICATES] = " ".join(sorted(names))
+
+
 def _elements(definition: Mapping[int, Stored]) -> tuple[ValueType, ...]:
     """The types of a tuple's elements as its definition states them; none when it states no types."""
     if TUPLE_TYPE in definition:
@@ -221,6 +253,11 @@ def _elements(definition: Mapping[int, Stored]) -> tuple[ValueType, ...]:
         stated = decode(definition[TUPLE_TYPES]) if TUPLE_TYPES in definition else ()
     known = {value_type.value: value_type for value_type in ELEMENT_TYPES}
     return tuple(known[name] for name in stated) if all(name in known for name in stated) else ()
+
+
+_MANY: Final = frozenset(
+    {EXCISE, EXCISE_ATTRIBUTES, ATTRIBUTE_PREDICATES, ENSURE, ENTITY_ATTRIBUTES, ENTITY_PREDICATES}
+)
 
 
 def bootstrap() -> tuple[Change, ...]:
@@ -245,6 +282,10 @@ def bootstrap() -> tuple[Change, ...]:
         ),
         (TUPLE_TYPE, ":db/tupleType", ValueType.KEYWORD, None, "The type of all of a tuple's elements"),
         (TUPLE_TYPES, ":db/tupleTypes", ValueType.TUPLE, None, "The types of a tuple's elements"),
+        (ATTRIBUTE_PREDICATES, ":db.attr/preds", ValueType.KEYWORD, None, "Functions that values satisfy"),
+        (ENSURE, ":db/ensure", ValueType.REF, None, "What an entity must be; checked and not kept"),
+        (ENTITY_ATTRIBUTES, ":db.entity/attrs", ValueType.KEYWORD, None, "Attributes that must be there"),
+        (ENTITY_PREDICATES, ":db.entity/preds", ValueType.KEYWORD, None, "Functions that entities satisfy"),
         (EXCISE, ":db/excise", ValueType.REF, None, "Entities whose datoms are removed for good"),
         (EXCISE_ATTRIBUTES, ":db.excise/attrs", ValueType.REF, None, "Only these attributes of them"),
         (EXCISE_BEFORE, ":db.excise/beforeT", ValueType.LONG, None, "Only what was added before it"),
@@ -254,7 +295,7 @@ def bootstrap() -> tuple[Change, ...]:
         changes += [
             Change(e, IDENT, encode(Keyword(ident)), True),
             Change(e, VALUE_TYPE, types[value_type], True),
-            Change(e, CARDINALITY, many if e in {EXCISE, EXCISE_ATTRIBUTES} else one, True),
+            Change(e, CARDINALITY, many if e in _MANY else one, True),
             Change(e, DOC, doc, True),
         ]
         if unique is not None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from bucketlog.errors import TransactionError
+from bucketlog.guard import check_entities
 from bucketlog.operation import TransactionData
 from bucketlog.report import TransactionReport
 from bucketlog.state import advance
@@ -37,4 +38,5 @@ def speculate(db: Database, data: TransactionData, now: datetime) -> Transaction
         image.apply(after.t, prepared.changes, after.schema)
         image.commit()
     shown = replace(db, _image=image, _state=after, _as_of=after.t)
+    check_entities(shown, prepared.ensured)
     return TransactionReport(after.t, db, shown, dict(prepared.tempids), prepared.changes)

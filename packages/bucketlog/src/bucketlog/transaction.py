@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from bucketlog.composite import check_tuple, maintain, with_entities
 from bucketlog.errors import ConflictError, TransactionError, UniqueError
+from bucketlog.guard import check_values
 from bucketlog.operation import (
     CURRENT_TRANSACTION,
     Operation,
@@ -25,10 +26,10 @@ from bucketlog.operation import (
 )
 from bucketlog.schema import (
     CARDINALITY,
+    DEFINING,
     ENUMERATIONS,
     FIRST_ENTITY,
     IDENT,
-    TUPLE_TYPES,
     TX_BASE,
     TX_INSTANT,
     VALUE_TYPE,
@@ -50,7 +51,9 @@ class Prepared:
     """A transaction ready to be written; without changes there is nothing to write."""
 
     changes: tuple[Change, ...]
-    tempids: Mapping[str, int]
+    tempids: Mapping[str | int, int]
+    ensured: tuple[tuple[int, int], ...] = ()
+    """Entities, and the specifications that they must meet when this is done."""
 
 
 def prepare(db: Database, data: TransactionData, now: datetime) -> Prepared:
@@ -70,11 +73,13 @@ def prepare(db: Database, data: TransactionData, now: datetime) -> Prepared:
     _check_schema(db, after, changes)
     changes = maintain(db, after, changes, adds)
     _check_unique(db, changes, holders)
+    check_values(db, changes)
+    ensured = tuple((resolution.entity(e), resolution.entity(of)) for e, of in reader.ensured)
     added = {e for e, _, _ in reader.adds}
     tempids = {name: resolution.entity(temp) for name, temp in reader.named.items() if temp in added}
     if changes:
         _state_instant(db, changes, now)
-    return Prepared(tuple(changes), tempids)
+    return Prepared(tuple(changes), tempids, ensured)
 
 
 def _state_instant(db: Database, changes: list[Change], now: datetime) -> None:
@@ -336,7 +341,7 @@ def _check_schema(db: Database, after: Schema, changes: list[Change]) -> None:
                 f"attribute {_name(after, e)}: {v!r} is not one of the idents that its schema allows"
             )
     used = {change.a for change in changes}
-    for e in {change.e for change in changes if change.a <= TUPLE_TYPES and change.e < TX_BASE}:
+    for e in {change.e for change in changes if change.a in DEFINING and change.e < TX_BASE}:
         before = db.schema.attributes.get(e)
         definition = after.definitions.get(e, {})
         name = _name(after, e)
@@ -374,10 +379,15 @@ def _check_definition(after: Schema, e: int, name: str) -> None:
 
 
 def _check_alteration(db: Database, before: Attribute, now: Attribute, used: set[int]) -> None:
-    if before.type is not now.type or before.ident != now.ident:
+    if before.type is not now.type:
         raise TransactionError(
-            f"attribute {before.ident} exists with type {before.type.value}: its name and type cannot "
-            f"change; make a new attribute"
+            f"attribute {before.ident} exists with type {before.type.value}: its type cannot change; make a "
+            f"new attribute"
+        )
+    if before.ident != now.ident and before.id in db.schema.composites:
+        raise TransactionError(
+            f"attribute {before.ident} is a part of {db.schema.composites[before.id][0].ident}, which knows "
+            f"it by that name: it cannot be renamed"
         )
     if (before.elements, before.components) != (now.elements, now.components):
         raise TransactionError(
