@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from bucketlog import URI, Connection, Keyword, QueryError, TransactionError, edn
 from bucketlog.log import value_from_json, value_to_json
 from bucketlog.query.comparison import bound
+from bucketlog.query.library import LIBRARY
 from bucketlog.value import ValueType, decode, encode, encode_as
 
 SHOP = """
@@ -37,6 +39,9 @@ decimals = st.builds(
     st.one_of(st.integers(-1000, 1000), _DIGITS),
     st.one_of(st.integers(-4, 4), st.integers(-6200, 6076)),
 ).filter(lambda value: not value or -6144 <= value.adjusted() < 6144)
+_long_decimals = st.builds(
+    lambda digits, exponent: Decimal(f"{digits}E{exponent}"), _DIGITS, st.integers(-99, 99)
+)
 uris = st.from_regex(r"[a-z][a-z0-9+.-]{0,5}:[a-zA-Z0-9/?#%&=~é@:\[\]-]{1,20}", fullmatch=True).map(URI)
 KINDS: dict[ValueType, st.SearchStrategy[Any]] = {
     ValueType.STRING: st.text(st.characters(exclude_categories=["Cs"])),
@@ -237,8 +242,37 @@ def test_aggregates_of_decimals_are_exact(shop: Connection) -> None:
     assert str(found("max")) == "12"
     assert str(found("min")) == "-0.01"
     assert str(found("median")) == "1.5"
-    assert found("avg") == Decimal("13.49") / 3
+    assert str(found("avg")) == "4.4" + "96" + "6" * 59 + "7"
     assert found("count-distinct") == 3
+
+
+@given(st.sampled_from("+-*"), _long_decimals, _long_decimals)
+def test_sums_and_products_of_decimals_are_exact(sign: str, one: Decimal, other: Decimal) -> None:
+    call, _, _ = LIBRARY[sign]
+    exact = {"+": operator.add, "-": operator.sub, "*": operator.mul}[sign]
+    assert Fraction(call(one, other)) == exact(Fraction(one), Fraction(other))
+
+
+@pytest.mark.parametrize(
+    ("call", "result"),
+    [
+        ("(quot -7.5M 2)", "-3"),
+        ("(rem -7.5M 2)", "-1.5"),
+        ("(mod -7.5M 2)", "0.5"),
+        ("(quot 1234567890123456789012345678901234567890M 7M)", "176366841446208112716049382700176366841"),
+        ("(rem 1234567890123456789012345678901234567890M 7M)", "3"),
+        ("(/ 1M 3)", "0." + "3" * 64),
+        ("(/ 1M 0)", None),
+        ("(+ 1M 0.5)", "1.5"),
+        ("(inc 1234567890123456789012345678901234567890M)", "1234567890123456789012345678901234567891"),
+        ("(- 0.1M)", "-0.1"),
+        ("(abs -1.50M)", "1.5"),
+        ("(bigdec 3)", "3"),
+    ],
+)
+def test_functions_compute_with_decimals(shop: Connection, call: str, result: str | None) -> None:
+    found = shop.db().q(f"[:find ?x . :where [{call} ?x]]")
+    assert found == (None if result is None else Decimal(result))
 
 
 def test_a_uri_of_a_query_is_text_by_str_only(shop: Connection) -> None:

@@ -7,16 +7,22 @@ are, so that no byte is 0; then a 0. All after the sign of a negative number is 
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Final
 
-__all__ = ["MAX_DIGITS", "MAX_POINT", "pack", "unpack"]
+__all__ = ["EXACT", "MAX_DIGITS", "MAX_POINT", "ROUNDED", "pack", "unpack"]
 
 MAX_DIGITS: Final = 64
 """Without zeros at either end."""
 
 MAX_POINT: Final = 6144
 """The absolute value of a number other than 0 is from 10^-6144 up to, but not, 10^6144."""
+
+ROUNDED: Final = Context(prec=MAX_DIGITS)
+"""For computing what may not have an end, such as quotients: as many digits as can be stored."""
+
+EXACT: Final = Context(prec=4 * MAX_POINT)
+"""For sums and products, which are exact whatever two decimals they are of."""
 
 _NEGATIVE: Final = 0
 _ZERO: Final = 1

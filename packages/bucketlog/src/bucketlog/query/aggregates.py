@@ -7,10 +7,11 @@ import math
 import random
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import Any, Final
 
+from bucketlog.decimals import EXACT, ROUNDED
 from bucketlog.errors import QueryError
 from bucketlog.query.callables import as_parameter
 from bucketlog.query.functions import NUMBERS
@@ -26,7 +27,8 @@ Values = Sequence[Any]
 
 
 def _sum(values: Values) -> Any:
-    return sum(_numbers(values))
+    with localcontext(EXACT):
+        return sum(_numbers(values))
 
 
 def _numbers(values: Values) -> list[Any]:
@@ -37,11 +39,14 @@ def _numbers(values: Values) -> list[Any]:
 
 
 def _avg(values: Values) -> Any:
-    return _sum(values) / len(values)
+    total = _sum(values)
+    with localcontext(ROUNDED):
+        return total / len(values)
 
 
 def _median(values: Values) -> Any:
-    return statistics.median(_numbers(values))
+    with localcontext(ROUNDED):
+        return statistics.median(_numbers(values))
 
 
 def _variance(values: Values) -> float:

@@ -14,11 +14,12 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 from itertools import pairwise
 from typing import Any
 
 from bucketlog import edn
+from bucketlog.decimals import EXACT, ROUNDED
 from bucketlog.edn import URI, Keyword
 from bucketlog.errors import EdnError
 from bucketlog.schema import TX_BASE
@@ -42,14 +43,15 @@ def number(value: Any) -> Any:
     return value
 
 
-def _numeric(function: Callable[..., Any]) -> Callable[..., Any]:
+def _numeric(function: Callable[..., Any], context: Context = EXACT) -> Callable[..., Any]:
     """A function of numbers only; decimals meet floats as what the floats are exactly."""
 
     def call(*values: Any) -> Any:
         known = [number(value) for value in values]
-        if any(isinstance(value, Decimal) for value in known):
-            known = [Decimal(value) if isinstance(value, float) else value for value in known]
-        return function(*known)
+        if not any(isinstance(value, Decimal) for value in known):
+            return function(*known)
+        with localcontext(context):
+            return function(*(Decimal(value) if isinstance(value, float) else value for value in known))
 
     return call
 
@@ -76,6 +78,8 @@ def _divide(*values: Any) -> Any:
 def _quot(a: Any, b: Any) -> Any:
     if b == 0:
         return None
+    if isinstance(a, Decimal) or isinstance(b, Decimal):
+        return a // b
     if isinstance(a, int) and isinstance(b, int):
         return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
     return type(a / b)(math.trunc(a / b))
@@ -315,7 +319,7 @@ LIBRARY: dict[str, tuple[Callable[..., Any], int, int | None]] = {
     "+": (_fold(lambda a, b: a + b), 2, None),
     "-": (_numeric(lambda a, *rest: a - sum(rest) if rest else -a), 1, None),
     "*": (_fold(lambda a, b: a * b), 2, None),
-    "/": (_numeric(_divide), 1, None),
+    "/": (_numeric(_divide, ROUNDED), 1, None),
     "quot": (_numeric(_quot), 2, 2),
     "rem": (_numeric(_rem), 2, 2),
     "mod": (_numeric(_mod), 2, 2),
