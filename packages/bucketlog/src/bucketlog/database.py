@@ -231,6 +231,13 @@ class Database:
             (e, a) for e, a in self._rows("SELECT e, a FROM datom WHERE ref = 1 AND v = :v AND", v=entity)
         ]
 
+    def referrers(self, entity: int, attribute: int) -> list[int]:
+        """The entities that refer to one by that attribute."""
+        rows = self._rows(
+            "SELECT e FROM datom WHERE ref = 1 AND v = :v AND a = :a AND", v=entity, a=attribute
+        )
+        return [row[0] for row in rows]
+
     def has_duplicates(self, attribute: Attribute, *, by: str) -> bool:
         """Whether some value (`by="v"`) or entity (`by="e"`) occurs twice with `attribute`."""
         column = {"v": "v", "e": "e"}[by]

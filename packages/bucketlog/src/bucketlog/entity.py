@@ -83,7 +83,7 @@ class Entity(Mapping[str, Any]):
         attribute = self._db.schema.attribute(name)
         if attribute is None or not attribute.is_ref:
             raise QueryError(f"{key!r}: {name} is not a reference, so nothing is found by it backwards")
-        found = [Entity(self._db, e) for e, a in self._db.references_to(self._id) if a == attribute.id]
+        found = [Entity(self._db, e) for e in self._db.referrers(self._id, attribute.id)]
         if not found:
             raise KeyError(key)
         return found[0] if attribute.component else found

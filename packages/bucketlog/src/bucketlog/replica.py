@@ -301,7 +301,10 @@ class Replica:
                 result.set_exception(error)
             except BaseException as error:
                 result.set_exception(error)
-                raise
+                if threading.main_thread().is_alive():
+                    raise
+                # The process ends, and with it the pools of threads; the next one writes a snapshot.
+                _log.info("no snapshot of transaction %d: the process ends", image.t)
             else:
                 result.set_result(None)
 
