@@ -1,7 +1,7 @@
 """Whether many writers that are killed, on a store that fails, lose, double or reorder anything.
 
-Sixteen processes write at once, to a directory and to an S3 server, until 10,000 transactions have been
-acknowledged. Requests fail before and after they were done, arrive late, take long, break off and are
+Sixteen processes write at once, to a directory until 10,000 transactions have been acknowledged, and to an S3
+server. Requests fail before and after they were done, arrive late, take long, break off and are
 answered with what was true a moment ago; processes are killed at random. Then every checker judges the
 history. Some more are written over a proxy that fails on the wire, so that the client tries again by itself.
 """
@@ -36,7 +36,9 @@ FAULTS: Final = Rates(
     staleness=0.05,
 )
 _PROCESSES: Final = 16
-_TRANSACTIONS: Final = 10_000
+_TRANSACTIONS: Final = 10_000  # in a directory
+_S3_TRANSACTIONS: Final = 2_000
+_WIRE_TRANSACTIONS: Final = 500
 _PAUSE: Final = 0.5
 """Seconds between two kills."""
 
@@ -49,12 +51,12 @@ def run() -> list[Row]:
         rows += _rows("directory", storm)
     with _s3_server() as location:
         with tempfile.TemporaryDirectory(prefix="bench-chaos-") as name:
-            rows += _rows("S3", _storm(location(), Path(name), _TRANSACTIONS, FAULTS))
+            rows += _rows("S3", _storm(location(), Path(name), _S3_TRANSACTIONS, FAULTS))
         with tempfile.TemporaryDirectory(prefix="bench-chaos-") as name:
             wire = replace(FAULTS, reads=0.3)
             with FaultProxy(os.environ["AWS_ENDPOINT_URL"], wire, 1) as proxy:
                 os.environ["AWS_ENDPOINT_URL"] = proxy.endpoint
-                storm = _storm(location(), Path(name), _TRANSACTIONS // 5, Rates())
+                storm = _storm(location(), Path(name), _WIRE_TRANSACTIONS, Rates())
             rows += _rows("S3, faults on the wire", replace(storm, faults=proxy.injected))
     return rows
 
