@@ -89,15 +89,19 @@ class Client:
         self._journal.invoke(name, steps)
         try:
             db = self._conn.sync()
+            seen = [_seen(db, step) for step in steps]
         except StoreError:
             self._journal.complete(name, "fail", steps)
         else:
-            self._journal.complete(name, "ok", [_seen(db, step) for step in steps], db.basis_t)
+            self._journal.complete(name, "ok", seen, db.basis_t)
 
     def _swap(self, name: str) -> None:
         """A compare-and-swap with the value that this process happens to know."""
         key = self._key(("register",))
-        old = _read_key(self._conn.db(), key)
+        try:
+            old = _read_key(self._conn.db(), key)
+        except StoreError:
+            return  # a page of a snapshot could not be read
         assert not isinstance(old, tuple)
         swap = Swap(key, old, next(self._elements))
         self._journal.invoke(name, [swap])
