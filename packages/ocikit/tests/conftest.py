@@ -66,21 +66,31 @@ class Served:
         return {str(path) for path in found if path.parts[0] != "uploads"}
 
 
+class _Server(uvicorn.Server):
+    """Stops when it is told to, and not at its next look at the clock."""
+
+    async def main_loop(self) -> None:
+        self.stopping = asyncio.Event()
+        self.loop = asyncio.get_running_loop()
+        await self.on_tick(0)
+        await self.stopping.wait()
+
+
 @contextmanager
 def _serving(app: object) -> Iterator[int]:
     """An ASGI app behind uvicorn in a thread; gives its port."""
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off", loop="asyncio")
     )
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
     try:
-        while not server.started:
+        while not hasattr(server, "loop"):
             assert thread.is_alive()
             time.sleep(0.005)
         yield server.servers[0].sockets[0].getsockname()[1]
     finally:
-        server.should_exit = True
+        server.loop.call_soon_threadsafe(server.stopping.set)
         thread.join()
 
 

@@ -118,13 +118,16 @@ class Manifests:
     async def _check(self, repository: str, manifest: Manifest | Index) -> None:
         """Refuse what names content that is not here; a subject may come later."""
         if isinstance(manifest, Index):
-            for entry in manifest.manifests:
-                if await self._storage.find_manifest(repository, str(entry.digest)) is None:
-                    message = f"{repository} has no manifest {entry.digest}"
+            for digest in dict.fromkeys(entry.digest for entry in manifest.manifests):
+                if not await self._storage.has_manifest(repository, digest):
+                    message = f"{repository} has no manifest {digest}"
                     raise Refusal(400, "MANIFEST_BLOB_UNKNOWN", message)
             return
+        sizes: dict[Digest, int | None] = {}
         for entry in (manifest.config, *manifest.layers):
-            size = await self._storage.blob_size(repository, entry.digest, keep=True)
+            if entry.digest not in sizes:
+                sizes[entry.digest] = await self._storage.blob_size(repository, entry.digest, keep=True)
+            size = sizes[entry.digest]
             if size is None and entry.media_type.startswith(_FOREIGN):
                 continue
             if size is None:

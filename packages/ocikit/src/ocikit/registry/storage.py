@@ -181,6 +181,13 @@ class Storage:
         except FileNotFoundError:
             return None
 
+    async def has_manifest(self, repository: str, digest: Digest) -> bool:
+        try:
+            await obstore.head_async(self.store, _manifest_path(repository, digest))
+        except FileNotFoundError:
+            return False
+        return True
+
     async def add_manifest(self, repository: str, manifest: StoredManifest) -> None:
         await obstore.put_async(self.store, _blob_path(manifest.digest), manifest.data)
         path = _manifest_path(repository, manifest.digest)
