@@ -452,7 +452,7 @@ class _Rounds:
         with self._condition:
             while not self._ended:
                 self._condition.wait(0.02)
-                if self._waiting and time.monotonic() - self._arrived > 0.08:
+                if self._waiting and time.monotonic() - self._arrived > 0.3:
                     self.rounds += 1
                     self._waiting = 0
                     self._condition.notify_all()
