@@ -248,9 +248,11 @@ def test_a_blob_is_not_mounted_from_where_its_user_may_not_pull(ask):
     _push_blob(ask, "private/one")
     team = "Basic " + base64.b64encode(b"team:only-its-own").decode()
     assert _code(ask("GET", f"/v2/private/one/blobs/{DIGEST}", authorization=team)) == (403, "DENIED")
-    mount = f"/v2/two/blobs/uploads/?mount={DIGEST}&from=private/one"
-    assert ask("POST", mount, authorization=team)[0] == 202
-    assert ask("HEAD", f"/v2/two/blobs/{DIGEST}")[0] == 404
+    for source in ("&from=private/one", ""):
+        mount = f"/v2/two/blobs/uploads/?mount={DIGEST}{source}"
+        assert ask("POST", mount, authorization=team)[0] == 202
+        assert ask("HEAD", f"/v2/two/blobs/{DIGEST}")[0] == 404
+    assert ask("POST", f"/v2/two/blobs/uploads/?mount={DIGEST}")[0] == 201
 
 
 def test_a_manifest_that_names_a_missing_blob_is_refused(ask, make_image, served):
