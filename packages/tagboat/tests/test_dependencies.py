@@ -2,8 +2,8 @@
 
 import pytest
 
-from tagboat.build.dependencies import check_requirements, read_lock
 from tagboat.build.interpreter import Interpreter
+from tagboat.build.lock import check_requirements, read_lock
 from tagboat.component import Component
 from tagboat.errors import ConfigError
 

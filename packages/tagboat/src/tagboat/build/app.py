@@ -1,4 +1,4 @@
-"""The layer of the app itself: the component and the local packages that it depends on, built as wheels."""
+"""The layer of the app: the environment itself, the component and the local packages that it needs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tagboat.build.bytecode import compile_files
 from tagboat.build.cache import Cache, key_of
 from tagboat.build.files import Folder, write_files
 from tagboat.build.source import SourceTree
-from tagboat.build.venv import installed_files
+from tagboat.build.venv import installed_files, skeleton
 from tagboat.component import Component
 
-_FORMAT = "1"  # raise it when the same sources would make other bytes
+_FORMAT = "2"  # raise it when the same sources would make other bytes
 WORKDIR = "app"
 
 
@@ -34,7 +34,7 @@ def app_layer(
         wheels = [_wheel(package.name, source, cache, progress) for package, source in sources.items()]
         with cache.temporary() as folder:
             uv.install_wheels(wheels, folder, interpreter=base.interpreter)
-            files = installed_files(folder, base.interpreter)
+            files = skeleton(base.interpreter) | installed_files(folder, base.interpreter)
             bytecode, broken = compile_files(
                 files,
                 interpreter=base.interpreter,

@@ -35,6 +35,16 @@ def key_of(*parts: str | bytes) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class MadeLayer:
+    """A layer, whether it had to be `made`, and the `seconds` that it took to have it."""
+
+    name: str
+    layer: Layer
+    made: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Cache:
     """The cache in the folder `root`, which is made when absent."""
 

@@ -1,133 +1,81 @@
-"""The layer of third-party packages: exactly what the hashed lock names, installed for the image."""
+"""The layers of third-party packages: exactly what the hashed lock names, installed for the image."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from ocikit import Layer, LayerWriter
+from ocikit import LayerWriter
 from tagboat.build import uv
 from tagboat.build.base import Base
 from tagboat.build.bytecode import compile_files
-from tagboat.build.cache import Cache, key_of
+from tagboat.build.cache import Cache, MadeLayer, key_of
 from tagboat.build.files import write_files
-from tagboat.build.interpreter import Interpreter
-from tagboat.build.venv import installed_files, skeleton
+from tagboat.build.lock import Lock, Pin, check_requirements, read_lock, wanted_pins
+from tagboat.build.tier import Tier, tiers_of
+from tagboat.build.venv import installed_files
 from tagboat.component import Component
-from tagboat.errors import ConfigError
 
-_FORMAT = "1"  # raise it when the same lock would make other bytes
-_HASH = re.compile(r"\s--hash[= ](?P<hash>\S+)")
-# Options that say where to find packages: what is found must still have the right hash.
-_INDEX_OPTIONS = ("--index-url", "-i", "--extra-index-url", "--find-links", "-f", "--no-index")
+_FORMAT = "2"  # raise it when the same lock would make other bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """One requirement of a lock: its normalised name and the text that says all about it."""
-
-    name: str
-    text: str
-    requirement: Requirement = field(compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Lock:
-    """What a lock pins, and the options in it that say where to find that."""
-
-    pins: tuple[Pin, ...]
-    options: tuple[str, ...]
-
-
-def read_lock(lock: Path) -> Lock:
-    """Read a lock. Raises ConfigError that names the first line without a hash or not understood."""
-    try:
-        text = lock.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{lock} does not exist",
-            hint="`uv pip compile --generate-hashes --universal -o requirements.lock pyproject.toml`",
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{lock} cannot be read: {error}") from error
-    lines = list(_logical_lines(text))
-    options = tuple(line for _, line in lines if _is_index_option(line))
-    return Lock(
-        tuple(_pin(line, f"{lock}:{number}") for number, line in lines if line not in options), options
-    )
-
-
-def check_requirements(component: Component, lock: Lock, interpreter: Interpreter, architecture: str) -> None:
-    """Raise ConfigError when the packages need what neither the lock nor the base has: it would not start."""
-    version = ".".join(map(str, interpreter.version))
-    markers = {
-        "implementation_name": "cpython",
-        "os_name": "posix",
-        "platform_machine": uv.MACHINES[architecture],
-        "platform_python_implementation": "CPython",
-        "platform_system": "Linux",
-        "python_full_version": version,
-        "python_version": interpreter.short,
-        "sys_platform": "linux",
-        "extra": "",
-    }
-
-    def applies(requirement: Requirement) -> bool:
-        return requirement.marker is None or requirement.marker.evaluate(markers)
-
-    local = {package.name for package in component.packages}
-    locked = {pin.name: pin.requirement for pin in lock.pins if applies(pin.requirement)}
-    for package in component.packages:
-        if not package.requires_python.contains(version, prereleases=True):
-            raise ConfigError(
-                f"{package.name} needs Python {package.requires_python}, and the base has {version}"
-            )
-        for requirement in filter(applies, package.requirements):
-            name = canonicalize_name(requirement.name)
-            if name not in local and not (name in locked and _satisfies(locked[name], requirement)):
-                has = f"it has {locked[name]}" if name in locked else "it has none"
-                raise ConfigError(
-                    f"{component.lock}: {package.name} needs {requirement}, and {has}",
-                    hint=f"write the lock anew from {package.directory / 'pyproject.toml'}",
-                )
-
-
-def _satisfies(pin: Requirement, requirement: Requirement) -> bool:
-    versions = [specifier.version for specifier in pin.specifier if specifier.operator in ("==", "===")]
-    return not versions or requirement.specifier.contains(versions[0], prereleases=True)
-
-
-def dependencies_layer(
+def dependency_layers(
     component: Component, base: Base, cache: Cache, *, progress: Callable[[str], None]
-) -> tuple[Layer, bool]:
-    """The layer, and whether it had to be made. Raises ConfigError, UvError, VenvError, InterpreterError."""
+) -> list[MadeLayer]:
+    """A layer for each tier of the lock, several made at once.
+
+    Raises ConfigError, UvError, VenvError, InterpreterError.
+    """
     lock = read_lock(component.lock)
     check_requirements(component, lock, base.interpreter, base.platform.architecture)
-    key = key_of(_FORMAT, "dependencies", base.identity, *(pin.text for pin in lock.pins))
+    tiers = tiers_of(wanted_pins(lock, base.interpreter, base.platform.architecture))
+    maker = _Maker(lock, component.directory, base, cache, progress)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        waiting = [pool.submit(maker.layer, tier) for tier in tiers]
+        try:
+            return [done.result() for done in waiting]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
-    def make(writer: LayerWriter) -> None:
-        progress(f"installing {len(lock.pins)} locked packages")
-        with cache.temporary() as folder:
-            installer = _Installer(lock, component.directory, base, folder)
-            files = skeleton(base.interpreter) | installed_files(
-                installer.install(lock.pins, "all"), base.interpreter, install_alone=installer.install_alone
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    lock: Lock
+    project: Path
+    base: Base
+    cache: Cache
+    progress: Callable[[str], None]
+
+    def layer(self, tier: Tier) -> MadeLayer:
+        started = time.monotonic()
+        key = key_of(_FORMAT, "dependencies", self.base.identity, *(pin.text for pin in tier.pins))
+        layer, made = self.cache.layer(key, lambda writer: self._write(tier, writer))
+        return MadeLayer(tier.name, layer, made, time.monotonic() - started)
+
+    def _write(self, tier: Tier, writer: LayerWriter) -> None:
+        self.progress(f"installing {', '.join(tier.packages)}")
+        with self.cache.temporary() as folder:
+            installer = _Installer(self.lock, self.project, self.base, folder)
+            files = installed_files(
+                installer.install(tier.pins, "all"),
+                self.base.interpreter,
+                install_alone=installer.install_alone,
             )
-            progress("compiling byte code")
             bytecode, _ = compile_files(
                 files,
-                interpreter=base.interpreter,
-                root=base.root(cache),
-                identity=base.identity,
-                cache=cache,
+                interpreter=self.base.interpreter,
+                root=self.base.root(self.cache),
+                identity=self.base.identity,
+                cache=self.cache,
             )
             write_files(writer, files | bytecode)
-
-    return cache.layer(key, make)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,42 +104,3 @@ class _Installer:
     def install_alone(self, name: str) -> Path:
         wanted = canonicalize_name(name)
         return self.install([pin for pin in self.lock.pins if pin.name == wanted], f"alone-{wanted}")
-
-
-def _is_index_option(line: str) -> bool:
-    return line.startswith("-") and re.split(r"[ =]", line)[0] in _INDEX_OPTIONS
-
-
-def _pin(line: str, place: str) -> Pin:
-    if line.startswith("-"):
-        raise ConfigError(f"{place}: {line.split(maxsplit=1)[0]} cannot be part of a lock")
-    hashes = _HASH.findall(line)
-    requirement = _HASH.sub("", line).strip()
-    try:
-        parsed = Requirement(requirement)
-    except InvalidRequirement as error:
-        raise ConfigError(f"{place}: {requirement!r} is no requirement: {error}") from error
-    if not hashes:
-        raise ConfigError(
-            f"{place}: {requirement} has no hash",
-            hint="write the lock with `uv pip compile --generate-hashes`: without hashes it locks nothing",
-        )
-    text = " ".join((requirement, *(f"--hash={value}" for value in sorted(hashes))))
-    return Pin(canonicalize_name(parsed.name), text, parsed)
-
-
-def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines joined at their backslashes, without comments and blanks, with the number of the first."""
-    parts: list[str] = []
-    first = 0
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = re.sub(r"(^|\s)#.*$", "", line).rstrip()
-        first = first if parts else number
-        parts.append(stripped.removesuffix("\\"))
-        if not stripped.endswith("\\"):
-            joined = " ".join(part.strip() for part in parts).strip()
-            if joined:
-                yield first, joined
-            parts = []
-    if parts and (joined := " ".join(part.strip() for part in parts).strip()):
-        yield first, joined

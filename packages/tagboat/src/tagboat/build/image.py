@@ -14,8 +14,8 @@ from pathlib import Path
 from ocikit import ContainerConfig, History, Image
 from tagboat.build.app import WORKDIR, app_layer
 from tagboat.build.base import Base, resolve_base
-from tagboat.build.cache import Cache
-from tagboat.build.dependencies import dependencies_layer
+from tagboat.build.cache import Cache, MadeLayer
+from tagboat.build.dependencies import dependency_layers
 from tagboat.build.venv import VENV
 from tagboat.component import Component
 from tagboat.errors import ConfigError
@@ -74,11 +74,13 @@ def build_with_report(
 
     image = base.image
     stamp = _stamp(component)
-    for name, make in (("dependencies", dependencies_layer), ("app", app_layer)):
-        started = time.monotonic()
-        layer, made = make(component, base, store, progress=progress)
-        reports.append(LayerReport(name, layer.descriptor.size, not made, time.monotonic() - started))
-        image = image.append(layer, History(created=stamp.created, created_by=f"tagboat {name}"))
+    layers = dependency_layers(component, base, store, progress=progress)
+    started = time.monotonic()
+    layer, made = app_layer(component, base, store, progress=progress)
+    layers.append(MadeLayer("app", layer, made, time.monotonic() - started))
+    for one in layers:
+        reports.append(LayerReport(one.name, one.layer.descriptor.size, not one.made, one.seconds))
+        image = image.append(one.layer, History(created=stamp.created, created_by=f"tagboat {one.name}"))
     image = image.with_config(_container_config(component, base, stamp))
     image = Image(replace(image.config, created=stamp.created), image.layers)
     return Build(image, tuple(reports))
