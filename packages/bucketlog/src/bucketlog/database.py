@@ -12,8 +12,9 @@ from bucketlog.datom import Datom
 from bucketlog.edn import Keyword
 from bucketlog.entity import Entity
 from bucketlog.errors import QueryError
+from bucketlog.fulltext import FOUND, search_expression
 from bucketlog.guard import NO_FUNCTIONS, Functions
-from bucketlog.image import LIVE, Image
+from bucketlog.image import LIVE, Image, live
 from bucketlog.indexes import datoms, index_range
 from bucketlog.operation import TransactionData
 from bucketlog.pull import pull as _pull
@@ -45,6 +46,11 @@ class Database:
     _since: int = -1
     _history: bool = False
     _functions: Functions = field(default_factory=lambda: NO_FUNCTIONS, repr=False)
+
+    def __repr__(self) -> str:
+        views = [f"as of {self._as_of}" if self._as_of < self._state.t else f"{self._as_of}"]
+        views += [f"since {self._since}"] * (self._since >= 0) + ["history"] * self._history
+        return f"<Database {', '.join(views)}>"
 
     @property
     def basis_t(self) -> int:
@@ -214,6 +220,28 @@ class Database:
     def datoms_of(self, entity: int) -> list[tuple[int, Stored]]:
         """Attribute and value of every datom of one entity."""
         return [(a, v) for a, v in self._rows("SELECT a, v FROM datom WHERE e = :e AND", e=entity)]
+
+    def search(self, attributes: Sequence[Attribute], words: str) -> list[tuple[int, str, int, float]]:
+        """Entity, text, transaction and score of the datoms with a text that `words` find, best first.
+
+        Of a history every addition. Raises `QueryError` for an attribute whose texts are not searched, or
+        when there is nothing to search for; see `bucketlog.fulltext.search_expression` for the words.
+        """
+        searchable = self._image.searchable
+        for attribute in attributes:
+            if attribute.id not in searchable:
+                raise QueryError(f"{attribute.ident} has no :db/fulltext true, so its texts are not searched")
+        try:
+            expression = search_expression(words)
+        except ValueError as error:
+            raise QueryError(f"fulltext: {error}") from None
+        shown = "d.added <= :t" if self._history else live("d.", ":t")
+        among = ", ".join(str(attribute.id) for attribute in attributes)
+        sql = (
+            f"SELECT d.e, d.v, d.added + {TX_BASE}, found.score FROM {FOUND} "  # noqa: S608 -- integers
+            f"WHERE text.a IN ({among}) AND {shown} AND d.added > :since ORDER BY found.score DESC, d.e"
+        )
+        return self._image.rows(sql, {"words": expression, "t": self._as_of, "since": self._since})
 
     def ever(self, entity: int, attribute: int) -> list[Any]:
         """The values that an attribute of an entity has, or had at any time."""

@@ -57,10 +57,11 @@ _DEFINING: Final = frozenset(
         ":db/unique",
         ":db/isComponent",
         ":db/doc",
+        ":db/fulltext",
         *_TUPLE_KEYS,
     }
 )
-_IGNORED: Final = frozenset({":db/index", ":db/noHistory", ":db/fulltext", ":db.install/attribute"})
+_IGNORED: Final = frozenset({":db/index", ":db/noHistory", ":db.install/attribute"})
 _TYPE_NAMES: Final = {":db.type/float": ":db.type/double", ":db.type/bigint": ":db.type/long"}
 _BY_CLASS: Final[tuple[tuple[type, str], ...]] = (
     (Keyword, ":db.type/keyword"),
@@ -312,6 +313,8 @@ class _History:
                     yield e, key, encode(definition[key]), True
             if definition.get(":db/isComponent"):
                 yield e, ":db/isComponent", encode(True), True
+            if definition.get(":db/fulltext") and definition.get(":db/valueType") == ":db.type/string":
+                yield e, ":db/fulltext", encode(True), True
             if isinstance(definition.get(":db/doc"), str):
                 yield e, ":db/doc", definition[":db/doc"], True
 

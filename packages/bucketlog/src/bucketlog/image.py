@@ -20,6 +20,7 @@ import apsw
 from bucketlog.cache import Cache
 from bucketlog.errors import FormatError, StoreError
 from bucketlog.excision import Excision, excisions
+from bucketlog.fulltext import TextIndex
 from bucketlog.objects import MissingObjectError
 from bucketlog.pages import MissingPagesError, Pages
 from bucketlog.query.callables import install
@@ -88,6 +89,7 @@ class Image:
         install(self._connection)
         if pages.count == 0:
             self._connection.execute(_TABLES)
+        self._texts = TextIndex(self._connection)
         self._readers = 0
         self._temporary: set[str] = set()
         self._large: set[str] = set()
@@ -124,6 +126,7 @@ class Image:
         """Add rows of later transactions, in place of what these have changed."""
         with self._connection:
             self._connection.executemany("REPLACE INTO datom VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._texts.follow(self._texts.attributes, [row[1:3] for row in rows])
         newer = [(a, added) for _, a, _, added, _, _ in rows if added > self.basis]
         self._sizes.update(a for a, _ in newer)
         self.basis = max((added for _, added in newer), default=self.basis)
@@ -143,6 +146,7 @@ class Image:
         with self.lock:
             self._connection.close()
             self._connection, self._pages = other._connection, other._pages
+            self._texts = other._texts
             self._temporary = other._temporary
             self._large.clear()
             self.basis, self._sizes = other.basis, other._sizes
@@ -265,6 +269,7 @@ class Image:
         with self.lock:
             self._connection.execute("ROLLBACK")
             self.basis, self._sizes = self._before.pop()
+            self._texts.forget_attributes()
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -276,6 +281,7 @@ class Image:
                     yield
                 except BaseException:
                     self.basis, self._sizes = before
+                    self._texts.forget_attributes()
                     raise
 
     def vacuum(self) -> None:
@@ -307,6 +313,8 @@ class Image:
             except apsw.ConstraintError as error:
                 raise FormatError(f"transaction {t} of the log adds one datom twice") from error
             self._sizes.update(row[1] for row in added)
+            if schema.fulltext or self._texts.attributes:
+                self._texts.follow(schema.fulltext, [row[1:3] for row in added])
             asked = list(excisions(t, changes, schema))
             for excision in asked:
                 self._excise(excision)
@@ -318,13 +326,20 @@ class Image:
         if excision.attributes is not None:
             only = f"AND a IN ({', '.join(map(str, excision.attributes))})"
         kept = f"a <> {TX_INSTANT}"
-        statements = [f"DELETE FROM datom WHERE e = ? AND added < ? AND {kept} {only} RETURNING a"]  # noqa: S608
+        statements = [f"DELETE FROM datom WHERE e = ? AND added < ? AND {kept} {only} RETURNING a, v"]  # noqa: S608
         if excision.attributes is None:
-            statements.append("DELETE FROM datom WHERE ref = 1 AND v = ? AND added < ? RETURNING a")
+            statements.append("DELETE FROM datom WHERE ref = 1 AND v = ? AND added < ? RETURNING a, v")
         for sql in statements:
             for e in excision.entities:
                 rows: list[Row] = self._connection.execute(sql, (e, excision.before)).fetchall()
-                self._sizes.subtract(a for (a,) in rows)
+                self._sizes.subtract(a for a, _ in rows)
+                self._texts.drop(rows)
+
+    @property
+    def searchable(self) -> frozenset[int]:
+        """The attributes whose texts can be searched."""
+        with self.lock:
+            return self._texts.attributes
 
     def size(self, attribute: int | None) -> int:
         """About how many rows there are, with an attribute or at all: for estimates."""

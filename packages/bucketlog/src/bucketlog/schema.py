@@ -55,6 +55,7 @@ TX_INSTANT: Final = 8
 TUPLE_ATTRIBUTES: Final = 9
 TUPLE_TYPE: Final = 10
 TUPLE_TYPES: Final = 11
+FULLTEXT: Final = 12
 ATTRIBUTE_PREDICATES: Final = 13
 ENSURE: Final = 14
 ENTITY_ATTRIBUTES: Final = 15
@@ -78,7 +79,7 @@ ENUMERATIONS: Final = {
 DEFINING: Final = frozenset(
     {
         IDENT, VALUE_TYPE, CARDINALITY, UNIQUE, IS_COMPONENT, TUPLE_ATTRIBUTES, TUPLE_TYPE, TUPLE_TYPES,
-        ATTRIBUTE_PREDICATES,
+        FULLTEXT, ATTRIBUTE_PREDICATES,
     }
 )  # fmt: skip
 """The attributes that say what an attribute is."""
@@ -129,6 +130,9 @@ class Attribute:
 
     refers: bool = False
     """True when values are entities, or tuples with entities in them."""
+
+    fulltext: bool = False
+    """True when the texts can be searched."""
 
     predicates: tuple[str, ...] = ()
     """Names of the functions that every new value must satisfy."""
@@ -182,6 +186,11 @@ class Schema:
         return {component: tuple(composites) for component, composites in found.items()}
 
     @cached_property
+    def fulltext(self) -> frozenset[int]:
+        """The attributes whose texts can be searched."""
+        return frozenset(e for e, attribute in self.attributes.items() if attribute.fulltext)
+
+    @cached_property
     def guarded(self) -> dict[int, Attribute]:
         """The attributes with predicates, by their ids."""
         return {e: attribute for e, attribute in self.attributes.items() if attribute.predicates}
@@ -226,6 +235,7 @@ class Schema:
             elements=elements,
             components=components,
             refers=value_type is ValueType.REF or ValueType.REF in elements,
+            fulltext=bool(FULLTEXT in definition and decode(definition[FULLTEXT])),
             predicates=tuple(str(definition.get(ATTRIBUTE_PREDICATES, "")).split()),
         )
 
@@ -282,6 +292,7 @@ def bootstrap() -> tuple[Change, ...]:
         ),
         (TUPLE_TYPE, ":db/tupleType", ValueType.KEYWORD, None, "The type of all of a tuple's elements"),
         (TUPLE_TYPES, ":db/tupleTypes", ValueType.TUPLE, None, "The types of a tuple's elements"),
+        (FULLTEXT, ":db/fulltext", ValueType.BOOLEAN, None, "Whether the texts can be searched"),
         (ATTRIBUTE_PREDICATES, ":db.attr/preds", ValueType.KEYWORD, None, "Functions that values satisfy"),
         (ENSURE, ":db/ensure", ValueType.REF, None, "What an entity must be; checked and not kept"),
         (ENTITY_ATTRIBUTES, ":db.entity/attrs", ValueType.KEYWORD, None, "Attributes that must be there"),

@@ -38,7 +38,7 @@ from bucketlog.schema import (
     Schema,
     transaction_entity,
 )
-from bucketlog.value import Stored, decode, encode, instant_from_micros, instant_micros
+from bucketlog.value import Stored, ValueType, decode, encode, instant_from_micros, instant_micros
 
 if TYPE_CHECKING:
     from bucketlog.database import Database
@@ -372,6 +372,8 @@ def _check_definition(after: Schema, e: int, name: str) -> None:
     attribute = after.attributes[e]
     if attribute.component and not attribute.is_ref:
         raise TransactionError(f"attribute {name}: only a :db.type/ref can be a component")
+    if attribute.fulltext and attribute.type is not ValueType.STRING:
+        raise TransactionError(f"attribute {name}: only of a :db.type/string the texts can be searched")
     try:
         check_tuple(after, e)
     except ValueError as error:

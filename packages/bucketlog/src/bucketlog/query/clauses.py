@@ -39,7 +39,7 @@ from bucketlog.query.terms import (
 
 __all__ = ["LOOKUPS", "parse_clause", "parse_rule_set", "sources_of"]
 
-LOOKUPS: Final = frozenset({"get-else", "get-some", "missing?", "fulltext"})
+LOOKUPS: Final = frozenset({"get-else", "get-some", "missing?"})
 """The functions that read a source, which they take first."""
 
 _MAX_DEPTH: Final = 100

@@ -20,6 +20,7 @@ from bucketlog.query.functions import INTEGERS, NUMBERS, TEXTS, Function, Operat
 from bucketlog.query.inputs import Run
 from bucketlog.query.library import LIBRARY, truth
 from bucketlog.query.parser import parse_inner_query
+from bucketlog.query.search import search
 from bucketlog.query.statement import Select, Statement
 from bucketlog.query.syntax import (
     Argument,
@@ -296,6 +297,16 @@ class Expressions:
         atom = replace(atom, arguments=atom.arguments[1:])
         self._call(atom, lambda *inputs: run(parsed, inputs), select)
 
+    def _search(self, atom: Expression, select: Select) -> None:
+        """`(fulltext $ attribute words)`: rows of entity, text, transaction, score, or the first of these."""
+        binding = atom.binding
+        if binding is None or binding.shape is not Shape.RELATION or len(atom.arguments) != 3:
+            raise QueryError(
+                f"expected [(fulltext $ :attribute words) [[?e ?text ?tx ?score]]], in: {atom.text}"
+            )
+        width = len(binding.terms)
+        self._call(atom, lambda *arguments: [row[:width] for row in search(*arguments)], select)
+
     # Constants
 
     def _ground(self, atom: Expression, select: Select) -> None:
@@ -342,6 +353,7 @@ _SPECIAL: Final[dict[str, _Method]] = {
     "missing?": Expressions._missing,
     "ground": Expressions._ground,
     "q": Expressions._query,
+    "fulltext": Expressions._search,
 }
 
 
