@@ -21,8 +21,9 @@ import pytest
 from ocikit import Layout, Platform, write_docker_archive
 from tagboat.build import build, build_with_report
 from tagboat.build.cache import Cache
-from tagboat.build.debian.apt import AptError, Package
+from tagboat.build.debian.apt import AptError
 from tagboat.build.debian.compose import compose_packages
+from tagboat.build.debian.lock import read_base_lock
 from tagboat.build.debian.release import Release
 from tagboat.build.uv import UvError
 from tagboat.component import Component
@@ -475,16 +476,14 @@ def test_an_unset_variable_of_the_image_stops_the_build_and_one_of_the_service_d
         build(Component.load(project.directory), build_cache, progress=quiet)
 
 
-def test_a_package_that_is_not_what_the_index_says_is_refused(build_cache, tmp_path):
-    packages = [
-        Package(**entry) for entry in json.loads(next((build_cache / "debian").glob("*.json")).read_text())
-    ]
+def test_a_package_that_is_not_what_the_index_says_is_refused(built, build_cache, tmp_path):
+    release = Release("debian", "bookworm")
+    kept = build_cache / "debian" / "bookworm.lock"
+    packages = read_base_lock(kept, release).of(Platform.host().architecture, kept)
     netbase = next(package for package in packages if package.name == "netbase")
     wrong = replace(netbase, sha256="0" * 64)
     with pytest.raises(AptError, match="Hash Sum mismatch"):
-        compose_packages(
-            [wrong], Release("debian", "bookworm"), Platform.host(), Cache.open(tmp_path), progress=quiet
-        )
+        compose_packages([wrong], release, Platform.host(), Cache.open(tmp_path), progress=quiet)
 
 
 def test_a_package_that_was_damaged_in_the_cache_is_fetched_anew(built, build_cache, project, tmp_path):

@@ -1,4 +1,4 @@
-"""Tiers: what shares a layer with what, and that a change of one package leaves other layers alone."""
+"""Layers: what shares one with what, and that a change of one package leaves other layers alone."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,3 +59,18 @@ def test_pins_for_other_machines_make_no_layer(built, build_cache, project):
     lock.write_text(f"{lock.read_text()}{windows}\n")
     again = build_with_report(Component.load(project.directory), build_cache, progress=[].append)
     assert again.image.layers[:-1] == built.build.image.layers[:-1]
+
+
+def test_large_assets_have_a_layer_that_a_changed_line_leaves_alone(built, build_cache, project):
+    source = project.directory / "src" / "hail"
+    (source / "photo.jpg").write_bytes(bytes(100_000))
+    before = build_with_report(Component.load(project.directory), build_cache, progress=[].append)
+    assert [layer.name for layer in before.layers[-2:]] == ["assets", "app"]
+    (source / "__init__.py").write_text("def main():\n    pass\n")
+    after = build_with_report(Component.load(project.directory), build_cache, progress=[].append)
+    assert [layer.cached for layer in after.layers[-2:]] == [True, False]
+    assert after.image.layers[-2] == before.image.layers[-2]
+    (source / "photo.jpg").write_bytes(b"1" * 100_000)
+    changed = build_with_report(Component.load(project.directory), build_cache, progress=[].append)
+    assert changed.image.layers[-2] != before.image.layers[-2]
+    assert changed.image.layers[:-2] == built.build.image.layers[:-1]

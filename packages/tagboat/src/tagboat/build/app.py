@@ -1,16 +1,20 @@
-"""The layer of the app: the environment itself, the component and the local packages that it needs."""
+"""The layers of the app: the environment itself, the component and the local packages that it needs."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import time
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
-from ocikit import Layer, LayerWriter
 from tagboat.build import uv
 from tagboat.build.base import Base
 from tagboat.build.bytecode import compile_files
-from tagboat.build.cache import Cache, key_of
-from tagboat.build.files import Folder, write_files
+from tagboat.build.cache import Cache, MadeLayer, key_of
+from tagboat.build.files import Entry, File, Files, Folder, write_files
 from tagboat.build.source import SourceTree
 from tagboat.build.venv import installed_files, skeleton
 from tagboat.component import Component
@@ -19,34 +23,86 @@ _FORMAT = "2"  # raise it when the same sources would make other bytes
 WORKDIR = "app"
 
 
-def app_layer(
+_CODE = (".py", ".pyc", ".so")
+_WORTH_A_LAYER = 64 * 1024  # bytes of assets
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The files of the app: those of a layer that changes with every line, and the others."""
+
+    code: Files
+    assets: Files  # none where they are too few for a layer of their own
+
+    @property
+    def assets_key(self) -> str:
+        """Empty where there are none."""
+        if not self.assets:
+            return ""
+        names = (f"{path} {_digest(entry)}" for path, entry in sorted(self.assets.items()))
+        return key_of(_FORMAT, "assets", *names)
+
+
+def app_layers(
     component: Component, base: Base, cache: Cache, *, progress: Callable[[str], None]
-) -> tuple[Layer, bool]:
-    """The layer, and whether it had to be made.
+) -> list[MadeLayer]:
+    """The layer of the app, below it that of its assets where these are large.
 
     Raises SourceError, GitError, UvError, VenvError, InterpreterError.
     """
+    started = time.monotonic()
     sources = {package: SourceTree.read(package.directory) for package in component.packages}
     trees = [f"{package.name} {source.digest}" for package, source in sources.items()]
     key = key_of(_FORMAT, "app", base.identity, uv.uv_version(), *trees)
+    with ExitStack() as stack:
 
-    def make(writer: LayerWriter) -> None:
-        wheels = [_wheel(package.name, source, cache, progress) for package, source in sources.items()]
-        with cache.temporary() as folder:
-            uv.install_wheels(wheels, folder, interpreter=base.interpreter)
-            files = skeleton(base.interpreter) | installed_files(folder, base.interpreter)
-            bytecode, broken = compile_files(
-                files,
-                interpreter=base.interpreter,
-                root=base.root(cache),
-                identity=base.identity,
-                cache=cache,
-            )
-            for name, reason in broken.items():
-                progress(f"{name} goes into the image without byte code: {reason}")
-            write_files(writer, files | bytecode | {WORKDIR: Folder()})
+        @functools.cache
+        def parts() -> _Parts:
+            wheels = [_wheel(package.name, source, cache, progress) for package, source in sources.items()]
+            return _install(wheels, stack.enter_context(cache.temporary()), base, cache, progress)
 
-    return cache.layer(key, make)
+        made: list[MadeLayer] = []
+        known = cache.path("assets", key)
+        if not known.exists():
+            cache.write(known, parts().assets_key.encode())
+        if assets_key := known.read_text():
+            assets, fresh = cache.layer(assets_key, lambda writer: write_files(writer, parts().assets))
+            made.append(MadeLayer("assets", assets, fresh, time.monotonic() - started))
+            started = time.monotonic()
+        code, fresh = cache.layer(key, lambda writer: write_files(writer, parts().code))
+        return [*made, MadeLayer("app", code, fresh, time.monotonic() - started)]
+
+
+def _install(
+    wheels: list[Path], folder: Path, base: Base, cache: Cache, progress: Callable[[str], None]
+) -> _Parts:
+    uv.install_wheels(wheels, folder, interpreter=base.interpreter)
+    files = skeleton(base.interpreter) | installed_files(folder, base.interpreter)
+    bytecode, broken = compile_files(
+        files, interpreter=base.interpreter, root=base.root(cache), identity=base.identity, cache=cache
+    )
+    for name, reason in broken.items():
+        progress(f"{name} goes into the image without byte code: {reason}")
+    assets = {path: entry for path, entry in files.items() if _is_asset(path, entry)}
+    if sum(len(entry.read()) for entry in assets.values() if isinstance(entry, File)) < _WORTH_A_LAYER:
+        assets = {}
+    code = {path: entry for path, entry in files.items() if path not in assets}
+    return _Parts(code | bytecode | {WORKDIR: Folder()}, assets)
+
+
+def _is_asset(path: str, entry: Entry) -> bool:
+    parts = PurePosixPath(path).parts
+    return (
+        isinstance(entry, File)
+        and not entry.executable
+        and "site-packages" in parts
+        and not path.endswith(_CODE)
+        and not any(part.endswith(".dist-info") for part in parts)
+    )
+
+
+def _digest(entry: Entry) -> str:
+    return hashlib.sha256(entry.read()).hexdigest() if isinstance(entry, File) else ""
 
 
 def _wheel(name: str, source: SourceTree, cache: Cache, progress: Callable[[str], None]) -> Path:

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ocikit import ContainerConfig, History, Image
-from tagboat.build.app import WORKDIR, app_layer
+from tagboat.build.app import WORKDIR, app_layers
 from tagboat.build.base import Base, resolve_base
-from tagboat.build.cache import Cache, MadeLayer
+from tagboat.build.cache import Cache
 from tagboat.build.dependencies import dependency_layers
 from tagboat.build.venv import VENV
 from tagboat.component import Component
@@ -75,9 +75,7 @@ def build_with_report(
     image = base.image
     stamp = _stamp(component)
     layers = dependency_layers(component, base, store, progress=progress)
-    started = time.monotonic()
-    layer, made = app_layer(component, base, store, progress=progress)
-    layers.append(MadeLayer("app", layer, made, time.monotonic() - started))
+    layers += app_layers(component, base, store, progress=progress)
     for one in layers:
         reports.append(LayerReport(one.name, one.layer.descriptor.size, not one.made, one.seconds))
         image = image.append(one.layer, History(created=stamp.created, created_by=f"tagboat {one.name}"))

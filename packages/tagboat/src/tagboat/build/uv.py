@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
@@ -21,6 +22,9 @@ _UNWANTED = (
     "UV_PRERELEASE", "UV_PYTHON", "UV_REQUIRE_HASHES", "UV_RESOLUTION", "UV_SYSTEM_PYTHON", "VIRTUAL_ENV",
     "UV_PROJECT_ENVIRONMENT", "UV_WORKING_DIR", "UV_WORKING_DIRECTORY", "UV_TARGET", "UV_PREFIX",
 )  # fmt: skip
+
+
+_FINDING = threading.Lock()
 
 
 class UvError(TagboatError):
@@ -66,13 +70,19 @@ def build_wheel(project: Path, target: Path) -> None:
     )  # fmt: skip
 
 
+def _program() -> str:
+    # It asks `sysconfig`, which answers nonsense to a thread while another's first question is worked on.
+    with _FINDING:
+        return find_uv_bin()
+
+
 def _run(*arguments: str, directory: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in _UNWANTED}
     # For build backends that would put the date into what they make: the first that a zip can hold.
     environment["SOURCE_DATE_EPOCH"] = "315532800"
     environment.setdefault("UV_SYSTEM_CERTS", "true")  # the machine's own, which may know a company's proxy
     done = subprocess.run(
-        [find_uv_bin(), "--color", "never", "--no-progress", *arguments],
+        [_program(), "--color", "never", "--no-progress", *arguments],
         capture_output=True,
         text=True,
         check=False,
