@@ -45,6 +45,20 @@ def add_image_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
     layers.add_argument("--files", action="store_true", help="list what is in each of them")
     layers.set_defaults(run=_layers)
 
+    sbom = commands.add_parser(
+        "sbom",
+        help="the packages in an image, as a software bill of materials",
+        epilog="example: tagboat image sbom --format cyclonedx oci:image",
+    )
+    _add_location(sbom)
+    sbom.add_argument(
+        "--format",
+        choices=("spdx", "cyclonedx"),
+        default="spdx",
+        help="SPDX 2.3 or CycloneDX 1.6, both as JSON (default: %(default)s)",
+    )
+    sbom.set_defaults(run=_sbom)
+
     diff = commands.add_parser(
         "diff",
         help="how one image differs from another; exit code 1 when it does",
@@ -92,6 +106,17 @@ def _layers(options: argparse.Namespace) -> int:
 
     image = _image(options.location, options.platform)
     _print(files(image) if options.files else layers(image))
+    return 0
+
+
+def _sbom(options: argparse.Namespace) -> int:
+    from tagboat.supply.cyclonedx import cyclonedx_document
+    from tagboat.supply.inventory import take_inventory
+    from tagboat.supply.spdx import spdx_document
+
+    inventory = take_inventory(_image(options.location, options.platform))
+    document = cyclonedx_document if options.format == "cyclonedx" else spdx_document
+    print(json.dumps(document(inventory), indent=2))
     return 0
 
 

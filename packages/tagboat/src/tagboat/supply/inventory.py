@@ -1,0 +1,168 @@
+"""What is installed in an image: its Python and Debian packages, read from their own records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.message import Message
+from email.parser import HeaderParser
+from urllib.parse import quote
+
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+from packaging.utils import canonicalize_name
+
+from ocikit import Image
+from ocikit.files import ImageFile, read_files
+
+_PYTHON = re.compile(r"(?:^|/)[^/]+\.dist-info/METADATA$")
+_DEBIAN = re.compile(r"^var/lib/dpkg/(?:status|status\.d/[^/]+)$")
+_RELEASES = ("usr/lib/os-release", "etc/os-release")  # os-release(5): the later one is preferred
+_APP_LAYER = "tagboat app"  # the history of the layer that holds what was built from local sources
+# Trove classifiers that say one licence and no other; "BSD License" and the like do not.
+_CLASSIFIERS = {
+    "License :: OSI Approved :: Apache Software License": "Apache-2.0",
+    "License :: OSI Approved :: ISC License (ISCL)": "ISC",
+    "License :: OSI Approved :: MIT License": "MIT",
+    "License :: OSI Approved :: Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "License :: OSI Approved :: The Unlicense (Unlicense)": "Unlicense",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """An installed package. `purl` is its package URL, which also is its identity within an inventory."""
+
+    name: str
+    version: str
+    purl: str
+    license_expression: str | None = None  # SPDX's, canonical
+    license_text: str | None = None  # what the package says where that is no SPDX expression
+    supplier: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """An image and its packages, each once, by their URL. `created` is RFC 3339 in UTC, whole seconds."""
+
+    name: str
+    version: str
+    digest: str
+    created: str
+    packages: tuple[Package, ...]
+
+    @property
+    def purl(self) -> str:
+        return f"pkg:oci/{quote(self.name.lower(), safe='')}@{quote(self.digest, safe=':')}"
+
+
+def take_inventory(image: Image) -> Inventory:
+    """Read what is in `image`: a function of its bytes alone, whoever built it.
+
+    Raises DigestMismatchError and UnsafeArchiveError when a layer is not what it should be.
+    """
+    files = read_files(image, _is_record)
+    labels = image.config.config.labels
+    packages = {
+        package.purl: package
+        for package in (*_python(files, _app_layers(image)), *_debian(files, _distribution(files)))
+    }
+    return Inventory(
+        name=labels.get("org.opencontainers.image.title", "image"),
+        version=labels.get("org.opencontainers.image.version", str(image.digest)),
+        digest=str(image.digest),
+        created=_whole_seconds(image.config.created),
+        packages=tuple(packages[purl] for purl in sorted(packages)),
+    )
+
+
+def _is_record(path: str) -> bool:
+    return bool(_PYTHON.search(path) or _DEBIAN.match(path)) or path in _RELEASES
+
+
+def _app_layers(image: Image) -> frozenset[int]:
+    made = [entry.created_by for entry in image.config.history if not entry.empty_layer]
+    return frozenset(number for number, created_by in enumerate(made) if created_by == _APP_LAYER)
+
+
+def _python(files: Mapping[str, ImageFile], local: frozenset[int]) -> Iterator[Package]:
+    """Packages by their METADATA. What was built here is no package of the public index by that name."""
+    for path, file in files.items():
+        if not _PYTHON.search(path):
+            continue
+        metadata = HeaderParser().parsestr(file.data.decode(errors="replace"))
+        if not metadata["Name"] or not metadata["Version"]:
+            continue
+        name, version = str(metadata["Name"]), str(metadata["Version"])
+        kind = "generic" if file.layer in local else "pypi"
+        expression, text = _license(metadata)
+        yield Package(
+            name,
+            version,
+            f"pkg:{kind}/{canonicalize_name(name)}@{quote(version, safe=':')}",
+            expression,
+            text,
+        )
+
+
+def _license(metadata: Message) -> tuple[str | None, str | None]:
+    """As an SPDX expression, or else in the package's own words (core metadata 2.4, then older fields)."""
+    fields = (str(metadata[name] or "").strip() for name in ("License-Expression", "License"))
+    said = [value for value in fields if value not in ("", "UNKNOWN")]
+    classifiers = [str(value) for value in metadata.get_all("Classifier", [])]
+    named = [value for value in classifiers if value.startswith("License :: ")]
+    known = [_CLASSIFIERS[value] for value in named] if all(value in _CLASSIFIERS for value in named) else []
+    for candidate in (*said, " OR ".join(known)):
+        try:
+            return canonicalize_license_expression(candidate), None
+        except InvalidLicenseExpression:
+            continue
+    words = said or [value.rpartition(" :: ")[2] for value in named]
+    return None, words[0].splitlines()[0] if words else None
+
+
+def _distribution(files: Mapping[str, ImageFile]) -> dict[str, str]:
+    """The variables of os-release(5)."""
+    pairs = (
+        line.partition("=")[::2]
+        for path in _RELEASES
+        if path in files
+        for line in files[path].data.decode(errors="replace").splitlines()
+    )
+    return {name.strip(): value.strip().strip("\"'") for name, value in pairs if value}
+
+
+def _debian(files: Mapping[str, ImageFile], release: Mapping[str, str]) -> Iterator[Package]:
+    """Packages by dpkg's status, in one file or in one a package."""
+    vendor = release.get("ID", "debian")
+    suite = release.get("VERSION_CODENAME") or release.get("VERSION_ID")
+    for fields in _stanzas(file.data for path, file in files.items() if _DEBIAN.match(path)):
+        name, version, architecture = (fields[key] for key in ("Package", "Version", "Architecture"))
+        if not name or not version or "installed" not in str(fields.get("Status", "installed")).split():
+            continue
+        qualifiers = [f"arch={architecture}"] if architecture else []
+        qualifiers += [f"distro={quote(suite, safe='')}"] if suite else []
+        purl = f"pkg:deb/{quote(vendor, safe='')}/{quote(name, safe='')}@{quote(version, safe=':')}"
+        yield Package(
+            name,
+            version,
+            f"{purl}?{'&'.join(qualifiers)}" if qualifiers else purl,
+            supplier=fields["Maintainer"],
+        )
+
+
+def _stanzas(records: Iterable[bytes]) -> Iterator[Message]:
+    for record in records:
+        for stanza in re.split(r"\n[ \t]*\n", record.decode(errors="replace")):
+            if stanza.strip():
+                yield HeaderParser().parsestr(stanza.strip() + "\n")
+
+
+def _whole_seconds(created: str | None) -> str:
+    """RFC 3339 as both formats want it; 1970 where the image does not say, or says what is no time."""
+    try:
+        moment = datetime.fromisoformat(created or "")
+    except ValueError:
+        moment = datetime.fromtimestamp(0, UTC)
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
