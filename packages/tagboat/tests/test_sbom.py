@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from ocikit import ContainerConfig, History, Image, Layer, LayerWriter, Platform
+from ocikit import ContainerConfig, History, Image, Layer, LayerWriter, Platform, Reference, Registry
 from ocikit.files import read_files
+from tagboat.supply.attachment import attach_sboms
 from tagboat.supply.cyclonedx import cyclonedx_document
 from tagboat.supply.inventory import Package, take_inventory
 from tagboat.supply.spdx import spdx_document
@@ -167,3 +168,17 @@ def test_the_command_prints_the_same_for_the_same_image(built, kind):
 def test_an_image_without_a_time_is_of_1970(make):
     image = Image(replace(make().config, created=None), ())
     assert take_inventory(image).created == "1970-01-01T00:00:00Z"
+
+
+def test_bills_are_attached_once_and_found_by_their_type(image, registry):
+    reference = Reference(registry, "team/hail", "1.2.3")
+    with Registry(registry) as client:
+        client.push(image, reference)
+        first = attach_sboms(client, reference, image, ["spdx", "cyclonedx"])
+        assert attach_sboms(client, reference, image, ["spdx", "cyclonedx"]) == first
+        assert {found.digest for found in client.referrers(reference)} == set(first)
+        (found,) = client.referrers(reference, "application/spdx+json")
+        manifest = client.manifest(Reference(registry, "team/hail", digest=found.digest))
+        with client.open_blob("team/hail", manifest.layers[0]) as blob:
+            assert json.loads(blob.read()) == spdx_document(take_inventory(image))
+    assert manifest.subject.digest == image.digest

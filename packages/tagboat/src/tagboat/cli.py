@@ -97,6 +97,13 @@ def _parser() -> argparse.ArgumentParser:
         "reference", help="where to: HOST/REPOSITORY:TAG; credentials are those of docker's config"
     )
     _add_component(push)
+    push.add_argument(
+        "--sbom",
+        action="append",
+        default=[],
+        choices=("spdx", "cyclonedx"),
+        help="attach the image's software bill of materials; may be given for both formats",
+    )
     push.set_defaults(run=_push)
 
     base = commands.add_parser("base", help="what the image is built upon").add_subparsers(
@@ -229,6 +236,11 @@ def _push(options: argparse.Namespace) -> int:
     image = build(Component.load(options.component), _cache(), progress=_progress)
     with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
         digest = registry.push(image, reference)
+        if options.sbom:
+            from tagboat.supply.attachment import attach_sboms
+
+            for attached in attach_sboms(registry, reference, image, options.sbom):
+                _progress(f"bill of materials {attached} is attached")
     print(reference.with_digest(digest))
     return 0
 
