@@ -114,7 +114,7 @@ def create_app(
     registry_store: ObjectStore,
     registry_host: str,
     s3: ASGIApp,
-) -> ASGIApp:
+) -> ControlPort:
     """Everything that answers on the control port."""
 
     async def pushed(repository: str, tag: str | None, digest: Digest, _media_type: str) -> None:
@@ -133,12 +133,16 @@ def create_app(
         JsonService("ecr", Ecr(repositories, keyring, registry_host)),
         JsonService("logs", Logs(controller)),
     )
-    return _ControlPort(registry, _AwsServices(gate, services), s3)
+    return ControlPort(registry, _AwsServices(gate, services), s3)
 
 
-class _ControlPort:
-    def __init__(self, registry: ASGIApp, aws: Callable[[Request], Awaitable[Response]], s3: ASGIApp) -> None:
-        self._registry = registry
+class ControlPort:
+    """The registry, AWS's JSON services, and S3."""
+
+    def __init__(
+        self, registry: oci.RegistryApp, aws: Callable[[Request], Awaitable[Response]], s3: ASGIApp
+    ) -> None:
+        self.registry = registry
         self._aws = aws
         self._s3 = s3
 
@@ -147,7 +151,7 @@ class _ControlPort:
             return
         path, method = scope["path"], scope["method"]
         if path == "/v2" or path.startswith("/v2/"):
-            await self._registry(scope, receive, send)
+            await self.registry(scope, receive, send)
         elif path == "/healthz" and method in ("GET", "HEAD"):
             await JSONResponse({"status": "ok"})(scope, receive, send)
         elif path == "/" and method == "POST":

@@ -25,6 +25,7 @@ from homeport.errors import HomeportError
 from homeport.model import Service
 from homeport.place import REGION
 from homeport.repositories import Repositories
+from homeport.upkeep import tidy
 from ocikit.registry import Storage
 
 S3_PORT = 9000  # on the bridge's own address, so that no other homeport is in the way
@@ -122,6 +123,7 @@ async def serve(data: Path, ports: Ports) -> None:
             bridge = _listener(port.bridge_address, S3_PORT)
             servers = [_Server(s3, bridge), _Server(app, control)]
             tasks = [asyncio.create_task(server.run()) for server in servers]
+            upkeep = asyncio.create_task(tidy(app.registry))
             Addresses(f"http://{registry_host}", registry_host, edge.https, edge.http, os.getpid()).write(
                 data
             )
@@ -131,6 +133,7 @@ async def serve(data: Path, ports: Ports) -> None:
             stopped = asyncio.create_task(stop.wait())
             await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
             _say("stopping")
+            upkeep.cancel()
         finally:
             # Instances first: until they are gone they may need the object store.
             await port.stop()
