@@ -13,6 +13,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -27,7 +28,7 @@ from obstore.store import LocalStore
 
 from homeport.container import Runc
 from homeport.layout import Layout
-from ocikit import ContainerConfig, History, Image, Layer, LayerWriter, Platform
+from ocikit import Blob, BytesBlob, ContainerConfig, Digest, History, Image, Layer, LayerWriter, Platform
 from ocikit.registry import Storage
 from ocikit.registry.storage import StoredManifest
 
@@ -278,10 +279,14 @@ def store_image(storage: Storage, image: Image, repository: str, tag: str) -> st
 
     async def store() -> None:
         manifest = image.manifest
-        await storage.add_blob(repository, manifest.config.digest, image.config_bytes)
-        for layer in image.layers:
-            with layer.blob.open() as content:
-                await storage.add_blob(repository, layer.descriptor.digest, content.read())
+        blobs: dict[Digest, Blob] = {layer.descriptor.digest: layer.blob for layer in image.layers}
+        blobs[manifest.config.digest] = BytesBlob(image.config_bytes)
+        with tempfile.TemporaryDirectory(dir=storage.folder) as folder:
+            for digest, blob in blobs.items():
+                file = Path(folder) / digest.hex
+                with blob.open() as content:
+                    file.write_bytes(content.read())
+                await storage.add_blob(repository, digest, file)
         data = image.manifest_bytes
         await storage.add_manifest(repository, StoredManifest(image.digest, manifest.media_type, data))
         await storage.set_tag(repository, tag, image.digest, mutable=True)
