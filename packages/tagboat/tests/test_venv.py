@@ -10,7 +10,7 @@ import pytest
 
 from tagboat.build.files import File, Link
 from tagboat.build.interpreter import Interpreter
-from tagboat.build.venv import VenvError, installed_files, skeleton
+from tagboat.build.venv import VenvError, installed_distributions, installed_files, skeleton
 
 PYTHON = Interpreter("/usr/bin/python3.11", (3, 11, 2), (2, 36))
 SITE = "opt/venv/lib/python3.11/site-packages"
@@ -158,16 +158,15 @@ def test_the_same_file_in_two_packages_may_be_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("order", [("one", "two"), ("two", "one")])
-def test_of_two_packages_with_different_files_of_one_name_the_last_by_name_wins(tmp_path, order):
+def test_of_two_packages_with_different_files_of_one_name_each_has_its_own(tmp_path, order):
     for name in order:
         install(tmp_path / "all", name, {"LICENSE": name.encode()})
 
     def install_alone(name):
         return install(tmp_path / name, name, {"LICENSE": name.encode()})
 
-    files = installed_files(tmp_path / "all", PYTHON, install_alone=install_alone)
-    assert files[f"{SITE}/LICENSE"].read() == b"two"
-    with pytest.raises(
-        VenvError, match=r"one and two both bring /opt/venv/lib/python3\.11/site-packages/LICENSE"
-    ):
+    found = installed_distributions(tmp_path / "all", PYTHON, install_alone=install_alone)
+    assert list(found) == ["one", "two"]
+    assert [found[name][f"{SITE}/LICENSE"].read() for name in found] == [b"one", b"two"]
+    with pytest.raises(VenvError, match="one and two both bring"):
         installed_files(tmp_path / "all", PYTHON)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from ocikit import _tar
+from ocikit._gzip import Compressor
 from ocikit.blob import CHUNK, Blob, FileBlob
 from ocikit.digest import Digest
 from ocikit.errors import OcikitError
 from ocikit.manifest import OCI_LAYER_GZIP, Descriptor
 
-_GZIP = 31  # zlib's window of 15 bits, in gzip's format: no name, no time
+_LEVELS = range(1, 13)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class LayerWriter:
     """Writes a gzip-compressed layer to `path`, entry by entry in the order of the calls.
 
     Only what is passed gets into the bytes: never the time, the user, the file system's order or its modes.
-    The compressed bytes also depend on zlib's version and `compression_level` (0 to 9); the diff ID does not.
+    The compressed bytes also depend on libdeflate's version and `compression_level` (1 to 12); the diff ID
+    does not.
     Each entry has the time `mtime`, in seconds since 1970 and before 2242. Content is streamed. Names are
     relative, with `/` between the parts; one that is absolute, has `..` in it, or comes twice raises
     OcikitError. Parents that are left out are made by who unpacks.
@@ -47,7 +49,9 @@ class LayerWriter:
         self._path = path
         self._partial = path.with_name(f".{path.name}.{os.urandom(8).hex()}.partial")
         self._mtime = mtime
-        self._compressor = zlib.compressobj(compression_level, zlib.DEFLATED, _GZIP)
+        if compression_level not in _LEVELS:
+            raise OcikitError(f"compression level {compression_level} is not one of 1 to 12")
+        self._compressor = Compressor(compression_level)
         self._diff_id = hashlib.sha256()
         self._digest = hashlib.sha256()
         self._size = 0
@@ -60,6 +64,7 @@ class LayerWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._compressor.close()
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -153,8 +158,8 @@ class LayerWriter:
         self._diff_id.update(data)
         self._emit(self._compressor.compress(data))
 
-    def _emit(self, data: bytes) -> None:
-        if data:
+    def _emit(self, members: Iterable[bytearray]) -> None:
+        for data in members:
             self._digest.update(data)
             self._size += len(data)
             self._open_file().write(data)

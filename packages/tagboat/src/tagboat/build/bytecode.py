@@ -81,7 +81,7 @@ def compile_files(
                 jobs.append(_Job(file, stored[path], f"/{path}"))
         broken = _run(jobs, interpreter, root)
     made: dict[str, Entry] = {
-        _bytecode_path(path, interpreter): File(file)
+        bytecode_path(path, interpreter): File(file)
         for path, file in stored.items()
         if f"/{path}" not in broken
     }
@@ -95,7 +95,8 @@ class _Job:
     name: str  # absolute path of the source in the image: what tracebacks show
 
 
-def _bytecode_path(path: str, interpreter: Interpreter) -> str:
+def bytecode_path(path: str, interpreter: Interpreter) -> str:
+    """Where the byte code of a source belongs (PEP 3147)."""
     source = PurePosixPath(path)
     return str(source.parent / "__pycache__" / f"{source.stem}.{interpreter.cache_tag}.pyc")
 

@@ -105,6 +105,10 @@ class Cache:
                 return layer, False
             return self._make_layer(key, make), True
 
+    def has_layer(self, key: str) -> bool:
+        """Whether the layer for `key` is here already."""
+        return self._find_layer(key) is not None
+
     def _find_layer(self, key: str) -> Layer | None:
         try:
             record = json.loads((self.root / "layers" / f"{key}.json").read_text())

@@ -3,79 +3,114 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
-from ocikit import LayerWriter
 from tagboat.build import uv
 from tagboat.build.base import Base
-from tagboat.build.bytecode import compile_files
+from tagboat.build.bytecode import bytecode_path, compile_files
 from tagboat.build.cache import Cache, MadeLayer, key_of
-from tagboat.build.files import write_files
+from tagboat.build.files import Entry, Files, write_files
 from tagboat.build.lock import Lock, Pin, check_requirements, read_lock, wanted_pins
 from tagboat.build.tier import Tier, tiers_of
-from tagboat.build.venv import installed_files
+from tagboat.build.venv import installed_distributions
 from tagboat.component import Component
 
-_FORMAT = "2"  # raise it when the same lock would make other bytes
+_FORMAT = "3"  # raise it when the same lock would make other bytes
 
 
 def dependency_layers(
     component: Component, base: Base, cache: Cache, *, progress: Callable[[str], None]
 ) -> list[MadeLayer]:
-    """A layer for each tier of the lock, several made at once.
+    """A layer for each tier of the lock.
 
-    Raises ConfigError, UvError, VenvError, InterpreterError.
+    What the missing ones hold is installed and compiled in one go; then they are written side by side. Raises
+    ConfigError, UvError, VenvError, InterpreterError.
     """
     lock = read_lock(component.lock)
     check_requirements(component, lock, base.interpreter, base.platform.architecture)
     tiers = tiers_of(wanted_pins(lock, base.interpreter, base.platform.architecture))
-    maker = _Maker(lock, component.directory, base, cache, progress)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        waiting = [pool.submit(maker.layer, tier) for tier in tiers]
-        try:
-            return [done.result() for done in waiting]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    keys = [
+        key_of(_FORMAT, "dependencies", base.identity, *(pin.text for pin in tier.pins)) for tier in tiers
+    ]
+    missing = [tier for tier, key in zip(tiers, keys, strict=True) if not cache.has_layer(key)]
+    with ExitStack() as stack:
+        maker = _Maker(lock, component.directory, base, cache, stack, progress, missing)
+
+        def layer(tier: Tier, key: str) -> MadeLayer:
+            started = time.monotonic()
+            made, fresh = cache.layer(key, lambda writer: write_files(writer, maker.files(tier)))
+            return MadeLayer(tier.name, made, fresh, time.monotonic() - started)
+
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            return list(pool.map(layer, tiers, keys))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class _Maker:
+    """Installs and compiles what the `missing` tiers hold, when the first of them is asked for."""
+
     lock: Lock
     project: Path
     base: Base
     cache: Cache
+    stack: ExitStack  # what is installed is removed with it
     progress: Callable[[str], None]
+    missing: Sequence[Tier]
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+    _packages: dict[str, Files] = field(default_factory=dict)
 
-    def layer(self, tier: Tier) -> MadeLayer:
-        started = time.monotonic()
-        key = key_of(_FORMAT, "dependencies", self.base.identity, *(pin.text for pin in tier.pins))
-        layer, made = self.cache.layer(key, lambda writer: self._write(tier, writer))
-        return MadeLayer(tier.name, layer, made, time.monotonic() - started)
+    def files(self, tier: Tier) -> Files:
+        """The files of a tier; of what two packages bring, the last by name has the say."""
+        with self._turn:
+            if not self._packages.keys() >= set(tier.packages):
+                self._packages |= self._installed(dict.fromkeys((*self.missing, tier)))
+        return {path: entry for name in tier.packages for path, entry in self._packages[name].items()}
 
-    def _write(self, tier: Tier, writer: LayerWriter) -> None:
-        self.progress(f"installing {', '.join(tier.packages)}")
-        with self.cache.temporary() as folder:
-            installer = _Installer(self.lock, self.project, self.base, folder)
-            files = installed_files(
-                installer.install(tier.pins, "all"),
-                self.base.interpreter,
-                install_alone=installer.install_alone,
-            )
+    def _installed(self, tiers: Iterable[Tier]) -> dict[str, Files]:
+        """The files of every package of these tiers, with their byte code, by the package's name."""
+        pins = [pin for tier in tiers for pin in tier.pins]
+        self.progress(f"installing {_counted(pins)}")
+        folder = self.stack.enter_context(self.cache.temporary())
+        installer = _Installer(self.lock, self.project, self.base, folder)
+        found = installed_distributions(
+            installer.install(pins, "all"), self.base.interpreter, install_alone=installer.install_alone
+        )
+        self.progress("compiling byte code")
+        return dict(self._compiled(found))
+
+    def _compiled(self, found: Mapping[str, Files]) -> Iterator[tuple[str, Files]]:
+        """Each with its byte code: as many in one go as do not bring the same files."""
+        waiting = dict(found)
+        while waiting:
+            together: dict[str, Entry] = {}
+            names = []
+            for name, files in waiting.items():
+                if together.keys().isdisjoint(files):
+                    together |= files
+                    names.append(name)
             bytecode, _ = compile_files(
-                files,
+                together,
                 interpreter=self.base.interpreter,
                 root=self.base.root(self.cache),
                 identity=self.base.identity,
                 cache=self.cache,
             )
-            write_files(writer, files | bytecode)
+            for name in names:
+                files = waiting.pop(name)
+                made = (bytecode_path(path, self.base.interpreter) for path in files if path.endswith(".py"))
+                yield name, {**files, **{path: bytecode[path] for path in made if path in bytecode}}
+
+
+def _counted(pins: Sequence[Pin]) -> str:
+    return ", ".join(pin.name for pin in pins) if len(pins) <= 3 else f"{len(pins)} locked packages"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
 from tagboat.build.files import Entry, File, Files, Link
 from tagboat.build.interpreter import Interpreter
 from tagboat.errors import TagboatError
@@ -45,26 +47,44 @@ def skeleton(interpreter: Interpreter) -> dict[str, Entry]:
     }
 
 
-def installed_files(
-    prefix: Path, interpreter: Interpreter, *, install_alone: Callable[[str], Path] | None = None
-) -> dict[str, Entry]:
+def installed_files(prefix: Path, interpreter: Interpreter) -> dict[str, Entry]:
     """The files of every distribution installed below `prefix`, where they belong in the image.
 
-    Distributions that bring the same file with different content were installed in no certain order. Then the
-    last by name wins, as `install_alone` gives it: the prefix where it was installed by itself. Raises
-    VenvError.
+    Raises VenvError, also when two distributions bring the same file with different content.
     """
     files: dict[str, Entry] = {}
-    owners: dict[str, tuple[str, str]] = {}  # path: distribution, hash
-    for distribution in _distributions(prefix, interpreter):
+    for found in installed_distributions(prefix, interpreter).values():
+        files |= found
+    return files
+
+
+def installed_distributions(
+    prefix: Path, interpreter: Interpreter, *, install_alone: Callable[[str], Path] | None = None
+) -> dict[str, dict[str, Entry]]:
+    """The files of each distribution installed below `prefix`, by its normalised name, sorted.
+
+    Distributions that bring the same file with different content were installed in no certain order: their
+    files are those that `install_alone` gives, the prefix where one was installed by itself. Raises
+    VenvError.
+    """
+    found = {canonicalize_name(one.name): one for one in _distributions(prefix, interpreter)}
+    owners: dict[str, _Distribution] = {}
+    contested: set[str] = set()
+    for name, distribution in found.items():
+        for path, row in distribution.rows.items():
+            owner = owners.setdefault(path, distribution)
+            if owner.rows[path][1] != row[1]:
+                if install_alone is None:
+                    raise VenvError(
+                        f"{owner.name} and {distribution.name} both bring /{path}, and they differ"
+                    )
+                contested |= {name, canonicalize_name(owner.name)}
+    files = {}
+    for name, distribution in sorted(found.items()):
         here = distribution
-        clash = next((path for path, row in here.rows.items() if owners.get(path, row)[1] != row[1]), None)
-        if clash is not None:
-            if install_alone is None:
-                raise VenvError(f"{owners[clash][0]} and {here.name} both bring /{clash}, and they differ")
-            here = next(_distributions(install_alone(here.name), interpreter))
-        files |= here.files()
-        owners |= here.rows
+        if name in contested and install_alone is not None:
+            here = next(_distributions(install_alone(name), interpreter))
+        files[str(name)] = here.files()
     return files
 
 
