@@ -171,7 +171,7 @@ def _snapshot(bucket: Path, prefix: str = "") -> tuple[Any, bytes]:
     (length,) = struct.unpack(">I", content[:4])
     document = json.loads(content[4 : 4 + length])
     assert path.name[:17] == f"{9999999999999999 - document['t']:016}-"
-    assert (document["page_size"], document["chunk_pages"]) == (16384, 4)
+    assert (document["page_size"], document["chunk_pages"]) == (16384, 8)
     assert document["inline"] == sorted(document["inline"])
     names = content[4 + length :][: 32 * document["chunks"]]
     pages = content[4 + length + len(names) :]

@@ -152,7 +152,7 @@ def _forgetful(served, request):
     def asked(method, url, *arguments, **more):
         if method == "GET" and "/uploads/" in url:
             for upload in (served.directory / "uploads").iterdir():
-                upload.unlink()
+                upload.unlink(missing_ok=True)  # its server may have just moved it
         return request(method, url, *arguments, **more)
 
     return asked

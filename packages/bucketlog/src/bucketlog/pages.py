@@ -19,8 +19,8 @@ __all__ = ["CHUNK_PAGES", "PAGE_SIZE", "Base", "MissingPagesError", "Pages"]
 PAGE_SIZE: Final = 16384
 """Bytes of a page. Large pages keep the inner nodes few: about a thousandth of the image."""
 
-CHUNK_PAGES: Final = 4
-_KEPT_CHUNKS: Final = 512  # unpacked ones: 32 MiB
+CHUNK_PAGES: Final = 8
+_KEPT_CHUNKS: Final = 256  # unpacked ones: 32 MiB
 _MAX_AHEAD: Final = 32
 
 _EMPTY: Final = bytes(PAGE_SIZE)
