@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ocikit import Layout, read_docker_archive
+from ocikit import Layout, Reference, Registry, read_docker_archive
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SHELL = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
@@ -28,6 +28,9 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat image inspect oci:image",
         "tagboat image layers --files oci:image",
         "tagboat image diff oci:image tar:shop.tar",
+        "tagboat image sbom oci:image",
+        "tagboat image sbom --format cyclonedx oci:image",
+        "tagboat push --sbom spdx --sbom cyclonedx registry.example/team/shop:1.4.0",
         "tagboat base update",
         "tagboat base update --check",
     ]
@@ -63,6 +66,19 @@ def test_push_prints_the_pinned_reference(tagboat, registry, built):
     done = tagboat("push", f"{registry}/team/shop:1.4.0")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{registry}/team/shop@{built.build.image.digest}\n"
+
+
+def test_push_attaches_bills_of_materials_once(tagboat, registry, built):
+    for _ in range(2):
+        done = tagboat("push", "--sbom", "spdx", "--sbom", "cyclonedx", f"{registry}/team/shop:1.4.0")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"{registry}/team/shop@{built.build.image.digest}\n"
+        with Registry(registry) as client:
+            attached = client.referrers(Reference(registry, "team/shop", "1.4.0"))
+        assert sorted(descriptor.artifact_type for descriptor in attached) == [
+            "application/spdx+json",
+            "application/vnd.cyclonedx+json",
+        ]
 
 
 def test_push_to_nobody_fails_and_names_the_host(tagboat):
