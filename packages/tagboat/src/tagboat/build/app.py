@@ -53,6 +53,9 @@ def app_layers(
     started = time.monotonic()
     sources = {package: SourceTree.read(package.directory) for package in component.packages}
     trees = [f"{package.name} {source.digest}" for package, source in sources.items()]
+    inputs = {"base": base.identity, "uv": uv.uv_version()}
+    for package, source in sources.items():
+        inputs |= {f"{package.name}: {name}": digest for name, digest in source.files.items()}
     key = key_of(_FORMAT, "app", base.identity, uv.uv_version(), *trees)
     with ExitStack() as stack:
 
@@ -67,10 +70,14 @@ def app_layers(
             cache.write(known, parts().assets_key.encode())
         if assets_key := known.read_text():
             assets, fresh = cache.layer(assets_key, lambda writer: write_files(writer, parts().assets))
-            made.append(MadeLayer("assets", assets, fresh, time.monotonic() - started))
+            made.append(
+                MadeLayer(
+                    "assets", assets, fresh, time.monotonic() - started, "assets", {"assets": assets_key}
+                )
+            )
             started = time.monotonic()
         code, fresh = cache.layer(key, lambda writer: write_files(writer, parts().code))
-        return [*made, MadeLayer("app", code, fresh, time.monotonic() - started)]
+        return [*made, MadeLayer("app", code, fresh, time.monotonic() - started, "app", inputs)]
 
 
 def _install(

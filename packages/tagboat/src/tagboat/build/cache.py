@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,12 +36,18 @@ def key_of(*parts: str | bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class MadeLayer:
-    """A layer, whether it had to be `made`, and the `seconds` that it took to have it."""
+    """A layer, whether it had to be `made`, and the `seconds` that it took to have it.
+
+    `kind` says which layer it is from build to build, whatever is in it; `inputs` are all that decides about
+    its content, by name.
+    """
 
     name: str
     layer: Layer
     made: bool
     seconds: float
+    kind: str
+    inputs: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

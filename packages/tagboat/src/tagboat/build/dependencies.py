@@ -47,7 +47,9 @@ def dependency_layers(
         def layer(tier: Tier, key: str) -> MadeLayer:
             started = time.monotonic()
             made, fresh = cache.layer(key, lambda writer: write_files(writer, maker.files(tier)))
-            return MadeLayer(tier.name, made, fresh, time.monotonic() - started)
+            inputs = {"base": base.identity} | {str(pin.requirement): key_of(pin.text) for pin in tier.pins}
+            seconds = time.monotonic() - started
+            return MadeLayer(tier.name, made, fresh, seconds, f"dependencies {tier.number}", inputs)
 
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             return list(pool.map(layer, tiers, keys))

@@ -16,6 +16,7 @@ from tagboat.build.app import WORKDIR, app_layers
 from tagboat.build.base import Base, resolve_base
 from tagboat.build.cache import Cache
 from tagboat.build.dependencies import dependency_layers
+from tagboat.build.explanation import explain, keep_inputs, last_inputs
 from tagboat.build.venv import VENV
 from tagboat.component import Component
 from tagboat.errors import ConfigError
@@ -41,6 +42,8 @@ class Build:
 
     image: Image
     layers: tuple[LayerReport, ...]
+    explanation: tuple[str, ...]
+    """Which inputs are not as they were when this folder was built the last time, by layer."""
 
 
 def build(
@@ -71,6 +74,7 @@ def build_with_report(
     base, made = resolve_base(component, store, progress=progress)
     size = sum(layer.descriptor.size for layer in base.image.layers)
     reports.append(LayerReport(base.name, size, not made, time.monotonic() - started))
+    before = last_inputs(store, component.directory)
 
     image = base.image
     stamp = _stamp(component)
@@ -81,7 +85,9 @@ def build_with_report(
         image = image.append(one.layer, History(created=stamp.created, created_by=f"tagboat {one.name}"))
     image = image.with_config(_container_config(component, base, stamp))
     image = Image(replace(image.config, created=stamp.created), image.layers)
-    return Build(image, tuple(reports))
+    explanation = tuple(explain(before, layers))
+    keep_inputs(store, component.directory, layers)
+    return Build(image, tuple(reports), explanation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,9 @@ class SourceTree:
     """
 
     directory: Path
-    files: tuple[str, ...]
+    files: Mapping[str, str]
+    """What stands for the content and mode of each file."""
+
     digest: str
 
     @classmethod
@@ -36,14 +38,14 @@ class SourceTree:
         listed = set(_list_tracked(directory)) if in_work_tree(directory) else set()
         if "pyproject.toml" not in listed:  # no git around, or one that ignores the whole project
             listed = set(_walk(directory))
-        files = tuple(sorted(name for name in listed if (directory / name).is_file()))
+        files: dict[str, str] = {}
         hasher = hashlib.sha256()
         try:
-            for name in files:
+            for name in sorted(name for name in listed if (directory / name).is_file()):
                 content = (directory / name).read_bytes()
                 mode = "x" if os.access(directory / name, os.X_OK) else "-"
-                hasher.update(f"{name}\0{mode}{len(content)}\0".encode(errors="surrogateescape"))
-                hasher.update(content)
+                files[name] = f"{mode}{hashlib.sha256(content).hexdigest()}"
+                hasher.update(f"{name}\0{files[name]}\0".encode(errors="surrogateescape"))
         except OSError as error:
             raise SourceError(f"{error.filename} cannot be read: {error.strerror}") from error
         return cls(directory, files, hasher.hexdigest())

@@ -18,6 +18,7 @@ TIERS: Final = 24
 class Tier:
     """Packages that share a layer, sorted by name."""
 
+    number: int
     pins: tuple[Pin, ...]
 
     @property
@@ -39,7 +40,8 @@ def tiers_of(pins: Iterable[Pin]) -> tuple[Tier, ...]:
     for pin in pins:
         dealt.setdefault(_number(pin.name), []).append(pin)
     return tuple(
-        Tier(tuple(sorted(found, key=lambda pin: (pin.name, pin.text)))) for _, found in sorted(dealt.items())
+        Tier(number, tuple(sorted(found, key=lambda pin: (pin.name, pin.text))))
+        for number, found in sorted(dealt.items())
     )
 
 

@@ -1,0 +1,62 @@
+"""Why layers were made anew: their inputs beside those of the build before, of the same folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from tagboat.build.cache import Cache, MadeLayer, key_of
+
+_MOST = 8  # changes of one layer that are named
+
+Inputs = Mapping[str, Mapping[str, str]]
+"""By layer: what goes into it, by name, and what stands for its content."""
+
+
+def last_inputs(cache: Cache, directory: Path) -> Inputs | None:
+    """Of the last build of the component in that folder; None when there was none that is known."""
+    try:
+        found: Inputs = json.loads(_record(cache, directory).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found
+
+
+def keep_inputs(cache: Cache, directory: Path, layers: Iterable[MadeLayer]) -> None:
+    """Remember the inputs of a build for the next one's explanation."""
+    inputs = {layer.kind: dict(layer.inputs) for layer in layers}
+    text = json.dumps(inputs, sort_keys=True)
+    record = _record(cache, directory)
+    if not record.exists() or record.read_text() != text:
+        cache.write(record, text.encode())
+
+
+def explain(before: Inputs | None, layers: Iterable[MadeLayer]) -> Iterator[str]:
+    """A line for each layer, and below it a line for each input that is not as it was."""
+    for layer in layers:
+        size = f"{layer.layer.descriptor.size / 1e6:.2f} MB"
+        if before is None or layer.kind not in before:
+            yield f"{layer.name}: new, {size}"
+            continue
+        changes = list(_changes(before[layer.kind], layer.inputs))
+        yield f"{layer.name}: {'changed' if changes else 'as before'}, {size}"
+        yield from (f"  {change}" for change in changes[:_MOST])
+        if len(changes) > _MOST:
+            yield f"  and {len(changes) - _MOST} more"
+    gone = set(before or ()) - {layer.kind for layer in layers}
+    yield from (f"{kind}: gone" for kind in sorted(gone))
+
+
+def _changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted(before.keys() | now.keys()):
+        if name not in now:
+            yield f"- {name}"
+        elif name not in before:
+            yield f"+ {name}"
+        elif before[name] != now[name]:
+            yield f"~ {name}"
+
+
+def _record(cache: Cache, directory: Path) -> Path:
+    return cache.path("inputs", f"{key_of(str(directory))}.json")
