@@ -31,6 +31,10 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat image sbom oci:image",
         "tagboat image sbom --format cyclonedx oci:image",
         "tagboat push --sbom spdx --sbom cyclonedx registry.example/team/shop:1.4.0",
+        "tagboat key release",
+        "tagboat sign --key release.key registry.example/team/shop:1.4.0",
+        "tagboat verify --key release.pub registry.example/team/shop:1.4.0",
+        "tagboat verify oci:image",
         "tagboat base update",
         "tagboat base update --check",
     ]

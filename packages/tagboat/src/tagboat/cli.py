@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tagboat.errors import TagboatError
 from tagboat.image_cli import add_image_commands
+from tagboat.supply_cli import add_supply_commands
 
 # The commands import what they need when they run: `tagboat --help` answers without loading a cloud client.
 # ruff: noqa: PLC0415
@@ -122,6 +123,8 @@ def _parser() -> argparse.ArgumentParser:
 
     image = commands.add_parser("image", help="look into images, wherever they are")
     add_image_commands(image.add_subparsers(required=True, metavar="COMMAND"))
+
+    add_supply_commands(commands)
 
     tag = commands.add_parser(
         "tag",

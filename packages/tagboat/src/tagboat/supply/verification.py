@@ -1,0 +1,103 @@
+"""Whether an image is, to the last byte, what its digest promises, and whether a key has signed that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ocikit import (
+    Digest,
+    DigestMismatchError,
+    Image,
+    InvalidDocumentError,
+    Layer,
+    NotFoundError,
+    OcikitError,
+    Platform,
+    Reference,
+    Registry,
+    find_credentials,
+    layer_entries,
+)
+from ocikit.blob import CHUNK, verified
+from ocikit.manifest import DOCKER_LAYER, DOCKER_LAYER_GZIP, OCI_LAYER, OCI_LAYER_GZIP
+from tagboat.errors import ConfigError
+from tagboat.location import Location
+from tagboat.supply.key import PublicKey
+from tagboat.supply.signature import SignatureError, check_signature
+
+_PARALLEL = 4  # layers that are read at once
+_UNPACKED = (OCI_LAYER, OCI_LAYER_GZIP, DOCKER_LAYER, DOCKER_LAYER_GZIP)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at: what it is, and what is wrong with it, if anything."""
+
+    what: str
+    problem: str | None = None
+
+    def __str__(self) -> str:
+        return f"FAILED  {self.what}: {self.problem}" if self.problem else f"ok      {self.what}"
+
+
+def verify(location: Location, platform: Platform | None, key: PublicKey | None) -> list[Check]:
+    """Read all of an image, of an index the one for `platform`, and compare it with its digests.
+
+    With a key, the manifest or index that the name stands for must be signed by it, in a registry. What a
+    docker-archive holds is compared with the diff IDs in its configuration: it has no other digests.
+    Raises OcikitError when there is no image to look at.
+    """
+    if location.kind != "registry":
+        if key is not None:
+            raise ConfigError(
+                f"{location.kind}:{location.rest} has no signatures: they are beside images in registries"
+            )
+        return _contents(lambda: location.image(platform))
+    reference = Reference.parse(location.rest)
+    with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
+        # The name is looked up once: what is checked below is one image, even if the tag moves meanwhile.
+        digest = reference.digest or registry.digest(reference)
+        if digest is None:
+            raise NotFoundError(f"{reference} is not there")
+        pinned = reference.with_digest(digest)
+        checks = _contents(lambda: registry.image(pinned, platform))
+        if key is not None:
+            checks.append(_signature(registry, reference, digest, key))
+        return checks
+
+
+def _contents(find: Callable[[], Image]) -> list[Check]:
+    try:
+        image = find()
+    except (DigestMismatchError, InvalidDocumentError) as error:
+        return [Check("manifest and configuration", str(error))]
+    documents = [Check(f"manifest {image.digest}"), Check(f"configuration {Digest.of(image.config_bytes)}")]
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        return [*documents, *pool.map(_layer, image.layers)]
+
+
+def _layer(layer: Layer) -> Check:
+    descriptor = layer.descriptor
+    what = f"layer {descriptor.digest}"
+    try:
+        if descriptor.media_type in _UNPACKED:
+            for _ in layer_entries(layer):  # reads to the end, and compares digest and diff ID
+                pass
+        else:
+            with verified(layer.blob, descriptor.digest, descriptor.size, what) as source:
+                while source.read(CHUNK):
+                    pass
+    except (OcikitError, OSError) as error:
+        return Check(what, str(error).removeprefix(f"{what}: "))
+    return Check(what)
+
+
+def _signature(registry: Registry, reference: Reference, digest: Digest, key: PublicKey) -> Check:
+    what = f"signature by {key.identity}"
+    try:
+        repository = check_signature(registry, reference, digest, key)
+    except (SignatureError, DigestMismatchError, InvalidDocumentError) as error:
+        return Check(what, str(error))
+    return Check(f"{what}, as {repository}")
