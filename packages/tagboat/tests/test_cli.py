@@ -32,6 +32,7 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat image sbom --format cyclonedx oci:image",
         "tagboat push --sbom spdx --sbom cyclonedx registry.example/team/shop:1.4.0",
         "tagboat key release",
+        "tagboat push --key release.key registry.example/team/shop:1.4.0",
         "tagboat sign --key release.key registry.example/team/shop:1.4.0",
         "tagboat verify --key release.pub registry.example/team/shop:1.4.0",
         "tagboat verify oci:image",

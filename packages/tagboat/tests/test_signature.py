@@ -233,6 +233,27 @@ def test_the_commands_sign_and_verify_in_a_registry(command, pushed):
     assert verified.stdout.endswith(f", as {pushed.registry}/team/hail\n")
 
 
+def test_push_signs_what_it_has_pushed_and_says_so_of_a_wrong_key_before_it_builds(
+    command, tagboat, registry, tmp_path
+):
+    command("key", "release")
+    name = f"{registry}/team/shop:1.4.0"
+    key = str(tmp_path / "release.key")
+    for _ in range(2):  # the second time there is nothing to do
+        done = tagboat("push", "--key", key, name)
+        assert done.returncode == 0, done.stderr
+    pinned = done.stdout.strip()
+    with Registry(registry) as client:
+        reference = Reference.parse(pinned)
+        assert len(client.manifest(signature_tag(reference, reference.digest)).layers) == 1
+    verified = command("verify", "--key", "release.pub", pinned)
+    assert verified.returncode == 0, verified.stdout
+    refused = tagboat("push", "--key", str(tmp_path / "release.pub"), name)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("tagboat: ")
+    assert "no private key in PEM form" in refused.stderr
+
+
 def test_a_tampered_blob_of_a_layout_is_named(command, make, tmp_path):
     image = make(b"Ahoy")
     Layout(tmp_path / "image").write(image)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tagboat.errors import TagboatError
 from tagboat.image_cli import add_image_commands
-from tagboat.supply_cli import add_supply_commands
+from tagboat.supply_cli import KEY_HELP, add_supply_commands, signing_key
 
 # The commands import what they need when they run: `tagboat --help` answers without loading a cloud client.
 # ruff: noqa: PLC0415
@@ -105,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=("spdx", "cyclonedx"),
         help="attach the image's software bill of materials; may be given for both formats",
     )
+    push.add_argument("--key", type=Path, metavar="FILE", help=f"sign the image; {KEY_HELP}")
     push.set_defaults(run=_push)
 
     base = commands.add_parser("base", help="what the image is built upon").add_subparsers(
@@ -236,6 +237,7 @@ def _push(options: argparse.Namespace) -> int:
     from tagboat.component import Component
 
     reference = Reference.parse(options.reference)
+    key = signing_key(options.key) if options.key else None  # before the build, which takes longer
     image = build(Component.load(options.component), _cache(), progress=_progress)
     with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
         digest = registry.push(image, reference)
@@ -244,6 +246,11 @@ def _push(options: argparse.Namespace) -> int:
 
             for attached in attach_sboms(registry, reference, image, options.sbom):
                 _progress(f"bill of materials {attached} is attached")
+        if key is not None:
+            from tagboat.supply.signature import sign
+
+            sign(registry, reference.with_digest(digest), key)
+            _progress(f"signed by {key.public.identity}")
     print(reference.with_digest(digest))
     return 0
 

@@ -6,11 +6,15 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tagboat.supply.key import PrivateKey
 
 # As in cli.py, what a command needs is imported when it runs.
 # ruff: noqa: PLC0415
 
-_KEY = "private key in PEM form; TAGBOAT_KEY_PASSWORD has its password, if it has one"
+KEY_HELP = "private key in PEM form; TAGBOAT_KEY_PASSWORD has its password, if it has one"
 
 
 def add_supply_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,7 +33,7 @@ def add_supply_commands(commands: argparse._SubParsersAction[argparse.ArgumentPa
         epilog="example: tagboat sign --key release.key registry.example/team/shop:1.4.0",
     )
     sign.add_argument("reference", metavar="REF", help="HOST/REPOSITORY[:TAG][@DIGEST]")
-    sign.add_argument("--key", type=Path, required=True, metavar="FILE", help=_KEY)
+    sign.add_argument("--key", type=Path, required=True, metavar="FILE", help=KEY_HELP)
     sign.set_defaults(run=_sign)
 
     verify = commands.add_parser(
@@ -57,10 +61,9 @@ def _key(options: argparse.Namespace) -> int:
 
 def _sign(options: argparse.Namespace) -> int:
     from ocikit import Reference, Registry, find_credentials
-    from tagboat.supply.key import PASSWORD, PrivateKey
     from tagboat.supply.signature import sign
 
-    key = PrivateKey.read(options.key, os.environ.get(PASSWORD))
+    key = signing_key(options.key)
     reference = Reference.parse(options.reference)
     with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
         digest, fresh = sign(registry, reference, key)
@@ -68,6 +71,13 @@ def _sign(options: argparse.Namespace) -> int:
         print("tagboat: it was signed by this key already", file=sys.stderr)
     print(reference.with_digest(digest))
     return 0
+
+
+def signing_key(file: Path) -> PrivateKey:
+    """The private key in `file`, its password from the environment. Raises KeyFileError."""
+    from tagboat.supply.key import PASSWORD, PrivateKey
+
+    return PrivateKey.read(file, os.environ.get(PASSWORD))
 
 
 def _verify(options: argparse.Namespace) -> int:
