@@ -482,8 +482,9 @@ def test_a_package_that_is_not_what_the_index_says_is_refused(built, build_cache
     packages = read_base_lock(kept, release).of(Platform.host().architecture, kept)
     netbase = next(package for package in packages if package.name == "netbase")
     wrong = replace(netbase, sha256="0" * 64)
+    store = Cache.open(tmp_path)
     with pytest.raises(AptError, match="Hash Sum mismatch"):
-        compose_packages([wrong], release, Platform.host(), Cache.open(tmp_path), progress=quiet)
+        compose_packages([wrong], release, Platform.host(), store, compiler=None, progress=quiet)
 
 
 def test_a_package_that_was_damaged_in_the_cache_is_fetched_anew(built, build_cache, project, tmp_path):

@@ -6,7 +6,7 @@ import marshal
 import pytest
 
 from tagboat.build.base import unpacked
-from tagboat.build.bytecode import compile_files
+from tagboat.build.bytecode import Compiler, compile_files
 from tagboat.build.cache import Cache
 from tagboat.build.files import File, Link
 from tagboat.build.interpreter import InterpreterError, find_interpreter, resolve
@@ -33,7 +33,7 @@ def compile_(root, interpreter, tmp_path):
 
     def compile_with(files, cache="one"):
         store = Cache.open(tmp_path / cache)
-        return compile_files(files, interpreter=interpreter, root=root, identity="id", cache=store)
+        return compile_files(files, Compiler(interpreter, root, "id"), store)
 
     return compile_with
 

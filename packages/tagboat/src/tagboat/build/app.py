@@ -18,6 +18,7 @@ from tagboat.build.files import Entry, File, Files, Folder, write_files
 from tagboat.build.source import SourceTree
 from tagboat.build.venv import installed_files, skeleton
 from tagboat.component import Component
+from tagboat.errors import ConfigError
 
 _FORMAT = "2"  # raise it when the same sources would make other bytes
 WORKDIR = "app"
@@ -83,11 +84,11 @@ def app_layers(
 def _install(
     wheels: list[Path], folder: Path, base: Base, cache: Cache, progress: Callable[[str], None]
 ) -> _Parts:
+    if base.here is not None:
+        _check_portable(wheels, base)
     uv.install_wheels(wheels, folder, interpreter=base.interpreter)
     files = skeleton(base.interpreter) | installed_files(folder, base.interpreter)
-    bytecode, broken = compile_files(
-        files, interpreter=base.interpreter, root=base.root(cache), identity=base.identity, cache=cache
-    )
+    bytecode, broken = compile_files(files, base.compiler(cache), cache)
     for name, reason in broken.items():
         progress(f"{name} goes into the image without byte code: {reason}")
     assets = {path: entry for path, entry in files.items() if _is_asset(path, entry)}
@@ -95,6 +96,15 @@ def _install(
         assets = {}
     code = {path: entry for path, entry in files.items() if path not in assets}
     return _Parts(code | bytecode | {WORKDIR: Folder()}, assets)
+
+
+def _check_portable(wheels: list[Path], base: Base) -> None:
+    native = next((wheel.name for wheel in wheels if not wheel.name.endswith("-any.whl")), None)
+    if native is not None:
+        raise ConfigError(
+            f"{native} was built for this machine, and the image is for {base.platform}",
+            hint="packages with compiled parts are built on the architecture that they are for",
+        )
 
 
 def _is_asset(path: str, entry: Entry) -> bool:

@@ -17,11 +17,12 @@ from ocikit import (
     read_docker_archive,
     unpack,
 )
+from tagboat.build.bytecode import Compiler
 from tagboat.build.cache import Cache, key_of
 from tagboat.build.debian.compose import compose
 from tagboat.build.debian.lock import FILE_NAME
 from tagboat.build.debian.release import DISTRIBUTIONS, Release
-from tagboat.build.interpreter import Interpreter, find_interpreter
+from tagboat.build.interpreter import Interpreter, find_foreign_interpreter, find_interpreter
 from tagboat.component import Component
 from tagboat.errors import ConfigError
 
@@ -35,6 +36,8 @@ class Base:
     name: str
     image: Image
     interpreter: Interpreter
+    here: Base | None = None
+    """The same for this machine, where this one is for another architecture, and its Python does not run."""
 
     @property
     def digest(self) -> Digest:
@@ -53,24 +56,32 @@ class Base:
     def search_path(self) -> str:
         return search_path(self.image)
 
-    def root(self, cache: Cache) -> Path:
-        """The folder where the base is unpacked, for its interpreter to run."""
-        return unpacked(self.image, cache)
+    def compiler(self, cache: Cache) -> Compiler:
+        """The Python that compiles for this base: its own, or the same one for this machine."""
+        if self.here is not None:
+            return self.here.compiler(cache)
+        return Compiler(self.interpreter, unpacked(self.image, cache), self.identity)
 
 
-def resolve_base(component: Component, cache: Cache, *, progress: Callable[[str], None]) -> tuple[Base, bool]:
-    """The base that the configuration names, for this machine's architecture, and whether it had to be made.
+def resolve_base(
+    component: Component, platform: Platform, cache: Cache, *, progress: Callable[[str], None]
+) -> tuple[Base, bool]:
+    """The base that the configuration names, for that platform, and whether it had to be made.
 
-    Raises ConfigError, AptError, DebError,
-    InterpreterError, and ocikit's errors for what cannot be read.
+    Raises ConfigError, AptError, DebError, InterpreterError, and ocikit's errors for what cannot be read.
     """
     name = component.config.base
     kind, _, rest = name.partition(":")
-    platform = Platform.host()
+    here = None
+    if not Platform.host().matches(platform):
+        here, _ = resolve_base(component, Platform.host(), cache, progress=progress)
     made = False
     if kind in DISTRIBUTIONS:
         lock = component.directory / FILE_NAME
-        image, made = compose(Release(kind, rest), platform, cache, lock=lock, progress=progress)
+        compiler = here.compiler(cache) if here else None
+        image, made = compose(
+            Release(kind, rest), platform, cache, lock=lock, compiler=compiler, progress=progress
+        )
     elif kind == "oci":
         path, _, tag = rest.partition(":")
         image = Layout(component.directory / path).image(tag or None, platform)
@@ -78,7 +89,9 @@ def resolve_base(component: Component, cache: Cache, *, progress: Callable[[str]
         image = read_docker_archive(component.directory / rest)
     else:
         image, made = _pull(name, platform, cache, progress)
-    return Base(name, image, _interpreter(image, component.config.python, cache)), made
+    if not image.config.platform.matches(platform):
+        raise ConfigError(f"the base {name} is for {image.config.platform}, not for {platform}")
+    return Base(name, image, _interpreter(image, component.config.python, cache, here), here), made
 
 
 def search_path(image: Image) -> str:
@@ -121,13 +134,17 @@ def _pull(name: str, platform: Platform, cache: Cache, progress: Callable[[str],
     return Layout(folder).image(), missing
 
 
-def _interpreter(image: Image, path: str | None, cache: Cache) -> Interpreter:
+def _interpreter(image: Image, path: str | None, cache: Cache, here: Base | None) -> Interpreter:
     """The Python of the image; what it says about itself is asked once."""
-    record = cache.path("interpreters", key_of(str(image.digest), path or ""))
+    record = cache.path("interpreters", key_of(str(image.digest), path or "", here.identity if here else ""))
     try:
         known = json.loads(record.read_text())
         return Interpreter(known["path"], tuple(known["version"]), tuple(known["glibc"]))
     except (FileNotFoundError, ValueError, KeyError):
-        interpreter = find_interpreter(unpacked(image, cache), path=path, search=search_path(image))
+        root, search = unpacked(image, cache), search_path(image)
+        if here is None:
+            interpreter = find_interpreter(root, path=path, search=search)
+        else:
+            interpreter = find_foreign_interpreter(root, here.interpreter, path=path, search=search)
         cache.write(record, json.dumps(asdict(interpreter)).encode())
         return interpreter

@@ -56,12 +56,18 @@ for index in range(0, len(jobs) - 1, 3):
 """
 
 
-def compile_files(
-    files: Files, *, interpreter: Interpreter, root: Path, identity: str, cache: Cache
-) -> tuple[dict[str, Entry], dict[str, str]]:
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """The Python that compiles: unpacked in `root`, and `identity` stands for that very one."""
+
+    interpreter: Interpreter
+    root: Path
+    identity: str
+
+
+def compile_files(files: Files, compiler: Compiler, cache: Cache) -> tuple[dict[str, Entry], dict[str, str]]:
     """The byte code for every `.py` of `files` by its path in the image, and what does not compile and why.
 
-    `root` is where the image with `interpreter` is unpacked, `identity` stands for that very interpreter.
     What was compiled once comes from the cache. Raises InterpreterError when the interpreter itself fails.
     """
     stored: dict[str, Path] = {}
@@ -71,7 +77,7 @@ def compile_files(
             if not path.endswith(".py") or not isinstance(entry, File):
                 continue
             source = entry.read()
-            key = key_of(_FORMAT, identity, path, source)
+            key = key_of(_FORMAT, compiler.identity, path, source)
             stored[path] = cache.path(f"bytecode/{key[:2]}", key)
             if not stored[path].exists():
                 file = entry.content
@@ -79,9 +85,9 @@ def compile_files(
                     file = folder / str(len(jobs))
                     file.write_bytes(source)
                 jobs.append(_Job(file, stored[path], f"/{path}"))
-        broken = _run(jobs, interpreter, root)
+        broken = _run(jobs, compiler.interpreter, compiler.root)
     made: dict[str, Entry] = {
-        bytecode_path(path, interpreter): File(file)
+        bytecode_path(path, compiler.interpreter): File(file)
         for path, file in stored.items()
         if f"/{path}" not in broken
     }

@@ -98,13 +98,7 @@ class _Maker:
                 if together.keys().isdisjoint(files):
                     together |= files
                     names.append(name)
-            bytecode, _ = compile_files(
-                together,
-                interpreter=self.base.interpreter,
-                root=self.base.root(self.cache),
-                identity=self.base.identity,
-                cache=self.cache,
-            )
+            bytecode, _ = compile_files(together, self.base.compiler(self.cache), self.cache)
             for name in names:
                 files = waiting.pop(name)
                 made = (bytecode_path(path, self.base.interpreter) for path in files if path.endswith(".py"))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from ocikit import Platform
 from tagboat.build.cache import Cache, MadeLayer, key_of
 
 _MOST = 8  # changes of one layer that are named
@@ -14,20 +15,20 @@ Inputs = Mapping[str, Mapping[str, str]]
 """By layer: what goes into it, by name, and what stands for its content."""
 
 
-def last_inputs(cache: Cache, directory: Path) -> Inputs | None:
-    """Of the last build of the component in that folder; None when there was none that is known."""
+def last_inputs(cache: Cache, directory: Path, platform: Platform) -> Inputs | None:
+    """Of the last build of the component in that folder for the platform; None when none is known."""
     try:
-        found: Inputs = json.loads(_record(cache, directory).read_text())
+        found: Inputs = json.loads(_record(cache, directory, platform).read_text())
     except (FileNotFoundError, ValueError):
         return None
     return found
 
 
-def keep_inputs(cache: Cache, directory: Path, layers: Iterable[MadeLayer]) -> None:
+def keep_inputs(cache: Cache, directory: Path, platform: Platform, layers: Iterable[MadeLayer]) -> None:
     """Remember the inputs of a build for the next one's explanation."""
     inputs = {layer.kind: dict(layer.inputs) for layer in layers}
     text = json.dumps(inputs, sort_keys=True)
-    record = _record(cache, directory)
+    record = _record(cache, directory, platform)
     if not record.exists() or record.read_text() != text:
         cache.write(record, text.encode())
 
@@ -58,5 +59,5 @@ def _changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]
             yield f"~ {name}"
 
 
-def _record(cache: Cache, directory: Path) -> Path:
-    return cache.path("inputs", f"{key_of(str(directory))}.json")
+def _record(cache: Cache, directory: Path, platform: Platform) -> Path:
+    return cache.path("inputs", f"{key_of(str(directory), str(platform))}.json")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ocikit import ContainerConfig, History, Image
+from ocikit import ContainerConfig, History, Image, Platform
 from tagboat.build.app import WORKDIR, app_layers
 from tagboat.build.base import Base, resolve_base
 from tagboat.build.cache import Cache
@@ -50,20 +50,23 @@ def build(
     component: Component,
     cache: Path,
     *,
+    platform: Platform | None = None,
     progress: Callable[[str], None],
 ) -> Image:
     """The component's image: a function of base, lock, sources, configuration and commit, of nothing else.
 
-    `cache` is a folder, made when absent, that later builds are faster with; `progress` gets a line for each
-    thing that takes time. Raises TagboatError and OcikitError.
+    It is for `platform`, or else for this machine's. `cache` is a folder, made when absent, that later builds
+    are faster with; `progress` gets a line for each thing that takes time. Raises TagboatError and
+    OcikitError.
     """
-    return build_with_report(component, cache, progress=progress).image
+    return build_with_report(component, cache, platform=platform, progress=progress).image
 
 
 def build_with_report(
     component: Component,
     cache: Path,
     *,
+    platform: Platform | None = None,
     progress: Callable[[str], None],
 ) -> Build:
     """As `build`, with what each layer cost."""
@@ -71,10 +74,11 @@ def build_with_report(
     reports: list[LayerReport] = []
 
     started = time.monotonic()
-    base, made = resolve_base(component, store, progress=progress)
+    platform = platform or Platform.host()
+    base, made = resolve_base(component, platform, store, progress=progress)
     size = sum(layer.descriptor.size for layer in base.image.layers)
     reports.append(LayerReport(base.name, size, not made, time.monotonic() - started))
-    before = last_inputs(store, component.directory)
+    before = last_inputs(store, component.directory, platform)
 
     image = base.image
     stamp = _stamp(component)
@@ -86,7 +90,7 @@ def build_with_report(
     image = image.with_config(_container_config(component, base, stamp))
     image = Image(replace(image.config, created=stamp.created), image.layers)
     explanation = tuple(explain(before, layers))
-    keep_inputs(store, component.directory, layers)
+    keep_inputs(store, component.directory, platform, layers)
     return Build(image, tuple(reports), explanation)
 
 

@@ -42,6 +42,37 @@ def find_interpreter(root: Path, *, path: str | None, search: str) -> Interprete
 
     Raises InterpreterError.
     """
+    return _ask(root, _find(root, path, search))
+
+
+def find_foreign_interpreter(root: Path, like: Interpreter, *, path: str | None, search: str) -> Interpreter:
+    """As `find_interpreter`, where the Python of `root` is for another architecture and does not run here.
+
+    It has to be what `like` is, the Python of the same base for this machine, for that one compiles its byte
+    code, which is the same for every architecture. Raises InterpreterError when it is another.
+    """
+    real = _find(root, path, search)
+    version = ".".join(map(str, like.version))
+    said = rb"(?<![\d.])" + re.escape(version.encode()) + rb"(?![\d.])"
+    libraries = (
+        library for folder in _library_folders(root) for library in folder.glob(f"libpython{like.short}.so*")
+    )
+    if not any(re.search(said, file.read_bytes()) for file in (root / real.lstrip("/"), *libraries)):
+        raise InterpreterError(
+            f"{real} of the base is not Python {version}, as it is in the same base for this machine",
+            hint="byte code is compiled here for all architectures, so all of them need the same Python",
+        )
+    glibc = ".".join(map(str, like.glibc)).encode()
+    libc = (library for folder in _library_folders(root) for library in folder.glob("libc.so.6"))
+    if not any(
+        re.search(rb"release version " + re.escape(glibc) + rb"(?!\d)", file.read_bytes()) for file in libc
+    ):
+        raise InterpreterError(f"the base does not have glibc {glibc.decode()}, as it has for this machine")
+    return Interpreter(real, like.version, like.glibc)
+
+
+def _find(root: Path, path: str | None, search: str) -> str:
+    """The path in the image of the Python at `path`, or else of the first on `search`; links resolved."""
     if path is not None:
         wanted = [path]
     else:
@@ -52,7 +83,7 @@ def find_interpreter(root: Path, *, path: str | None, search: str) -> Interprete
     for candidate in wanted:
         real = resolve(root, candidate)
         if real is not None and (root / real.lstrip("/")).is_file():
-            return _ask(root, real)
+            return real
     raise InterpreterError(
         f"there is no Python in the base at {path or search}",
         hint='set tool.tagboat.python to its path in the image, e.g. python = "/opt/python/bin/python3"',
@@ -68,9 +99,7 @@ def command(root: Path, interpreter: str, *arguments: str) -> list[str]:
     real = resolve(root, loader)
     if real is None:
         raise InterpreterError(f"{interpreter} needs {loader}, which the base does not have")
-    places = [root / name for name in _LIBRARIES]
-    places += [folder for place in places[:3] for folder in sorted(place.glob("*-linux-gnu*"))]
-    libraries = ":".join(str(place) for place in places if place.is_dir())
+    libraries = ":".join(map(str, _library_folders(root)))
     return [
         str(root / real.lstrip("/")),
         "--inhibit-cache",
@@ -79,6 +108,12 @@ def command(root: Path, interpreter: str, *arguments: str) -> list[str]:
         str(binary),
         *arguments,
     ]
+
+
+def _library_folders(root: Path) -> list[Path]:
+    places = [root / name for name in _LIBRARIES]
+    places += [folder for place in places[:3] for folder in sorted(place.glob("*-linux-gnu*"))]
+    return [place for place in places if place.is_dir()]
 
 
 def environment(root: Path, interpreter: str) -> dict[str, str]:

@@ -11,18 +11,19 @@ import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from ocikit import ContainerConfig, History, Image, LayerWriter, Platform
-from tagboat.build.bytecode import compile_files
+from tagboat.build.bytecode import Compiler, compile_files
 from tagboat.build.cache import Cache, key_of
 from tagboat.build.debian.apt import Apt, AptError, Package, open_apt
 from tagboat.build.debian.deb import DebError, open_data, read_control
 from tagboat.build.debian.lock import BaseLock, read_base_lock
 from tagboat.build.debian.release import Release
 from tagboat.build.files import Entry, File, Files, Folder, Link, write_files
-from tagboat.build.interpreter import find_interpreter
+from tagboat.build.interpreter import find_foreign_interpreter, find_interpreter
 
 _FORMAT = "1"  # raise it when the same packages would make other bytes
 _SEARCH = "/usr/local/bin:/usr/bin:/bin"
@@ -86,9 +87,17 @@ _BY_HAND: Files = {
 
 
 def compose(
-    release: Release, platform: Platform, cache: Cache, *, lock: Path, progress: Callable[[str], None]
+    release: Release,
+    platform: Platform,
+    cache: Cache,
+    *,
+    lock: Path,
+    compiler: Compiler | None,
+    progress: Callable[[str], None],
 ) -> tuple[Image, bool]:
     """The base image of a release, and whether it had to be made.
+
+    Byte code is compiled by its own Python, or for another architecture by the `compiler`.
 
     It is made of the packages that `lock` names. Without that file they are chosen once and kept in the
     cache, so that a build on another machine may get others. Raises ConfigError, AptError and DebError.
@@ -100,12 +109,15 @@ def compose(
         with cache.locked(f"{release.distribution}-{release.suite}"):
             locked = read_base_lock(kept, release)
             if locked is None or architecture not in locked.packages:
-                locked = choose(release, [platform], cache, progress=progress)
+                chosen = choose(release, [platform], cache, progress=progress)
+                known = locked.packages if locked else {}
+                locked = replace(chosen, packages={**known, **chosen.packages})
                 cache.write(kept, locked.to_toml().encode())
     age = datetime.now(UTC) - locked.date
     if age > _STALE:
         progress(f"the packages of {release} are those of {age.days} days ago: `tagboat base update`")
-    return compose_packages(locked.of(architecture, lock), release, platform, cache, progress=progress)
+    packages = locked.of(architecture, lock)
+    return compose_packages(packages, release, platform, cache, compiler=compiler, progress=progress)
 
 
 def choose(
@@ -139,6 +151,7 @@ def compose_packages(
     platform: Platform,
     cache: Cache,
     *,
+    compiler: Compiler | None,
     progress: Callable[[str], None],
 ) -> tuple[Image, bool]:
     """The image of exactly these packages, and whether it had to be made. Raises AptError and DebError."""
@@ -153,7 +166,7 @@ def compose_packages(
                 _fetch(missing, apt, cache)
         progress(f"composing {release} of {len(packages)} packages")
         with cache.temporary() as root:
-            write_files(writer, _compose_files(packages, root, cache))
+            write_files(writer, _compose_files(packages, root, cache, compiler))
 
     layer, made = cache.layer(key, make)
     image = Image.empty(platform).append(layer, History(created=_EPOCH, created_by=f"tagboat base {release}"))
@@ -189,7 +202,7 @@ def _fetch(packages: Iterable[Package], apt: Apt, cache: Cache) -> None:
             raise DebError(f"{package.path} is not the package with SHA-256 {package.sha256}")
 
 
-def _compose_files(packages: Iterable[Package], root: Path, cache: Cache) -> Files:
+def _compose_files(packages: Sequence[Package], root: Path, cache: Cache, compiler: Compiler | None) -> Files:
     """The content of the layer; `root` is an empty folder that the files are unpacked to."""
     files: dict[str, Entry] = {}
     certificates: dict[str, bytes] = {}
@@ -215,13 +228,16 @@ def _compose_files(packages: Iterable[Package], root: Path, cache: Cache) -> Fil
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(entry.target)
 
-    python = find_interpreter(root, path=None, search="/usr/bin")
+    if compiler is None:
+        python = find_interpreter(root, path=None, search="/usr/bin")
+        compiler = Compiler(python, root, key_of(*(package.sha256 for package in packages)))
+    else:
+        python = find_foreign_interpreter(root, compiler.interpreter, path=None, search="/usr/bin")
     files["usr/bin/python3"] = Link(f"python{python.short}")
     library = {
         path: entry for path, entry in files.items() if path.startswith(f"usr/lib/python{python.short}/")
     }
-    identity = key_of(*(package.sha256 for package in packages))
-    bytecode, _ = compile_files(library, interpreter=python, root=root, identity=identity, cache=cache)
+    bytecode, _ = compile_files(library, compiler, cache)
     return files | bytecode
 
 
