@@ -36,6 +36,8 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat sign --key release.key registry.example/team/shop:1.4.0",
         "tagboat verify --key release.pub registry.example/team/shop:1.4.0",
         "tagboat verify oci:image",
+        "tagboat push --provenance --key release.key registry.example/team/shop:1.4.0",
+        "tagboat verify --provenance --key release.pub registry.example/team/shop:1.4.0",
         "tagboat base update",
         "tagboat base update --check",
     ]

@@ -105,6 +105,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=("spdx", "cyclonedx"),
         help="attach the image's software bill of materials; may be given for both formats",
     )
+    push.add_argument(
+        "--provenance", action="store_true", help="attach how it was built (SLSA), signed if there is a key"
+    )
     push.add_argument("--key", type=Path, metavar="FILE", help=f"sign the image; {KEY_HELP}")
     push.set_defaults(run=_push)
 
@@ -238,7 +241,8 @@ def _push(options: argparse.Namespace) -> int:
 
     reference = Reference.parse(options.reference)
     key = signing_key(options.key) if options.key else None  # before the build, which takes longer
-    image = build(Component.load(options.component), _cache(), progress=_progress)
+    component = Component.load(options.component)
+    image = build(component, _cache(), progress=_progress)
     with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
         digest = registry.push(image, reference)
         if options.sbom:
@@ -246,6 +250,11 @@ def _push(options: argparse.Namespace) -> int:
 
             for attached in attach_sboms(registry, reference, image, options.sbom):
                 _progress(f"bill of materials {attached} is attached")
+        if options.provenance:
+            from tagboat.supply.attestation import attach_provenance
+
+            attached = attach_provenance(registry, reference, image, component, key)
+            _progress(f"{'signed' if key else 'unsigned'} provenance {attached} is attached")
         if key is not None:
             from tagboat.supply.signature import sign
 

@@ -48,6 +48,9 @@ def add_supply_commands(commands: argparse._SubParsersAction[argparse.ArgumentPa
         "--platform", metavar="OS/ARCH", help="which image of an index (default: this machine's)"
     )
     verify.add_argument("--key", type=Path, metavar="PUB", help="public key that must have signed it")
+    verify.add_argument(
+        "--provenance", action="store_true", help="it must have provenance too that the key has signed"
+    )
     verify.set_defaults(run=_verify)
 
 
@@ -86,9 +89,12 @@ def _verify(options: argparse.Namespace) -> int:
     from tagboat.supply.key import PublicKey
     from tagboat.supply.verification import verify
 
+    if options.provenance and not options.key:
+        print("tagboat: --provenance needs the --key that has signed it", file=sys.stderr)
+        return 2
     key = PublicKey.read(options.key) if options.key else None
     platform = Platform.parse(options.platform) if options.platform else None
-    checks = verify(Location.parse(options.location), platform, key)
+    checks = verify(Location.parse(options.location), platform, key, attested=options.provenance)
     for check in checks:
         # Registries answer what they like: a terminal gets no control characters.
         print("".join(c if c.isprintable() else repr(c)[1:-1] for c in str(check)))

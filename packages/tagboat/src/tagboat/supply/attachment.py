@@ -1,9 +1,10 @@
-"""Bills of materials beside their image in a registry, as referrers (OCI image specification 1.1)."""
+"""Documents about an image beside it in a registry, as referrers (OCI image specification 1.1)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from ocikit import BytesBlob, Descriptor, Digest, Image, Manifest, Reference, Registry
 from tagboat.supply.cyclonedx import cyclonedx_document
@@ -12,6 +13,7 @@ from tagboat.supply.spdx import spdx_document
 
 _EMPTY = b"{}"
 _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+_CREATED = "org.opencontainers.image.created"
 _FORMATS = {
     "spdx": ("application/spdx+json", spdx_document),
     "cyclonedx": ("application/vnd.cyclonedx+json", cyclonedx_document),
@@ -26,23 +28,39 @@ def attach_sboms(
     The same image has the same bills, so one that is there already stays as it is. Raises OcikitError.
     """
     inventory = take_inventory(image)
-    there = {found.digest for found in registry.referrers(reference.with_digest(image.digest))}
     attached = []
     for name in formats:
         media_type, document = _FORMATS[name]
         data = json.dumps(document(inventory), sort_keys=True, separators=(",", ":")).encode()
-        bill, empty = Descriptor(media_type, Digest.of(data), len(data)), Digest.of(_EMPTY)
-        manifest = Manifest(
-            config=Descriptor(_EMPTY_TYPE, empty, len(_EMPTY)),
-            layers=(bill,),
-            subject=Descriptor(image.manifest.media_type, image.digest, len(image.manifest_bytes)),
-            artifact_type=media_type,
-            annotations={"org.opencontainers.image.created": inventory.created},
+        attached.append(
+            attach(registry, reference, image, Document(media_type, data, {_CREATED: inventory.created}))
         )
-        digest = Digest.of(manifest.to_bytes())
-        if digest not in there:
-            target = Reference(reference.registry, reference.repository, digest=digest)
-            blobs = {bill.digest: BytesBlob(data), empty: BytesBlob(_EMPTY)}
-            registry.push_manifest(target, manifest, blobs)
-        attached.append(digest)
     return attached
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What is attached, and what the registry lists of it."""
+
+    media_type: str
+    data: bytes
+    annotations: Mapping[str, str]
+
+
+def attach(registry: Registry, reference: Reference, image: Image, document: Document) -> Digest:
+    """Push a document about `image` unless it is there; returns the digest of its manifest."""
+    data, empty = document.data, Digest.of(_EMPTY)
+    layer = Descriptor(document.media_type, Digest.of(data), len(data))
+    manifest = Manifest(
+        config=Descriptor(_EMPTY_TYPE, empty, len(_EMPTY)),
+        layers=(layer,),
+        subject=Descriptor(image.manifest.media_type, image.digest, len(image.manifest_bytes)),
+        artifact_type=document.media_type,
+        annotations=document.annotations,
+    )
+    digest = Digest.of(manifest.to_bytes())
+    there = registry.referrers(reference.with_digest(image.digest), document.media_type)
+    if digest not in {found.digest for found in there}:
+        blobs = {layer.digest: BytesBlob(data), empty: BytesBlob(_EMPTY)}
+        registry.push_manifest(reference.with_digest(digest), manifest, blobs)
+    return digest

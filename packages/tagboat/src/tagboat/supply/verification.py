@@ -24,6 +24,7 @@ from ocikit.blob import CHUNK, verified
 from ocikit.manifest import DOCKER_LAYER, DOCKER_LAYER_GZIP, OCI_LAYER, OCI_LAYER_GZIP
 from tagboat.errors import ConfigError
 from tagboat.location import Location
+from tagboat.supply.attestation import check_attached_provenance
 from tagboat.supply.key import PublicKey
 from tagboat.supply.signature import SignatureError, check_signature
 
@@ -42,10 +43,13 @@ class Check:
         return f"FAILED  {self.what}: {self.problem}" if self.problem else f"ok      {self.what}"
 
 
-def verify(location: Location, platform: Platform | None, key: PublicKey | None) -> list[Check]:
+def verify(
+    location: Location, platform: Platform | None, key: PublicKey | None, *, attested: bool = False
+) -> list[Check]:
     """Read all of an image, of an index the one for `platform`, and compare it with its digests.
 
-    With a key, the manifest or index that the name stands for must be signed by it, in a registry. What a
+    With a key, the manifest or index that the name stands for must be signed by it, in a registry, and
+    with `attested` the image must have provenance that is. What a
     docker-archive holds is compared with the diff IDs in its configuration: it has no other digests.
     Raises OcikitError when there is no image to look at.
     """
@@ -65,6 +69,8 @@ def verify(location: Location, platform: Platform | None, key: PublicKey | None)
         checks = _contents(lambda: registry.image(pinned, platform))
         if key is not None:
             checks.append(_signature(registry, reference, digest, key))
+            if attested:
+                checks.append(_provenance(registry, pinned, platform, key))
         return checks
 
 
@@ -101,3 +107,13 @@ def _signature(registry: Registry, reference: Reference, digest: Digest, key: Pu
     except (SignatureError, DigestMismatchError, InvalidDocumentError) as error:
         return Check(what, str(error))
     return Check(f"{what}, as {repository}")
+
+
+def _provenance(registry: Registry, reference: Reference, platform: Platform | None, key: PublicKey) -> Check:
+    what = f"provenance by {key.identity}"
+    try:
+        image = registry.image(reference, platform)  # provenance is of one platform's image, not of an index
+        check_attached_provenance(registry, reference, image.digest, key)
+    except (SignatureError, DigestMismatchError, InvalidDocumentError) as error:
+        return Check(what, str(error))
+    return Check(what)
