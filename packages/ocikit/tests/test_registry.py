@@ -425,6 +425,10 @@ def test_an_index_gives_the_image_for_a_platform(served, ask, make_image):
         assert client.image(reference).digest == images[Platform.host()].digest
         other = Platform("linux", "s390x")
         assert client.image(reference, other).digest == images[other].digest
+        stored = served.storage.image(reference.repository, reference.identifier)
+        assert stored.digest == images[Platform.host()].digest
+        stored = served.storage.image(reference.repository, reference.identifier, other)
+        assert stored.digest == images[other].digest
         with pytest.raises(NotFoundError, match="s390x"):
             client.image(reference, Platform("linux", "riscv64"))
 

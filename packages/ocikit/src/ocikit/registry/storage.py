@@ -26,15 +26,18 @@ from obstore.store import LocalStore, ObjectStore
 
 from ocikit.blob import CHUNK
 from ocikit.digest import Digest
-from ocikit.errors import InvalidReferenceError, NotFoundError
+from ocikit.errors import InvalidDocumentError, InvalidReferenceError, NotFoundError
 from ocikit.image import Image
-from ocikit.manifest import Descriptor
+from ocikit.layout import choose
+from ocikit.manifest import INDEXES, Descriptor, Index
+from ocikit.platform import Platform
 from ocikit.registry.holds import Holds
 
 _FRESH = timedelta(minutes=1)  # a link that is older is written again when somebody relies on it
 # Bytes of a blob in memory on its way into the store: a few parts of the least size that S3 takes.
 _PART = 5 << 20
 _PARTS = 2
+_DEEPEST = 8  # indexes within indexes
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +96,23 @@ class Storage:
         except FileNotFoundError:
             return None
 
-    def image(self, repository: str, tag_or_digest: str) -> Image:
-        """The image, its layers read lazily from the store. Raises NotFoundError."""
+    def image(self, repository: str, tag_or_digest: str, platform: Platform | None = None) -> Image:
+        """The image, its layers read lazily from the store; of an index, the one for `platform`.
+
+        That is this machine's by default. Raises NotFoundError, InvalidDocumentError.
+        """
         digest = _as_digest(tag_or_digest) or self.resolve(repository, tag_or_digest)
         if digest is None:
             raise NotFoundError(f"{repository} has no tag {tag_or_digest}")
         try:
-            raw = bytes(obstore.get(self.store, _blob_path(digest)).bytes())
-            obstore.head(self.store, _manifest_path(repository, digest))
+            raw, media_type = self._manifest(repository, digest)
+            depth = 0  # no index can hold itself, for it would have to hold its own digest
+            while media_type in INDEXES:
+                if depth == _DEEPEST:
+                    raise InvalidDocumentError(f"{repository}@{digest}: too many indexes in each other")
+                digest = choose(Index.parse(raw), platform, f"{repository}@{digest}").digest
+                raw, media_type = self._manifest(repository, digest)
+                depth += 1
             return Image.assemble(
                 raw,
                 lambda config: bytes(obstore.get(self.store, _blob_path(config.digest)).bytes()),
@@ -108,6 +120,11 @@ class Storage:
             )
         except FileNotFoundError as error:
             raise NotFoundError(f"{repository} has no image {digest}") from error
+
+    def _manifest(self, repository: str, digest: Digest) -> tuple[bytes, str]:
+        """Bytes and media type; raises FileNotFoundError."""
+        media_type = bytes(obstore.get(self.store, _manifest_path(repository, digest)).bytes()).decode()
+        return bytes(obstore.get(self.store, _blob_path(digest)).bytes()), media_type
 
     def repositories(self) -> list[str]:
         """Names of the repositories that hold a tag."""
