@@ -137,13 +137,16 @@ def test_names_of_entities_stand_for_them_everywhere(conn: Connection) -> None:
 
 
 def test_what_is_made_in_the_same_transaction_has_no_name_yet(conn: Connection) -> None:
-    with pytest.raises(TransactionError, match=r"\[':user/name', 'Ann'\].* names no entity"):
+    with pytest.raises(TransactionError, match=r"\[':user/name', 'Ann'\].* names no entity: .* temp id"):
         conn.transact([{":user/name": "Ann"}, [":db/add", ANN, ":user/age", 1]])
 
 
 def test_two_identities_of_different_entities_are_a_conflict(conn: Connection) -> None:
-    conn.transact([{":user/name": "Ann"}, {":post/slug": "hello"}])
-    with pytest.raises(UniqueError, match="is unique and"):
+    made = conn.transact(
+        [{":db/id": "a", ":user/name": "Ann"}, {":db/id": "p", ":post/slug": "hello"}]
+    ).tempids
+    complaint = f":post/slug is unique and 'hello' belongs to entity {made['p']}, not to {made['a']}"
+    with pytest.raises(UniqueError, match=complaint):
         conn.transact([{":user/name": "Ann", ":post/slug": "hello"}])
 
 

@@ -363,8 +363,8 @@ ATTRIBUTE = {
         ([[":db/add", ":db/doc", ":db/doc", "mine"]], "bucketlog's own"),
         ([{**ATTRIBUTE, ":db/valueType": ":db.type/long"}], "its type cannot change"),
         ([[":db/retractEntity", ":x/a"]], "lacks"),
-        ([{**ATTRIBUTE, ":db/cardinality": ":db.cardinality/one"}], "an entity has many values"),
-        ([{**ATTRIBUTE, ":db/unique": ":db.unique/value"}], "two entities share a value"),
+        ([{**ATTRIBUTE, ":db/cardinality": ":db.cardinality/one"}], "retract all but one"),
+        ([{**ATTRIBUTE, ":db/unique": ":db.unique/value"}], "change or retract one"),
         ([{**ATTRIBUTE, ":db/doc": "x"}, [":db/add", ":x/a", ":db/unique", ":db.unique/value"],
           {":db/id": "n", ":x/a": "new"}], "cannot be changed and used"),
         ([[":db/add", ":x/a", ":db/txInstant", datetime(2024, 1, 1, tzinfo=UTC)]], "transaction itself"),
@@ -409,7 +409,8 @@ class User:
 
 
 Model = dict[str, User]
-_NAMES = st.sampled_from(["ann", "bob", "cat"])
+_USERS = ["ann", "bob", "cat"]
+_NAMES = st.sampled_from(_USERS)
 _OPERATIONS = st.one_of(
     st.tuples(st.just("age"), _NAMES, st.integers(0, 2)),
     st.tuples(st.just("email"), _NAMES, st.sampled_from(["x", "y"])),
@@ -421,6 +422,7 @@ _OPERATIONS = st.one_of(
     ),
     st.tuples(st.just("delete"), _NAMES, st.none()),
     st.tuples(st.just("friend"), _NAMES, _NAMES),
+    st.tuples(st.just("meet"), _NAMES, _NAMES),
 )
 _TRANSACTIONS = st.lists(
     st.lists(_OPERATIONS, min_size=1, max_size=3, unique_by=lambda operation: operation[1]), max_size=8
@@ -450,6 +452,11 @@ def forms(operation: tuple[str, str, Any]) -> Iterator[Any]:
             yield [":db/retractEntity", ref]
         case "friend":
             yield {":user/name": name, ":user/friends": [":user/name", value]}
+        case "meet":  # by temp ids, which become users that are there or new ones
+            here, there = (-1 - _USERS.index(user) for user in (name, value))
+            yield [":db/add", here, ":user/friends", there]
+            yield {":db/id": here, ":user/name": name}
+            yield {":db/id": there, ":user/name": value}
 
 
 def expect(model: Model, operations: list[tuple[str, str, Any]]) -> Model:  # noqa: PLR0912 -- one a kind
@@ -482,6 +489,12 @@ def expect(model: Model, operations: list[tuple[str, str, Any]]) -> Model:  # no
                 known = name in model and value in model[name].friends
                 if value not in model or (known and value in deleted):
                     raise RefusedError
+                after[name] = replace(user, friends=user.friends | {value})
+            case "meet":
+                if value in deleted:  # whose name would be added and retracted
+                    raise RefusedError
+                after.setdefault(value, User())
+                user = after.get(name, User())
                 after[name] = replace(user, friends=user.friends | {value})
     emails = [user.email for user in after.values() if user.email]
     if len(emails) != len(set(emails)):

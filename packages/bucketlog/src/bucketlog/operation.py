@@ -248,7 +248,9 @@ class Reader:
         except QueryError as error:
             raise TransactionError(f"{_brief(form)}: {error}") from None
         if found is None:
-            raise TransactionError(f"{e!r} in {_brief(form)} names no entity")
+            raise TransactionError(
+                f"{e!r} in {_brief(form)} names no entity: what the same transaction makes has a temp id only"
+            )
         if not (0 < found < self._db.state.next_entity or TX_BASE <= found <= self._tx):
             raise TransactionError(
                 f"entity {found} in {_brief(form)} was never made: use a temp id such as 'new-post'"

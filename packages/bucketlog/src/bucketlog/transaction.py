@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from bucketlog.composite import check_tuple, maintain, with_entities
+from bucketlog.composite import maintain, with_entities
+from bucketlog.definition import check_definitions
 from bucketlog.errors import ConflictError, TransactionError, UniqueError
 from bucketlog.guard import check_values
 from bucketlog.operation import (
@@ -25,20 +26,14 @@ from bucketlog.operation import (
     TransactionData,
 )
 from bucketlog.schema import (
-    CARDINALITY,
-    DEFINING,
-    ENUMERATIONS,
     FIRST_ENTITY,
-    IDENT,
     TX_BASE,
     TX_INSTANT,
-    VALUE_TYPE,
     Attribute,
     Change,
-    Schema,
     transaction_entity,
 )
-from bucketlog.value import Stored, ValueType, decode, encode, instant_from_micros, instant_micros
+from bucketlog.value import Stored, decode, encode, instant_from_micros, instant_micros
 
 if TYPE_CHECKING:
     from bucketlog.database import Database
@@ -70,7 +65,7 @@ def prepare(db: Database, data: TransactionData, now: datetime) -> Prepared:
     adds = _adds(reader, resolution)
     changes = _changes(db, reader.operations, adds, resolution)
     after = db.schema.evolve(changes)
-    _check_schema(db, after, changes)
+    check_definitions(db, after, changes)
     changes = maintain(db, after, changes, adds)
     _check_unique(db, changes, holders)
     check_values(db, changes)
@@ -329,77 +324,3 @@ def _check_unique(db: Database, changes: list[Change], holders: _Holders) -> Non
             raise UniqueError(
                 f"{attribute.ident} is unique and {_shown(v)} belongs to entity {other}, not to {e}"
             )
-
-
-def _check_schema(db: Database, after: Schema, changes: list[Change]) -> None:
-    """The rules for attribute definitions, and for changing one that may already have values."""
-    if after is db.schema:
-        return
-    for e, a, v, added in changes:
-        if added and v not in ENUMERATIONS.get(a, (v,)):
-            raise TransactionError(
-                f"attribute {_name(after, e)}: {v!r} is not one of the idents that its schema allows"
-            )
-    used = {change.a for change in changes}
-    for e in {change.e for change in changes if change.a in DEFINING and change.e < TX_BASE}:
-        before = db.schema.attributes.get(e)
-        definition = after.definitions.get(e, {})
-        name = _name(after, e)
-        if name.startswith((":db/", ":db.")):
-            raise TransactionError(f"{name}: names that begin with :db are bucketlog's own")
-        if before is None and definition.keys() <= {IDENT}:
-            continue
-        _check_definition(after, e, name)
-        if before is not None:
-            _check_alteration(db, before, after.attributes[e], used)
-
-
-def _name(schema: Schema, e: int) -> str:
-    """An entity's ident, or what else to call it in a message."""
-    ident = schema.definitions.get(e, {}).get(IDENT)
-    return f"entity {e}" if ident is None else str(decode(ident))
-
-
-def _check_definition(after: Schema, e: int, name: str) -> None:
-    definition = after.definitions.get(e, {})
-    missing = [
-        key
-        for key, a in ((":db/ident", IDENT), (":db/valueType", VALUE_TYPE), (":db/cardinality", CARDINALITY))
-        if a not in definition
-    ]
-    if missing:
-        raise TransactionError(f"attribute {name} lacks {', '.join(missing)}")
-    attribute = after.attributes[e]
-    if attribute.component and not attribute.is_ref:
-        raise TransactionError(f"attribute {name}: only a :db.type/ref can be a component")
-    if attribute.fulltext and attribute.type is not ValueType.STRING:
-        raise TransactionError(f"attribute {name}: only of a :db.type/string the texts can be searched")
-    try:
-        check_tuple(after, e)
-    except ValueError as error:
-        raise TransactionError(f"attribute {name}: {error}") from None
-
-
-def _check_alteration(db: Database, before: Attribute, now: Attribute, used: set[int]) -> None:
-    if before.type is not now.type:
-        raise TransactionError(
-            f"attribute {before.ident} exists with type {before.type.value}: its type cannot change; make a "
-            f"new attribute"
-        )
-    if before.ident != now.ident and before.id in db.schema.composites:
-        raise TransactionError(
-            f"attribute {before.ident} is a part of {db.schema.composites[before.id][0].ident}, which knows "
-            f"it by that name: it cannot be renamed"
-        )
-    if (before.elements, before.components) != (now.elements, now.components):
-        raise TransactionError(
-            f"attribute {before.ident} exists, and what its tuples are made of cannot change; make a new one"
-        )
-    if before != now and before.id in used:
-        raise TransactionError(f"attribute {before.ident} cannot be changed and used in one transaction")
-    if before.many and not now.many and db.has_duplicates(before, by="e"):
-        raise TransactionError(
-            f"attribute {before.ident} cannot become :db.cardinality/one: an entity has many values"
-        )
-    if now.unique and not before.unique and db.has_duplicates(before, by="v"):
-        raise TransactionError(f"attribute {before.ident} cannot become unique: two entities share a value")
