@@ -20,6 +20,7 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat tag",
         "tagboat deploy",
         "tagboat build",
+        "tagboat build --explain",
         "tagboat build --output oci:image",
         "tagboat build --output tar:shop.tar",
         "tagboat push registry.example/team/shop:1.4.0",
@@ -40,6 +41,7 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat verify --provenance --key release.pub registry.example/team/shop:1.4.0",
         "tagboat base update",
         "tagboat base update --check",
+        "tagboat push --platform linux/amd64 --platform linux/arm64 registry.example/team/shop:1.4.0",
     ]
 
 

@@ -59,10 +59,14 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: tagboat build --output oci:image",
     )
     _add_component(build)
+    _add_platform(build)
     build.add_argument(
         "--output",
         metavar="KIND:PATH",
         help="also write it: oci:DIR (image layout) or tar:FILE (docker load)",
+    )
+    build.add_argument(
+        "--explain", action="store_true", help="say which inputs changed each layer since the last build"
     )
     build.set_defaults(run=_build)
 
@@ -98,6 +102,13 @@ def _parser() -> argparse.ArgumentParser:
         "reference", help="where to: HOST/REPOSITORY:TAG; credentials are those of docker's config"
     )
     _add_component(push)
+    push.add_argument(
+        "--platform",
+        action="append",
+        default=[],
+        metavar="OS/ARCH",
+        help="what it is for, e.g. linux/arm64; several make an index (default: this machine's)",
+    )
     push.add_argument(
         "--sbom",
         action="append",
@@ -186,6 +197,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_platform(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--platform", metavar="OS/ARCH", help="what it is for, e.g. linux/arm64 (default: this machine's)"
+    )
+
+
 def _add_component(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "component",
@@ -198,8 +215,8 @@ def _add_component(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from ocikit import Layout, write_docker_archive
-    from tagboat.build import build
+    from ocikit import Layout, Platform, write_docker_archive
+    from tagboat.build import build_with_report
     from tagboat.component import Component
 
     component = Component.load(options.component)
@@ -207,7 +224,12 @@ def _build(options: argparse.Namespace) -> int:
     if options.output and (kind not in ("oci", "tar") or not path):
         _complain(f"--output {options.output}: not oci:DIR or tar:FILE", None)
         return 2
-    image = build(component, _cache(), progress=_progress)
+    platform = Platform.parse(options.platform) if options.platform else None
+    done = build_with_report(component, _cache(), platform=platform, progress=_progress)
+    image = done.image
+    if options.explain:
+        for line in done.explanation:
+            _progress(line)
     if kind == "oci":
         Layout(Path(path)).write(image, component.version)
     elif kind == "tar":
@@ -235,26 +257,32 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _push(options: argparse.Namespace) -> int:
-    from ocikit import Reference, Registry, find_credentials
+    from ocikit import Platform, Reference, Registry, find_credentials
     from tagboat.build import build
     from tagboat.component import Component
+    from tagboat.index import push_images
 
     reference = Reference.parse(options.reference)
+    platforms = [Platform.parse(text) for text in dict.fromkeys(options.platform)] or [Platform.host()]
     key = signing_key(options.key) if options.key else None  # before the build, which takes longer
     component = Component.load(options.component)
-    image = build(component, _cache(), progress=_progress)
+    images = [build(component, _cache(), platform=platform, progress=_progress) for platform in platforms]
     with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
-        digest = registry.push(image, reference)
+        digest = push_images(registry, images, reference)
         if options.sbom:
             from tagboat.supply.attachment import attach_sboms
 
-            for attached in attach_sboms(registry, reference, image, options.sbom):
-                _progress(f"bill of materials {attached} is attached")
+            for image in images:
+                about = reference.with_digest(image.digest)
+                for attached in attach_sboms(registry, about, image, options.sbom):
+                    _progress(f"bill of materials {attached} is attached")
         if options.provenance:
             from tagboat.supply.attestation import attach_provenance
 
-            attached = attach_provenance(registry, reference, image, component, key)
-            _progress(f"{'signed' if key else 'unsigned'} provenance {attached} is attached")
+            for image in images:
+                about = reference.with_digest(image.digest)
+                attached = attach_provenance(registry, about, image, component, key)
+                _progress(f"{'signed' if key else 'unsigned'} provenance {attached} is attached")
         if key is not None:
             from tagboat.supply.signature import sign
 
