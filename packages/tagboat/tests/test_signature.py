@@ -26,6 +26,7 @@ from ocikit import (
     Registry,
     write_docker_archive,
 )
+from tagboat.index import push_images
 from tagboat.supply.key import KeyFileError, PrivateKey, PublicKey
 from tagboat.supply.payload import Payload
 from tagboat.supply.signature import SignatureError, check_signature, sign, signature_tag
@@ -181,6 +182,18 @@ def test_a_password_locks_the_key(tmp_path, key):
     assert "barley" not in str(error.value)
 
 
+@pytest.mark.parametrize("form", [("pkcs8", "-topk8"), ("ec", "-aes256")])
+def test_what_openssl_has_encrypted_is_read_unless_it_is_cut_off(tmp_path, key, form):
+    private, _ = key.write(tmp_path / "release", None)
+    locked = tmp_path / "locked.key"
+    command = ["openssl", *form, "-in", private, "-passout", "pass:open sesame", "-out", locked]
+    subprocess.run(command, check=True, capture_output=True)
+    assert PrivateKey.read(locked, "open sesame").public.identity == key.public.identity
+    locked.write_bytes(locked.read_bytes()[:200])
+    with pytest.raises(KeyFileError, match="cut off"):
+        PrivateKey.read(locked, "open sesame")
+
+
 def test_a_password_that_is_not_needed_does_no_harm(tmp_path, key):
     private, _ = key.write(tmp_path / "release", None)
     assert PrivateKey.read(private, "whatever").public.identity == key.public.identity
@@ -252,6 +265,26 @@ def test_push_signs_what_it_has_pushed_and_says_so_of_a_wrong_key_before_it_buil
     assert refused.returncode == 1
     assert refused.stderr.startswith("tagboat: ")
     assert "no private key in PEM form" in refused.stderr
+
+
+def test_a_signed_index_holds_for_the_image_of_each_platform(command, client, make, key, tmp_path):
+    reference = Reference(client.host, "team/hail", "2")
+    images = [with_platform(make(b"Ahoy" * size), name) for size, name in ((1, "amd64"), (2, "arm64"))]
+    index = push_images(client, images, reference)
+    key.write(tmp_path / "release", None)
+    assert sign(client, reference, key) == (index, True)
+    for image in images:
+        platform = str(image.config.platform)
+        done = command("verify", "--key", "release.pub", "--platform", platform, reference)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"ok      manifest {image.digest}\n" in done.stdout
+    alone = command("verify", "--key", "release.pub", reference.with_digest(images[0].digest))
+    assert alone.returncode == 1
+    assert f"{images[0].digest} has no signature" in alone.stdout
+
+
+def with_platform(image: Image, architecture: str) -> Image:
+    return Image(replace(image.config, platform=Platform("linux", architecture)), image.layers)
 
 
 def test_a_tampered_blob_of_a_layout_is_named(command, make, tmp_path):
