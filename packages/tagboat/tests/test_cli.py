@@ -23,7 +23,8 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat build --explain",
         "tagboat build --output oci:image",
         "tagboat build --output tar:shop.tar",
-        "tagboat push registry.example/team/shop:1.4.0",
+        "tagboat build --output dir:files",
+        "tagboat push --tag latest registry.example/team/shop:1.4.0",
         "tagboat run --port 9000:8080 . -- --verbose",
         "tagboat image ls oci:image",
         "tagboat image inspect oci:image",
@@ -63,11 +64,20 @@ def test_build_writes_what_docker_load_reads(tagboat, project):
     assert read_docker_archive(project.directory / "shop.tar").config.config.entrypoint == ("hail",)
 
 
+def test_build_writes_the_files_themselves(tagboat, project):
+    done = tagboat("build", "--output", "dir:files")
+    assert done.returncode == 0, done.stderr
+    assert (project.directory / "files" / "opt" / "venv" / "bin" / "hail").is_file()
+    again = tagboat("build", "--output", "dir:files")
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "it exists" in again.stderr
+
+
 @pytest.mark.parametrize("output", ["zip:x", "image", "oci:"])
 def test_another_output_is_wrong_use(tagboat, output):
     done = tagboat("build", "--output", output)
     assert done.returncode == 2
-    assert f"--output {output}: not oci:DIR or tar:FILE" in done.stderr
+    assert f"--output {output}: not oci:DIR, tar:FILE or dir:DIR" in done.stderr
     assert done.stdout == ""
 
 
@@ -75,6 +85,17 @@ def test_push_prints_the_pinned_reference(tagboat, registry, built):
     done = tagboat("push", f"{registry}/team/shop:1.4.0")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{registry}/team/shop@{built.build.image.digest}\n"
+
+
+def test_push_gives_more_tags_and_says_how_much_it_sent(tagboat, registry, built):
+    done = tagboat("push", "--tag", "latest", "--tag", "1.4", f"{registry}/team/many:1.4.0")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^tagboat: pushed \d+\.\d MB in \d+\.\d s, \d+\.\d MB/s$", done.stderr, re.MULTILINE)
+    assert "\r" not in done.stderr
+    with Registry(registry) as client:
+        for tag in ("1.4.0", "latest", "1.4"):
+            assert client.digest(Reference(registry, "team/many", tag)) == built.build.image.digest
+    assert "pushed" not in tagboat("push", f"{registry}/team/many:1.4.0").stderr
 
 
 def test_push_attaches_bills_of_materials_once(tagboat, registry, built):

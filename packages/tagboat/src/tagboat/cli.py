@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument(
         "--output",
         metavar="KIND:PATH",
-        help="also write it: oci:DIR (image layout) or tar:FILE (docker load)",
+        help="also write it: oci:DIR (image layout), tar:FILE (docker load) or dir:DIR (its files)",
     )
     build.add_argument(
         "--explain", action="store_true", help="say which inputs changed each layer since the last build"
@@ -108,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="OS/ARCH",
         help="what it is for, e.g. linux/arm64; several make an index (default: this machine's)",
+    )
+    push.add_argument(
+        "--tag", action="append", default=[], metavar="TAG", help="another tag in the same repository"
     )
     push.add_argument(
         "--sbom",
@@ -215,14 +218,17 @@ def _add_component(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from ocikit import Layout, Platform, write_docker_archive
+    from ocikit import Layout, Platform, unpack, write_docker_archive
     from tagboat.build import build_with_report
     from tagboat.component import Component
 
     component = Component.load(options.component)
     kind, _, path = (options.output or "").partition(":")
-    if options.output and (kind not in ("oci", "tar") or not path):
-        _complain(f"--output {options.output}: not oci:DIR or tar:FILE", None)
+    if options.output and (kind not in ("oci", "tar", "dir") or not path):
+        _complain(f"--output {options.output}: not oci:DIR, tar:FILE or dir:DIR", None)
+        return 2
+    if kind == "dir" and Path(path).exists():
+        _complain(f"--output {options.output}: it exists", "name a folder that is to be made")
         return 2
     platform = Platform.parse(options.platform) if options.platform else None
     done = build_with_report(component, _cache(), platform=platform, progress=_progress)
@@ -234,6 +240,8 @@ def _build(options: argparse.Namespace) -> int:
         Layout(Path(path)).write(image, component.version)
     elif kind == "tar":
         write_docker_archive(image, Path(path), [f"{component.name}:{component.version}"])
+    elif kind == "dir":
+        unpack(image, Path(path))
     print(image.digest)
     return 0
 
@@ -261,6 +269,7 @@ def _push(options: argparse.Namespace) -> int:
     from tagboat.build import build
     from tagboat.component import Component
     from tagboat.index import push_images
+    from tagboat.meter import Meter
 
     reference = Reference.parse(options.reference)
     platforms = [Platform.parse(text) for text in dict.fromkeys(options.platform)] or [Platform.host()]
@@ -268,7 +277,8 @@ def _push(options: argparse.Namespace) -> int:
     component = Component.load(options.component)
     images = [build(component, _cache(), platform=platform, progress=_progress) for platform in platforms]
     with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
-        digest = push_images(registry, images, reference)
+        with Meter(sys.stderr) as meter:
+            digest = push_images(registry, images, reference, progress=meter)
         if options.sbom:
             from tagboat.supply.attachment import attach_sboms
 
@@ -288,6 +298,8 @@ def _push(options: argparse.Namespace) -> int:
 
             sign(registry, reference.with_digest(digest), key)
             _progress(f"signed by {key.public.identity}")
+        for tag in options.tag:  # last: what has a name is whole
+            registry.tag(reference.with_digest(digest), tag)
     print(reference.with_digest(digest))
     return 0
 

@@ -1,0 +1,44 @@
+"""The line that says how much was sent."""
+
+import io
+import re
+import threading
+
+from tagboat.meter import Meter
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_one_line_moves():
+    stream = Terminal()
+    with Meter(stream) as meter:
+        meter("sha256:a", 1_000_000)
+        meter("sha256:b", 500_000)
+    text = stream.getvalue()
+    assert text.count("\n") == 1
+    assert re.search(r"\r\x1b\[Ktagboat: pushing 1\.0 MB in ", text)
+    assert re.search(r"\r\x1b\[Ktagboat: pushed 1\.5 MB in \d+\.\d s, \d+\.\d MB/s\n$", text)
+
+
+def test_elsewhere_there_is_a_line_at_the_end_if_anything_was_sent():
+    stream = io.StringIO()
+    with Meter(stream) as meter:
+        meter("sha256:a", 2_000_000)
+    assert re.fullmatch(r"tagboat: pushed 2\.0 MB in \d+\.\d s, \d+\.\d MB/s\n", stream.getvalue())
+    silent = io.StringIO()
+    with Meter(silent):
+        pass
+    assert silent.getvalue() == ""
+
+
+def test_threads_lose_no_count():
+    meter = Meter(io.StringIO())
+    threads = [threading.Thread(target=lambda: [meter("x", 1) for _ in range(5000)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert meter.sent == 20_000
