@@ -169,6 +169,7 @@ def test_a_pair_is_written_once_and_only_the_owner_reads_the_key(command, tmp_pa
     (tmp_path / "release.pub").unlink()
     assert "release.key is there already" in command("key", "release").stderr
     assert (tmp_path / "release.key").read_bytes() == before
+    assert ". is a folder" in command("key", ".").stderr
 
 
 def test_a_password_locks_the_key(tmp_path, key):
@@ -192,6 +193,14 @@ def test_what_openssl_has_encrypted_is_read_unless_it_is_cut_off(tmp_path, key, 
     locked.write_bytes(locked.read_bytes()[:200])
     with pytest.raises(KeyFileError, match="cut off"):
         PrivateKey.read(locked, "open sesame")
+
+
+def test_a_password_may_be_any_bytes_but_not_any_number_of_them(tmp_path, key):
+    private, _ = key.write(tmp_path / "release", "\udcff\u00e9" * 100)
+    assert PrivateKey.read(private, "\udcff\u00e9" * 100).public.identity == key.public.identity
+    with pytest.raises(KeyFileError, match="more than 1023 bytes"):
+        key.write(tmp_path / "other", "x" * 1024)
+    assert not (tmp_path / "other.key").exists()
 
 
 def test_a_password_that_is_not_needed_does_no_harm(tmp_path, key):
@@ -316,7 +325,9 @@ def test_a_tampered_manifest_or_configuration_of_a_layout_is_told(command, make,
 
 def test_a_layer_of_an_archive_must_have_the_diff_id_of_its_configuration(command, make, tmp_path):
     write_docker_archive(make(b"Ahoy"), tmp_path / "good.tar", ["hail:1"])
-    assert command("verify", "tar:good.tar").returncode == 0
+    layer = make(b"Ahoy").layers[0].descriptor.digest
+    done = command("verify", "tar:good.tar")
+    assert (done.returncode, done.stdout) == (0, f"ok      layer {layer}\n")
     write_docker_archive(make(b"Ahoy, pirate"), tmp_path / "other.tar", ["hail:1"])
     with tarfile.open(tmp_path / "good.tar") as good, tarfile.open(tmp_path / "other.tar") as other:
         (layer,) = (entry for entry in other if entry.name.endswith(".gz"))

@@ -25,6 +25,7 @@ from tagboat.errors import TagboatError
 
 PASSWORD = "TAGBOAT_KEY_PASSWORD"  # noqa: S105  the name of a variable
 _MAX_FILE = 64 << 10  # bytes of a key's file
+_MAX_PASSWORD = 1023  # bytes: OpenSSL's limit
 
 
 class KeyFileError(TagboatError):
@@ -91,7 +92,7 @@ class PrivateKey:
         if encrypted and not password:
             raise KeyFileError(f"{file} is encrypted", hint=f"set {PASSWORD} to its password")
         try:
-            key = load_pem_private_key(data, password.encode() if password and encrypted else None)
+            key = load_pem_private_key(data, os.fsencode(password) if password and encrypted else None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             what = (
                 "another password has locked it, or it is cut off"
@@ -116,9 +117,13 @@ class PrivateKey:
 
         Raises KeyFileError when one of them is there: no key is ever overwritten.
         """
+        if not name.name:
+            raise KeyFileError(f"{name} is a folder, not the name of a key", hint="tagboat key release")
         private, public = (name.with_name(f"{name.name}.{end}") for end in ("key", "pub"))
+        if password and len(os.fsencode(password)) > _MAX_PASSWORD:
+            raise KeyFileError(f"a password of more than {_MAX_PASSWORD} bytes cannot be used")
         encryption: KeySerializationEncryption = (
-            BestAvailableEncryption(password.encode()) if password else NoEncryption()
+            BestAvailableEncryption(os.fsencode(password)) if password else NoEncryption()
         )
         if public.exists():
             raise KeyFileError(f"{public} is there already, and stays as it is")

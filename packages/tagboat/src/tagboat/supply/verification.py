@@ -48,17 +48,16 @@ def verify(
 ) -> list[Check]:
     """Read all of an image, of an index the one for `platform`, and compare it with its digests.
 
-    With a key, the manifest or index that the name stands for must be signed by it, in a registry, and
-    with `attested` the image must have provenance that is. What a
-    docker-archive holds is compared with the diff IDs in its configuration: it has no other digests.
-    Raises OcikitError when there is no image to look at.
+    With a key, the manifest or index that the name stands for must be signed by it, in a registry, and with
+    `attested` the image must have provenance that is. A docker-archive has no digests but the diff IDs of its
+    layers. Raises OcikitError when there is no image to look at.
     """
     if location.kind != "registry":
         if key is not None:
             raise ConfigError(
                 f"{location.kind}:{location.rest} has no signatures: they are beside images in registries"
             )
-        return _contents(lambda: location.image(platform))
+        return _contents(lambda: location.image(platform), documents=location.kind == "oci")
     reference = Reference.parse(location.rest)
     with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
         # The name is looked up once: what is checked below is one image, even if the tag moves meanwhile.
@@ -74,14 +73,18 @@ def verify(
         return checks
 
 
-def _contents(find: Callable[[], Image]) -> list[Check]:
+def _contents(find: Callable[[], Image], *, documents: bool = True) -> list[Check]:
+    """`documents`: whether something promises the digests of manifest and configuration."""
     try:
         image = find()
     except (DigestMismatchError, InvalidDocumentError) as error:
         return [Check("manifest and configuration", str(error))]
-    documents = [Check(f"manifest {image.digest}"), Check(f"configuration {Digest.of(image.config_bytes)}")]
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        return [*documents, *pool.map(_layer, image.layers)]
+        checks = list(pool.map(_layer, image.layers))
+    if not documents:
+        return checks
+    configuration = Digest.of(image.config_bytes)
+    return [Check(f"manifest {image.digest}"), Check(f"configuration {configuration}"), *checks]
 
 
 def _layer(layer: Layer) -> Check:
