@@ -317,3 +317,43 @@ def test_a_blob_of_another_algorithm_is_announced(served):
         registry.push(image, Reference(served.host, "app", "a"))
         with registry.image(Reference(served.host, "app", "a")).layers[0].blob.open() as blob:
             assert blob.read() == data
+
+
+# What the repository has already
+
+
+def test_of_the_image_that_has_the_tag_now_no_layer_is_asked_for(fake, make_image):
+    """Twenty layers are the same: one question for the manifest, and none for each of them."""
+    shared = make_image(*({f"file{n}": b"%d" % n} for n in range(20)))
+    before = shared.append(make_image({"app": b"1"}).layers[0], shared.config.history[0])
+    after = shared.append(make_image({"app": b"2"}).layers[0], shared.config.history[0])
+
+    def answer(asked):
+        if "/manifests/" in asked.path and asked.method in ("HEAD", "GET"):
+            headers = {
+                "Docker-Content-Digest": str(before.digest),
+                "Content-Type": before.manifest.media_type,
+            }
+            return 200, headers, before.manifest_bytes
+        if asked.method == "POST":
+            return 202, {"Location": "/v2/app/blobs/uploads/1"}, b""
+        return (404 if asked.method == "HEAD" else 201), {}, b""
+
+    fake.answer = answer
+    with Registry(fake.host) as registry:
+        registry.push(after, Reference(fake.host, "app", "a"))
+    new = {str(after.layers[-1].descriptor.digest), str(after.manifest.config.digest)}
+    assert {path.rpartition("/")[2] for path in fake.paths("HEAD") if "/blobs/" in path} == new
+    assert len(fake.asked) <= 10
+
+
+def test_what_the_registry_has_lost_since_is_pushed_after_all(served, make_image):
+    shared = {"shared": os.urandom(1000)}
+    before, after = make_image(shared, {"app": b"1"}), make_image(shared, {"app": b"2"})
+    with served.client() as client:
+        client.push(before, Reference(served.host, "app", "a"))
+        lost = before.layers[0].descriptor.digest
+        (served.directory / "blobs" / lost.path).unlink()
+        client.push(after, Reference(served.host, "app", "a"))
+        with client.image(Reference(served.host, "app", "a")).layers[0].blob.open() as blob:
+            assert Digest.of(blob.read()) == lost

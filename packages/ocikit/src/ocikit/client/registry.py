@@ -21,6 +21,7 @@ from ocikit.errors import (
     DigestMismatchError,
     InvalidDocumentError,
     InvalidReferenceError,
+    OcikitError,
     RegistryError,
     RegistryNotFoundError,
 )
@@ -199,8 +200,10 @@ class Registry:
         digest = Digest.of(raw)
         if reference.digest not in (None, digest):
             raise DigestMismatchError(f"{reference} cannot be pushed to: the image has digest {digest}")
-        if manifest.subject is None and self.digest(reference) == digest:
+        present = self.digest(reference) if manifest.subject is None else None
+        if present == digest:
             return digest
+        there = self._parts_of(reference, present) if present else frozenset()
         named = () if isinstance(manifest, Index) else (manifest.config, *manifest.layers)
         parts = {part.digest: part for part in named}
         contents = [
@@ -213,12 +216,28 @@ class Registry:
             for part in parts.values()
             if part.digest in blobs
         ]
-        self._provide(reference.repository, contents, progress)
-        seen = self._put_manifest(reference, raw, manifest.media_type)
+        self._provide(reference.repository, [one for one in contents if one.digest not in there], progress)
+        try:
+            seen = self._put_manifest(reference, raw, manifest.media_type)
+        except RegistryError as error:
+            if not there or error.status not in (400, 404):
+                raise
+            self._provide(reference.repository, contents, progress)  # what was there has gone
+            seen = self._put_manifest(reference, raw, manifest.media_type)
         if manifest.subject is not None and seen is None:
             listed = describe(raw, digest, manifest)
             keep_referrer(self._session, reference.repository, manifest.subject.digest, listed)
         return digest
+
+    def _parts_of(self, reference: Reference, present: Digest) -> frozenset[Digest]:
+        """What the manifest that has the name now consists of: nobody needs to ask for these one by one."""
+        try:
+            manifest = self.manifest(reference.with_digest(present))
+        except OcikitError:
+            return frozenset()
+        if isinstance(manifest, Index):
+            return frozenset()
+        return frozenset(part.digest for part in (manifest.config, *manifest.layers))
 
     def _provide(self, repository: str, contents: list[Content], progress: Progress | None) -> None:
         with ThreadPoolExecutor(PARALLEL) as pool:
