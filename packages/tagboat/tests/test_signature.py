@@ -10,10 +10,12 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
+import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ocikit import (
+    BytesBlob,
     ContainerConfig,
     Digest,
     History,
@@ -156,6 +158,25 @@ def test_a_broken_signature_signs_nothing(client, pushed, key, text):
     client.push_manifest(target, replace(manifest, layers=(layer,)))
     with pytest.raises(SignatureError):
         check_signature(client, pushed, pushed.digest, key.public)
+
+
+def test_what_cannot_be_read_does_not_hide_a_good_signature(client, pushed, key):
+    sign(client, pushed, key)
+    target = signature_tag(pushed, pushed.digest)
+    manifest = client.manifest(target)
+    (good,) = manifest.layers
+    lost = replace(good, digest=Digest.of(b"lost"), size=4)
+    unsigned = replace(good, annotations=MappingProxyType({}))
+    mixed = replace(manifest, layers=(lost, unsigned, good))
+    client.push_manifest(target, mixed, {lost.digest: BytesBlob(b"lost")})
+    blob = f"http://{pushed.registry}/v2/team/hail/blobs/{lost.digest}"
+    assert urllib3.request("DELETE", blob).status == 202
+    assert check_signature(client, pushed, pushed.digest, key.public)
+    client.push_manifest(target, replace(manifest, layers=(unsigned,)))
+    with pytest.raises(SignatureError, match="cannot be read as one"):
+        check_signature(client, pushed, pushed.digest, key.public)
+    assert sign(client, pushed, key) == (pushed.digest, True)
+    assert check_signature(client, pushed, pushed.digest, key.public)
 
 
 def test_a_pair_is_written_once_and_only_the_owner_reads_the_key(command, tmp_path):

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from ocikit import Digest, Image, InvalidDocumentError, Manifest, Reference, Registry
+from ocikit import (
+    Digest,
+    DigestMismatchError,
+    Image,
+    InvalidDocumentError,
+    Manifest,
+    Reference,
+    Registry,
+    RegistryNotFoundError,
+)
 from ocikit.blob import verified
 from ocikit.client import RegistryBlob
 from tagboat.component import Component
@@ -49,7 +58,7 @@ def check_attached_provenance(
             else:
                 check_provenance(statement, digest)
                 return
-        except InvalidDocumentError as error:
+        except (InvalidDocumentError, DigestMismatchError, RegistryNotFoundError) as error:
             reasons.append(str(error))
     if not reasons:
         raise SignatureError(f"{digest} has no signed provenance")

@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -18,6 +19,7 @@ from ocikit import (
     BytesBlob,
     Descriptor,
     Digest,
+    DigestMismatchError,
     InvalidDocumentError,
     Manifest,
     NotFoundError,
@@ -86,9 +88,12 @@ def check_signature(registry: Registry, reference: Reference, digest: Digest, ke
     is there instead, and OcikitError.
     """
     target = signature_tag(reference, digest)
-    found = list(_signatures(registry, target, _manifest(registry, target)))
-    if not found:
+    manifest = _manifest(registry, target)
+    if manifest is None:
         raise SignatureError(f"{digest} has no signature: nothing is at {target}")
+    found = list(_signatures(registry, target, manifest))
+    if not found:
+        raise SignatureError(f"{digest} has no signature: what is at {target} cannot be read as one")
     signed = [one.payload for one in found if key.accepts(one.signature, one.payload)]
     if not signed:
         raise SignatureError(f"{digest} has {_count(len(found))}, none by the key {key.identity}")
@@ -125,7 +130,10 @@ def _manifest(registry: Registry, target: Reference) -> Manifest | None:
 
 
 def _signatures(registry: Registry, target: Reference, manifest: Manifest | None) -> Iterator[Signature]:
-    """Those that can be read; what else is there (other types, broken text) signs nothing."""
+    """Those that can be read; what else is there (other types, broken text, lost payloads) signs nothing.
+
+    Whoever may push may put such things there: they must not hide a good signature.
+    """
     for layer in manifest.layers[:_MAX_SIGNATURES] if manifest else ():
         if layer.media_type != _PAYLOAD_TYPE or layer.size > _MAX_PAYLOAD:
             continue
@@ -133,7 +141,9 @@ def _signatures(registry: Registry, target: Reference, manifest: Manifest | None
             signature = base64.b64decode(layer.annotations.get(_SIGNATURE, ""), validate=True)
         except (binascii.Error, ValueError):
             continue
-        if signature:
+        if not signature:
+            continue
+        with suppress(DigestMismatchError, RegistryNotFoundError):
             yield Signature(_read(registry, target.repository, layer), signature)
 
 
