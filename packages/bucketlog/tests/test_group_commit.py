@@ -12,7 +12,8 @@ import pytest
 from obstore.store import MemoryStore
 
 import bucketlog
-from bucketlog import Connection
+from bucketlog import Connection, StoreError
+from bucketlog.image import Image
 
 _NAMES = "[:find [?n ...] :where [_ :user/name ?n]]"
 
@@ -141,3 +142,28 @@ def test_a_thread_that_gives_up_waiting_does_not_keep_the_lead(conn: Connection,
     store.seconds = 0.0
     conn.transact([{":user/name": "next"}])
     assert sorted(conn.db().q(_NAMES)) == ["given up", "leader", "next"]
+
+
+def test_what_fails_halfway_into_the_image_leaves_nothing_there(
+    conn: Connection, store: _SlowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when pages that are needed cannot be fetched: the group fails, and the log and the image agree."""
+    conn.transact([{":user/name": "before"}])
+    apply = Image.apply
+    failures = [True]
+
+    def failing(image: Image, *arguments: Any) -> bool:
+        result = apply(image, *arguments)
+        if failures:
+            failures.pop()
+            raise StoreError("the network is away")
+        return result
+
+    monkeypatch.setattr(Image, "apply", failing)
+    with pytest.raises(StoreError, match="the network is away"):
+        conn.transact([{":user/name": "lost", ":user/age": 1}])
+    conn.transact([{":user/name": "after"}])
+    with bucketlog.connect(store) as other:
+        for db in (conn.db(), other.db()):
+            assert sorted(db.q(_NAMES)) == ["after", "before"]
+            assert db.q("[:find ?a :where [_ :user/age ?a]]") == []

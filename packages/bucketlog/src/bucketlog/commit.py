@@ -231,27 +231,30 @@ class Committer:
             before = state
             try:
                 prepared = prepare(self._shown(state), request.data, self._now())
-                state = self._applied(prepared, state)
+                ensured = self._ensured(prepared, state) if prepared.ensured else None
             except MissingObjectError:
                 raise
             except Exception as error:  # noqa: BLE001 -- raised again where the transaction was asked for
                 staged.append(_Staged(request, before, before, None, error))
                 continue
+            # What fails from here on has changed the image, and fails the whole group.
+            state = ensured or self._applied(prepared, state)
             staged.append(_Staged(request, before, state, prepared))
         return staged
 
-    def _applied(self, prepared: Prepared, state: State) -> State:
-        """The state after a transaction, which is in the image then, if entities are what they must be."""
-        image, changes = self._replica.image, prepared.changes
-        after = advance(state, state.t + 1, changes) if changes else state
-        if not prepared.ensured:
-            if changes:
-                image.apply(after.t, changes, after.schema)
-            return after
-        with image.attempt():
-            if changes:
-                image.apply(after.t, changes, after.schema)
+    def _ensured(self, prepared: Prepared, state: State) -> State:
+        """`_applied`, unless an entity is not what it must be afterwards: then the image is as it was."""
+        with self._replica.image.attempt():
+            after = self._applied(prepared, state)
             check_entities(self._shown(after), prepared.ensured)
+        return after
+
+    def _applied(self, prepared: Prepared, state: State) -> State:
+        """The state after a transaction, which is in the image then."""
+        if not prepared.changes:
+            return state
+        after = advance(state, state.t + 1, prepared.changes)
+        self._replica.image.apply(after.t, prepared.changes, after.schema)
         return after
 
     def _shown(self, state: State) -> Database:

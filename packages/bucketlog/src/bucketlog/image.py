@@ -329,11 +329,12 @@ class Image:
         statements = [f"DELETE FROM datom WHERE e = ? AND added < ? AND {kept} {only} RETURNING a, v"]  # noqa: S608
         if excision.attributes is None:
             statements.append("DELETE FROM datom WHERE ref = 1 AND v = ? AND added < ? RETURNING a, v")
+        removed: list[Row] = []
         for sql in statements:
             for e in excision.entities:
-                rows: list[Row] = self._connection.execute(sql, (e, excision.before)).fetchall()
-                self._sizes.subtract(a for a, _ in rows)
-                self._texts.drop(rows)
+                removed += self._connection.execute(sql, (e, excision.before)).fetchall()
+        self._sizes.subtract(a for a, _ in removed)
+        self._texts.drop(removed)
 
     @property
     def searchable(self) -> frozenset[int]:
