@@ -5,15 +5,20 @@ Distribution specification 1.1, "Listing Referrers" and "Referrers Tag Schema".
 
 from __future__ import annotations
 
+import random
 import re
+import time
 from urllib.parse import urlencode
 
 from ocikit.client.answer import Answer
-from ocikit.client.retry import ATTEMPTS
 from ocikit.client.session import Session
 from ocikit.digest import Digest
 from ocikit.errors import InvalidDocumentError, RegistryError, RegistryNotFoundError
 from ocikit.manifest import OCI_INDEX, Descriptor, Index, Manifest
+
+# Who loses the race for the tag tries again after up to so many seconds, more with each loss.
+_RACES = 24
+_PAUSE = 0.02
 
 
 def list_referrers(
@@ -104,7 +109,7 @@ def _index(answer: Answer, subject: Digest) -> Index:
 def _change(
     session: Session, repository: str, subject: Digest, name: Digest, instead: tuple[Descriptor, ...]
 ) -> None:
-    for attempt in range(ATTEMPTS):
+    for attempt in range(_RACES):
         index, condition = _tagged(session, repository, subject)
         others = tuple(entry for entry in index.manifests if entry.digest != name)
         if (*others, *instead) == index.manifests:
@@ -120,7 +125,8 @@ def _change(
             )
         except RegistryError as error:
             # Somebody else was faster: with their change in it, once more.
-            if error.status != 412 or attempt + 1 == ATTEMPTS:
+            if error.status != 412 or attempt + 1 == _RACES:
                 raise
+            time.sleep(random.uniform(0, _PAUSE * (attempt + 1)))  # noqa: S311 -- jitter
         else:
             return
