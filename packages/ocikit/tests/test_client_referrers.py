@@ -123,8 +123,8 @@ def test_many_who_push_referrers_at_once_are_all_found(registry):
     def push(number):
         return _push(registry, reference, *_artifact(subject, SBOM, f"note {number}"))
 
-    with ThreadPoolExecutor(6) as pool:
-        pushed = set(pool.map(push, range(24)))
+    with ThreadPoolExecutor(4) as pool:
+        pushed = set(pool.map(push, range(12)))
     assert {entry.digest for entry in registry.referrers(reference.with_digest(SUBJECT))} == pushed
 
 
