@@ -5,33 +5,32 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ocikit.blob import Blob, BytesBlob, FileBlob
-from ocikit.config import ContainerConfig, History, ImageConfig
-from ocikit.digest import Digest
-from ocikit.errors import (
-    AuthenticationError,
-    DigestMismatchError,
-    InvalidDocumentError,
-    InvalidReferenceError,
-    NotFoundError,
-    OcikitError,
-    RegistryError,
-    RegistryNotFoundError,
-    TagExistsError,
-    UnsafeArchiveError,
-)
-from ocikit.image import Image
-from ocikit.layer import Layer, LayerWriter
-from ocikit.layout import Layout
-from ocikit.manifest import Descriptor, Index, Manifest
-from ocikit.platform import Platform
-from ocikit.reference import Reference
-
 if TYPE_CHECKING:
     from ocikit.archive import read_docker_archive, write_docker_archive
+    from ocikit.blob import Blob, BytesBlob, FileBlob
     from ocikit.client import Registry
+    from ocikit.config import ContainerConfig, History, ImageConfig
     from ocikit.credentials import Credentials, find_credentials
+    from ocikit.digest import Digest
+    from ocikit.errors import (
+        AuthenticationError,
+        DigestMismatchError,
+        InvalidDocumentError,
+        InvalidReferenceError,
+        NotFoundError,
+        OcikitError,
+        RegistryError,
+        RegistryNotFoundError,
+        TagExistsError,
+        UnsafeArchiveError,
+    )
+    from ocikit.image import Image
+    from ocikit.layer import Layer, LayerWriter
+    from ocikit.layout import Layout
     from ocikit.listing import LayerEntry, layer_entries
+    from ocikit.manifest import Descriptor, Index, Manifest
+    from ocikit.platform import Platform
+    from ocikit.reference import Reference
     from ocikit.unpacking import unpack, unpack_layer
 
 __all__ = [
@@ -72,23 +71,68 @@ __all__ = [
     "write_docker_archive",
 ]
 
-
 # Loaded at first use: a command that only names an image does not wait for HTTP, subprocesses and tar.
-_LAZY = {
-    "Credentials": "credentials",
-    "LayerEntry": "listing",
-    "Registry": "client",
-    "find_credentials": "credentials",
-    "layer_entries": "listing",
-    "read_docker_archive": "archive",
-    "unpack": "unpacking",
-    "unpack_layer": "unpacking",
-    "write_docker_archive": "archive",
+_MODULES = {
+    "archive": (
+        "read_docker_archive",
+        "write_docker_archive",
+    ),
+    "blob": (
+        "Blob",
+        "BytesBlob",
+        "FileBlob",
+    ),
+    "client": ("Registry",),
+    "config": (
+        "ContainerConfig",
+        "History",
+        "ImageConfig",
+    ),
+    "credentials": (
+        "Credentials",
+        "find_credentials",
+    ),
+    "digest": ("Digest",),
+    "errors": (
+        "AuthenticationError",
+        "DigestMismatchError",
+        "InvalidDocumentError",
+        "InvalidReferenceError",
+        "NotFoundError",
+        "OcikitError",
+        "RegistryError",
+        "RegistryNotFoundError",
+        "TagExistsError",
+        "UnsafeArchiveError",
+    ),
+    "image": ("Image",),
+    "layer": (
+        "Layer",
+        "LayerWriter",
+    ),
+    "layout": ("Layout",),
+    "listing": (
+        "LayerEntry",
+        "layer_entries",
+    ),
+    "manifest": (
+        "Descriptor",
+        "Index",
+        "Manifest",
+    ),
+    "platform": ("Platform",),
+    "reference": ("Reference",),
+    "unpacking": (
+        "unpack",
+        "unpack_layer",
+    ),
 }
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LAZY:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    value: object = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
     return value
