@@ -300,7 +300,7 @@ def test_push_signs_what_it_has_pushed_and_says_so_of_a_wrong_key_before_it_buil
 def test_a_signed_index_holds_for_the_image_of_each_platform(command, client, make, key, tmp_path):
     reference = Reference(client.host, "team/hail", "2")
     images = [with_platform(make(b"Ahoy" * size), name) for size, name in ((1, "amd64"), (2, "arm64"))]
-    index = push_images(client, images, reference)
+    index = push_images(client, images, reference).digest
     key.write(tmp_path / "release", None)
     assert sign(client, reference, key) == (index, True)
     for image in images:

@@ -12,10 +12,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tagboat.errors import TagboatError
 from tagboat.image_cli import add_image_commands
 from tagboat.supply_cli import KEY_HELP, add_supply_commands, signing_key
+
+if TYPE_CHECKING:
+    from ocikit import Reference
 
 # The commands import what they need when they run: `tagboat --help` answers without loading a cloud client.
 # ruff: noqa: PLC0415
@@ -265,20 +269,38 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _push(options: argparse.Namespace) -> int:
-    from ocikit import Platform, Reference, Registry, find_credentials
+    from ocikit.client.glance import stands_for
+    from ocikit.digest import Digest
+    from ocikit.reference import Reference
+    from tagboat.fingerprint import Record
+
+    reference = Reference.parse(options.reference)
+    more = options.tag or options.sbom or options.provenance or options.key
+    known = None if more else Record.of(_cache(), options.component, options.platform).recall()
+    if known is not None and stands_for(reference, known.digest, known.media_type):
+        print(reference.with_digest(Digest.parse(known.digest)))
+        return 0
+    return _build_and_push(options, reference)
+
+
+def _build_and_push(options: argparse.Namespace, reference: Reference) -> int:
+    from ocikit import Platform, Registry, find_credentials
     from tagboat.build import build
     from tagboat.component import Component
+    from tagboat.fingerprint import Pushed, Record, Scope
     from tagboat.index import push_images
     from tagboat.meter import Meter
 
-    reference = Reference.parse(options.reference)
     platforms = [Platform.parse(text) for text in dict.fromkeys(options.platform)] or [Platform.host()]
     key = signing_key(options.key) if options.key else None  # before the build, which takes longer
     component = Component.load(options.component)
+    scope = Scope.of(component, _cache())
+    fingerprint = scope.fingerprint()  # before the build, which thus cannot have read anything newer
     images = [build(component, _cache(), platform=platform, progress=_progress) for platform in platforms]
     with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
         with Meter(sys.stderr) as meter:
-            digest = push_images(registry, images, reference, progress=meter)
+            pushed = push_images(registry, images, reference, progress=meter)
+        digest = pushed.digest
         if options.sbom:
             from tagboat.supply.attachment import attach_sboms
 
@@ -300,6 +322,9 @@ def _push(options: argparse.Namespace) -> int:
             _progress(f"signed by {key.public.identity}")
         for tag in options.tag:  # last: what has a name is whole
             registry.tag(reference.with_digest(digest), tag)
+    Record.of(_cache(), options.component, options.platform).remember(
+        scope, fingerprint, Pushed(str(digest), pushed.media_type)
+    )
     print(reference.with_digest(digest))
     return 0
 

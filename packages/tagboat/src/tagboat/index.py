@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from ocikit import Descriptor, Digest, Image, Index, Reference, Registry
+from ocikit import Descriptor, Image, Index, Reference, Registry
 
 
 def push_images(
@@ -13,23 +14,21 @@ def push_images(
     reference: Reference,
     *,
     progress: Callable[[str, int], None] | None = None,
-) -> Digest:
-    """Push an image under `reference`, or several and then the index of them; the digest of what it names.
+) -> Descriptor:
+    """Push an image under `reference`, or several and then the index of them; what the reference is then.
 
     `progress` gets a blob's digest and a number of bytes as they are sent, from several threads. Raises
     RegistryError.
     """
     if len(images) == 1:
-        return registry.push(images[0], reference, progress=progress)
+        registry.push(images[0], reference, progress=progress)
+        return _descriptor(images[0])
     for image in images:
         registry.push(image, reference.with_digest(image.digest), progress=progress)
-    manifests = (
-        Descriptor(
-            image.manifest.media_type,
-            image.digest,
-            len(image.manifest_bytes),
-            platform=image.config.platform,
-        )
-        for image in images
-    )
-    return registry.push_manifest(reference, Index(tuple(manifests)))
+    index = Index(tuple(replace(_descriptor(image), platform=image.config.platform) for image in images))
+    digest = registry.push_manifest(reference, index)
+    return Descriptor(index.media_type, digest, len(index.to_bytes()))
+
+
+def _descriptor(image: Image) -> Descriptor:
+    return Descriptor(image.manifest.media_type, image.digest, len(image.manifest_bytes))
