@@ -28,6 +28,7 @@ from homeport.logs import Logbook
 from homeport.model import (
     LogKind,
     LogLine,
+    NoSuchReleaseError,
     NoSuchServiceError,
     Operation,
     OperationStatus,
@@ -46,6 +47,17 @@ from ocikit.registry import Storage
 
 _PUMP = 0.2  # seconds between looks for new log lines
 _UPKEEP = 600.0  # seconds between clean-ups
+
+# The states in which a service takes an operation; where none is named it has to be RUNNING.
+_ALLOWED = {
+    OperationType.DELETE_SERVICE: (
+        ServiceStatus.RUNNING,
+        ServiceStatus.PAUSED,
+        ServiceStatus.CREATE_FAILED,
+        ServiceStatus.DELETE_FAILED,
+    ),
+    OperationType.RESUME_SERVICE: (ServiceStatus.PAUSED,),
+}
 
 
 class Port:
@@ -187,6 +199,26 @@ class Port:
         async with self._calls:
             return (await self._begin(arn, OperationType.START_DEPLOYMENT))[1]
 
+    async def pause_service(self, arn: str) -> tuple[Service, Operation]:
+        """Raises NoSuchServiceError, and ServiceBusyError for a service that is not RUNNING."""
+        async with self._calls:
+            return await self._begin(arn, OperationType.PAUSE_SERVICE)
+
+    async def resume_service(self, arn: str) -> tuple[Service, Operation]:
+        """Raises NoSuchServiceError, and ServiceBusyError for a service that is not PAUSED."""
+        async with self._calls:
+            return await self._begin(arn, OperationType.RESUME_SERVICE, digest=self.service(arn).digest)
+
+    async def rollback(self, arn: str, digest: str) -> tuple[Service, Operation]:
+        """Raises NoSuchServiceError, NoSuchReleaseError, and ServiceBusyError for a service that is not
+        RUNNING.
+        """
+        async with self._calls:
+            if digest not in (releases := self.releases(arn)):
+                known = ", ".join(releases) or "none"
+                raise NoSuchReleaseError(f"{digest} is none of the service's releases: {known}")
+            return await self._begin(arn, OperationType.START_DEPLOYMENT, digest=digest)
+
     async def image_pushed(self, repository: str, tag: str, digest: str) -> None:
         """Deploy every service that watches the tag: at once, or after what is under way; never the same
         twice.
@@ -211,6 +243,14 @@ class Port:
         self.service(arn)
         return list(self._state.operations[arn].values())[::-1]
 
+    def releases(self, arn: str) -> list[str]:
+        self.service(arn)
+        runner = self._runners.get(arn)
+        return [] if runner is None else runner.releases()
+
+    def digests(self) -> set[str]:
+        return {digest for runner in self._runners.values() for digest in runner.digests()}
+
     def logs(self, arn: str, kind: LogKind, *, since: int = 0, limit: int = 10_000) -> list[LogLine]:
         service = self.service(arn)
         if kind == "application" and (runner := self._runners.get(arn)) is not None:
@@ -218,15 +258,19 @@ class Port:
         return self._logbook.log(service.id, kind).read(since, limit)
 
     async def _begin(
-        self, arn: str, kind: OperationType, *, spec: ServiceSpec | None = None
+        self,
+        arn: str,
+        kind: OperationType,
+        *,
+        spec: ServiceSpec | None = None,
+        digest: str | None = None,
     ) -> tuple[Service, Operation]:
         service = self.service(arn)
         runner = self._runners.get(arn)
-        deletable = (ServiceStatus.RUNNING, ServiceStatus.CREATE_FAILED, ServiceStatus.DELETE_FAILED)
-        allowed = deletable if kind == OperationType.DELETE_SERVICE else (ServiceStatus.RUNNING,)
+        allowed = _ALLOWED.get(kind, (ServiceStatus.RUNNING,))
         if runner is None or service.status not in allowed or runner.unended():
             raise ServiceBusyError(f"the service {service.spec.name} is in state {service.status}")
-        operation = _operation(arn, kind)
+        operation = _operation(arn, kind, digest)
         service = replace(
             service,
             spec=spec or service.spec,
@@ -259,7 +303,7 @@ class Port:
 
     def _routes(self) -> dict[str, Route]:
         """Of the services that have come up once, also where their instance is gone: the name stays known."""
-        served = [runner for runner in self._runners.values() if runner.service.id in self._state.serving]
+        served = [runner for runner in self._runners.values() if runner.service.deployed is not None]
         return {runner.service.id: runner.route() for runner in served}
 
     async def _adopt(self) -> dict[str, int]:
@@ -333,15 +377,14 @@ class Port:
         while True:
             with suppress(HomeportError, OSError):  # the next round tries again
                 async with self._machine.pulling:
-                    used = {digest for runner in self._runners.values() for digest in runner.digests()}
-                    await off_loop(self._images.keep, used)
+                    await off_loop(self._images.keep, self.digests())
                 await self._edge.renew()
             await asyncio.sleep(_UPKEEP)
 
 
-def _operation(arn: str, kind: OperationType) -> Operation:
+def _operation(arn: str, kind: OperationType, digest: str | None = None) -> Operation:
     now = datetime.now(UTC)
-    return Operation(str(uuid.uuid4()), arn, kind, OperationStatus.IN_PROGRESS, now, now)
+    return Operation(str(uuid.uuid4()), arn, kind, OperationStatus.IN_PROGRESS, now, now, digest=digest)
 
 
 def _locked(path: Path) -> IO[str]:

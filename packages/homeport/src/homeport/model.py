@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 class ServiceStatus(StrEnum):
     CREATE_FAILED = "CREATE_FAILED"
     RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
     DELETED = "DELETED"
     DELETE_FAILED = "DELETE_FAILED"
     OPERATION_IN_PROGRESS = "OPERATION_IN_PROGRESS"
@@ -26,6 +27,8 @@ class OperationType(StrEnum):
     START_DEPLOYMENT = "START_DEPLOYMENT"
     UPDATE_SERVICE = "UPDATE_SERVICE"
     DELETE_SERVICE = "DELETE_SERVICE"
+    PAUSE_SERVICE = "PAUSE_SERVICE"
+    RESUME_SERVICE = "RESUME_SERVICE"
 
 
 class OperationStatus(StrEnum):
@@ -59,6 +62,20 @@ class HealthCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class Scaling:
+    """How many instances serve, by the requests that are in flight. The defaults are App Runner's.
+
+    `to_zero`: none at all while nobody asks; the next request is held until one is up again.
+    """
+
+    max_concurrency: int = 100  # requests that one instance answers at a time; what is more waits
+    min_size: int = 1
+    max_size: int = 25
+    to_zero: bool = False
+    idle_after: float = 60.0  # seconds for which an instance has not been needed before it goes
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSpec:
     """What a service should be: the whole of what CreateService and UpdateService can say."""
 
@@ -71,11 +88,16 @@ class ServiceSpec:
     memory: int = 2048  # MiB
     auto_deploy: bool = True
     health: HealthCheck = field(default_factory=HealthCheck)
+    scaling: Scaling = field(default_factory=Scaling)
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service as it stands. `digest` is the manifest digest that serves, None before the first success."""
+    """A service as it stands.
+
+    `digest` is the manifest digest that serves, `deployed` the configuration that it was deployed with; both
+    are None before the first success. A paused service keeps them: it is resumed with them.
+    """
 
     arn: str
     id: str  # 32 hexadecimal digits
@@ -86,6 +108,7 @@ class Service:
     updated_at: datetime
     digest: str | None = None
     deleted_at: datetime | None = None
+    deployed: ServiceSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +145,10 @@ class ServiceBusyError(RuntimeError):
     """The service is not in a state that allows the call: an operation is under way, or it never ran."""
 
 
+class NoSuchReleaseError(LookupError):
+    """The service cannot go back to this digest: it has not served it, or too long ago."""
+
+
 LogKind = Literal["application", "service"]
 
 
@@ -132,6 +159,18 @@ class Controller(Protocol):
     async def update_service(self, arn: str, spec: ServiceSpec) -> tuple[Service, Operation]: ...
     async def delete_service(self, arn: str) -> tuple[Service, Operation]: ...
     async def start_deployment(self, arn: str) -> Operation: ...
+    async def pause_service(self, arn: str) -> tuple[Service, Operation]:
+        """Stop all instances of a RUNNING service; its name stays and is answered 503."""
+        ...
+
+    async def resume_service(self, arn: str) -> tuple[Service, Operation]:
+        """Bring a PAUSED service up again, as it was; what was pushed meanwhile is not deployed."""
+        ...
+
+    async def rollback(self, arn: str, digest: str) -> tuple[Service, Operation]:
+        """Deploy one of `releases` again. Raises NoSuchReleaseError for another digest."""
+        ...
+
     async def image_pushed(self, repository: str, tag: str, digest: str) -> None:
         """A tag of homeport's own registry has moved: deploy every service that watches it."""
         ...
@@ -143,6 +182,14 @@ class Controller(Protocol):
     def services(self) -> list[Service]: ...
     def operations(self, arn: str) -> list[Operation]:
         """Newest first."""
+        ...
+
+    def releases(self, arn: str) -> list[str]:
+        """The manifest digests that have served, newest first: what serves and what `rollback` takes."""
+        ...
+
+    def digests(self) -> set[str]:
+        """The manifest digests that some service runs or may go back to: not to be deleted."""
         ...
 
     def logs(self, arn: str, kind: LogKind, *, since: int = 0, limit: int = 10_000) -> list[LogLine]:

@@ -38,7 +38,13 @@ _BACKOFF_MOST = 60.0
 _PAUSE = 5.0  # seconds before an operation that could not be recorded is tried again
 _STEADY = 60.0  # seconds after which a death is the first in a row again
 _LAST_LINES = 20
+_RELEASES = 6  # digests that a service keeps: what serves, and what it may go back to
 _EVENTS = "events"  # the stream of a service's own log
+_NAMES = {
+    OperationType.DELETE_SERVICE: "Deletion",
+    OperationType.PAUSE_SERVICE: "Pausing",
+    OperationType.RESUME_SERVICE: "Resuming",
+}  # what is none of these is a deployment
 
 
 @dataclass(slots=True)
@@ -155,13 +161,20 @@ class Runner:
         operations = self._machine.state.operations[self._arn].values()
         return [operation for operation in operations if not operation.status.ended]
 
+    def releases(self) -> list[str]:
+        """The digests that have served, newest first, each once."""
+        ended = reversed(self._machine.state.operations[self._arn].values())
+        succeeded = (one.digest for one in ended if one.status == OperationStatus.SUCCEEDED)
+        found = dict.fromkeys(digest for digest in (self.service.digest, *succeeded) if digest is not None)
+        return list(found)[:_RELEASES]
+
     def digests(self) -> set[str]:
         """The images that may not be removed now."""
         running = [self._current, *self._starting, *self._retiring.values()]
         digests = {one.instance.digest for one in running if one is not None}
         digests |= {operation.digest for operation in self.unended() if operation.digest is not None}
-        if self.service.digest is not None and self.service.deleted_at is None:
-            digests.add(self.service.digest)
+        if self.service.deleted_at is None:
+            digests.update(self.releases())
         return digests
 
     def pump(self) -> None:
@@ -215,6 +228,8 @@ class Runner:
         try:
             if operation.type == OperationType.DELETE_SERVICE:
                 await self._delete(operation)
+            elif operation.type == OperationType.PAUSE_SERVICE:
+                await self._pause(operation)
             elif queued and operation.digest == self.service.digest:
                 await self._succeed(operation)  # pushed twice: it serves already
             else:
@@ -227,7 +242,7 @@ class Runner:
     async def _deploy(self, operation: Operation) -> None:
         machine = self._machine
         service = self.service
-        self._say("Deployment started")
+        self._say(f"{_NAMES.get(operation.type, 'Deployment')} started")
         digest = operation.digest
         if digest is None:
             digest = await off_loop(machine.images.resolve, service.spec.image)
@@ -243,7 +258,7 @@ class Runner:
                 )
                 async with self._queue:
                     await machine.state.save(
-                        replace(self.service, digest=digest),
+                        replace(self.service, digest=digest, deployed=service.spec),
                         serving=new.instance,
                         ended=machine.state.serving.get(self._id),
                     )
@@ -267,19 +282,20 @@ class Runner:
 
     async def _fail(self, operation: Operation, reason: str) -> None:
         """What served goes on serving; the service's configuration is again the one that serves."""
-        self._say(f"Deployment failed: {reason}")
-        serving = self._machine.state.serving.get(self._id)
+        self._say(f"{_NAMES.get(operation.type, 'Deployment')} failed: {reason}")
         now = _now()
         status = OperationStatus.FAILED
         service_status = ServiceStatus.RUNNING
         changes = {}
         if operation.type == OperationType.DELETE_SERVICE:
             service_status = ServiceStatus.DELETE_FAILED
-        elif serving is None:
+        elif operation.type == OperationType.RESUME_SERVICE:
+            service_status = ServiceStatus.PAUSED
+        elif self.service.deployed is None:
             service_status = ServiceStatus.CREATE_FAILED
-        else:
+        elif operation.type != OperationType.PAUSE_SERVICE:
             status = OperationStatus.ROLLBACK_SUCCEEDED
-            changes = {"spec": serving.spec}
+            changes = {"spec": self.service.deployed}
             self._say("The version that served before goes on serving")
         recorded = self._machine.state.operations[self._arn][operation.id]
         done = replace(recorded, status=status, reason=reason, updated_at=now, ended_at=now)
@@ -295,9 +311,24 @@ class Runner:
         if not waiting:
             self._say(f"Service status is set to {status}")
 
+    async def _pause(self, operation: Operation) -> None:
+        """Stop what serves, after its last requests; the edge answers 503 from the first moment on."""
+        machine = self._machine
+        self._say(f"{_NAMES[operation.type]} started")
+        async with self._swap:
+            await machine.state.save(ended=machine.state.serving.get(self._id))
+            if self._current is not None:
+                await self._leave(self._current)
+                self._set_current(None)
+        if self._retiring:
+            await asyncio.wait(list(self._retiring))
+        now = _now()
+        done = replace(operation, status=OperationStatus.SUCCEEDED, updated_at=now, ended_at=now)
+        await self._finish(done, ServiceStatus.PAUSED)
+
     async def _delete(self, operation: Operation) -> None:
         machine = self._machine
-        self._say("Deletion started")
+        self._say(f"{_NAMES[operation.type]} started")
         async with self._swap:
             await machine.state.save(ended=machine.state.serving.get(self._id))
             await machine.edge.unroute(self._id)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +22,7 @@ from homeport.model import (
     Operation,
     OperationStatus,
     OperationType,
+    Scaling,
     Service,
     ServiceSpec,
     ServiceStatus,
@@ -48,6 +49,7 @@ SCHEMA = [
     _attribute(":service/updated", "instant"),
     _attribute(":service/deleted", "instant"),
     _attribute(":service/digest", "string"),
+    _attribute(":service/deployed", "string"),  # JSON
     _attribute(":operation/id", "string", unique=":db.unique/identity"),
     _attribute(":operation/service", "string"),  # the ARN
     _attribute(":operation/type", "keyword"),
@@ -90,6 +92,9 @@ class State:
             if facts[":instance/serving"]:
                 instance = _instance(facts)
                 self.serving[instance.service_id] = instance
+        for arn, service in self.services.items():
+            if service.deployed is None and service.id in self.serving:  # written before that was kept
+                self.services[arn] = replace(service, deployed=self.serving[service.id].spec)
 
     async def save(
         self, *changed: Service | Operation, serving: Instance | None = None, ended: Instance | None = None
@@ -135,10 +140,12 @@ def _service_facts(service: Service) -> dict[str, Any]:
         ":service/updated": service.updated_at,
         ":service/deleted": service.deleted_at,
         ":service/digest": service.digest,
+        ":service/deployed": None if service.deployed is None else _spec_json(service.deployed),
     })  # fmt: skip
 
 
 def _service(facts: Mapping[str, Any]) -> Service:
+    deployed = facts.get(":service/deployed")
     return Service(
         arn=facts[":service/arn"],
         id=facts[":service/id"],
@@ -149,6 +156,7 @@ def _service(facts: Mapping[str, Any]) -> Service:
         updated_at=facts[":service/updated"],
         digest=facts.get(":service/digest"),
         deleted_at=facts.get(":service/deleted"),
+        deployed=None if deployed is None else _spec(deployed),
     )
 
 
@@ -202,31 +210,27 @@ def _instance(facts: Mapping[str, Any]) -> Instance:
 
 
 def _spec_json(spec: ServiceSpec) -> str:
-    health = spec.health
-    return json.dumps({
-        "name": spec.name,
-        "image": spec.image,
-        "port": spec.port,
-        "environment": dict(spec.environment),
-        "start_command": spec.start_command,
-        "cpu": spec.cpu,
-        "memory": spec.memory,
-        "auto_deploy": spec.auto_deploy,
-        "health": {
-            "protocol": health.protocol,
-            "path": health.path,
-            "interval": health.interval,
-            "timeout": health.timeout,
-            "healthy_threshold": health.healthy_threshold,
-            "unhealthy_threshold": health.unhealthy_threshold,
-        },
-    })  # fmt: skip
+    return json.dumps(
+        {
+            **{entry.name: getattr(spec, entry.name) for entry in fields(spec)},
+            "environment": dict(spec.environment),
+            "health": asdict(spec.health),
+            "scaling": asdict(spec.scaling),
+        }
+    )
 
 
 def _spec(text: str) -> ServiceSpec:
+    """What an earlier version wrote lacks the newer members: they have their defaults."""
     value = json.loads(text)
-    spec = ServiceSpec(**{**value, "health": HealthCheck(**value["health"])})
-    return replace(spec, environment=MappingProxyType(spec.environment))
+    return ServiceSpec(
+        **{
+            **value,
+            "environment": MappingProxyType(value["environment"]),
+            "health": HealthCheck(**value["health"]),
+            "scaling": Scaling(**value.get("scaling", {})),
+        }
+    )
 
 
 def _present(facts: Mapping[str, Any]) -> dict[str, Any]:

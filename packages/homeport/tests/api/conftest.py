@@ -34,6 +34,7 @@ from homeport.credentials import AccessKey, Keyring
 from homeport.model import (
     LogKind,
     LogLine,
+    NoSuchReleaseError,
     NoSuchServiceError,
     Operation,
     OperationStatus,
@@ -90,6 +91,21 @@ class FakeController:
         self._require_idle(arn)
         return self._begin(arn, OperationType.START_DEPLOYMENT)[1]
 
+    async def pause_service(self, arn: str) -> tuple[Service, Operation]:
+        self._require_idle(arn)
+        return self._begin(arn, OperationType.PAUSE_SERVICE)
+
+    async def resume_service(self, arn: str) -> tuple[Service, Operation]:
+        if self.service(arn).status != ServiceStatus.PAUSED:
+            raise ServiceBusyError(f"{arn} is {self.service(arn).status}")
+        return self._begin(arn, OperationType.RESUME_SERVICE)
+
+    async def rollback(self, arn: str, digest: str) -> tuple[Service, Operation]:
+        self._require_idle(arn)
+        if digest not in self.releases(arn):
+            raise NoSuchReleaseError(f"{digest} is none of the service's releases")
+        return self._begin(arn, OperationType.START_DEPLOYMENT)
+
     async def image_pushed(self, repository: str, tag: str, digest: str) -> None:
         self.pushed.append((repository, tag, digest))
 
@@ -105,6 +121,13 @@ class FakeController:
         self.service(arn)
         return self._operations[arn][::-1]
 
+    def releases(self, arn: str) -> list[str]:
+        digest = self.service(arn).digest
+        return [] if digest is None else [digest]
+
+    def digests(self) -> set[str]:
+        return {service.digest for service in self.services() if service.digest is not None}
+
     def logs(self, arn: str, kind: LogKind, *, since: int = 0, limit: int = 10_000) -> list[LogLine]:
         self.service(arn)
         lines = [line for line in self.lines.get((arn, kind), []) if line.timestamp >= since]
@@ -118,9 +141,13 @@ class FakeController:
             last, status=OperationStatus.SUCCEEDED, updated_at=now, ended_at=now
         )
         gone = last.type == OperationType.DELETE_SERVICE
+        left = {
+            OperationType.DELETE_SERVICE: ServiceStatus.DELETED,
+            OperationType.PAUSE_SERVICE: ServiceStatus.PAUSED,
+        }
         self._services[arn] = replace(
             self._services[arn],
-            status=ServiceStatus.DELETED if gone else ServiceStatus.RUNNING,
+            status=left.get(last.type, ServiceStatus.RUNNING),
             deleted_at=now if gone else None,
         )
 

@@ -16,7 +16,7 @@ from obstore.store import LocalStore
 
 import bucketlog
 from homeport.controller import Port
-from homeport.model import HealthCheck, Service, ServiceSpec
+from homeport.model import HealthCheck, Scaling, Service, ServiceSpec
 from ocikit.registry import Storage
 
 
@@ -55,7 +55,8 @@ async def do(port: Port, call: str, arguments: dict[str, Any]) -> object:
     if "spec" in arguments:
         spec = arguments["spec"]
         health = HealthCheck(**spec.pop("health", {}))
-        arguments["spec"] = ServiceSpec(**spec, health=health)
+        scaling = Scaling(**spec.pop("scaling", {}))
+        arguments["spec"] = ServiceSpec(**spec, health=health, scaling=scaling)
     result = getattr(port, call)(**arguments)
     if asyncio.iscoroutine(result):
         result = await result
@@ -75,6 +76,8 @@ def answer(result: object) -> None:
 def plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, set):
+        return sorted(value)
     if isinstance(value, Mapping):
         return dict(value)
     assert dataclasses.is_dataclass(value)

@@ -206,3 +206,53 @@ def test_a_deleted_service_is_served_no_more_and_its_history_stays(harbour: Any,
     assert "stopped well" in harbour.output(gone)
     with pytest.raises(AssertionError, match="ServiceBusyError"):
         harbour.tell("delete_service", arn=gone)
+
+
+def test_a_paused_service_keeps_its_name_and_comes_back_as_it_was(
+    harbour: Any, make_image: Any, traffic: Any
+) -> None:
+    first = harbour.store(make_image(VERSION="one"))
+    arn = harbour.create(health=HTTP)
+    with traffic(harbour, clients=1, path="/slow?seconds=0.3") as seen:
+        while not seen.answers:
+            pass
+        made = harbour.tell("pause_service", arn=arn)
+        assert made["operation"]["type"] == "PAUSE_SERVICE"
+        assert harbour.ended(arn)["status"] == "SUCCEEDED"
+    assert {status for status, _ in seen.answers} <= {200, 503}
+    assert harbour.service(arn)["status"] == "PAUSED"
+    assert harbour.containers() == {}
+    assert harbour.get("/").status == 503
+    with pytest.raises(AssertionError, match="ServiceBusyError"):
+        harbour.tell("start_deployment", arn=arn)
+    second = harbour.push(make_image(VERSION="two"))
+    made = harbour.tell("resume_service", arn=arn)
+    assert made["operation"]["type"] == "RESUME_SERVICE"
+    assert harbour.ended(arn)["status"] == "SUCCEEDED"
+    assert harbour.service(arn)["status"] == "RUNNING"
+    assert harbour.served() == "one"
+    assert {first} == set(harbour.tell("releases", arn=arn))
+    harbour.tell("start_deployment", arn=arn)
+    assert harbour.ended(arn)["digest"] == second
+    assert harbour.events(arn)[-1] == "Service status is set to RUNNING"
+
+
+def test_an_earlier_digest_is_deployed_again_in_one_call(harbour: Any, make_image: Any, traffic: Any) -> None:
+    digests = [harbour.store(make_image(VERSION="one"))]
+    arn = harbour.create(health=HTTP)
+    for version in ("two", "three"):
+        digests.append(harbour.push(make_image(VERSION=version)))
+        assert harbour.ended(arn)["status"] == "SUCCEEDED"
+    harbour.push(make_image(VERSION="never", MODE="exits"))
+    assert harbour.ended(arn)["status"] == "ROLLBACK_SUCCEEDED"
+    assert harbour.tell("releases", arn=arn) == digests[::-1]
+    assert set(harbour.tell("digests")) == set(digests)
+    with traffic(harbour) as seen:
+        made = harbour.tell("rollback", arn=arn, digest=digests[0])
+        assert made["operation"]["digest"] == digests[0]
+        assert harbour.ended(arn)["status"] == "SUCCEEDED"
+        assert harbour.served() == "one"
+    assert seen.bad == {}
+    assert harbour.tell("releases", arn=arn) == [digests[0], digests[2], digests[1]]
+    with pytest.raises(AssertionError, match="NoSuchReleaseError"):
+        harbour.tell("rollback", arn=arn, digest="sha256:" + "0" * 64)
