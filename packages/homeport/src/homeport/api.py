@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -19,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bucketlog import BucketlogError
-from homeport.aws.apprunner import AppRunner
+from homeport.aws import apprunner
 from homeport.aws.ecr import Ecr
 from homeport.aws.errors import JSON_CODES, S3_CODES, ApiError
 from homeport.aws.logs import Logs
@@ -29,6 +28,7 @@ from homeport.errors import HomeportError
 from homeport.model import Controller, NoSuchServiceError, ServiceStatus
 from homeport.place import ACCOUNT, arn
 from homeport.repositories import Repositories
+from homeport.resources import Resources
 from homeport.s3.app import S3
 from homeport.s3.buckets import Buckets
 from homeport.s3.multipart import Multipart
@@ -111,6 +111,7 @@ def create_app(
     gate: Gate,
     keyring: Keyring,
     repositories: Repositories,
+    resources: Resources,
     registry_store: ObjectStore,
     registry_host: str,
     s3: ASGIApp,
@@ -129,21 +130,19 @@ def create_app(
         repository_exists=repositories.exists,
     )
     services = (
-        JsonService("apprunner", AppRunner(controller)),
+        JsonService("apprunner", *apprunner.operations(controller, resources)),
         JsonService("ecr", Ecr(repositories, keyring, registry_host)),
         JsonService("logs", Logs(controller)),
     )
-    return ControlPort(registry, _AwsServices(gate, services), s3)
+    return ControlPort(registry, AwsServices(gate, services), s3)
 
 
 class ControlPort:
     """The registry, AWS's JSON services, and S3."""
 
-    def __init__(
-        self, registry: oci.RegistryApp, aws: Callable[[Request], Awaitable[Response]], s3: ASGIApp
-    ) -> None:
+    def __init__(self, registry: oci.RegistryApp, aws: AwsServices, s3: ASGIApp) -> None:
         self.registry = registry
-        self._aws = aws
+        self.aws = aws
         self._s3 = s3
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -155,18 +154,23 @@ class ControlPort:
         elif path == "/healthz" and method in ("GET", "HEAD"):
             await JSONResponse({"status": "ok"})(scope, receive, send)
         elif path == "/" and method == "POST":
-            response = await self._aws(Request(scope, receive))
+            response = await self.aws(Request(scope, receive))
             await response(scope, receive, send)
         else:
             await self._s3(scope, receive, send)
 
 
-class _AwsServices:
+class AwsServices:
     """A POST to `/`: JSON services by X-Amz-Target, and of the Query services who one is (STS)."""
 
     def __init__(self, gate: Gate, services: tuple[JsonService, ...]) -> None:
         self._gate = gate
         self._services = {service.target_prefix: service for service in services}
+
+    @property
+    def answered(self) -> dict[str, list[str]]:
+        """Names of the operations that are answered, by service, as AWS writes them."""
+        return {service.name: service.answered for service in self._services.values()}
 
     async def __call__(self, request: Request) -> Response:
         body = bytearray()

@@ -25,6 +25,7 @@ from homeport.errors import HomeportError
 from homeport.model import Service
 from homeport.place import REGION
 from homeport.repositories import Repositories
+from homeport.resources import Resources
 from homeport.upkeep import tidy
 from ocikit.registry import Storage
 
@@ -116,6 +117,7 @@ async def serve(data: Path, ports: Ports) -> None:
                 gate=gate,
                 keyring=keyring,
                 repositories=Repositories(database),
+                resources=Resources(database),
                 registry_store=registry_store,
                 registry_host=registry_host,
                 s3=s3,

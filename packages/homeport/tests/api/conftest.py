@@ -47,6 +47,7 @@ from homeport.model import (
 )
 from homeport.place import REGION, arn
 from homeport.repositories import Repositories
+from homeport.resources import Resources
 
 _SESSION = boto3.session.Session()  # keeps what it has read of AWS's models
 
@@ -56,6 +57,7 @@ class FakeController:
 
     def __init__(self) -> None:
         self.pushed: list[tuple[str, str, str]] = []
+        self.served: dict[str, list[str]] = {}
         self.lines: dict[tuple[str, LogKind], list[LogLine]] = {}
         self._services: dict[str, Service] = {}
         self._operations: dict[str, list[Operation]] = {}
@@ -104,7 +106,9 @@ class FakeController:
         self._require_idle(arn)
         if digest not in self.releases(arn):
             raise NoSuchReleaseError(f"{digest} is none of the service's releases")
-        return self._begin(arn, OperationType.START_DEPLOYMENT)
+        service, operation = self._begin(arn, OperationType.START_DEPLOYMENT)
+        self._operations[arn][-1] = replace(operation, digest=digest)
+        return service, self._operations[arn][-1]
 
     async def image_pushed(self, repository: str, tag: str, digest: str) -> None:
         self.pushed.append((repository, tag, digest))
@@ -122,11 +126,15 @@ class FakeController:
         return self._operations[arn][::-1]
 
     def releases(self, arn: str) -> list[str]:
-        digest = self.service(arn).digest
-        return [] if digest is None else [digest]
+        return self.served.get(self.service(arn).arn, [])
 
     def digests(self) -> set[str]:
-        return {service.digest for service in self.services() if service.digest is not None}
+        return {digest for digests in self.served.values() for digest in digests}
+
+    def serve(self, arn: str, *digests: str) -> None:
+        """Let the service have served these, the newest first."""
+        self.served[arn] = list(digests)
+        self._services[arn] = replace(self._services[arn], digest=digests[0])
 
     def logs(self, arn: str, kind: LogKind, *, since: int = 0, limit: int = 10_000) -> list[LogLine]:
         self.service(arn)
@@ -189,6 +197,8 @@ class Harbour:
     controller: FakeController
     keyring: Keyring
     repositories: Repositories
+    resources: Resources
+    answered: Mapping[str, list[str]]  # the operations of the JSON services
     _clients: list[Any] = field(default_factory=list)
 
     @property
@@ -368,17 +378,19 @@ def harbour(berth: _Berth, tmp_path: Path) -> Iterator[Harbour]:
     controller, keyring = FakeController(), Keyring.open(data)
     gate = Gate(keyring, controller)
     with bucketlog.connect(f"file://{data / 'state'}") as database:
-        repositories = Repositories(database)
-        berth.app = create_app(
+        repositories, resources = Repositories(database), Resources(database)
+        app = create_app(
             controller,
             gate=gate,
             keyring=keyring,
             repositories=repositories,
+            resources=resources,
             registry_store=LocalStore(data / "registry", mkdir=True),
             registry_host=berth.host,
             s3=create_s3_app(data / "buckets", gate),
         )
-        made = Harbour(data, berth.host, controller, keyring, repositories)
+        berth.app = app
+        made = Harbour(data, berth.host, controller, keyring, repositories, resources, app.aws.answered)
         yield made
         for client in made._clients:
             client.close()

@@ -11,10 +11,7 @@ from typing import Any
 import pytest
 from botocore.loaders import Loader
 
-from homeport.aws.apprunner import AppRunner
-from homeport.aws.ecr import Ecr
-from homeport.aws.logs import Logs
-from homeport.aws.protocol import JsonService
+from homeport.aws.apprunner import extensions
 from homeport.layout import Layout as DataLayout
 from ocikit import Image, Layout, Platform
 
@@ -65,9 +62,14 @@ def _listed() -> dict[str, list[str]]:
     return {name: operations.split(", ") for name, operations in rows}
 
 
-@pytest.mark.parametrize(("name", "operations"), [("apprunner", AppRunner), ("ecr", Ecr), ("logs", Logs)])
-def test_the_operations_listed_are_those_answered(name: str, operations: type) -> None:
-    assert _listed()[name] == JsonService(name, object.__new__(operations)).answered
+def test_the_operations_listed_are_those_answered(harbour: Any) -> None:
+    for name, operations in harbour.answered.items():
+        assert _listed()[name] == operations
+
+
+def test_the_tags_listed_are_those_known() -> None:
+    listed = re.findall(r"^\| `(homeport:.*?)` \|", _README, re.MULTILINE)
+    assert listed == list(extensions.KNOWN)
 
 
 @pytest.mark.parametrize("name", ["s3", "sts"])
@@ -85,7 +87,9 @@ def test_each_dependency_has_its_line() -> None:
 
 
 def test_each_file_named_is_there() -> None:
-    named = {name for row in re.findall(r"^\| (`.*?`) \|", _README, re.MULTILINE) for name in row.split(", ")}
+    named = {
+        name for row in re.findall(r"^\| (`[^|:]*?`) \|", _README, re.MULTILINE) for name in row.split(", ")
+    }
     for name in named:
         path = _PACKAGE / "src/homeport" / name.strip("`")
         assert path.is_dir() or path.with_suffix(".py").is_file(), name

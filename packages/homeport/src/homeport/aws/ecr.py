@@ -67,7 +67,9 @@ class Ecr:
         **_request: Any,
     ) -> Mapping[str, Any]:
         if repositoryNames is None:
-            shown, token = page(self._repositories.list(), nextToken, maxResults, code=_INVALID)
+            shown, token = page(
+                self._repositories.list(), nextToken, maxResults, key=lambda one: one.name, code=_INVALID
+            )
             return {"repositories": [self._shown(repository) for repository in shown], "nextToken": token}
         found = []
         for name in repositoryNames:

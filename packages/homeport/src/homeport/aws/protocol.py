@@ -17,6 +17,8 @@ from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Sh
 
 from homeport.aws.errors import ApiError
 
+_Handler = Callable[..., Awaitable[Mapping[str, Any]]]
+
 # The model admits names of AWS's own registries alone; here any registry's are good.
 _ANY_PATTERN = frozenset({"ImageIdentifier"})
 
@@ -29,14 +31,19 @@ def service_model(name: str) -> ServiceModel:
 class JsonService:
     """Answers the operations of one service.
 
-    `operations` has an async method for each operation that is answered, named as boto3 names it; it takes
+    `operations` have an async method for each operation that is answered, named as boto3 names it; it takes
     the request's members by keyword and returns the response's.
     """
 
-    def __init__(self, name: str, operations: object) -> None:
+    def __init__(self, name: str, *operations: object) -> None:
         self.name = name
         self._model = service_model(name)
-        self._operations = operations
+        self._handlers: dict[str, _Handler] = {
+            operation: getattr(answerer, xform_name(operation))
+            for operation in self._model.operation_names
+            for answerer in operations
+            if hasattr(answerer, xform_name(operation))
+        }
 
     @property
     def target_prefix(self) -> str:
@@ -49,15 +56,13 @@ class JsonService:
     @property
     def answered(self) -> list[str]:
         """Names of the operations that are answered, as AWS writes them."""
-        return [name for name in self._model.operation_names if hasattr(self._operations, xform_name(name))]
+        return list(self._handlers)
 
     async def answer(self, operation: str, body: bytes) -> bytes:
         """Raises ApiError for whatever is wrong with the call."""
         if operation not in self._model.operation_names:
             raise ApiError("UnknownOperationException", f"{self.name} has no operation {operation[:100]}")
-        handler: Callable[..., Awaitable[Mapping[str, Any]]] | None = getattr(
-            self._operations, xform_name(operation), None
-        )
+        handler = self._handlers.get(operation)
         if handler is None:
             raise ApiError("UnknownOperationException", f"homeport does not answer {self.name} {operation}")
         model = self._model.operation_model(operation)

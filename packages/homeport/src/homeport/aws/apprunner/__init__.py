@@ -1,0 +1,28 @@
+"""App Runner (API version 2020-05-15): its operations in terms of the controller and of kept resources."""
+
+from __future__ import annotations
+
+from homeport.aws.apprunner.connections import Connections
+from homeport.aws.apprunner.observability import Observability
+from homeport.aws.apprunner.scaling import AutoScaling
+from homeport.aws.apprunner.services import Services
+from homeport.aws.apprunner.settings import Settings
+from homeport.aws.apprunner.tags import Tags
+from homeport.aws.apprunner.vpc import VpcConnectors, VpcIngressConnections
+from homeport.model import Controller
+from homeport.resources import Resources
+
+
+def operations(controller: Controller, resources: Resources) -> tuple[object, ...]:
+    """All operations that are answered, in classes of one method an operation, named as boto3 names it."""
+    settings = Settings(controller, resources)
+    scaling = AutoScaling(resources, settings)
+    return (
+        Services(controller, settings, scaling),
+        scaling,
+        Observability(resources, settings),
+        Connections(resources),
+        VpcConnectors(resources, settings),
+        VpcIngressConnections(controller, resources),
+        Tags(controller, resources, settings),
+    )

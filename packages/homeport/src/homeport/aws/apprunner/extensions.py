@@ -1,0 +1,93 @@
+"""What AWS's API has no member for rides in a service's tags whose keys begin with `homeport:`.
+
+A tag says how the service is to run, so changing it updates the service; taking it away brings the default
+back. `homeport:rollback` is not kept: it is a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from homeport.aws.apprunner.faults import invalid
+from homeport.model import Controller, NoSuchReleaseError, Scaling, Service, ServiceSpec
+
+ROLLBACK = "homeport:rollback"
+
+_PREFIX = "homeport:"
+_PREVIOUS = "previous"
+_LONGEST = 86_400  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class _Extension:
+    """`meaning` is for whoever gets the value wrong."""
+
+    meaning: str
+    read: Callable[[str], Any]  # raises ValueError
+    apply: Callable[[ServiceSpec, Any], ServiceSpec]
+    default: Any
+
+
+def applied(spec: ServiceSpec, tags: Mapping[str, str]) -> ServiceSpec:
+    """The specification as the tags say, and by default where they say nothing. Raises ApiError."""
+    for key in tags:
+        if key.startswith(_PREFIX) and key not in _EXTENSIONS:
+            raise invalid(f"homeport has no tag {key}; it knows {', '.join(KNOWN)}")
+    for key, extension in _EXTENSIONS.items():
+        value = extension.default
+        if key in tags:
+            try:
+                value = extension.read(tags[key])
+            except ValueError:
+                raise invalid(f"the tag {key} is {tags[key]!r}, not {extension.meaning}") from None
+        spec = extension.apply(spec, value)
+    return spec
+
+
+async def roll_back(controller: Controller, service: Service, to: str) -> None:
+    """Deploy what the service has served before: a digest, or `previous` for what it served last.
+
+    Raises NoSuchServiceError, ServiceBusyError, ApiError.
+    """
+    releases = controller.releases(service.arn)
+    before = [digest for digest in releases if digest != service.digest]
+    if to == _PREVIOUS:
+        if not before:
+            raise invalid(f"{service.spec.name} has served nothing else to go back to")
+        to = before[0]
+    try:
+        await controller.rollback(service.arn, to)
+    except NoSuchReleaseError as error:
+        choice = f"; it can go back to {', '.join(before)}" if before else ""
+        raise invalid(f"{error}{choice}") from error
+
+
+def _switch(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError(text)
+    return text == "true"
+
+
+def _seconds(text: str) -> float:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:6]) <= _LONGEST:
+        raise ValueError(text)
+    return float(text)
+
+
+def _scaling(name: str) -> Callable[[ServiceSpec, Any], ServiceSpec]:
+    return lambda spec, value: replace(spec, scaling=replace(spec.scaling, **{name: value}))
+
+
+_DEFAULT = Scaling()
+_EXTENSIONS = {
+    "homeport:scale-to-zero": _Extension("true or false", _switch, _scaling("to_zero"), _DEFAULT.to_zero),
+    "homeport:idle-seconds": _Extension(
+        f"a whole number of seconds from 1 to {_LONGEST}",
+        _seconds,
+        _scaling("idle_after"),
+        _DEFAULT.idle_after,
+    ),
+}
+KNOWN = (*_EXTENSIONS, ROLLBACK)
