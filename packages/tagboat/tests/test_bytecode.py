@@ -41,7 +41,8 @@ def compile_(root, interpreter, tmp_path):
 def test_the_interpreter_of_the_base_runs_here_and_says_what_it_is(interpreter):
     assert interpreter.path.startswith("/usr/bin/python3.")
     assert interpreter.version >= (3, 11, 0)
-    assert interpreter.glibc >= (2, 36)
+    assert interpreter.libc.family == "glibc"
+    assert interpreter.libc.version >= (2, 36)
 
 
 def test_a_base_without_python_is_refused(tmp_path):

@@ -58,10 +58,13 @@ def test_a_source_that_only_development_uses_stays_out(project):
     assert Component.load(project.directory).source_directories == (project.directory,)
 
 
-def test_a_source_that_is_no_path_is_refused(project):
-    text = project.pyproject.read_text().replace('{ path = "../goods", editable = true }', '{ git = "x" }')
+@pytest.mark.parametrize(
+    "source", ['{ git = "x" }', '{ index = "x" }', '{ path = "../goods-1-py3-none-any.whl" }']
+)
+def test_what_comes_from_elsewhere_is_for_the_lock_to_have(project, source):
+    text = project.pyproject.read_text().replace('{ path = "../goods", editable = true }', source)
     project.pyproject.write_text(text)
-    assert "tool.uv.sources.goods is not a local path" in str(refusal(project.directory))
+    assert Component.load(project.directory).source_directories == (project.directory,)
 
 
 def test_a_source_where_nothing_is_gets_named(project):

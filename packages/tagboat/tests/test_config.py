@@ -28,7 +28,7 @@ def test_everything_may_be_left_out():
     assert config.entrypoint == ("shop",)
     assert config.repository == "shop"
     assert config.user == "65532:65532"
-    assert config.lock == "requirements.lock"
+    assert config.lock is None
     assert config.python is None
     assert config.expanded_environment() == {}
     service = config.service

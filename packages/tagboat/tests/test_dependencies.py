@@ -2,12 +2,13 @@
 
 import pytest
 
-from tagboat.build.interpreter import Interpreter
-from tagboat.build.lock import check_requirements, read_lock
+from tagboat.build.interpreter import Interpreter, Libc
+from tagboat.build.lockfile import read_lock
+from tagboat.build.target import Target
 from tagboat.component import Component
 from tagboat.errors import ConfigError
 
-PYTHON = Interpreter("/usr/bin/python3.11", (3, 11, 2), (2, 36))
+TARGET = Target(Interpreter("/usr/bin/python3.11", (3, 11, 2), Libc("glibc", (2, 36))), "amd64")
 HASH = "sha256:" + "0" * 64
 OTHER = "sha256:" + "1" * 64
 
@@ -83,10 +84,10 @@ def test_the_lock_must_have_what_the_packages_need(project, needs, message):
     project.pyproject.write_text(text.replace('dependencies = ["goods", "h11", "jmespath"]', needs))
     component = Component.load(project.directory)
     if message is None:
-        check_requirements(component, read_lock(component.lock), PYTHON, "amd64")
+        read_lock(component.lock).wanted(component, TARGET)
         return
     with pytest.raises(ConfigError) as caught:
-        check_requirements(component, read_lock(component.lock), PYTHON, "amd64")
+        read_lock(component.lock).wanted(component, TARGET)
     assert str(caught.value) == f"{component.lock}: {message}"
 
 
@@ -94,4 +95,4 @@ def test_the_base_must_have_the_python_that_the_packages_need(project):
     project.pyproject.write_text(project.pyproject.read_text().replace(">=3.11", ">=3.12"))
     component = Component.load(project.directory)
     with pytest.raises(ConfigError, match=r"hail needs Python >=3\.12, and the base has 3\.11\.2"):
-        check_requirements(component, read_lock(component.lock), PYTHON, "amd64")
+        read_lock(component.lock).wanted(component, TARGET)

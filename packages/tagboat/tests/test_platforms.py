@@ -5,7 +5,7 @@ import pytest
 from ocikit import Layout, Platform, Reference, Registry, unpack
 from tagboat.build import build
 from tagboat.build.app import _check_portable
-from tagboat.build.interpreter import Interpreter, InterpreterError, find_foreign_interpreter
+from tagboat.build.interpreter import Interpreter, InterpreterError, Libc, find_foreign_interpreter
 from tagboat.component import Component
 from tagboat.errors import ConfigError
 
@@ -130,10 +130,10 @@ def test_byte_code_is_compiled_by_the_same_python_only(tmp_path, python, libc, c
     (tmp_path / "usr" / "lib").mkdir()
     (tmp_path / "usr" / "bin" / "python3").write_bytes(b"\x7fELF" + python)
     (tmp_path / "usr" / "lib" / "libc.so.6").write_bytes(libc)
-    like = Interpreter("/usr/bin/python3.11", (3, 11, 2), (2, 36))
+    like = Interpreter("/usr/bin/python3.11", (3, 11, 2), Libc("glibc", (2, 36)))
     if complaint is None:
         found = find_foreign_interpreter(tmp_path, like, path=None, search="/usr/bin")
-        assert found == Interpreter("/usr/bin/python3", (3, 11, 2), (2, 36))
+        assert found == Interpreter("/usr/bin/python3", (3, 11, 2), Libc("glibc", (2, 36)))
     else:
         with pytest.raises(InterpreterError, match=complaint):
             find_foreign_interpreter(tmp_path, like, path=None, search="/usr/bin")

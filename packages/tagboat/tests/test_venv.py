@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from tagboat.build.files import File, Link
-from tagboat.build.interpreter import Interpreter
+from tagboat.build.interpreter import Interpreter, Libc
 from tagboat.build.venv import VenvError, installed_distributions, installed_files, skeleton
 
-PYTHON = Interpreter("/usr/bin/python3.11", (3, 11, 2), (2, 36))
+PYTHON = Interpreter("/usr/bin/python3.11", (3, 11, 2), Libc("glibc", (2, 36)))
 SITE = "opt/venv/lib/python3.11/site-packages"
 
 

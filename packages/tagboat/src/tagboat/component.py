@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from tagboat.config import Config, parse_config
 from tagboat.errors import ConfigError
+from tagboat.package import Package, find_packages, find_workspace, project_table, read_pyproject
 
-
-@dataclass(frozen=True, slots=True)
-class Package:
-    """A Python project in a local folder, to be built as a wheel."""
-
-    name: str  # normalised (PEP 503)
-    directory: Path
-    requirements: tuple[Requirement, ...] = ()
-    requires_python: SpecifierSet = field(default_factory=SpecifierSet)
+_LOCKS = ("uv.lock", "pylock.toml", "requirements.lock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +37,8 @@ class Component:
         """Read a component. Raises ConfigError that names the file and the key."""
         directory = directory.resolve()
         file = directory / "pyproject.toml"
-        document = _read(file)
-        project = _project(document, file)
+        document = read_pyproject(file)
+        project = project_table(document, file)
         name: str = project["name"]
         tool = document.get("tool", {}).get("tagboat", {})
         if not isinstance(tool, dict):
@@ -61,7 +50,7 @@ class Component:
             description=project.get("description"),
             source_url=_source_url(project),
             config=parse_config(tool, file, name=canonicalize_name(name), scripts=project.get("scripts", {})),
-            packages=tuple(_packages(directory)),
+            packages=tuple(find_packages(directory)),
         )
 
     @property
@@ -71,7 +60,27 @@ class Component:
 
     @property
     def lock(self) -> Path:
-        return self.directory / self.config.lock
+        """The lock file: the configured one, or else the only one beside pyproject.toml, or else `uv.lock` of
+        the workspace. Raises ConfigError when there is none, or more than one."""
+        if self.config.lock is not None:
+            return self.directory / self.config.lock
+        found = [self.directory / name for name in _LOCKS if (self.directory / name).is_file()]
+        if len(found) > 1:
+            names = ", ".join(file.name for file in found)
+            raise ConfigError(
+                f"{self.directory} has {len(found)} locks: {names}",
+                hint=f'say which: lock = "{found[0].name}" in [tool.tagboat] of pyproject.toml',
+            )
+        if not found:
+            workspace = find_workspace(self.directory)
+            found = [workspace.directory / "uv.lock"] if workspace and self.directory in workspace else []
+        if not found or not found[0].is_file():
+            raise ConfigError(
+                f"{self.directory} has no lock: neither {', '.join(_LOCKS[:-1])} nor {_LOCKS[-1]}",
+                hint="`uv lock` writes uv.lock; `uv pip compile --generate-hashes --universal "
+                "-o requirements.lock pyproject.toml` hashed requirements",
+            )
+        return found[0]
 
 
 def _source_url(project: dict[str, Any]) -> str | None:
@@ -80,98 +89,6 @@ def _source_url(project: dict[str, Any]) -> str | None:
     return next(
         (urls[label] for label in ("source", "source code", "repository", "github") if label in urls), None
     )
-
-
-def _packages(directory: Path) -> Iterator[Package]:
-    """The project in `directory` and those below it in the graph of local sources, each once."""
-    seen: set[Path] = set()
-    waiting = [directory]
-    while waiting:
-        here = waiting.pop(0)
-        if here in seen:
-            continue
-        seen.add(here)
-        file = here / "pyproject.toml"
-        document = _read(file)
-        package = _package(_project(document, file), file)
-        yield package
-        sources = document.get("tool", {}).get("uv", {}).get("sources", {})
-        needed = {canonicalize_name(requirement.name) for requirement in package.requirements}
-        waiting.extend(
-            _local(name, source, file)
-            for name, source in sources.items()
-            if canonicalize_name(name) in needed
-        )
-
-
-def _package(project: dict[str, Any], file: Path) -> Package:
-    text = ""
-    try:
-        key = "dependencies"
-        requirements = tuple(Requirement(text := line) for line in project.get(key, ()))
-        key = "requires-python"
-        python = SpecifierSet(text := project.get(key, ""))
-    except (InvalidRequirement, InvalidSpecifier) as error:
-        raise ConfigError(f"{file}: project.{key}: {text!r} cannot be understood: {error}") from error
-    return Package(canonicalize_name(project["name"]), file.parent, requirements, python)
-
-
-def _local(name: str, source: Any, file: Path) -> Path:
-    """The folder of a source (`{ path = "…" }` or `{ workspace = true }`) that has a project in it."""
-    key = f"tool.uv.sources.{name}"
-    if isinstance(source, dict) and source.get("workspace") is True:
-        return _workspace_member(name, key, file)
-    if not isinstance(source, dict) or not isinstance(source.get("path"), str):
-        raise ConfigError(
-            f"{file}: {key} is not a local path",
-            hint='only { path = "…" } and { workspace = true } can be built in; others belong into the lock',
-        )
-    directory: Path = (file.parent / source["path"]).resolve()
-    if not (directory / "pyproject.toml").is_file():
-        raise ConfigError(f"{file}: {key}: there is no project in {directory}")
-    return directory
-
-
-def _workspace_member(name: str, key: str, file: Path) -> Path:
-    """The member called `name` of the nearest workspace around `file`."""
-    for folder in (file.parent, *file.parent.parents):
-        if not (folder / "pyproject.toml").is_file():
-            continue
-        workspace = _read(folder / "pyproject.toml").get("tool", {}).get("uv", {}).get("workspace")
-        if workspace is None:
-            continue
-        members = (
-            member for pattern in workspace.get("members", ()) for member in sorted(folder.glob(pattern))
-        )
-        for member in members:
-            candidate = member / "pyproject.toml"
-            if candidate.is_file():
-                project = _project(_read(candidate), candidate)
-                if canonicalize_name(project["name"]) == canonicalize_name(name):
-                    return member
-        raise ConfigError(f"{file}: {key}: the workspace {folder} has no member {name}")
-    raise ConfigError(f"{file}: {key}: there is no workspace around")
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{file.parent} has no pyproject.toml",
-            hint="name the folder of the component, e.g. examples/site",
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file}: not TOML: {error}") from error
-
-
-def _project(document: dict[str, Any], file: Path) -> dict[str, Any]:
-    project = document.get("project")
-    if not isinstance(project, dict) or not isinstance(project.get("name"), str):
-        raise ConfigError(f"{file}: project.name is missing")
-    return project
 
 
 def _version(project: dict[str, Any], file: Path) -> str:

@@ -80,7 +80,7 @@ class Config:
     entrypoint: tuple[str, ...]
     environment: Mapping[str, Text] = field(default_factory=dict)
     user: str = "65532:65532"
-    lock: str = "requirements.lock"
+    lock: str | None = None
     python: str | None = None
     service: Service = field(default_factory=Service)
 
@@ -111,7 +111,7 @@ def parse_config(table: Mapping[str, Any], file: Path, *, name: str, scripts: It
         entrypoint=reader.strings("entrypoint") or _only_script(tuple(scripts), file),
         environment=reader.environment("environment"),
         user=reader.user("user", Config.user),
-        lock=reader.string("lock") or Config.lock,
+        lock=reader.string("lock"),
         python=reader.absolute_path("python"),
         service=_parse_service(reader.table("service")),
     )

@@ -22,7 +22,8 @@ from tagboat.build.cache import Cache, key_of
 from tagboat.build.debian.compose import compose
 from tagboat.build.debian.lock import FILE_NAME
 from tagboat.build.debian.release import DISTRIBUTIONS, Release
-from tagboat.build.interpreter import Interpreter, find_foreign_interpreter, find_interpreter
+from tagboat.build.interpreter import Interpreter, Libc, find_foreign_interpreter, find_interpreter
+from tagboat.build.target import Target
 from tagboat.component import Component
 from tagboat.errors import ConfigError
 
@@ -46,6 +47,11 @@ class Base:
     @property
     def platform(self) -> Platform:
         return self.image.config.platform
+
+    @property
+    def target(self) -> Target:
+        """What packages are installed for."""
+        return Target(self.interpreter, self.platform.architecture)
 
     @property
     def identity(self) -> str:
@@ -139,7 +145,8 @@ def _interpreter(image: Image, path: str | None, cache: Cache, here: Base | None
     record = cache.path("interpreters", key_of(str(image.digest), path or "", here.identity if here else ""))
     try:
         known = json.loads(record.read_text())
-        return Interpreter(known["path"], tuple(known["version"]), tuple(known["glibc"]))
+        libc = Libc(known["libc"]["family"], tuple(known["libc"]["version"]))
+        return Interpreter(known["path"], tuple(known["version"]), libc)
     except (FileNotFoundError, ValueError, KeyError):
         root, search = unpacked(image, cache), search_path(image)
         if here is None:

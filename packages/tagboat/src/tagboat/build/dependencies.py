@@ -18,7 +18,9 @@ from tagboat.build.base import Base
 from tagboat.build.bytecode import bytecode_path, compile_files
 from tagboat.build.cache import Cache, MadeLayer, key_of
 from tagboat.build.files import Entry, Files, write_files
-from tagboat.build.lock import Lock, Pin, check_requirements, read_lock, wanted_pins
+from tagboat.build.lock import Lock, Pin
+from tagboat.build.lockfile import read_lock, to_pylock
+from tagboat.build.missing import explain_missing
 from tagboat.build.tier import Tier, tiers_of
 from tagboat.build.venv import installed_distributions
 from tagboat.component import Component
@@ -35,14 +37,14 @@ def dependency_layers(
     ConfigError, UvError, VenvError, InterpreterError.
     """
     lock = read_lock(component.lock)
-    check_requirements(component, lock, base.interpreter, base.platform.architecture)
-    tiers = tiers_of(wanted_pins(lock, base.interpreter, base.platform.architecture))
+    wanted = lock.wanted(component, base.target)
+    tiers = tiers_of(wanted)
     keys = [
         key_of(_FORMAT, "dependencies", base.identity, *(pin.text for pin in tier.pins)) for tier in tiers
     ]
     missing = [tier for tier, key in zip(tiers, keys, strict=True) if not cache.has_layer(key)]
     with ExitStack() as stack:
-        maker = _Maker(lock, component.directory, base, cache, stack, progress, missing)
+        maker = _Maker(lock, wanted, component.directory, base, cache, stack, progress, missing)
 
         def layer(tier: Tier, key: str) -> MadeLayer:
             started = time.monotonic()
@@ -60,6 +62,7 @@ class _Maker:
     """Installs and compiles what the `missing` tiers hold, when the first of them is asked for."""
 
     lock: Lock
+    wanted: tuple[Pin, ...]
     project: Path
     base: Base
     cache: Cache
@@ -81,7 +84,7 @@ class _Maker:
         pins = [pin for tier in tiers for pin in tier.pins]
         self.progress(f"installing {_counted(pins)}")
         folder = self.stack.enter_context(self.cache.temporary())
-        installer = _Installer(self.lock, self.project, self.base, folder)
+        installer = _Installer(self.lock, self.wanted, self.project, self.base, folder)
         found = installed_distributions(
             installer.install(pins, "all"), self.base.interpreter, install_alone=installer.install_alone
         )
@@ -112,6 +115,7 @@ def _counted(pins: Sequence[Pin]) -> str:
 @dataclass(frozen=True, slots=True)
 class _Installer:
     lock: Lock
+    wanted: tuple[Pin, ...]
     project: Path
     base: Base
     folder: Path
@@ -120,18 +124,31 @@ class _Installer:
         """Install `pins` into a prefix of that name."""
         prefix = self.folder / name
         prefix.mkdir()
-        if pins:
+        files = [pin for pin in pins if pin.wheel is not None]
+        others = [pin for pin in pins if pin.wheel is None]
+        if files:
+            # The lock's own folder has the settings that it was made with, e.g. the names of its indexes,
+            # by which uv finds the user's credentials.
+            lock = self.folder / f"pylock.{name}.toml"
+            lock.write_text(to_pylock(files), encoding="utf-8")
+            uv.install(lock, prefix, target=self.base.target, directory=self.lock.file.parent)
+        if others:
             requirements = self.folder / f"{name}.txt"
-            requirements.write_text("\n".join((*self.lock.options, *(pin.text for pin in pins))))
-            uv.install(
-                requirements,
-                prefix,
-                interpreter=self.base.interpreter,
-                architecture=self.base.platform.architecture,
-                directory=self.project,
-            )
+            requirements.write_text("\n".join((*self.lock.options, *(pin.text for pin in others))))
+            try:
+                uv.install(requirements, prefix, target=self.base.target, directory=self.project)
+            except uv.UvError as error:
+                explain_missing(
+                    error,
+                    self.lock,
+                    others,
+                    target=self.base.target,
+                    directory=self.project,
+                    folder=self.folder,
+                )
+                raise
         return prefix
 
     def install_alone(self, name: str) -> Path:
         wanted = canonicalize_name(name)
-        return self.install([pin for pin in self.lock.pins if pin.name == wanted], f"alone-{wanted}")
+        return self.install([pin for pin in self.wanted if pin.name == wanted], f"alone-{wanted}")

@@ -6,10 +6,16 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from tagboat.errors import ConfigError, TagboatError
 
-_FACTS = "import os, sys; print(*sys.version_info[:3], os.confstr('CS_GNU_LIBC_VERSION') or 'none')"
+# musl has no such name, and the version of its own is asked for elsewhere.
+_FACTS = """
+import os, sys
+name = "CS_GNU_LIBC_VERSION"
+print(*sys.version_info[:3], name in os.confstr_names and os.confstr(name) or "none")
+"""
 _LIBRARIES = ("lib", "lib64", "usr/lib", "usr/lib64", "usr/local/lib")
 _MAX_LINKS = 40  # as the kernel has it
 
@@ -19,12 +25,23 @@ class InterpreterError(TagboatError):
 
 
 @dataclass(frozen=True, slots=True)
+class Libc:
+    """A C library, and its version: wheels are made for one of them, and not for a newer one than it is."""
+
+    family: Literal["glibc", "musl"]
+    version: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"{self.family} {self.version[0]}.{self.version[1]}"
+
+
+@dataclass(frozen=True, slots=True)
 class Interpreter:
-    """A CPython in an image: its path there, its version, and the version of the glibc below it."""
+    """A CPython in an image: its path there, its version, and the C library below it."""
 
     path: str  # absolute in the image, links resolved
     version: tuple[int, int, int]
-    glibc: tuple[int, int]
+    libc: Libc
 
     @property
     def short(self) -> str:
@@ -62,13 +79,20 @@ def find_foreign_interpreter(root: Path, like: Interpreter, *, path: str | None,
             f"{real} of the base is not Python {version}, as it is in the same base for this machine",
             hint="byte code is compiled here for all architectures, so all of them need the same Python",
         )
-    glibc = ".".join(map(str, like.glibc)).encode()
-    libc = (library for folder in _library_folders(root) for library in folder.glob("libc.so.6"))
-    if not any(
-        re.search(rb"release version " + re.escape(glibc) + rb"(?!\d)", file.read_bytes()) for file in libc
-    ):
-        raise InterpreterError(f"the base does not have glibc {glibc.decode()}, as it has for this machine")
-    return Interpreter(real, like.version, like.glibc)
+    if not _has_libc(root, like.libc):
+        raise InterpreterError(f"the base does not have {like.libc}, as it has for this machine")
+    return Interpreter(real, like.version, like.libc)
+
+
+def _has_libc(root: Path, libc: Libc) -> bool:
+    """Whether the C library of `root`, which is for another machine, says that it is that one."""
+    version = re.escape(".".join(map(str, libc.version)).encode())
+    name, said = {
+        "glibc": ("libc.so.6", rb"release version " + version + rb"(?!\d)"),
+        "musl": ("ld-musl-*.so.1", rb"\0" + version + rb"\.\d+\0"),
+    }[libc.family]
+    files = (file for folder in _library_folders(root) for file in folder.glob(name))
+    return any(re.search(said, file.read_bytes()) for file in files)
 
 
 def _find(root: Path, path: str | None, search: str) -> str:
@@ -96,18 +120,21 @@ def command(root: Path, interpreter: str, *arguments: str) -> list[str]:
     loader = _program_loader(binary)
     if loader is None:
         return [str(binary), *arguments]
+    libraries = ":".join(map(str, _library_folders(root)))
+    cache = [] if _is_musl(loader) else ["--inhibit-cache"]
+    real = _real_loader(root, interpreter, loader)
+    return [str(real), *cache, "--library-path", libraries, str(binary), *arguments]
+
+
+def _is_musl(loader: str) -> bool:
+    return PurePosixPath(loader).name.startswith("ld-musl-")
+
+
+def _real_loader(root: Path, interpreter: str, loader: str) -> Path:
     real = resolve(root, loader)
     if real is None:
         raise InterpreterError(f"{interpreter} needs {loader}, which the base does not have")
-    libraries = ":".join(map(str, _library_folders(root)))
-    return [
-        str(root / real.lstrip("/")),
-        "--inhibit-cache",
-        "--library-path",
-        libraries,
-        str(binary),
-        *arguments,
-    ]
+    return root / real.lstrip("/")
 
 
 def _library_folders(root: Path) -> list[Path]:
@@ -162,6 +189,7 @@ def _ask(root: Path, path: str) -> Interpreter:
             check=True,
             stdin=subprocess.DEVNULL,
         ).stdout.strip()
+        musl = _musl(root, path)
     except OSError as error:
         raise InterpreterError(
             f"{path} of the base does not run on this machine: {error}",
@@ -169,17 +197,39 @@ def _ask(root: Path, path: str) -> Interpreter:
         ) from error
     except subprocess.CalledProcessError as error:
         raise InterpreterError(f"{path} of the base does not run: {error.stderr.strip()}") from error
-    match = re.fullmatch(r"(\d+) (\d+) (\d+) glibc (\d+)\.(\d+)", answer)
-    if match is None:
+    match = re.fullmatch(r"(\d+) (\d+) (\d+) (?:glibc (\d+)\.(\d+)|.*)", answer)
+    if match is None or (match[4] is None and musl is None):
         raise InterpreterError(
-            f"{path} of the base answers {answer!r}", hint="only CPython on glibc is supported"
+            f"{path} of the base answers {answer!r}", hint="only CPython on glibc or musl is supported"
         )
-    major, minor, micro, libc_major, libc_minor = map(int, match.groups())
-    if (major, minor) < (3, 11):
+    version = (int(match[1]), int(match[2]), int(match[3]))
+    if version < (3, 11):
         raise ConfigError(
-            f"{path} of the base is Python {major}.{minor}", hint="Python 3.11 or newer is needed"
+            f"{path} of the base is Python {version[0]}.{version[1]}", hint="Python 3.11 or newer is needed"
         )
-    return Interpreter(path, (major, minor, micro), (libc_major, libc_minor))
+    return Interpreter(path, version, musl or Libc("glibc", (int(match[4]), int(match[5]))))
+
+
+def _musl(root: Path, interpreter: str) -> Libc | None:
+    """The musl below a program, None where it is another C library.
+
+    musl is one file, which is the loader too, and says what it is when it is run by itself.
+    """
+    loader = _program_loader(root / interpreter.lstrip("/"))
+    if loader is None or not _is_musl(loader):
+        return None
+    said = subprocess.run(
+        [_real_loader(root, interpreter, loader)],
+        env={},
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    ).stderr
+    match = re.search(r"^musl libc.*\nVersion (\d+)\.(\d+)", said)
+    if match is None:
+        raise InterpreterError(f"{loader} of the base does not say which musl it is: {said.strip()[:200]!r}")
+    return Libc("musl", (int(match[1]), int(match[2])))
 
 
 def _program_loader(binary: Path) -> str | None:

@@ -1,17 +1,19 @@
-"""The lock: hashed requirements, read, and checked against what the packages need."""
+"""The lock: what it pins for a target, checked against what the packages need; and hashed requirements."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from tagboat.build import uv
-from tagboat.build.interpreter import Interpreter
+from tagboat.build.target import Target
+from tagboat.build.wheel import Release, Wheel, best_wheel, remedy, why_none_fits
 from tagboat.component import Component
 from tagboat.errors import ConfigError
 
@@ -27,78 +29,138 @@ class Pin:
     name: str
     text: str
     requirement: Requirement = field(compare=False)
+    wheel: Wheel | None = field(default=None, compare=False)
+    """The one for the target, where the lock names the files."""
+
+    index: str | None = field(default=None, compare=False)
+
+
+class Lock(Protocol):
+    """A file that pins packages."""
+
+    @property
+    def file(self) -> Path: ...
+
+    @property
+    def pins(self) -> tuple[Pin, ...]:
+        """Everything that it pins with hashes, for whatever target."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Those in it that say where packages are to be found."""
+
+    def wanted(self, component: Component, target: Target) -> tuple[Pin, ...]:
+        """What the component needs on that target.
+
+        Raises ConfigError when its packages need what neither the lock nor the base has: it would not start.
+        """
 
 
 @dataclass(frozen=True, slots=True)
-class Lock:
-    """What a lock pins, and the options in it that say where to find that."""
+class Requirements:
+    """Hashed requirements, as pip reads them."""
 
+    file: Path
     pins: tuple[Pin, ...]
     options: tuple[str, ...]
 
+    def wanted(self, component: Component, target: Target) -> tuple[Pin, ...]:
+        wanted = tuple(pin for pin in self.pins if _applies(pin.requirement, target))
+        check_python(component, target)
+        check_requirements(component, self.file, wanted, target)
+        return wanted
 
-def read_lock(lock: Path) -> Lock:
-    """Read a lock. Raises ConfigError that names the first line without a hash or not understood."""
+
+def read_requirements(lock: Path) -> Requirements:
+    """Read hashed requirements.
+
+    Raises ConfigError that names the first line without a hash or not understood.
+    """
+    lines = list(_logical_lines(read_text(lock)))
+    options = tuple(line for _, line in lines if _is_index_option(line))
+    pins = tuple(_pin(line, f"{lock}:{number}") for number, line in lines if line not in options)
+    return Requirements(lock, pins, options)
+
+
+def read_text(lock: Path) -> str:
     try:
-        text = lock.read_text(encoding="utf-8")
+        return lock.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ConfigError(
-            f"{lock} does not exist",
-            hint="`uv pip compile --generate-hashes --universal -o requirements.lock pyproject.toml`",
-        ) from error
+        raise ConfigError(f"{lock} does not exist", hint=_how_to_write(lock)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{lock} cannot be read: {error}") from error
-    lines = list(_logical_lines(text))
-    options = tuple(line for _, line in lines if _is_index_option(line))
-    return Lock(
-        tuple(_pin(line, f"{lock}:{number}") for number, line in lines if line not in options), options
-    )
 
 
-def wanted_pins(lock: Lock, interpreter: Interpreter, architecture: str) -> tuple[Pin, ...]:
-    """The pins that apply to the image; the markers of the others are about other machines or Pythons."""
-    markers = _markers(interpreter, architecture)
-    return tuple(pin for pin in lock.pins if _applies(pin.requirement, markers))
+def _how_to_write(lock: Path) -> str:
+    if lock.name == "uv.lock":
+        return "`uv lock`"
+    if lock.name.startswith("pylock."):
+        return f"`uv export --no-dev --format pylock.toml -o {lock.name}`"
+    return f"`uv pip compile --generate-hashes --universal -o {lock.name} pyproject.toml`"
 
 
-def check_requirements(component: Component, lock: Lock, interpreter: Interpreter, architecture: str) -> None:
-    """Raise ConfigError when the packages need what neither the lock nor the base has: it would not start."""
-    version = ".".join(map(str, interpreter.version))
-    markers = _markers(interpreter, architecture)
-    local = {package.name for package in component.packages}
-    locked = {pin.name: pin.requirement for pin in wanted_pins(lock, interpreter, architecture)}
-    for package in component.packages:
-        if not package.requires_python.contains(version, prereleases=True):
+def pin_of(release: Release, wheels: Iterable[Wheel]) -> Pin:
+    """A release, to be installed from any of these of its wheels."""
+    wheels = tuple(wheels)
+    hashes = sorted({value for wheel in wheels for value in wheel.hashes})
+    requirement = f"{release.name}=={release.version}"
+    text = " ".join((requirement, *(f"--hash={value}" for value in hashes)))
+    only = wheels[0] if len(wheels) == 1 else None
+    return Pin(release.name, text, Requirement(requirement), only, release.index)
+
+
+def pins_for(file: Path, releases: Iterable[Release], target: Target) -> tuple[Pin, ...]:
+    """A pin of the one wheel of each release that suits the target.
+
+    Raises ConfigError that says of every release without one which there are, or that names the first wheel
+    without a hash.
+    """
+    chosen = [(release, best_wheel(release, target)) for release in releases]
+    missing = [release for release, wheel in chosen if wheel is None]
+    if missing:
+        reasons = "\n".join(why_none_fits(release, target) for release in missing)
+        raise ConfigError(f"{file}: {reasons}", hint=remedy(missing, target))
+    pins = []
+    for release, wheel in chosen:
+        if wheel is not None and not wheel.hashes:
             raise ConfigError(
-                f"{package.name} needs Python {package.requires_python}, and the base has {version}"
+                f"{file}: {release.name} {release.version}: {wheel.filename} has no hash",
+                hint="without hashes it locks nothing; a pylock.toml of `uv export` has them for local files",
             )
-        for requirement in (found for found in package.requirements if _applies(found, markers)):
+        pins.append(pin_of(release, [wheel] if wheel else []))
+    return tuple(sorted(pins, key=lambda pin: pin.name))
+
+
+def check_python(
+    component: Component, target: Target, *, lock: tuple[Path, SpecifierSet] | None = None
+) -> None:
+    """Raise ConfigError unless the base's Python is one that the packages, and the lock, are for."""
+    wanted = [(package.name, package.requires_python) for package in component.packages]
+    if lock is not None:
+        wanted.append((str(lock[0]), lock[1]))
+    version = target.markers["python_full_version"]
+    for name, python in wanted:
+        if not python.contains(version, prereleases=True):
+            raise ConfigError(f"{name} needs Python {python}, and the base has {version}")
+
+
+def check_requirements(component: Component, file: Path, pins: Iterable[Pin], target: Target) -> None:
+    """Raise ConfigError when the packages need what is neither pinned nor one of them."""
+    local = {package.name for package in component.packages}
+    locked = {pin.name: pin.requirement for pin in pins}
+    for package in component.packages:
+        for requirement in (found for found in package.requirements if _applies(found, target)):
             name = canonicalize_name(requirement.name)
             if name not in local and not (name in locked and _satisfies(locked[name], requirement)):
                 has = f"it has {locked[name]}" if name in locked else "it has none"
                 raise ConfigError(
-                    f"{component.lock}: {package.name} needs {requirement}, and {has}",
+                    f"{file}: {package.name} needs {requirement}, and {has}",
                     hint=f"write the lock anew from {package.directory / 'pyproject.toml'}",
                 )
 
 
-def _markers(interpreter: Interpreter, architecture: str) -> dict[str, str]:
-    """The environment in the image, in the words of requirements."""
-    return {
-        "implementation_name": "cpython",
-        "os_name": "posix",
-        "platform_machine": uv.MACHINES[architecture],
-        "platform_python_implementation": "CPython",
-        "platform_system": "Linux",
-        "python_full_version": ".".join(map(str, interpreter.version)),
-        "python_version": interpreter.short,
-        "sys_platform": "linux",
-        "extra": "",
-    }
-
-
-def _applies(requirement: Requirement, markers: dict[str, str]) -> bool:
-    return requirement.marker is None or requirement.marker.evaluate(markers)
+def _applies(requirement: Requirement, target: Target) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate(target.markers)
 
 
 def _satisfies(pin: Requirement, requirement: Requirement) -> bool:

@@ -12,9 +12,9 @@ from pathlib import Path
 from uv import find_uv_bin
 
 from tagboat.build.interpreter import Interpreter
+from tagboat.build.target import Target
 from tagboat.errors import TagboatError
 
-MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}  # of OCI, and what Python calls them
 # Settings of the user that would change what is installed; those about where to find packages stay.
 _UNWANTED = (
     "UV_BREAK_SYSTEM_PACKAGES", "UV_BUILD_CONSTRAINT", "UV_COMPILE_BYTECODE", "UV_CONSTRAINT", "UV_EXCLUDE",
@@ -35,19 +35,26 @@ def uv_version() -> str:
     return installed_version("uv")
 
 
-def install(
-    requirements: Path, prefix: Path, *, interpreter: Interpreter, architecture: str, directory: Path
-) -> None:
-    """Install a hashed lock for the image's interpreter into `prefix`, wheels only. Raises UvError.
+def install(requirements: Path, prefix: Path, *, target: Target, directory: Path) -> None:
+    """Install a hashed lock for the target into `prefix`, wheels only. Raises UvError.
 
-    `directory` is where uv looks for the user's settings, e.g. a private index.
+    The lock is hashed requirements, or a `pylock.NAME.toml`. `directory` is where uv looks for the user's
+    settings, e.g. a private index.
     """
-    glibc = "_".join(map(str, interpreter.glibc))
     _run(
         "pip", "install", "--quiet", "--prefix", str(prefix), "--python", sys.executable, "--no-deps",
-        "--require-hashes", "--only-binary", ":all:", "--python-version", interpreter.short,
-        "--python-platform", f"{MACHINES[architecture]}-manylinux_{glibc}", "--link-mode", "hardlink",
-        "--no-compile-bytecode", "--requirements", str(requirements),
+        "--require-hashes", "--only-binary", ":all:", "--python-version", target.interpreter.short,
+        "--python-platform", target.uv_platform, "--link-mode", "hardlink", "--no-compile-bytecode",
+        "--preview-features", "pylock", "--requirements", str(requirements),
+        directory=directory,
+    )  # fmt: skip
+
+
+def wheels_of(requirements: Path, *, directory: Path) -> str:
+    """Every wheel that the indexes have of hashed requirements, as a `pylock.toml`. Raises UvError."""
+    return _run(
+        "pip", "compile", "--quiet", "--universal", "--no-deps", "--only-binary", ":all:", "--format",
+        "pylock.toml", "--no-header", "--python", sys.executable, str(requirements),
         directory=directory,
     )  # fmt: skip
 
@@ -76,7 +83,7 @@ def _program() -> str:
         return find_uv_bin()
 
 
-def _run(*arguments: str, directory: Path) -> None:
+def _run(*arguments: str, directory: Path) -> str:
     environment = {name: value for name, value in os.environ.items() if name not in _UNWANTED}
     # For build backends that would put the date into what they make: the first that a zip can hold.
     environment["SOURCE_DATE_EPOCH"] = "315532800"
@@ -92,3 +99,4 @@ def _run(*arguments: str, directory: Path) -> None:
     )
     if done.returncode != 0:
         raise UvError(f"uv {arguments[0]} failed:\n{done.stderr.strip()}")
+    return done.stdout

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -16,7 +17,8 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from ocikit import Digest, Image, InvalidDocumentError, Reference
-from tagboat.build.lock import Pin, read_lock
+from tagboat.build.lock import Pin
+from tagboat.build.lockfile import read_lock
 from tagboat.component import Component
 from tagboat.supply.inventory import Package, take_inventory
 
@@ -51,7 +53,7 @@ def provenance(component: Component, image: Image, reference: Reference) -> byte
                     "component": {"name": component.name, "version": component.version},
                     "configuration": _configuration(component),
                     "lock": {
-                        "name": component.config.lock,
+                        "name": os.path.relpath(lock, component.directory),
                         "digest": {"sha256": hashlib.sha256(lock.read_bytes()).hexdigest()},
                     },
                 },
