@@ -111,6 +111,7 @@ class App:
     def write(self, version: str, source: str = HEALTHY) -> None:
         (self.root / "pyproject.toml").write_text(_PYPROJECT.format(name=self.name, version=version))
         (self.root / "requirements.lock").touch()
+        (self.root / "CHANGELOG.md").write_text(f"# Changelog\n\n## {version}\n\n- As it is tested.\n")
         package = self.root / "src" / self.name
         package.mkdir(parents=True, exist_ok=True)
         (package / "__init__.py").write_text(f"VERSION = {version!r}\n" + source)

@@ -35,6 +35,7 @@ def test_a_step_that_does_not_hold_is_named_and_the_exit_code_says_so(tmp_path):
     (source / "src" / "company_site").mkdir(parents=True)
     (source / "src" / "company_site" / "__init__.py").write_text("def main():\n    raise SystemExit('no')\n")
     (source / "requirements.lock").touch()
+    (source / "CHANGELOG.md").write_text("# Changelog\n\n## 0.1.0\n\n- Does not start.\n")
     (source / "pyproject.toml").write_text(
         '[project]\nname = "site"\nversion = "0.1.0"\n'
         '[project.scripts]\nsite = "company_site:main"\n'

@@ -81,7 +81,7 @@ def test_a_folder_without_a_project_is_refused(tmp_path):
     [
         ("not toml", "not TOML"),
         ("[project]\nversion = '1'", "project.name is missing"),
-        ("[project]\nname = 'shop'\ndynamic = ['version']", "project.version is missing"),
+        ("[project]\nname = 'shop'\ndynamic = ['version']", "the version is dynamic, and setuptools"),
         ("[project]\nname = 'shop'\nversion = 'one'", "'one' is no version"),
         ("[project]\nname = 'shop'\nversion = '1'\n[tool]\ntagboat = 1", "tool.tagboat must be a table"),
         (

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tagboat.errors import TagboatError
 from tagboat.image_cli import add_image_commands
+from tagboat.release_cli import add_release_commands
 from tagboat.supply_cli import KEY_HELP, add_supply_commands, signing_key
 
 if TYPE_CHECKING:
@@ -148,16 +149,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_supply_commands(commands)
 
-    tag = commands.add_parser(
-        "tag",
-        help="create and push the release tag NAME-vVERSION",
-        epilog="example: tagboat tag examples/site",
-    )
-    _add_component(tag)
-    tag.add_argument(
-        "--remote", default="origin", help="the git remote that gets the tag (default: %(default)s)"
-    )
-    tag.set_defaults(run=_tag)
+    add_release_commands(commands)
 
     deploy = commands.add_parser(
         "deploy",
@@ -340,16 +332,6 @@ def _base_update(options: argparse.Namespace) -> int:
         return 1 if pin.changes else 0
     pin.write()
     _progress(f"{pin.file} {'is written' if pin.changes else 'was current'}")
-    return 0
-
-
-def _tag(options: argparse.Namespace) -> int:
-    from tagboat.component import Component
-    from tagboat.tag import create_release_tag
-
-    release = create_release_tag(Component.load(options.component), remote=options.remote)
-    _progress(f"{release.name} is on {release.commit[:12]} and pushed to {options.remote}")
-    print(release.name)
     return 0
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
 
 from tagboat.config import Config, parse_config
 from tagboat.errors import ConfigError
 from tagboat.package import Package, find_packages, find_workspace, project_table, read_pyproject
+from tagboat.version import read_version
 
 _LOCKS = ("uv.lock", "pylock.toml", "requirements.lock")
 
@@ -46,7 +46,7 @@ class Component:
         return cls(
             directory=directory,
             name=name,
-            version=_version(project, file),
+            version=read_version(document, file),
             description=project.get("description"),
             source_url=_source_url(project),
             config=parse_config(tool, file, name=canonicalize_name(name), scripts=project.get("scripts", {})),
@@ -89,16 +89,3 @@ def _source_url(project: dict[str, Any]) -> str | None:
     return next(
         (urls[label] for label in ("source", "source code", "repository", "github") if label in urls), None
     )
-
-
-def _version(project: dict[str, Any], file: Path) -> str:
-    version = project.get("version")
-    if not isinstance(version, str):
-        raise ConfigError(
-            f"{file}: project.version is missing", hint="releases are tagged by it, so it is written down"
-        )
-    try:
-        Version(version)
-    except InvalidVersion as error:
-        raise ConfigError(f"{file}: project.version: {version!r} is no version of PEP 440") from error
-    return version

@@ -278,11 +278,16 @@ class _Demo:
         )
 
     def _change_site(self, folder: str) -> None:
-        """What a developer does between two releases: a line of the source, and the version."""
+        """What a developer does between two releases: a line of the source, the version, a word about it."""
         directory = self._checkout / folder
         # Never the same twice, so that no cache of an earlier run makes the second build look fast.
         self._headline = f"Push a tag, and it is live: {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
         _substitute(directory / "pyproject.toml", r'(?m)^version = "[^"]+"', 'version = "0.2.0"')
+        _substitute(
+            directory / "CHANGELOG.md",
+            r"(?m)\A(.*\n)",
+            "\\1\n## [0.2.0] - 2026-11-23\n\n- The headline says when.\n",
+        )
         _substitute(
             directory / "src/company_site/pages/views.py",
             r'(?m)^HEADLINE = ".*"$',

@@ -1,19 +1,13 @@
-"""The release tag: `NAME-vVERSION`, annotated, on a clean commit, pushed."""
+"""The release tag: `NAME-vVERSION`, annotated with its part of the changelog, on a safe commit, pushed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from tagboat.component import Component
-from tagboat.errors import TagboatError
 from tagboat.git import GitError, WorkTree
-
-_SHOWN = 10  # files named in a refusal; the rest are counted
-
-
-class TagRefusedError(TagboatError):
-    """The release is not safe to tag; nothing was changed."""
+from tagboat.plan import Plan, require_clean
+from tagboat.refusal import PushFailedError, TagRefusedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,36 +22,33 @@ def tag_name(component: Component) -> str:
     return f"{component.name}-v{component.version}"
 
 
-def create_release_tag(component: Component, *, remote: str = "origin") -> ReleaseTag:
-    """Tag HEAD as the component's version and push the tag; both or neither.
+def create_release_tag(plan: Plan) -> ReleaseTag:
+    """Carry out a plan: tag the commit and push the tag, with the commit of a bump if there is one.
 
-    Raises TagRefusedError when the tree is dirty, the tag exists here or there, or the remote is unknown;
-    GitError when git itself fails. After any error the tag stands nowhere that it did not stand before.
+    Raises PushFailedError when the push fails; then, as after any error, everything stands where it stood.
     """
-    tree = WorkTree.containing(component.directory)
-    name = tag_name(component)
-    require_clean(tree, component)
-    if remote not in tree.remotes():
-        raise TagRefusedError(
-            f"there is no remote `{remote}` to push {name} to", hint=f"`git remote add {remote} URL`"
-        )
-    if tree.local_tag(name) is not None:
-        raise TagRefusedError(
-            f"tag {name} exists already", hint=f"raise `version` in {_project_file(component)}"
-        )
-    if tree.remote_has_tag(remote, name):
-        raise TagRefusedError(
-            f"tag {name} exists already on {remote}",
-            hint=f"`git fetch --tags {remote}`, then raise `version` in {_project_file(component)}",
-        )
-    commit = tree.head()
-    tree.create_tag(name, f"Release {component.name} {component.version}")
+    tree, commit = plan.tree, plan.commit
+    refs = [f"refs/tags/{plan.tag}"]
+    if plan.edits:
+        commit = tree.commit_files(plan.edits, plan.message.partition("\n")[0], sign=plan.commits_signed)
+        refs.append(f"{commit}:refs/heads/{plan.branch}")
+    tag = tree.create_tag(plan.tag, plan.message, commit, sign=plan.signed)
     try:
-        tree.push_tag(remote, name)
-    except GitError:
-        tree.delete_tag(name)
-        raise
-    return ReleaseTag(name, commit)
+        tree.push(plan.remote, *refs)
+    except BaseException as error:
+        if not _arrived(plan, tag):
+            tree.delete_tag(plan.tag)
+            if isinstance(error, GitError):
+                raise PushFailedError(
+                    f"{plan.tag} was not pushed to {plan.remote}: {error}",
+                    hint="nothing was changed, here or there; mend that and run it again",
+                ) from error
+            raise
+        if not isinstance(error, GitError):
+            raise
+    if plan.edits:
+        tree.advance(commit)
+    return ReleaseTag(plan.tag, commit)
 
 
 def require_release(component: Component) -> ReleaseTag:
@@ -66,33 +57,24 @@ def require_release(component: Component) -> ReleaseTag:
     Raises TagRefusedError otherwise: what is not tagged cannot be found again, so it is not deployed.
     """
     tree = WorkTree.containing(component.directory)
-    require_clean(tree, component)
+    status = tree.status(component.source_directories)
+    require_clean(status, component)
     name = tag_name(component)
-    head = tree.head()
-    tagged = tree.local_tag(name)
-    if tagged is None:
+    tagged = tree.tags(name).get(name)
+    if tagged is None or status.commit is None:
         raise TagRefusedError(f"there is no tag {name} yet", hint="run `tagboat tag` first")
-    if tagged != head:
+    if tagged != status.commit:
         raise TagRefusedError(
-            f"HEAD is {head[:12]}, but tag {name} is on {tagged[:12]}",
+            f"HEAD is {status.commit[:12]}, but tag {name} is on {tagged[:12]}",
             hint=f"`git switch --detach {name}` to deploy that, or raise the version and `tagboat tag`",
         )
-    return ReleaseTag(name, head)
+    return ReleaseTag(name, status.commit)
 
 
-def require_clean(tree: WorkTree, component: Component) -> None:
-    """Raises TagRefusedError that names the files when something of the image is not committed."""
-    changed = tree.changed_files(component.source_directories)
-    if not changed:
-        return
-    # A name that would disturb the terminal is shown quoted.
-    named = "\n".join(f"  {path if path.isprintable() else repr(path)}" for path in changed[:_SHOWN])
-    more = f"\n  and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
-    raise TagRefusedError(
-        f"the working tree of {component.name} is not clean:\n{named}{more}",
-        hint="commit these files, or remove them, so that the tag is what will run",
-    )
-
-
-def _project_file(component: Component) -> Path:
-    return component.directory / "pyproject.toml"
+def _arrived(plan: Plan, tag: str) -> bool:
+    """Whether the remote has this very tag after all: the line may break after it took what was pushed."""
+    try:
+        found = plan.tree.remote_refs(plan.remote, f"refs/tags/{plan.tag}")
+    except GitError:
+        return False
+    return found.refs.get(f"refs/tags/{plan.tag}") == tag

@@ -1,0 +1,136 @@
+"""`tagboat tag` and `changelog`: what is released, and what is said of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tagboat.plan import Plan
+
+# As in cli.py, what a command needs is imported when it runs.
+# ruff: noqa: PLC0415
+
+
+def add_release_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `tag` and `changelog` to the commands."""
+    tag = commands.add_parser(
+        "tag",
+        help="create and push the release tag NAME-vVERSION",
+        epilog="example: tagboat tag --bump minor examples/site",
+    )
+    _add_component(tag)
+    tag.add_argument(
+        "--bump",
+        metavar="STEP",
+        help="raise the version in a commit: major, minor, patch, alpha, beta, rc, stable, or X.Y.Z",
+    )
+    tag.add_argument(
+        "--remote", default="origin", metavar="NAME", help="the git remote to push to (default: %(default)s)"
+    )
+    tag.add_argument(
+        "--branch",
+        metavar="NAME",
+        help="the branch that releases are made on (default: the remote's default branch)",
+    )
+    tag.add_argument("--dry-run", action="store_true", help="check everything and change nothing")
+    tag.add_argument("--json", action="store_true", help="print tag, version, commit and changelog as JSON")
+    tag.set_defaults(run=_tag)
+
+    changelog = commands.add_parser(
+        "changelog",
+        help="draft the next section of CHANGELOG.md from the commits since the last tag",
+        epilog="example: tagboat changelog --write && git commit -m 'Changelog' CHANGELOG.md",
+    )
+    _add_component(changelog)
+    changelog.add_argument(
+        "--write", action="store_true", help="put it into CHANGELOG.md, to be edited there"
+    )
+    changelog.set_defaults(run=_changelog)
+
+
+def _add_component(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "component",
+        nargs="?",
+        type=Path,
+        default=Path(),
+        metavar="COMPONENT",
+        help="the folder with the component's pyproject.toml (default: this one)",
+    )
+
+
+def _tag(options: argparse.Namespace) -> int:
+    from tagboat.component import Component
+    from tagboat.plan import plan_release
+    from tagboat.tag import create_release_tag
+
+    component = Component.load(options.component)
+    plan = plan_release(component, remote=options.remote, branch=options.branch, step=options.bump)
+    commit = plan.commit if options.dry_run else create_release_tag(plan).commit
+    if options.dry_run:
+        for line in _intent(plan):
+            _say(line)
+    else:
+        _say(f"{plan.tag} is on {commit[:12]} and pushed to {plan.remote}")
+        _say(f"`git push {plan.remote} --delete {plan.tag} && git tag --delete {plan.tag}` takes it back")
+    print(json.dumps(_report(plan, commit, pushed=not options.dry_run)) if options.json else plan.tag)
+    return 0
+
+
+def _intent(plan: Plan) -> list[str]:
+    """What would be done, in words."""
+    files = ", ".join(str(file.relative_to(plan.tree.root)) for file in plan.edits)
+    where = "that commit" if files else plan.commit[:12]
+    return [
+        *([f"would commit {files}, and push that to {plan.remote}/{plan.branch}"] if files else []),
+        f"would {'sign' if plan.signed else 'create'} {plan.tag} on {where} and push it to {plan.remote}:",
+        *(f"  {line}".rstrip() for line in plan.message.splitlines()),
+    ]
+
+
+def _report(plan: Plan, commit: str, *, pushed: bool) -> dict[str, object]:
+    subject, _, body = plan.message.partition("\n\n")
+    return {
+        "tag": plan.tag,
+        "version": plan.version,
+        "previous": plan.previous,
+        "commit": commit,
+        "branch": plan.branch,
+        "remote": plan.remote,
+        "signed": plan.signed,
+        "pushed": pushed,
+        "subject": subject,
+        "changelog": body.strip(),
+    }
+
+
+def _changelog(options: argparse.Namespace) -> int:
+    from tagboat.changelog import FILE_NAME, with_section
+    from tagboat.component import Component
+    from tagboat.draft import draft_changelog
+
+    component = Component.load(options.component)
+    drafted = draft_changelog(component)
+    file = component.directory / FILE_NAME
+    today = datetime.now(UTC).date()
+    since = f"since {drafted.since}" if drafted.since else "so far"
+    if not drafted.body:
+        _say(f"no commit {since} touches {component.name}")
+        return 1
+    _say(f"{drafted.commits} commits {since} touch {component.name}")
+    if not options.write:
+        print(with_section("", drafted.version, drafted.body, today).strip())
+        return 0
+    text = file.read_text(encoding="utf-8") if file.exists() else None
+    file.write_text(with_section(text, drafted.version, drafted.body, today), encoding="utf-8")
+    _say(f"{file} has a section for {drafted.version or 'what is not released yet'}: edit it, then commit it")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(f"tagboat: {line}", file=sys.stderr, flush=True)
