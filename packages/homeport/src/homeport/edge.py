@@ -5,15 +5,20 @@ always written from what should be, so that a start, a reload and a restart afte
 instances come and go by the runtime API without a reload, services come and go by a reload that hands the
 listening sockets over and lets the old worker finish its requests. HAProxy 2.6 management guide, sections 9.3
 (runtime API) and 9.4 (master CLI).
+
+No instance gets more requests at a time than its limit; what is more waits in the service's queue. While no
+instance of a service takes requests, its one server is homeport's activator, on a socket of its own, which
+holds them; switching between the two takes the queue along.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from homeport.authority import Authority
@@ -28,6 +33,9 @@ _STOP = 10.0  # seconds that HAProxy may take to end when it has nothing left to
 _POLL = 0.01
 _PING = 2.0  # seconds between the supervisor's questions
 _SILENT = 3  # unanswered questions that make HAProxy dead
+_HELD = 100  # requests of a service that its activator holds; what is more waits in the queue
+_ACTIVATOR = "activator"
+_BACKENDS = "show stat -1 2 -1"  # management guide, 9.3: every proxy's line that is a backend's
 
 _CONFIGURATION = """\
 # Written by homeport; changes here are lost.
@@ -79,12 +87,37 @@ frontend https
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where an instance takes requests, and how many at a time; with a limit of 0 none for now."""
+
+    address: str
+    port: int
+    limit: int
+
+
 @dataclass(slots=True)
 class Route:
-    """A service at the edge: its host name, and the address of each instance that takes its requests."""
+    """A service at the edge: its host name, and the instances that take its requests."""
 
     host: str
-    servers: dict[str, tuple[str, int]] = field(default_factory=dict)
+    servers: dict[str, Server] = field(default_factory=dict)
+
+    @property
+    def open(self) -> bool:
+        """Whether an instance takes requests, so that none goes to the activator."""
+        return any(server.limit for server in self.servers.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a service has to do: requests that are answered or wait now, and how many have come so far."""
+
+    in_flight: int = 0
+    requests: int = 0
+
+
+_NONE = Load()
 
 
 def configuration(layout: Layout, http_port: int, https_port: int, routes: dict[str, Route]) -> str:
@@ -100,12 +133,20 @@ def configuration(layout: Layout, http_port: int, https_port: int, routes: dict[
         unknown='content-type text/plain string "No service has this name.\\n"',
         suffix="" if https_port == 443 else f":{https_port}",
     )
-    backends = [
-        f"\nbackend {service}\n"
-        + "".join(f"    server {name} {address}:{port}\n" for name, (address, port) in route.servers.items())
-        for service, route in routes.items()
-    ]
+    backends = [_backend(layout, service, route) for service, route in routes.items()]
     return head + "".join(backends)
+
+
+def _backend(layout: Layout, service: str, route: Route) -> str:
+    lines = [f"\nbackend {service}"]
+    for name, server in route.servers.items():
+        state = f"maxconn {server.limit}" if server.limit else "disabled"
+        lines.append(f"    server {name} {server.address}:{server.port} {state}")
+    socket = _quoted(layout.activator(service))
+    lines.append(
+        f"    server {_ACTIVATOR} unix@{socket} maxconn {_HELD}{' disabled' if route.open else ''}\n"
+    )
+    return "\n".join(lines)
 
 
 class Edge:
@@ -118,6 +159,8 @@ class Edge:
         self._https_port = https_port
         self._routes: dict[str, Route] = {}
         self._master: Process | None = None
+        self._counted: dict[tuple[int, str], int] = {}  # requests, by worker and service
+        self._loads: dict[str, Load] = {}
         self._seen: set[int] = set()  # workers; a master that is killed leaves its worker to us to reap
         self._lock = asyncio.Lock()  # one change at a time, file and process together
 
@@ -144,7 +187,8 @@ class Edge:
             async with self._lock:
                 if not await self._well():
                     await self._kill()
-                    with suppress(EdgeError):  # the next round tries again
+                    with suppress(EdgeError, OSError):  # the next round tries again
+                        await off_loop(self._write)
                         await self._launch()
             self._reap()
             master = self._master
@@ -159,28 +203,74 @@ class Edge:
             if await off_loop(self._write):
                 await self._reload()
 
-    async def add(self, service: str, host: str, server: str, address: str, port: int) -> None:
+    async def add(self, service: str, host: str, name: str, server: Server) -> None:
         """Send the service's requests to one more instance."""
         async with self._changed():
             known = service in self._routes
             route = self._routes.setdefault(service, Route(host))
-            route.servers[server] = (address, port)
+            waiting = not route.open
+            route.servers[name] = server
             await off_loop(self._write)
             if not known:
                 await self._reload()
                 return
-            name = f"{service}/{server}"
-            answer = await self._tell(f"add server {name} {address}:{port}")
+            answer = await self._tell(
+                f"add server {service}/{name} {server.address}:{server.port} maxconn {server.limit}"
+            )
             if "registered" not in answer:
-                raise EdgeError(f"HAProxy refuses the server {name}: {answer}")
-            await self._tell(f"enable server {name}")
+                raise EdgeError(f"HAProxy refuses the server {service}/{name}: {answer}")
+            if server.limit:
+                await self._open(service, name, waiting=waiting)
 
-    async def drain(self, service: str, server: str) -> None:
+    async def limit(self, service: str, name: str, limit: int) -> None:
+        """Change how many requests an instance takes at a time. Those that it has beyond that go on."""
+        async with self._changed():
+            route = self._routes.get(service)
+            if route is None or name not in route.servers:
+                return
+            old, waiting = route.servers[name], not route.open
+            route.servers[name] = replace(old, limit=limit)
+            if limit:
+                await self._tell(f"set maxconn server {service}/{name} {limit}")
+                if not old.limit:
+                    await self._open(service, name, waiting=waiting)
+            elif old.limit:
+                await self._shut(service, name)
+
+    async def drain(self, service: str, name: str) -> None:
         """Send no new request to an instance; those under way go on."""
         async with self._changed():
-            if self._forget(service, server):
+            if self._forget(service, name):
                 await off_loop(self._write)
-            await self._tell(f"set server {service}/{server} state drain")
+            await self._shut(service, name)
+
+    async def loads(self) -> dict[str, Load]:
+        """What each service has to do, by all workers' word."""
+        in_flight: Counter[str] = Counter()
+        counted: dict[tuple[int, str], int] = {}
+        async with self._lock:
+            workers = await self._workers()
+            for worker in workers:
+                with suppress(EdgeError):  # an old worker may end between the two questions
+                    for service, now, total in _sessions(await self._ask(f"@!{worker} {_BACKENDS}")):
+                        in_flight[service] += now
+                        counted[worker, service] = total
+        more: Counter[str] = Counter()
+        for (worker, service), total in counted.items():
+            more[service] += total - self._counted.get((worker, service), 0)
+        self._counted = counted
+        before = self._loads
+        self._loads = {
+            service: Load(in_flight[service], before.get(service, _NONE).requests + new)
+            for service, new in more.items()
+        }
+        return self._loads
+
+    async def in_flight(self, name: str) -> int:
+        """Requests that an instance is answering now."""
+        async with self._lock:
+            answers = [await self._ask(f"@!{worker} show servers conn") for worker in await self._workers()]
+        return sum(_in_use(answer, name) or 0 for answer in answers)
 
     async def busy(self, server: str, *, closing: bool = False) -> bool:
         """Whether a drained instance has requests under way.
@@ -229,6 +319,19 @@ class Edge:
                 await self._kill()
                 await off_loop(self._write)
                 await self._launch()
+
+    async def _open(self, service: str, name: str, *, waiting: bool) -> None:
+        """An instance takes requests; what is `waiting` in the activator's queue too."""
+        await self._tell(f"set server {service}/{name} state ready")
+        if waiting:
+            await self._tell(f"set server {service}/{_ACTIVATOR} state maint")
+
+    async def _shut(self, service: str, name: str) -> None:
+        """An instance takes no new requests; where it was the last one, the activator does."""
+        route = self._routes.get(service)
+        if route is not None and not route.open:
+            await self._tell(f"set server {service}/{_ACTIVATOR} state ready")
+        await self._tell(f"set server {service}/{name} state maint")
 
     def _forget(self, service: str, server: str) -> bool:
         route = self._routes.get(service)
@@ -382,6 +485,14 @@ def _in_use(answer: str, server: str) -> int | None:
         return None
     column = lines[0].index("used_cur")
     return next((int(row[column]) for row in lines[1:] if row[0].endswith(f"/{server}")), None)
+
+
+def _sessions(answer: str) -> Iterator[tuple[str, int, int]]:
+    """Of `show stat`, each backend's name, its sessions now, the queue's too, and all so far."""
+    for line in answer.splitlines():
+        if line and not line.startswith("#"):
+            row = line.split(",", 8)
+            yield row[0], int(row[4]), int(row[7])
 
 
 def _quoted(path: Path) -> str:

@@ -61,8 +61,18 @@ class Layout:
     def runc(self) -> Path:
         return self.run / "runc"
 
+    @property
+    def activators(self) -> Path:
+        return self.run / "wake"
+
+    def activator(self, service: str) -> Path:
+        """The socket on which the edge reaches the service's activator; the edge is nobody, it may pass."""
+        return self.activators / service
+
     def create(self) -> None:
-        """Make the directories; only root looks into them."""
+        """Make the directories; only root looks into them, and others may pass through `run`."""
         for directory in (self.data, self.images, self.layers, self.instances, self.logs, self.edge):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (_RUN, self.run, self.activators):
+            directory.mkdir(exist_ok=True)
+            directory.chmod(0o711)

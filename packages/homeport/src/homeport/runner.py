@@ -18,7 +18,7 @@ from signal import SIGKILL, Signals
 from typing import Any
 
 from homeport.command import off_loop
-from homeport.edge import Edge, Route
+from homeport.edge import Edge, Route, Server
 from homeport.errors import DeploymentError, HomeportError
 from homeport.health import UnhealthyError, until_healthy, until_unhealthy
 from homeport.images import Images
@@ -126,7 +126,7 @@ class Runner:
         running = self._current
         servers = {}
         if running is not None:
-            servers[running.instance.id] = (running.instance.address, running.instance.spec.port)
+            servers[running.instance.id] = _server(running.instance)
         return Route(self.host, servers)
 
     def begin(self) -> None:
@@ -253,9 +253,7 @@ class Runner:
         async with self._swap:
             old = self._current
             try:
-                await machine.edge.add(
-                    self._id, self.host, new.instance.id, new.instance.address, service.spec.port
-                )
+                await machine.edge.add(self._id, self.host, new.instance.id, _server(new.instance))
                 async with self._queue:
                     await machine.state.save(
                         replace(self.service, digest=digest, deployed=service.spec),
@@ -454,9 +452,7 @@ class Runner:
                 return
             old = self._current
             try:
-                await machine.edge.add(
-                    self._id, self.host, new.instance.id, new.instance.address, serving.spec.port
-                )
+                await machine.edge.add(self._id, self.host, new.instance.id, _server(new.instance))
                 await machine.state.save(serving=new.instance, ended=recorded)
             except BaseException:
                 with suppress(HomeportError):
@@ -520,6 +516,10 @@ class Runner:
     def _say(self, text: str) -> None:
         with suppress(OSError):
             self._events.write(_EVENTS, ((line, 0) for line in text.splitlines()))
+
+
+def _server(instance: Instance) -> Server:
+    return Server(instance.address, instance.spec.port, instance.spec.scaling.max_concurrency)
 
 
 async def _first(*work: asyncio.Task[Any] | Coroutine[Any, Any, Any]) -> None:
