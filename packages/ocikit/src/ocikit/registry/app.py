@@ -22,7 +22,7 @@ from ocikit.registry.blobs import Blobs
 from ocikit.registry.discovery import Discovery
 from ocikit.registry.errors import Refusal
 from ocikit.registry.garbage import Collected, collect
-from ocikit.registry.manifests import Manifests, OnPush
+from ocikit.registry.manifests import Keep, Manifests, OnPush
 from ocikit.registry.request import expect, read_credentials, read_repository
 from ocikit.registry.storage import Storage
 from ocikit.registry.upload import Uploads
@@ -51,6 +51,7 @@ def create_app(
     on_push: OnPush | None = None,
     mutable: Callable[[str, str], bool] = lambda _repository, _tag: True,
     repository_exists: Callable[[str], bool] | None = None,
+    keep: Keep | None = None,
     uploads: Path | None = None,
 ) -> RegistryApp:
     """A registry over an object store.
@@ -59,13 +60,13 @@ def create_app(
     for, and raises Unauthorized or Denied to refuse. `on_push` is told (repository, tag or None, digest,
     media type) once a manifest is stored; the push is answered when it returns. `mutable` says whether a tag
     may be given to another manifest. `repository_exists`, where given, keeps pushes from making
-    repositories. `uploads` is a folder for uploads under way, which then outlive the server; a store that is
-    a folder has one of its own.
+    repositories. `keep`, where given, says why a manifest must not be deleted, or None. `uploads` is a folder
+    for uploads under way, which then outlive the server; a store that is a folder has one of its own.
     """
     storage = Storage(store)
     return RegistryApp(
         storage,
-        Manifests(storage, on_push, mutable),
+        Manifests(storage, on_push, mutable, keep),
         authorize=authorize,
         exists=repository_exists,
         uploads=uploads,

@@ -19,6 +19,7 @@ from ocikit.registry.request import document, expect, matches, read_digest, read
 from ocikit.registry.storage import Storage, StoredManifest
 
 OnPush = Callable[[str, str | None, Digest, str], Awaitable[None]]
+Keep = Callable[[str, Digest], Awaitable[str | None]]
 
 _MAX_TAGS = 100  # in one request
 # Layers that a licence keeps out of registries: they may be named without being there.
@@ -29,8 +30,15 @@ _FOREIGN = (
 
 
 class Manifests:
-    def __init__(self, storage: Storage, on_push: OnPush | None, mutable: Callable[[str, str], bool]) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        on_push: OnPush | None,
+        mutable: Callable[[str, str], bool],
+        keep: Keep | None = None,
+    ) -> None:
         self._storage = storage
+        self._keep = keep
         self._on_push = on_push
         self._mutable = mutable
         self._tagging: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -51,6 +59,8 @@ class Manifests:
             raise Refusal(404, "MANIFEST_UNKNOWN", f"{repository} has no manifest {identifier}")
         if request.method == "DELETE":
             if ":" in identifier:
+                if self._keep and (reason := await self._keep(repository, found.digest)):
+                    raise Refusal(403, "DENIED", f"{found.digest} cannot be deleted: {reason}")
                 await self._storage.remove_manifest(repository, found.digest)
             else:
                 await self._storage.remove_tag(repository, identifier)

@@ -222,6 +222,21 @@ class Storage:
                 await self.remove_tag(repository, tag)
         await obstore.delete_async(self.store, _manifest_path(repository, digest))
 
+    async def list_manifests(self, repository: str) -> dict[Digest, datetime]:
+        """Every manifest of the repository, tagged or not, and when it was pushed last."""
+        prefix = f"repositories/{repository}/_manifests"
+        return {
+            Digest(*PurePosixPath(entry["path"]).parts[-2:]): entry["last_modified"]
+            async for batch in obstore.list(self.store, prefix)
+            for entry in batch
+        }
+
+    async def remove_repository(self, repository: str) -> None:
+        """All that it holds; blobs go with the garbage. Repositories whose names begin with its name stay."""
+        for folder in ("_tags", "_manifests", "_referrers", "_blobs"):
+            async for batch in obstore.list(self.store, f"repositories/{repository}/{folder}"):
+                await obstore.delete_async(self.store, [entry["path"] for entry in batch])
+
     async def find_tag(self, repository: str, tag: str) -> Digest | None:
         try:
             result = await obstore.get_async(self.store, _tag_path(repository, tag))
