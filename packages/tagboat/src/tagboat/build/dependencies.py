@@ -9,21 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from packaging.utils import canonicalize_name
-
-from tagboat.build import uv
 from tagboat.build.base import Base
 from tagboat.build.bytecode import bytecode_path, compile_files
 from tagboat.build.cache import Cache, MadeLayer, key_of
 from tagboat.build.files import Entry, Files, write_files
-from tagboat.build.lock import Lock, Pin
-from tagboat.build.lockfile import read_lock, to_pylock
-from tagboat.build.missing import explain_missing
+from tagboat.build.lock import Pin
+from tagboat.build.selection import Selection
 from tagboat.build.tier import Tier, tiers_of
 from tagboat.build.venv import installed_distributions
 from tagboat.component import Component
+from tagboat.errors import TagboatError
 
 _FORMAT = "3"  # raise it when the same lock would make other bytes
 
@@ -36,15 +32,14 @@ def dependency_layers(
     What the missing ones hold is installed and compiled in one go; then they are written side by side. Raises
     ConfigError, UvError, VenvError, InterpreterError.
     """
-    lock = read_lock(component.lock)
-    wanted = lock.wanted(component, base.target)
-    tiers = tiers_of(wanted)
+    selection = Selection(component, base.target, cache)
+    tiers = tiers_of(selection.pins)
     keys = [
         key_of(_FORMAT, "dependencies", base.identity, *(pin.text for pin in tier.pins)) for tier in tiers
     ]
     missing = [tier for tier, key in zip(tiers, keys, strict=True) if not cache.has_layer(key)]
     with ExitStack() as stack:
-        maker = _Maker(lock, wanted, component.directory, base, cache, stack, progress, missing)
+        maker = _Maker(selection, base, cache, stack, progress, missing)
 
         def layer(tier: Tier, key: str) -> MadeLayer:
             started = time.monotonic()
@@ -61,9 +56,7 @@ def dependency_layers(
 class _Maker:
     """Installs and compiles what the `missing` tiers hold, when the first of them is asked for."""
 
-    lock: Lock
-    wanted: tuple[Pin, ...]
-    project: Path
+    selection: Selection
     base: Base
     cache: Cache
     stack: ExitStack  # what is installed is removed with it
@@ -71,20 +64,29 @@ class _Maker:
     missing: Sequence[Tier]
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _packages: dict[str, Files] = field(default_factory=dict)
+    _failure: TagboatError | None = None
 
     def files(self, tier: Tier) -> Files:
         """The files of a tier; of what two packages bring, the last by name has the say."""
         with self._turn:
+            if self._failure is not None:  # of another tier, and for all of them
+                raise self._failure
             if not self._packages.keys() >= set(tier.packages):
-                self._packages |= self._installed(dict.fromkeys((*self.missing, tier)))
+                try:
+                    self._packages |= self._installed(dict.fromkeys((*self.missing, tier)))
+                except TagboatError as error:
+                    self._failure = error
+                    raise
         return {path: entry for name in tier.packages for path, entry in self._packages[name].items()}
 
     def _installed(self, tiers: Iterable[Tier]) -> dict[str, Files]:
         """The files of every package of these tiers, with their byte code, by the package's name."""
+        from tagboat.build.installer import Installer  # noqa: PLC0415  most builds install nothing
+
         pins = [pin for tier in tiers for pin in tier.pins]
         self.progress(f"installing {_counted(pins)}")
         folder = self.stack.enter_context(self.cache.temporary())
-        installer = _Installer(self.lock, self.wanted, self.project, self.base, folder)
+        installer = Installer(self.selection, folder)
         found = installed_distributions(
             installer.install(pins, "all"), self.base.interpreter, install_alone=installer.install_alone
         )
@@ -110,45 +112,3 @@ class _Maker:
 
 def _counted(pins: Sequence[Pin]) -> str:
     return ", ".join(pin.name for pin in pins) if len(pins) <= 3 else f"{len(pins)} locked packages"
-
-
-@dataclass(frozen=True, slots=True)
-class _Installer:
-    lock: Lock
-    wanted: tuple[Pin, ...]
-    project: Path
-    base: Base
-    folder: Path
-
-    def install(self, pins: Sequence[Pin], name: str) -> Path:
-        """Install `pins` into a prefix of that name."""
-        prefix = self.folder / name
-        prefix.mkdir()
-        files = [pin for pin in pins if pin.wheel is not None]
-        others = [pin for pin in pins if pin.wheel is None]
-        if files:
-            # The lock's own folder has the settings that it was made with, e.g. the names of its indexes,
-            # by which uv finds the user's credentials.
-            lock = self.folder / f"pylock.{name}.toml"
-            lock.write_text(to_pylock(files), encoding="utf-8")
-            uv.install(lock, prefix, target=self.base.target, directory=self.lock.file.parent)
-        if others:
-            requirements = self.folder / f"{name}.txt"
-            requirements.write_text("\n".join((*self.lock.options, *(pin.text for pin in others))))
-            try:
-                uv.install(requirements, prefix, target=self.base.target, directory=self.project)
-            except uv.UvError as error:
-                explain_missing(
-                    error,
-                    self.lock,
-                    others,
-                    target=self.base.target,
-                    directory=self.project,
-                    folder=self.folder,
-                )
-                raise
-        return prefix
-
-    def install_alone(self, name: str) -> Path:
-        wanted = canonicalize_name(name)
-        return self.install([pin for pin in self.wanted if pin.name == wanted], f"alone-{wanted}")

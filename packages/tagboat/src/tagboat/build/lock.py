@@ -93,7 +93,7 @@ def read_text(lock: Path) -> str:
 
 def _how_to_write(lock: Path) -> str:
     if lock.name == "uv.lock":
-        return "`uv lock`"
+        return "`uv lock`; the one of a workspace is in the workspace's own folder"
     if lock.name.startswith("pylock."):
         return f"`uv export --no-dev --format pylock.toml -o {lock.name}`"
     return f"`uv pip compile --generate-hashes --universal -o {lock.name} pyproject.toml`"

@@ -21,16 +21,16 @@ _MISSING = re.compile(r"\b(?P<name>[A-Za-z0-9][\w.-]*)==\S+ has no (?:usable )?w
 
 
 def explain_missing(
-    error: uv.UvError, lock: Lock, pins: Sequence[Pin], *, target: Target, directory: Path, folder: Path
+    error: uv.UvError, lock: Lock, pins: Sequence[Pin], target: Target, folders: tuple[Path, Path]
 ) -> None:
     """Raise ConfigError that says which wheels there are, where it was for the lack of one that `pins` could
-    not be installed; otherwise do nothing. `folder` is for files of this function's own."""
+    not be installed; otherwise do nothing. `folders` are the project's and one for files of its own."""
     names = {canonicalize_name(name) for name in _MISSING.findall(str(error))}
     releases = [
         release
         for pin in pins
         if pin.name in names
-        for release in _releases(pin, lock, directory, folder)
+        for release in _releases(pin, lock, *folders)
         if best_wheel(release, target) is None
     ]
     if releases:
