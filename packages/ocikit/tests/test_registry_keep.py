@@ -1,11 +1,12 @@
 """What a registry's host may say of manifests: which must stay, which there are, and that all of them go."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import urllib3
-from obstore.store import MemoryStore
+from obstore.store import LocalStore, MemoryStore
 
 from ocikit import Digest
 from ocikit.registry import Storage, create_app
@@ -58,3 +59,20 @@ def test_a_repository_goes_without_those_whose_names_begin_alike(storage):
     assert storage.tags("app") == []
     assert not asyncio.run(storage.has_repository("app"))
     assert asyncio.run(storage.list_manifests("app/more")).keys() == {OLD.digest}
+
+
+def test_what_is_gone_already_can_be_removed_again(tmp_path):
+    """As after a crash between two steps of a removal."""
+    storage = Storage(LocalStore(tmp_path))
+    subject = {"mediaType": MANIFEST, "digest": str(OLD.digest), "size": 2}
+    data = json.dumps({"subject": subject}).encode()
+    about = StoredManifest(Digest.of(data), MANIFEST, data)
+
+    async def remove():
+        await storage.add_manifest("app", about)
+        for _ in range(2):
+            await storage.remove_manifest("app", about.digest)
+            await storage.remove_tag("app", "latest")
+        return await storage.list_manifests("app")
+
+    assert asyncio.run(remove()) == {}

@@ -12,17 +12,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import parse_qs
 
-from obstore.store import ObjectStore
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bucketlog import BucketlogError
-from homeport.aws import apprunner
-from homeport.aws.ecr import Ecr
+from homeport.aws import apprunner, ecr
 from homeport.aws.errors import JSON_CODES, S3_CODES, ApiError
 from homeport.aws.logs import Logs
 from homeport.aws.protocol import JsonService
+from homeport.catalogue import Catalogue
 from homeport.credentials import Keyring, Principal
 from homeport.errors import HomeportError
 from homeport.model import Controller, NoSuchServiceError, ServiceStatus
@@ -112,7 +111,7 @@ def create_app(
     keyring: Keyring,
     repositories: Repositories,
     resources: Resources,
-    registry_store: ObjectStore,
+    catalogue: Catalogue,
     registry_host: str,
     s3: ASGIApp,
 ) -> ControlPort:
@@ -122,16 +121,23 @@ def create_app(
         if tag is not None:
             await controller.image_pushed(repository, tag, str(digest))
 
+    async def keep(repository: str, digest: Digest) -> str | None:
+        return (await catalogue.held(repository)).get(str(digest))
+
     registry = oci.create_app(
-        registry_store,
+        catalogue.storage.store,
         authorize=gate.admit_to_registry,
         on_push=pushed,
         mutable=repositories.mutable,
         repository_exists=repositories.exists,
+        keep=keep,
     )
     services = (
         JsonService("apprunner", *apprunner.operations(controller, resources)),
-        JsonService("ecr", Ecr(repositories, keyring, registry_host)),
+        JsonService(
+            "ecr",
+            *ecr.operations(repositories, catalogue, keyring, registry=registry, registry_host=registry_host),
+        ),
         JsonService("logs", Logs(controller)),
     )
     return ControlPort(registry, AwsServices(gate, services), s3)

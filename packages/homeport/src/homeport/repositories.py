@@ -1,51 +1,64 @@
-"""Image repositories: their names, and which of their tags may move. Kept in homeport's own database."""
+"""Image repositories: their names, which of their tags may move, and what is said of them. Kept in homeport's
+own database.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import fnmatch
+import json
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal, get_args
+from types import MappingProxyType
+from typing import Any, Literal, get_args
 
 import bucketlog
+from homeport.command import off_loop
 
 Mutability = Literal["MUTABLE", "IMMUTABLE", "IMMUTABLE_WITH_EXCLUSION", "MUTABLE_WITH_EXCLUSION"]
 
 _SCHEMA = [
     {
-        ":db/ident": ":repository/name",
-        ":db/valueType": ":db.type/string",
-        ":db/cardinality": ":db.cardinality/one",
-        ":db/unique": ":db.unique/identity",
-    },
-    {
-        ":db/ident": ":repository/mutability",
-        ":db/valueType": ":db.type/string",
-        ":db/cardinality": ":db.cardinality/one",
-    },
-    {
-        ":db/ident": ":repository/exclusion",
-        ":db/valueType": ":db.type/string",
-        ":db/cardinality": ":db.cardinality/many",
-    },
-    {
-        ":db/ident": ":repository/created-at",
-        ":db/valueType": ":db.type/instant",
-        ":db/cardinality": ":db.cardinality/one",
-    },
+        ":db/ident": f":repository/{name}",
+        ":db/valueType": f":db.type/{kind}",
+        ":db/cardinality": f":db.cardinality/{cardinality}",
+        **({":db/unique": ":db.unique/identity"} if name == "name" else {}),
+    }
+    for name, kind, cardinality in (
+        ("name", "string", "one"),
+        ("mutability", "string", "one"),
+        ("exclusion", "string", "many"),
+        ("created-at", "instant", "one"),
+        ("tags", "string", "one"),  # JSON
+        ("policy", "string", "one"),
+        ("lifecycle-policy", "string", "one"),
+        ("evaluated-at", "instant", "one"),
+    )
 ]
+_LATER = {
+    "policy": ":repository/policy",
+    "lifecycle_policy": ":repository/lifecycle-policy",
+    "evaluated_at": ":repository/evaluated-at",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """`exclusions` are wildcards of the tags for which the opposite of `mutability` holds."""
+    """`exclusions` are wildcards of the tags for which the opposite of `mutability` holds.
+
+    `tags` are AWS's, of the repository; `policy` and `lifecycle_policy` texts as they were given, and
+    `evaluated_at` when the latter was applied last.
+    """
 
     name: str
     mutability: Mutability
     exclusions: tuple[str, ...]
     created_at: datetime
+    tags: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    policy: str | None = None
+    lifecycle_policy: str | None = None
+    evaluated_at: datetime | None = None
 
     def mutable(self, tag: str) -> bool:
         """Whether the tag may be given to another image."""
@@ -57,6 +70,10 @@ class Repository:
 
 class RepositoryExistsError(ValueError):
     """There is a repository of this name."""
+
+
+class NoSuchRepositoryError(LookupError):
+    """There is no repository of this name."""
 
 
 class Repositories:
@@ -81,25 +98,75 @@ class Repositories:
     def list(self) -> list[Repository]:
         return [self._all[name] for name in sorted(self._all)]
 
-    async def create(self, name: str, mutability: Mutability, exclusions: tuple[str, ...]) -> Repository:
+    async def create(
+        self,
+        name: str,
+        mutability: Mutability,
+        exclusions: tuple[str, ...],
+        tags: Mapping[str, str] = MappingProxyType({}),
+    ) -> Repository:
         """Raises RepositoryExistsError."""
-        return await asyncio.to_thread(self._create, name, mutability, exclusions)
+        repository = Repository(name, mutability, exclusions, datetime.now(UTC), tags)
+        return await off_loop(self._create, repository)
 
-    def _create(self, name: str, mutability: Mutability, exclusions: tuple[str, ...]) -> Repository:
+    async def change(self, name: str, **changes: Any) -> Repository:
+        """With other values in some fields. Raises NoSuchRepositoryError."""
+        return await off_loop(self._change, name, changes)
+
+    async def delete(self, name: str) -> None:
+        """Raises NoSuchRepositoryError."""
+        await off_loop(self._delete, name)
+
+    def _create(self, repository: Repository) -> Repository:
         with self._lock:
-            if name in self._all:
-                raise RepositoryExistsError(f"there is a repository {name} already")
-            repository = Repository(name, mutability, exclusions, datetime.now(UTC))
-            entity = {
-                ":repository/name": name,
-                ":repository/mutability": mutability,
-                ":repository/created-at": repository.created_at,
-            }
-            if exclusions:
-                entity[":repository/exclusion"] = list(exclusions)
-            self._database.transact([entity])
-            self._all[name] = repository
+            if repository.name in self._all:
+                raise RepositoryExistsError(f"there is a repository {repository.name} already")
+            self._database.transact([_facts(repository)])
+            self._all[repository.name] = repository
             return repository
+
+    def _change(self, name: str, changes: Mapping[str, Any]) -> Repository:
+        with self._lock:
+            before = self._require(name)
+            after = replace(before, **changes)
+            entity = [":repository/name", name]
+            gone = [
+                [":db/retract", entity, ":repository/exclusion", exclusion]
+                for exclusion in before.exclusions
+                if exclusion not in after.exclusions
+            ]
+            gone += [
+                [":db/retract", entity, attribute]
+                for later, attribute in _LATER.items()
+                if getattr(before, later) is not None and getattr(after, later) is None
+            ]
+            self._database.transact([*gone, _facts(after)])
+            self._all[name] = after
+            return after
+
+    def _delete(self, name: str) -> None:
+        with self._lock:
+            self._require(name)
+            self._database.transact([[":db/retractEntity", [":repository/name", name]]])
+            del self._all[name]
+
+    def _require(self, name: str) -> Repository:
+        if name not in self._all:
+            raise NoSuchRepositoryError(f"there is no repository {name}")
+        return self._all[name]
+
+
+def _facts(repository: Repository) -> dict[str, Any]:
+    facts = {
+        ":repository/name": repository.name,
+        ":repository/mutability": repository.mutability,
+        ":repository/created-at": repository.created_at,
+        ":repository/tags": json.dumps(dict(repository.tags)),
+    }
+    if repository.exclusions:
+        facts[":repository/exclusion"] = list(repository.exclusions)
+    values = {attribute: getattr(repository, name) for name, attribute in _LATER.items()}
+    return facts | {attribute: value for attribute, value in values.items() if value is not None}
 
 
 def _read(database: bucketlog.Database) -> list[Repository]:
@@ -114,6 +181,8 @@ def _read(database: bucketlog.Database) -> list[Repository]:
                 mutability,
                 tuple(sorted(entity.get(":repository/exclusion", ()))),
                 entity[":repository/created-at"],
+                json.loads(entity.get(":repository/tags", "{}")),
+                **{name: entity.get(attribute) for name, attribute in _LATER.items()},
             )
         )
     return repositories

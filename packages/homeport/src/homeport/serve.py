@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -19,9 +20,11 @@ from starlette.types import ASGIApp
 
 import bucketlog
 from homeport.api import Gate, create_app, create_s3_app
+from homeport.catalogue import Catalogue
 from homeport.controller import Port
 from homeport.credentials import Keyring
 from homeport.errors import HomeportError
+from homeport.expiry import expire
 from homeport.model import Service
 from homeport.place import REGION
 from homeport.repositories import Repositories
@@ -83,7 +86,7 @@ async def serve(data: Path, ports: Ports) -> None:
     registry_host = f"{LOOPBACK}:{control.getsockname()[1]}"
     edge = Ports(0, ports.https or _free_port(), ports.http or _free_port())
     keyring = Keyring.open(data)
-    registry_store = LocalStore(data / "registry", mkdir=True)
+    registry = Storage(LocalStore(data / "registry", mkdir=True))
     with bucketlog.connect(f"file://{data / 'state'}") as database:
         port: Port
 
@@ -100,7 +103,7 @@ async def serve(data: Path, ports: Ports) -> None:
         port = Port(
             data,
             database=database,
-            images=Storage(registry_store),
+            images=registry,
             registry_host=registry_host,
             https_port=edge.https,
             http_port=edge.http,
@@ -112,20 +115,21 @@ async def serve(data: Path, ports: Ports) -> None:
         try:
             gate = Gate(keyring, port)
             s3 = create_s3_app(data / "buckets", gate)
+            repositories, catalogue = Repositories(database), Catalogue(registry, port.digests)
             app = create_app(
                 port,
                 gate=gate,
                 keyring=keyring,
-                repositories=Repositories(database),
+                repositories=repositories,
                 resources=Resources(database),
-                registry_store=registry_store,
+                catalogue=catalogue,
                 registry_host=registry_host,
                 s3=s3,
             )
             bridge = _listener(port.bridge_address, S3_PORT)
             servers = [_Server(s3, bridge), _Server(app, control)]
             tasks = [asyncio.create_task(server.run()) for server in servers]
-            upkeep = asyncio.create_task(tidy(app.registry))
+            upkeep = asyncio.create_task(tidy(app.registry, partial(expire, repositories, catalogue)))
             Addresses(f"http://{registry_host}", registry_host, edge.https, edge.http, os.getpid()).write(
                 data
             )

@@ -1,9 +1,12 @@
-"""What a homeport does by itself from time to time: it removes what the registry holds for nobody."""
+"""What a homeport does by itself from time to time: images expire by their repositories' policies, and what
+the registry holds for nobody goes.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final
 
@@ -16,14 +19,24 @@ _EVERY: Final = timedelta(hours=6)
 _GRACE: Final = timedelta(days=1)  # for pushes that take their time; releases are named by their manifests
 
 
-async def tidy(registry: RegistryApp, *, every: timedelta = _EVERY, grace: timedelta = _GRACE) -> None:
-    """Collect the registry's garbage again and again, until cancelled; a failure is told, and tried again."""
+async def tidy(
+    registry: RegistryApp,
+    expire: Callable[[], Awaitable[int]],
+    *,
+    every: timedelta = _EVERY,
+    grace: timedelta = _GRACE,
+) -> None:
+    """Let images expire and collect the registry's garbage again and again, until cancelled.
+
+    A failure is told, and tried again.
+    """
     while True:
         await asyncio.sleep(every.total_seconds())
         try:
+            await expire()
             found = await registry.collect_garbage(grace)
         except Exception:  # noqa: BLE001 -- told, and tried again later
-            _log.exception("the registry's garbage was not collected")
+            _log.exception("the registry was not tidied")
             continue
         if found.blobs:
             _log.info(

@@ -30,6 +30,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 import bucketlog
 from homeport.api import Gate, create_app, create_s3_app
 from homeport.aws.protocol import service_model
+from homeport.catalogue import Catalogue
 from homeport.credentials import AccessKey, Keyring
 from homeport.model import (
     LogKind,
@@ -48,6 +49,7 @@ from homeport.model import (
 from homeport.place import REGION, arn
 from homeport.repositories import Repositories
 from homeport.resources import Resources
+from ocikit.registry import Storage
 
 _SESSION = boto3.session.Session()  # keeps what it has read of AWS's models
 
@@ -198,6 +200,7 @@ class Harbour:
     keyring: Keyring
     repositories: Repositories
     resources: Resources
+    catalogue: Catalogue
     answered: Mapping[str, list[str]]  # the operations of the JSON services
     _clients: list[Any] = field(default_factory=list)
 
@@ -311,9 +314,18 @@ def _check_answer(http_response: Any, parsed: dict[str, Any], model: OperationMo
         answer = {
             name: value for name, value in parsed.items() if name != "ResponseMetadata" and value is not None
         }
-        report = ParamValidator().validate(answer, model.output_shape)
+        report = _Validator().validate(answer, model.output_shape)
         assert not report.has_errors(), report.generate_report()
         assert not list(_outside_enums(model.output_shape, answer))
+
+
+class _Validator(ParamValidator):
+    """Takes a list of any length: the model's bounds are the requests', whose shapes answers share."""
+
+    def _validate_list(self, param: Any, shape: ListShape, errors: Any, name: str) -> None:
+        assert isinstance(param, list)
+        for index, item in enumerate(param):
+            self._validate(item, shape.member, errors, f"{name}[{index}]")
 
 
 def _outside_enums(shape: Shape, value: Any) -> Iterator[str]:
@@ -379,18 +391,21 @@ def harbour(berth: _Berth, tmp_path: Path) -> Iterator[Harbour]:
     gate = Gate(keyring, controller)
     with bucketlog.connect(f"file://{data / 'state'}") as database:
         repositories, resources = Repositories(database), Resources(database)
+        catalogue = Catalogue(Storage(LocalStore(data / "registry", mkdir=True)), controller.digests)
         app = create_app(
             controller,
             gate=gate,
             keyring=keyring,
             repositories=repositories,
             resources=resources,
-            registry_store=LocalStore(data / "registry", mkdir=True),
+            catalogue=catalogue,
             registry_host=berth.host,
             s3=create_s3_app(data / "buckets", gate),
         )
         berth.app = app
-        made = Harbour(data, berth.host, controller, keyring, repositories, resources, app.aws.answered)
+        made = Harbour(
+            data, berth.host, controller, keyring, repositories, resources, catalogue, app.aws.answered
+        )
         yield made
         for client in made._clients:
             client.close()

@@ -94,6 +94,7 @@ def test_all_repositories_come_in_pages_by_name(ecr: Any) -> None:
             "imageTagMutabilityExclusionFilters": [{"filterType": "WILDCARD", "filter": "[a]"}],
         },
         {"repositoryName": "blog", "encryptionConfiguration": {"encryptionType": "AES256"}},
+        {"repositoryName": "blog", "imageScanningConfiguration": {"scanOnPush": True}},
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused(harbour: Any, request_: dict[str, Any]) -> None:
@@ -126,3 +127,59 @@ def test_repositories_are_there_again_after_a_restart(harbour: Any, ecr: Any) ->
     ecr.create_repository(repositoryName="shop")
     with bucketlog.connect(f"file://{harbour.data / 'state'}") as database:
         assert Repositories(database).list() == harbour.repositories.list()
+
+
+def test_mutability_can_be_changed_later(harbour: Any, ecr: Any, error_of: Any) -> None:
+    ecr.create_repository(repositoryName="blog")
+    filters = [{"filterType": "WILDCARD", "filter": "latest"}]
+    changed = ecr.put_image_tag_mutability(
+        repositoryName="blog",
+        imageTagMutability="IMMUTABLE_WITH_EXCLUSION",
+        imageTagMutabilityExclusionFilters=filters,
+    )
+    assert changed["imageTagMutabilityExclusionFilters"] == filters
+    assert [harbour.repositories.mutable("blog", tag) for tag in ("v1", "latest")] == [False, True]
+    changed = ecr.put_image_tag_mutability(repositoryName="blog", imageTagMutability="IMMUTABLE")
+    assert "imageTagMutabilityExclusionFilters" not in changed
+    assert not harbour.repositories.mutable("blog", "latest")
+    nowhere = {"repositoryName": "nowhere", "imageTagMutability": "MUTABLE"}
+    assert error_of(ecr.put_image_tag_mutability, **nowhere) == "RepositoryNotFoundException"
+    useless = {"repositoryName": "blog", "imageTagMutability": "IMMUTABLE_WITH_EXCLUSION"}
+    assert error_of(ecr.put_image_tag_mutability, **useless) == "InvalidParameterException"
+
+
+def test_a_repository_has_tags(ecr: Any, error_of: Any) -> None:
+    tags = [{"Key": "team", "Value": "web"}]
+    arn = ecr.create_repository(repositoryName="blog", tags=tags)["repository"]["repositoryArn"]
+    ecr.tag_resource(resourceArn=arn, tags=[{"Key": "a", "Value": ""}])
+    assert ecr.list_tags_for_resource(resourceArn=arn)["tags"] == [{"Key": "a", "Value": ""}, *tags]
+    ecr.untag_resource(resourceArn=arn, tagKeys=["team", "not there"])
+    assert ecr.list_tags_for_resource(resourceArn=arn)["tags"] == [{"Key": "a", "Value": ""}]
+    many = [{"Key": str(number), "Value": ""} for number in range(50)]
+    assert error_of(ecr.tag_resource, resourceArn=arn, tags=many) == "TooManyTagsException"
+    for wrong in ([{"Key": "aws:x", "Value": ""}], [{"Key": "", "Value": ""}], tags * 2):
+        assert error_of(ecr.tag_resource, resourceArn=arn, tags=wrong) == "InvalidTagParameterException"
+    for nowhere in (f"{arn}s", "blog"):
+        code = error_of(ecr.list_tags_for_resource, resourceArn=nowhere)
+        assert code == "RepositoryNotFoundException"
+
+
+def test_a_repositorys_policy_is_kept(ecr: Any, error_of: Any) -> None:
+    ecr.create_repository(repositoryName="blog")
+    named = {"repositoryName": "blog"}
+    assert error_of(ecr.get_repository_policy, **named) == "RepositoryPolicyNotFoundException"
+    text = '{"Version": "2012-10-17", "Statement": []}'
+    ecr.set_repository_policy(**named, policyText=text)
+    assert ecr.get_repository_policy(**named)["policyText"] == text
+    for wrong in ("", "[]", "{}", '{"Statement": 1}'):
+        assert error_of(ecr.set_repository_policy, **named, policyText=wrong) == "InvalidParameterException"
+    assert ecr.delete_repository_policy(**named)["policyText"] == text
+    assert error_of(ecr.delete_repository_policy, **named) == "RepositoryPolicyNotFoundException"
+
+
+def test_the_registry_is_the_accounts_own(ecr: Any, error_of: Any) -> None:
+    assert ecr.describe_registry()["registryId"] == "000000000000"
+    ecr.create_repository(repositoryName="blog")
+    other = {"repositoryName": "blog", "registryId": "123456789012"}
+    assert error_of(ecr.list_images, **other) == "RepositoryNotFoundException"
+    assert ecr.list_images(**other | {"registryId": "000000000000"})["imageIds"] == []

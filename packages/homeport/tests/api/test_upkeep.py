@@ -7,14 +7,18 @@ from datetime import timedelta
 from obstore.store import MemoryStore
 
 from homeport.upkeep import tidy
-from ocikit.registry import create_app
+from ocikit.registry import Collected, create_app
 
 SOON = timedelta(milliseconds=5)
 
 
-def run_for_a_while(registry, seconds: float = 0.2) -> None:
+async def nothing_expires() -> int:
+    return 0
+
+
+def run_for_a_while(registry, expire=nothing_expires, seconds: float = 0.2) -> None:
     async def main() -> None:
-        task = asyncio.create_task(tidy(registry, every=SOON, grace=timedelta(0)))
+        task = asyncio.create_task(tidy(registry, expire, every=SOON, grace=timedelta(0)))
         await asyncio.sleep(seconds)
         assert not task.done()
         task.cancel()
@@ -49,4 +53,25 @@ def test_a_failure_is_told_and_tried_again(caplog):
     with caplog.at_level(logging.ERROR, "homeport"):
         run_for_a_while(registry)
     assert len(calls) > 1
+    assert "no space left" in caplog.text
+
+
+def test_what_expires_goes_first_and_its_failure_is_told(caplog):
+    registry = create_app(MemoryStore(), authorize=lambda *_: None)
+    calls = []
+
+    async def expire():
+        calls.append("expire")
+        if len(calls) == 1:
+            raise OSError("no space left")
+        return 1
+
+    async def collected(_grace):
+        calls.append("collect")
+        return Collected(0, 0, 0)
+
+    registry.collect_garbage = collected
+    with caplog.at_level(logging.ERROR, "homeport"):
+        run_for_a_while(registry, expire)
+    assert calls[:5] == ["expire", "expire", "collect", "expire", "collect"]
     assert "no space left" in caplog.text

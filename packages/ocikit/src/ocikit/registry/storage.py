@@ -15,6 +15,7 @@ import asyncio
 import io
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -215,12 +216,11 @@ class Storage:
         stored = await self.find_manifest(repository, str(digest))
         subject = json.loads(stored.data).get("subject") if stored else None
         if subject:
-            path = _referrer_path(repository, Digest.parse(subject["digest"]), digest)
-            await obstore.delete_async(self.store, path)
+            await self._drop(_referrer_path(repository, Digest.parse(subject["digest"]), digest))
         for tag in await self.list_tags(repository):
             if await self.find_tag(repository, tag) == digest:
                 await self.remove_tag(repository, tag)
-        await obstore.delete_async(self.store, _manifest_path(repository, digest))
+        await self._drop(_manifest_path(repository, digest))
 
     async def list_manifests(self, repository: str) -> dict[Digest, datetime]:
         """Every manifest of the repository, tagged or not, and when it was pushed last."""
@@ -258,7 +258,7 @@ class Storage:
         return digest
 
     async def remove_tag(self, repository: str, tag: str) -> None:
-        await obstore.delete_async(self.store, _tag_path(repository, tag))
+        await self._drop(_tag_path(repository, tag))
 
     async def list_tags(self, repository: str) -> list[str]:
         return await self._names(f"repositories/{repository}/_tags")
@@ -297,6 +297,11 @@ class Storage:
                 result = await obstore.get_async(self.store, entry["path"])
                 found.append(json.loads(bytes(await result.bytes_async())))
         return sorted(found, key=lambda descriptor: str(descriptor["digest"]))
+
+    async def _drop(self, path: str) -> None:
+        """Somebody else may have, or we ourselves before a crash."""
+        with suppress(FileNotFoundError):
+            await obstore.delete_async(self.store, path)
 
     async def _names(self, prefix: str) -> list[str]:
         return sorted(
