@@ -18,14 +18,17 @@ from typing import IO
 import bucketlog
 from homeport import place
 from homeport.authority import Authority
+from homeport.certificates import Issuer
 from homeport.command import off_loop
-from homeport.edge import Edge, Route
+from homeport.edge import Binding, Edge, Route
 from homeport.errors import DirectoryBusyError, HomeportError
 from homeport.images import Images
+from homeport.ingress import Ingress
 from homeport.instance import Instances
 from homeport.layout import Layout
 from homeport.logs import Logbook
 from homeport.model import (
+    CustomDomain,
     LogKind,
     LogLine,
     NoSuchReleaseError,
@@ -79,10 +82,15 @@ class Port:
         http_port: int,
         s3_port: int,
         environment: Callable[[Service], Mapping[str, str]],
+        address: str = "127.0.0.1",
+        issuer: Issuer | None = None,
     ) -> None:
+        """The edge listens on `address`; `issuer` has certificates for custom domains."""
         self._layout = layout = Layout(data.resolve())
         self._https_port = https_port
-        self._http_port = http_port
+        self._binding = Binding(address, http_port, https_port)
+        self._issuer = issuer
+        self._database = database
         self._state = State(database)
         self._network = Network(layout, s3_port)
         self._instances = Instances(layout, self._network)
@@ -114,12 +122,18 @@ class Port:
         for arn, service in self._state.services.items():
             self._state.services[arn] = replace(service, url=self._url(service.spec.name))
         await off_loop(self._network.open)
-        self._edge = Edge(
+        authority = await off_loop(Authority, layout.data)
+        self._edge = Edge(layout, authority, self._binding)
+        self.ingress = Ingress(
+            self._database,
             layout,
-            await off_loop(Authority, layout.data),
-            http_port=self._http_port,
-            https_port=self._https_port,
+            authority,
+            self._edge,
+            self._issuer,
+            services=lambda: {service.arn: service for service in self.services()},
+            say=self._say,
         )
+        await off_loop(self.ingress.load)
         self._machine = Machine(
             self._state,
             self._network,
@@ -131,7 +145,7 @@ class Port:
         )
         orphans = await self._adopt()
         try:
-            await self._edge.start(self._routes())
+            await self._edge.start(self._routes(), self.ingress.names())
         except HomeportError:
             if not await off_loop(self._instances.running):
                 await off_loop(self._network.close)
@@ -139,7 +153,13 @@ class Port:
             raise
         for runner in self._runners.values():
             runner.begin()
-        work = (self._edge.supervise(), self._pump(), self._upkeep(), self._remove_orphans(orphans))
+        work = (
+            self._edge.supervise(),
+            self.ingress.run(),
+            self._pump(),
+            self._upkeep(),
+            self._remove_orphans(orphans),
+        )
         self._tasks = [asyncio.create_task(one) for one in work]
         await self._catch_up()
 
@@ -228,6 +248,15 @@ class Port:
                 if self._watches(runner.service, repository, tag):
                     await runner.push(digest)
 
+    async def associate_domain(self, arn: str, name: str, *, www: bool = True) -> CustomDomain:
+        return await self.ingress.associate(self.service(arn), name, www=www)
+
+    async def disassociate_domain(self, arn: str, name: str) -> CustomDomain:
+        return await self.ingress.disassociate(self.service(arn), name)
+
+    def custom_domains(self, arn: str) -> list[CustomDomain]:
+        return self.ingress.custom_domains(self.service(arn))
+
     def service(self, arn: str) -> Service:
         try:
             return self._state.services[arn]
@@ -294,6 +323,10 @@ class Port:
             and reference.repository == repository
             and (reference.tag or "latest") == tag
         )
+
+    def _say(self, service: Service, text: str) -> None:
+        with suppress(OSError):
+            self._logbook.log(service.id, "service").write("events", [(text, 0)])
 
     def _url(self, name: str) -> str:
         host = f"{name.lower()}.localhost"

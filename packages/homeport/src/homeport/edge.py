@@ -18,14 +18,27 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from homeport.authority import Authority
 from homeport.command import off_loop, run
+from homeport.configuration import (
+    ACTIVATOR,
+    Binding,
+    Load,
+    Names,
+    Route,
+    Server,
+    certificate_list,
+    configuration,
+    maps,
+)
 from homeport.errors import CommandError, EdgeError
 from homeport.layout import Layout
 from homeport.process import Process
+
+__all__ = ["Binding", "Edge", "Load", "Names", "Route", "Server"]
 
 _ANSWER = 5.0  # seconds that HAProxy may take to answer a command
 _RELOAD = 10.0  # seconds until the new worker must be there
@@ -33,141 +46,30 @@ _STOP = 10.0  # seconds that HAProxy may take to end when it has nothing left to
 _POLL = 0.01
 _PING = 2.0  # seconds between the supervisor's questions
 _SILENT = 3  # unanswered questions that make HAProxy dead
-_HELD = 100  # requests of a service that its activator holds; what is more waits in the queue
-_ACTIVATOR = "activator"
 _BACKENDS = "show stat -1 2 -1"  # management guide, 9.3: every proxy's line that is a backend's
-
-_CONFIGURATION = """\
-# Written by homeport; changes here are lost.
-global
-    user nobody
-    group nogroup
-    maxconn 4000
-    hard-stop-after 120s
-    stats socket {socket} mode 600 level admin expose-fd listeners
-    ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets
-    ssl-default-bind-ciphers ECDHE+AESGCM:ECDHE+CHACHA20
-
-defaults
-    mode http
-    timeout connect 5s
-    timeout http-request 10s
-    timeout http-keep-alive 20s
-    timeout client 120s
-    timeout server 120s
-    timeout queue 30s
-    timeout tunnel 1h
-    # A connection to an instance serves one request: none can be lost to an instance that closes an idle one.
-    option http-server-close
-    # After a reload the old worker answers one more request on each idle connection before it closes it.
-    option idle-close-on-response
-    option redispatch 1
-    retries 3
-    balance leastconn
-
-frontend http
-    bind 127.0.0.1:{http_port}
-    http-request set-var(txn.service) req.hdr(host),host_only,lower,map({hosts})
-    http-request return status 421 {unknown} unless {{ var(txn.service) -m found }}
-    http-request set-var(txn.host) req.hdr(host),host_only,lower
-    http-request redirect location https://%[var(txn.host)]{suffix}%[pathq] code 301 if METH_GET
-    http-request redirect location https://%[var(txn.host)]{suffix}%[pathq] code 308
-
-frontend https
-    bind 127.0.0.1:{https_port} ssl crt {default} {certificates} alpn h2,http/1.1
-    http-request set-var(txn.service) req.hdr(host),host_only,lower,map({hosts})
-    http-request return status 421 {unknown} unless {{ var(txn.service) -m found }}
-    http-request del-header Forwarded
-    http-request del-header X-Forwarded-For
-    http-request set-header X-Forwarded-For %[src]
-    http-request set-header X-Forwarded-Proto https
-    http-request set-header X-Forwarded-Host %[req.hdr(host)]
-    http-request set-header X-Forwarded-Port {https_port}
-    use_backend %[var(txn.service)]
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where an instance takes requests, and how many at a time; with a limit of 0 none for now."""
-
-    address: str
-    port: int
-    limit: int
-
-
-@dataclass(slots=True)
-class Route:
-    """A service at the edge: its host name, and the instances that take its requests."""
-
-    host: str
-    servers: dict[str, Server] = field(default_factory=dict)
-
-    @property
-    def open(self) -> bool:
-        """Whether an instance takes requests, so that none goes to the activator."""
-        return any(server.limit for server in self.servers.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What a service has to do: requests that are answered or wait now, and how many have come so far."""
-
-    in_flight: int = 0
-    requests: int = 0
-
-
 _NONE = Load()
-
-
-def configuration(layout: Layout, http_port: int, https_port: int, routes: dict[str, Route]) -> str:
-    """HAProxy's configuration file; a backend is named by its service's id, a server by its instance's."""
-    certificates = layout.edge / "services"
-    head = _CONFIGURATION.format(
-        socket=_quoted(layout.run / "edge.sock"),
-        hosts=_quoted(layout.edge / "hosts.map"),
-        default=_quoted(layout.edge / "default.pem"),
-        certificates=f"crt {_quoted(certificates)}" if routes else "",
-        http_port=http_port,
-        https_port=https_port,
-        unknown='content-type text/plain string "No service has this name.\\n"',
-        suffix="" if https_port == 443 else f":{https_port}",
-    )
-    backends = [_backend(layout, service, route) for service, route in routes.items()]
-    return head + "".join(backends)
-
-
-def _backend(layout: Layout, service: str, route: Route) -> str:
-    lines = [f"\nbackend {service}"]
-    for name, server in route.servers.items():
-        state = f"maxconn {server.limit}" if server.limit else "disabled"
-        lines.append(f"    server {name} {server.address}:{server.port} {state}")
-    socket = _quoted(layout.activator(service))
-    lines.append(
-        f"    server {_ACTIVATOR} unix@{socket} maxconn {_HELD}{' disabled' if route.open else ''}\n"
-    )
-    return "\n".join(lines)
 
 
 class Edge:
     """HAProxy, from `start` to `stop`; when homeport is killed in between, it runs on for the next one."""
 
-    def __init__(self, layout: Layout, authority: Authority, *, http_port: int, https_port: int) -> None:
+    def __init__(self, layout: Layout, authority: Authority, binding: Binding) -> None:
         self._layout = layout
         self._authority = authority
-        self._http_port = http_port
-        self._https_port = https_port
+        self._binding = binding
         self._routes: dict[str, Route] = {}
+        self._names = Names()
         self._master: Process | None = None
         self._counted: dict[tuple[int, str], int] = {}  # requests, by worker and service
         self._loads: dict[str, Load] = {}
         self._seen: set[int] = set()  # workers; a master that is killed leaves its worker to us to reap
         self._lock = asyncio.Lock()  # one change at a time, file and process together
 
-    async def start(self, routes: dict[str, Route]) -> None:
-        """Serve `routes`; a HAProxy that an earlier homeport process left is taken over without a gap."""
+    async def start(self, routes: dict[str, Route], names: Names) -> None:
+        """Serve `routes` and `names`; a HAProxy that an earlier process left is taken over without a gap."""
         async with self._lock:
             self._routes = routes
+            self._names = names
             await off_loop(self._write)
             self._master = self._running()
             if self._master is not None:
@@ -202,6 +104,13 @@ class Edge:
         async with self._lock:
             if await off_loop(self._write):
                 await self._reload()
+
+    async def rename(self, names: Names) -> None:
+        """Answer for these names instead of those before; what their certificates are is read anew."""
+        async with self._changed():
+            self._names = names
+            await off_loop(self._write)
+            await self._reload()
 
     async def add(self, service: str, host: str, name: str, server: Server) -> None:
         """Send the service's requests to one more instance."""
@@ -324,13 +233,13 @@ class Edge:
         """An instance takes requests; what is `waiting` in the activator's queue too."""
         await self._tell(f"set server {service}/{name} state ready")
         if waiting:
-            await self._tell(f"set server {service}/{_ACTIVATOR} state maint")
+            await self._tell(f"set server {service}/{ACTIVATOR} state maint")
 
     async def _shut(self, service: str, name: str) -> None:
         """An instance takes no new requests; where it was the last one, the activator does."""
         route = self._routes.get(service)
         if route is not None and not route.open:
-            await self._tell(f"set server {service}/{_ACTIVATOR} state ready")
+            await self._tell(f"set server {service}/{ACTIVATOR} state ready")
         await self._tell(f"set server {service}/{name} state maint")
 
     def _forget(self, service: str, server: str) -> bool:
@@ -347,12 +256,12 @@ class Edge:
         for path in directory.iterdir():
             if path.stem not in self._routes:
                 path.unlink()
-        hosts = "".join(f"{route.host} {service}\n" for service, route in self._routes.items())
-        _replace(self._layout.edge / "hosts.map", hosts)
+        for name, text in maps(self._routes, self._names).items():
+            _replace(self._layout.edge / f"{name}.map", text)
         _replace(
-            self._layout.edge / "haproxy.cfg",
-            configuration(self._layout, self._http_port, self._https_port, self._routes),
+            self._layout.edge / "certificates.list", certificate_list(self._layout, self._routes, self._names)
         )
+        _replace(self._file, configuration(self._layout, self._binding, self._routes, self._names))
         return new
 
     @property
@@ -493,11 +402,6 @@ def _sessions(answer: str) -> Iterator[tuple[str, int, int]]:
         if line and not line.startswith("#"):
             row = line.split(",", 8)
             yield row[0], int(row[4]), int(row[7])
-
-
-def _quoted(path: Path) -> str:
-    text = str(path)
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$") + '"'
 
 
 def _replace(path: Path, text: str) -> None:

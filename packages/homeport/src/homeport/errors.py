@@ -23,6 +23,10 @@ class EdgeError(HomeportError):
     """HAProxy does not run or refuses what it is told."""
 
 
+class CertificateError(HomeportError):
+    """A certificate cannot be had; the message says what the authority said."""
+
+
 class DeploymentError(HomeportError):
     """A new version did not come up; the message is the operation's reason."""
 

@@ -124,6 +124,43 @@ class Operation:
     reason: str | None = None  # why it failed
 
 
+class CustomDomainStatus(StrEnum):
+    CREATING = "CREATING"
+    CREATE_FAILED = "CREATE_FAILED"
+    ACTIVE = "ACTIVE"
+    DELETING = "DELETING"
+    DELETE_FAILED = "DELETE_FAILED"
+    PENDING_CERTIFICATE_DNS_VALIDATION = "PENDING_CERTIFICATE_DNS_VALIDATION"
+    BINDING_CERTIFICATE = "BINDING_CERTIFICATE"
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationRecord:
+    """What DNS must say before a certificate for `name` can be had: that it leads here."""
+
+    name: str  # with a dot at the end
+    value: str  # the service's own host name
+    status: Literal["PENDING_VALIDATION", "SUCCESS", "FAILED"]
+    type: str = "CNAME"
+
+
+@dataclass(frozen=True, slots=True)
+class CustomDomain:
+    """A name of the owner's that leads to a service; with `www`, so does `www.` before it.
+
+    ACTIVE when all of its names have a certificate. Until then `reason` says what the last try for one failed
+    of; it is tried again, with growing pauses.
+    """
+
+    name: str  # lower case
+    service_arn: str
+    www: bool
+    status: CustomDomainStatus
+    created_at: datetime
+    reason: str | None = None
+    records: tuple[ValidationRecord, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class LogLine:
     """One line of a service's log, as CloudWatch Logs counts: time in milliseconds since 1970."""
@@ -147,6 +184,18 @@ class ServiceBusyError(RuntimeError):
 
 class NoSuchReleaseError(LookupError):
     """The service cannot go back to this digest: it has not served it, or too long ago."""
+
+
+class InvalidDomainError(ValueError):
+    """The name is none that a service can have here."""
+
+
+class DomainExistsError(ValueError):
+    """The name leads to a service already."""
+
+
+class NoSuchDomainError(LookupError):
+    """The service has no custom domain of this name."""
 
 
 LogKind = Literal["application", "service"]
@@ -173,6 +222,24 @@ class Controller(Protocol):
 
     async def image_pushed(self, repository: str, tag: str, digest: str) -> None:
         """A tag of homeport's own registry has moved: deploy every service that watches it."""
+        ...
+
+    async def associate_domain(self, arn: str, name: str, *, www: bool = True) -> CustomDomain:
+        """Have the service answer for a name too; its certificate follows by itself.
+
+        Raises NoSuchServiceError, ServiceBusyError for a service that is deleted, InvalidDomainError, and
+        DomainExistsError where this or another service has the name.
+        """
+        ...
+
+    async def disassociate_domain(self, arn: str, name: str) -> CustomDomain:
+        """Answer for the name no more; returns what it was, DELETING. Raises NoSuchServiceError, and
+        NoSuchDomainError.
+        """
+        ...
+
+    def custom_domains(self, arn: str) -> list[CustomDomain]:
+        """Oldest first. Raises NoSuchServiceError."""
         ...
 
     def service(self, arn: str) -> Service:

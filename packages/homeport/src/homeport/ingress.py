@@ -1,0 +1,205 @@
+"""The names that the edge answers for beside the services' own: custom domains, redirects, certificates."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+import bucketlog
+from homeport.authority import Authority
+from homeport.certificates import Certificates, Issuer
+from homeport.command import off_loop
+from homeport.domains import Domain, Domains
+from homeport.edge import Edge, Names
+from homeport.hosts import HostError, host_name, is_local
+from homeport.layout import Layout
+from homeport.model import (
+    CustomDomain,
+    CustomDomainStatus,
+    InvalidDomainError,
+    Service,
+    ServiceBusyError,
+    ValidationRecord,
+)
+from homeport.redirects import Redirect, Redirects, Source
+
+_MOST_DOMAINS: Final = 100  # of one service
+
+
+class Ingress:
+    """Between `load` and the end of `run`. `services`: those that are not deleted, by ARN; `say` writes into
+    a service's log.
+    """
+
+    def __init__(
+        self,
+        database: bucketlog.Connection,
+        layout: Layout,
+        authority: Authority,
+        edge: Edge,
+        issuer: Issuer | None,
+        *,
+        services: Callable[[], Mapping[str, Service]],
+        say: Callable[[Service, str], None],
+    ) -> None:
+        self._edge = edge
+        self._services = services
+        self._say = say
+        self._domains = Domains(database)
+        self._redirects = Redirects(database)
+        self._thumbprint = None if issuer is None else issuer.thumbprint
+        self._certificates = Certificates(
+            layout.edge / "names", database, authority, issuer, changed=self._changed, failed=self._failed
+        )
+        self._lock = asyncio.Lock()  # of the names, as they are told to the edge
+
+    def load(self) -> None:
+        """Read everything. Blocks."""
+        self._domains.load()
+        self._redirects.load()
+        self._certificates.load()
+
+    async def run(self) -> None:
+        """Keep the names' certificates. Ends only by cancellation."""
+        self._want()
+        await self._certificates.run()
+
+    def names(self) -> Names:
+        """What the edge is to answer for now: of the domains, those that are ACTIVE."""
+        services = self._services()
+        domains = {
+            name: services[domain.service_arn].id
+            for domain in self._domains.all()
+            for name in domain.names
+            if domain.service_arn in services and self._certificates.has(name)
+        }
+        return Names(domains, self._redirects.all(), self._certificates.files(), self._thumbprint)
+
+    # Custom domains
+
+    async def associate(self, service: Service, name: str, *, www: bool) -> CustomDomain:
+        """Raises ServiceBusyError, InvalidDomainError, DomainExistsError."""
+        if service.deleted_at is not None:
+            raise ServiceBusyError(f"the service {service.spec.name} is deleted")
+        try:
+            name = host_name(name)
+        except HostError as error:
+            hint = "; a wildcard cannot be proved over HTTP" if name.startswith("*.") else ""
+            raise InvalidDomainError(f"{error}{hint}") from None
+        if is_local(name) and (name.count(".") < 2 or name == "localhost"):
+            raise InvalidDomainError(f"{name} is, or may become, a service's own name: take one below it")
+        if len(self._domains.of(service.arn)) >= _MOST_DOMAINS:
+            raise InvalidDomainError(f"the service has {_MOST_DOMAINS} custom domains already")
+        await self._sweep()
+        domain = Domain(name, service.arn, www, datetime.now(UTC))
+        await off_loop(self._domains.add, domain)
+        self._want()
+        if any(self._certificates.has(name) for name in domain.names):  # of an earlier association
+            await self._changed()
+        return self._shown(domain, service, CustomDomainStatus.CREATING)
+
+    async def disassociate(self, service: Service, name: str) -> CustomDomain:
+        """Raises NoSuchDomainError."""
+        domain = await off_loop(self._domains.remove, service.arn, name.removesuffix(".").lower())
+        shown = self._shown(domain, service, CustomDomainStatus.DELETING)
+        self._want()
+        await self._changed()
+        return shown
+
+    def custom_domains(self, service: Service) -> list[CustomDomain]:
+        """Oldest first."""
+        return [self._shown(domain, service) for domain in self._domains.of(service.arn)]
+
+    async def _sweep(self) -> None:
+        """The names of deleted services are free again."""
+        services = self._services()
+        for domain in self._domains.all():
+            if domain.service_arn not in services:
+                await off_loop(self._domains.remove, domain.service_arn, domain.name)
+
+    def _shown(
+        self, domain: Domain, service: Service, status: CustomDomainStatus | None = None
+    ) -> CustomDomain:
+        reasons = [
+            f"{name}: {failure.reason}"
+            for name in domain.names
+            if not self._certificates.has(name) and (failure := self._certificates.failure(name)) is not None
+        ]
+        if status is None:
+            status = self._status(domain)
+        host = service.url.partition(":")[0]
+        return CustomDomain(
+            name=domain.name,
+            service_arn=domain.service_arn,
+            www=domain.www,
+            status=status,
+            created_at=domain.created_at,
+            reason="; ".join(reasons) or None,
+            records=tuple(
+                ValidationRecord(f"{name}.", host, self._validation(name)) for name in domain.names
+            ),
+        )
+
+    def _status(self, domain: Domain) -> CustomDomainStatus:
+        certificates = self._certificates
+        if not all(certificates.has(name) for name in domain.names):
+            return CustomDomainStatus.PENDING_CERTIFICATE_DNS_VALIDATION
+        if any(certificates.binding(name) for name in domain.names):
+            return CustomDomainStatus.BINDING_CERTIFICATE
+        return CustomDomainStatus.ACTIVE
+
+    def _validation(self, name: str) -> Literal["PENDING_VALIDATION", "SUCCESS", "FAILED"]:
+        if self._certificates.has(name):
+            return "SUCCESS"
+        return "PENDING_VALIDATION" if self._certificates.failure(name) is None else "FAILED"
+
+    # Redirects
+
+    def redirects(self) -> list[Redirect]:
+        """Oldest first."""
+        return self._redirects.all()
+
+    async def add_redirect(self, redirect: Redirect) -> None:
+        """Raises RedirectError. Returns when the edge answers with it."""
+        await off_loop(self._redirects.add, redirect)
+        self._want()
+        await self._changed()
+
+    async def remove_redirect(self, source: Source) -> Redirect:
+        """Raises NoSuchRedirectError."""
+        redirect = await off_loop(self._redirects.remove, source)
+        self._want()
+        await self._changed()
+        return redirect
+
+    def certificate_error(self, host: str) -> str | None:
+        """Why HTTPS does not work for the host of a redirect, None where it does."""
+        if host.startswith("*."):
+            return "no certificate can be had for a wildcard"
+        if self._certificates.has(host):
+            return None
+        failure = self._certificates.failure(host)
+        return "the certificate is being ordered" if failure is None else failure.reason
+
+    # Certificates
+
+    def _want(self) -> None:
+        services = self._services()
+        own = {service.url.partition(":")[0] for service in services.values()}
+        names = {
+            name for domain in self._domains.all() if domain.service_arn in services for name in domain.names
+        }
+        hosts = {redirect.source.host for redirect in self._redirects.all()}
+        self._certificates.want(names | {host for host in hosts - own if not host.startswith("*.")})
+
+    async def _changed(self) -> None:
+        async with self._lock:
+            await self._edge.rename(self.names())
+
+    def _failed(self, name: str, reason: str) -> None:
+        services = self._services()
+        for domain in self._domains.all():
+            if name in domain.names and domain.service_arn in services:
+                self._say(services[domain.service_arn], f"No certificate for {name}: {reason}")
