@@ -1,7 +1,9 @@
 """Byte code is made by the image's Python, the same by whoever has it made."""
 
 import importlib.util
+import json
 import marshal
+from pathlib import Path
 
 import pytest
 
@@ -108,6 +110,24 @@ def test_neither_order_nor_company_changes_a_file(compile_):
         alone, _ = compile_({f"app/{name}.py": files[f"app/{name}.py"]}, cache=name)
         for path, file in alone.items():
             assert file.read() == together[path].read()
+
+
+def test_a_process_for_each_file_makes_the_same(compile_, monkeypatch):
+    """Names and characters that one file has interned, and another one has among its constants."""
+    sources = [
+        *("from os import *\nä = 1\n", "x = '*', 'ä', 'é', '-'\n", "é = 'ä'\nx = 'é'\n"),
+        "def f(x):\n    return x in {'EXEC', 'WATCH'}\ndef g(x):\n    return x in {'EXEC', 'WATCH'}\n",
+        "EXEC = WATCH = 'EXEC'\n",
+        *(path.read_text() for path in sorted(Path(json.__file__).parent.glob("*.py"))),
+    ]
+    files = {f"app/{number}.py": File(source.encode()) for number, source in enumerate(sources)}
+    made, _ = compile_(files)
+    monkeypatch.setattr("tagboat.build.bytecode._APART", (0,))
+    apart, _ = compile_(dict(reversed(files.items())), cache="apart")
+    assert len(apart) == len(sources)
+    assert {path: file.read() for path, file in apart.items()} == {
+        path: file.read() for path, file in made.items()
+    }
 
 
 def test_a_source_that_does_not_compile_is_named_and_the_others_are_compiled(compile_):
