@@ -95,3 +95,64 @@ def test_a_project_that_says_too_little_is_refused_with_the_file(tmp_path, text,
     refused = str(refusal(tmp_path))
     assert refused.startswith(str(tmp_path / "pyproject.toml"))
     assert message in refused
+
+
+LOCKS = ("uv.lock", "pylock.toml", "requirements.lock")
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_the_lock_is_the_only_one_beside_the_project(project, name):
+    (project.directory / "requirements.lock").rename(project.directory / name)
+    assert Component.load(project.directory).lock == project.directory / name
+
+
+def test_of_several_locks_one_must_be_named(project):
+    (project.directory / "uv.lock").touch()
+    with pytest.raises(ConfigError) as caught:
+        _ = Component.load(project.directory).lock
+    assert str(caught.value) == f"{project.directory} has 2 locks: uv.lock, requirements.lock"
+    assert caught.value.hint == 'say which: lock = "uv.lock" in [tool.tagboat] of pyproject.toml'
+    project.configure('lock = "uv.lock"\n')
+    assert Component.load(project.directory).lock == project.directory / "uv.lock"
+
+
+def test_the_lock_of_a_workspace_is_for_members_that_have_none(project):
+    (project.root / "pyproject.toml").write_text('[tool.uv.workspace]\nmembers = ["hail"]\n')
+    (project.root / "uv.lock").touch()
+    assert Component.load(project.directory).lock == project.directory / "requirements.lock"
+    (project.directory / "requirements.lock").unlink()
+    assert Component.load(project.directory).lock == project.root / "uv.lock"
+    (project.root / "pyproject.toml").write_text('[tool.uv.workspace]\nmembers = ["goods"]\n')
+    with pytest.raises(ConfigError) as caught:
+        _ = Component.load(project.directory).lock
+    message = f"{project.directory} has no lock: neither uv.lock, pylock.toml nor requirements.lock"
+    assert str(caught.value) == message
+    assert "`uv lock`" in caught.value.hint
+
+
+def test_sources_of_a_workspace_are_those_of_its_members(project):
+    workspace = '[tool.uv.workspace]\nmembers = ["hail"]\n[tool.uv.sources]\ngoods = { path = "goods" }\n'
+    (project.root / "pyproject.toml").write_text(workspace)
+    text = project.pyproject.read_text()
+    project.pyproject.write_text(text.replace('goods = { path = "../goods", editable = true }', ""))
+    assert Component.load(project.directory).source_directories == (project.directory, project.root / "goods")
+    (project.root / "pyproject.toml").write_text(workspace.replace('"hail"', ""))
+    assert Component.load(project.directory).source_directories == (project.directory,)
+
+
+def test_extras_that_are_asked_for_bring_what_they_need(project):
+    extra = project.root / "extra"
+    extra.mkdir()
+    (extra / "pyproject.toml").write_text('[project]\nname = "extra"\nversion = "1"\n')
+    goods = project.root / "goods" / "pyproject.toml"
+    goods.write_text(
+        goods.read_text() + '[project.optional-dependencies]\nall = ["goods[More]"]\nmore = ["extra"]\n'
+        'other = ["gone"]\n[tool.uv.sources]\nextra = { path = "../extra" }\n'
+    )
+    assert extra not in Component.load(project.directory).source_directories
+    project.pyproject.write_text(project.pyproject.read_text().replace('"goods",', '"goods[all]",'))
+    component = Component.load(project.directory)
+    assert component.source_directories[-1] == extra
+    goods_package = component.packages[1]
+    assert goods_package.extras == {"all", "more"}
+    assert [str(one) for one in goods_package.requirements] == ["goods[More]", "extra"]

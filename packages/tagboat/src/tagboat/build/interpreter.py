@@ -10,11 +10,13 @@ from typing import Literal
 
 from tagboat.errors import ConfigError, TagboatError
 
-# musl has no such name, and the version of its own is asked for elsewhere.
 _FACTS = """
 import os, sys
-name = "CS_GNU_LIBC_VERSION"
-print(*sys.version_info[:3], name in os.confstr_names and os.confstr(name) or "none")
+try:
+    libc = os.confstr("CS_GNU_LIBC_VERSION")
+except (OSError, ValueError):
+    libc = None
+print(*sys.version_info[:3], libc or "none")
 """
 _LIBRARIES = ("lib", "lib64", "usr/lib", "usr/lib64", "usr/local/lib")
 _MAX_LINKS = 40  # as the kernel has it
@@ -89,7 +91,7 @@ def _has_libc(root: Path, libc: Libc) -> bool:
     version = re.escape(".".join(map(str, libc.version)).encode())
     name, said = {
         "glibc": ("libc.so.6", rb"release version " + version + rb"(?!\d)"),
-        "musl": ("ld-musl-*.so.1", rb"\0" + version + rb"\.\d+\0"),
+        "musl": ("ld-musl-*.so.1", rb"\x00" + version + rb"\.\d+\x00"),
     }[libc.family]
     files = (file for folder in _library_folders(root) for file in folder.glob(name))
     return any(re.search(said, file.read_bytes()) for file in files)

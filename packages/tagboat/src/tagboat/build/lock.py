@@ -115,7 +115,9 @@ def pins_for(file: Path, releases: Iterable[Release], target: Target) -> tuple[P
     Raises ConfigError that says of every release without one which there are, or that names the first wheel
     without a hash.
     """
-    chosen = [(release, best_wheel(release, target)) for release in releases]
+    chosen = [
+        (release, best_wheel(release, target)) for release in sorted(releases, key=lambda one: one.name)
+    ]
     missing = [release for release, wheel in chosen if wheel is None]
     if missing:
         reasons = "\n".join(why_none_fits(release, target) for release in missing)
@@ -128,7 +130,7 @@ def pins_for(file: Path, releases: Iterable[Release], target: Target) -> tuple[P
                 hint="without hashes it locks nothing; a pylock.toml of `uv export` has them for local files",
             )
         pins.append(pin_of(release, [wheel] if wheel else []))
-    return tuple(sorted(pins, key=lambda pin: pin.name))
+    return tuple(pins)
 
 
 def check_python(

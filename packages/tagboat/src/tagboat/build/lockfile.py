@@ -173,12 +173,16 @@ def to_pylock(pins: Iterable[Pin]) -> str:
             raise ValueError(f"{pin.name} has no wheel")
         place = "path" if pin.wheel.place.startswith("/") else "url"
         hashes = ", ".join(
-            f"{name} = {json.dumps(value)}"
-            for name, _, value in (one.partition(":") for one in pin.wheel.hashes)
+            f"{name} = {_toml(value)}" for name, _, value in (one.partition(":") for one in pin.wheel.hashes)
         )
-        file = f"{{ {place} = {json.dumps(pin.wheel.place)}, hashes = {{ {hashes} }} }}"
+        file = f"{{ {place} = {_toml(pin.wheel.place)}, hashes = {{ {hashes} }} }}"
         version = str(next(iter(pin.requirement.specifier)).version)
-        lines += ["", "[[packages]]", f"name = {json.dumps(pin.name)}", f"version = {json.dumps(version)}"]
-        lines += [f"index = {json.dumps(pin.index)}"] if pin.index else []
+        lines += ["", "[[packages]]", f"name = {_toml(pin.name)}", f"version = {_toml(version)}"]
+        lines += [f"index = {_toml(pin.index)}"] if pin.index else []
         lines.append(f"wheels = [{file}]" if pin.index else f"archive = {file}")
     return "\n".join(lines) + "\n"
+
+
+def _toml(text: str) -> str:
+    """A basic string: JSON's, but for characters that TOML wants escaped otherwise."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
