@@ -42,7 +42,7 @@ def test_new_settings_and_new_code_arrive_together(served):
 
 def test_a_release_that_never_gets_healthy_fails_with_its_last_lines_and_the_old_one_serves(served):
     done = served.release("1.1.0", BROKEN)
-    assert done.returncode == 1
+    assert done.returncode == 30
     assert "ROLLBACK_SUCCEEDED" in done.stderr
     assert "the version that served before still serves" in done.stderr
     assert "cannot start: the flux capacitor is missing" in done.stderr
@@ -51,7 +51,7 @@ def test_a_release_that_never_gets_healthy_fails_with_its_last_lines_and_the_old
 
 def test_a_first_release_that_fails_can_be_mended_by_the_next(app):
     done = app.release("1.0.1", BROKEN)
-    assert done.returncode == 1
+    assert done.returncode == 30
     assert "cannot start: the flux capacitor is missing" in done.stderr
     done = app.release("1.0.2")
     assert done.returncode == 0, done.stderr

@@ -15,10 +15,23 @@ COMMANDS = [line.partition("#")[0].strip() for block in SHELL for line in block.
 
 
 def test_the_readme_shows_just_the_commands_that_are_tested():
-    """`tag` by test_tag.py, `deploy` by the workspace's tests, others by test_NAME.py or here."""
+    """`tag`, `changelog` and `ci` by release/, `deploy` and what follows it by the workspace's tests, others
+    by test_NAME.py or here.
+    """
     assert COMMANDS == [
         "tagboat tag",
         "tagboat deploy",
+        "tagboat changelog --write",
+        "tagboat tag --dry-run",
+        "tagboat tag --bump minor",
+        "tagboat status",
+        "tagboat logs --follow",
+        "tagboat history",
+        "tagboat rollback",
+        "tagboat smoke https://shop.example",
+        "tagboat ci github",
+        "tagboat ci gitlab",
+        "tagboat ci --check",
         "tagboat build",
         "tagboat build --explain",
         "tagboat build --output oci:image",

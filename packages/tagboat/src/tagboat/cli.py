@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from tagboat.errors import TagboatError
 from tagboat.image_cli import add_image_commands
 from tagboat.release_cli import add_release_commands
+from tagboat.service_cli import add_service_commands
 from tagboat.supply_cli import KEY_HELP, add_supply_commands, signing_key
 
 if TYPE_CHECKING:
@@ -164,8 +165,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="seconds to wait for each operation (%(default)s)",
     )
+    deploy.add_argument(
+        "--image", metavar="LOCATION", help="deploy this image, e.g. oci:DIR, instead of building one"
+    )
+    deploy.add_argument("--digest", metavar="DIGEST", help="what the image given with --image must be")
     deploy.add_argument("--json", action="store_true", help="print tag, digest, URL and timings as JSON")
     deploy.set_defaults(run=_deploy)
+
+    add_service_commands(commands)
 
     demo = commands.add_parser(
         "demo",
@@ -338,10 +345,16 @@ def _base_update(options: argparse.Namespace) -> int:
 def _deploy(options: argparse.Namespace) -> int:
     from tagboat.component import Component
     from tagboat.deploy import deploy
+    from tagboat.location import Location
 
-    deployment = deploy(
-        Component.load(options.component), _cache(), timeout=options.timeout, progress=_progress
-    )
+    component = Component.load(options.component)
+    prebuilt = Location.parse(options.image).image() if options.image else None
+    if options.digest and (prebuilt is None or str(prebuilt.digest) != options.digest):
+        _complain(
+            f"{options.image} is not {options.digest}", "give both, as one build wrote and printed them"
+        )
+        return 2
+    deployment = deploy(component, _cache(), timeout=options.timeout, progress=_progress, prebuilt=prebuilt)
     _progress(", ".join(f"{step} {seconds:.2f} s" for step, seconds in deployment.seconds.items()))
     print(json.dumps(asdict(deployment)) if options.json else deployment.url)
     return 0

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import base64
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ocikit import Credentials, Reference, Registry
 from tagboat.errors import TagboatError
+from tagboat.identity import session
 
 if TYPE_CHECKING:
     from types_boto3_apprunner.type_defs import OperationSummaryTypeDef, ServiceTypeDef
 
+_RECENT = 24 * 3600.0  # seconds: how far back the last lines of a service are looked for
+_LATE = 10_000  # milliseconds by which a line may come after a later one
 _ENDED = frozenset({"SUCCEEDED", "FAILED", "ROLLBACK_SUCCEEDED", "ROLLBACK_FAILED"})
 
 
@@ -34,9 +37,32 @@ class CloudError(TagboatError):
 class DeploymentFailedError(TagboatError):
     """The platform ended the operation without success; `log` holds the service's last lines."""
 
+    exit_code: ClassVar[int] = 30
+
     def __init__(self, message: str, log: list[str], *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.log = log
+
+
+class StillUnderWayError(CloudError):
+    """The operation was not over in time; it goes on."""
+
+    exit_code: ClassVar[int] = 31
+
+
+class NoServiceError(CloudError):
+    """There is no service of that name."""
+
+    exit_code: ClassVar[int] = 32
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of a service's log, and when it came, in milliseconds since 1970."""
+
+    time: int
+    message: str
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +136,7 @@ class Cloud:
     """One account and region of AWS, or one homeport. Raises CloudError for whatever boto3 raises."""
 
     def __init__(self) -> None:
-        self._session = boto3.Session()
+        self._session = session()
         # A control plane that is away for a moment is retried by boto3 itself; a hung one is given up.
         self._config = Config(
             connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 4}
@@ -127,6 +153,10 @@ class Cloud:
     @cached_property
     def _logs(self) -> Any:
         return self._client("logs")
+
+    @cached_property
+    def _sts(self) -> Any:
+        return self._client("sts")
 
     def _client(self, service: Any) -> Any:
         try:
@@ -166,6 +196,18 @@ class Cloud:
                 return None
             token = {"NextToken": page["NextToken"]}
 
+    def existing_service(self, name: str) -> ServiceTypeDef:
+        """The service called `name`; NoServiceError where there is none."""
+        service = self.service(name)
+        if service is None:
+            raise NoServiceError(f"there is no service {name}", hint="`tagboat deploy` makes it")
+        return service
+
+    def identity(self) -> str:
+        """The ARN of whoever asks."""
+        arn: str = self._call(self._sts.get_caller_identity)["Arn"]
+        return arn
+
     def describe(self, arn: str) -> ServiceTypeDef:
         service: ServiceTypeDef = self._call(self._apprunner.describe_service, ServiceArn=arn)["Service"]
         return service
@@ -203,14 +245,14 @@ class Cloud:
         Raises DeploymentFailedError when it ends otherwise, CloudError when `timeout` seconds pass first.
         """
         arn = service["ServiceArn"]
-        events = self._events(service, "service")
+        events = self.follow(service, "service", since=int(time.time() * 1000) - 1000)
         deadline = time.monotonic() + timeout
         for pause in _pauses():
             status = next(
                 (entry["Status"] for entry in self.operations(arn) if entry["Id"] == operation), "PENDING"
             )
             for event in next(events):
-                watch(event)
+                watch(event.message)
             if status == "SUCCEEDED":
                 return
             if status in _ENDED:
@@ -222,7 +264,7 @@ class Cloud:
                     else None,
                 )
             if time.monotonic() > deadline:
-                raise CloudError(f"operation {operation} is still {status} after {timeout:.0f} s")
+                raise StillUnderWayError(f"operation {operation} is still {status} after {timeout:.0f} s")
             time.sleep(pause)
 
     def settle(self, arn: str, *, timeout: float) -> None:
@@ -233,35 +275,53 @@ class Cloud:
             if not under_way:
                 return
             if time.monotonic() > deadline:
-                raise CloudError(f"operation {under_way[0]['Id']} is still under way after {timeout:.0f} s")
+                raise StillUnderWayError(
+                    f"operation {under_way[0]['Id']} is still under way after {timeout:.0f} s"
+                )
             time.sleep(pause)
 
     def last_lines(self, service: ServiceTypeDef, count: int = 20) -> list[str]:
         """The last lines that the service's instances wrote."""
-        events = self._call(
-            self._logs.filter_log_events, logGroupName=_log_group(service, "application"), limit=10_000
-        )["events"]
-        return [event["message"] for event in events[-count:]]
+        lines = self.lines(service, "application", since=int((time.time() - _RECENT) * 1000))
+        return [line.message for line in deque(lines, maxlen=count)]
 
-    def _events(self, service: ServiceTypeDef, kind: str) -> Iterator[list[str]]:
-        """At each turn, the lines that have come since the last one."""
-        seen: set[tuple[int, str]] = set()
-        since = int(time.time() * 1000) - 1000
+    def lines(
+        self, service: ServiceTypeDef, kind: Literal["application", "service"], *, since: int
+    ) -> Iterator[LogLine]:
+        """What the instances wrote, or what the platform says of the service, oldest first; from `since` on,
+        in milliseconds since 1970.
+        """
+        token: dict[str, str] = {}
         while True:
             try:
-                answer = self._call(
-                    self._logs.filter_log_events, logGroupName=_log_group(service, kind), startTime=since
+                page = self._call(
+                    self._logs.filter_log_events,
+                    logGroupName=_log_group(service, kind),
+                    startTime=since,
+                    **token,
                 )
             except CloudError as error:
                 # On AWS the group appears with its first line.
                 if not _has_code(error, "ResourceNotFoundException"):
                     raise
-                answer = {"events": []}
-            fresh = [
-                event for event in answer["events"] if (event["timestamp"], event["message"]) not in seen
-            ]
-            seen.update((event["timestamp"], event["message"]) for event in fresh)
-            yield [event["message"] for event in fresh]
+                return
+            for event in page["events"]:
+                yield LogLine(event["timestamp"], event["message"], event["eventId"])
+            if not page.get("nextToken"):
+                return
+            token = {"nextToken": page["nextToken"]}
+
+    def follow(
+        self, service: ServiceTypeDef, kind: Literal["application", "service"], *, since: int
+    ) -> Iterator[list[LogLine]]:
+        """At each turn, the lines that have come since the last one."""
+        seen: set[str] = set()
+        while True:
+            fresh = [line for line in self.lines(service, kind, since=since) if line.id not in seen]
+            seen.update(line.id for line in fresh)
+            if fresh:
+                since = max(since, fresh[-1].time - _LATE)
+            yield fresh
 
     def _call(self, operation: Callable[..., Any], **arguments: Any) -> Any:
         try:

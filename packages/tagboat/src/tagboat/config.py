@@ -30,6 +30,12 @@ class Text:
     key: str
     file: Path
 
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The names of the variables that it holds."""
+        matches = _VARIABLE.finditer(self.raw)
+        return tuple(name for match in matches if (name := match["plain"] or match["braced"]))
+
     def expanded(self) -> str:
         """The string with its variables replaced from the environment; ConfigError names an unset one."""
 
@@ -69,6 +75,18 @@ class Service:
 
 
 @dataclass(frozen=True)
+class Ci:
+    """`[tool.tagboat.ci]`: how CI releases the component. In its commands, `$` is the shell's own."""
+
+    test: str | None = None
+    install: str | None = None
+    branch: str = "main"
+    environment: str = "production"
+    image: str = "debian:bookworm"
+    version_header: str | None = None
+
+
+@dataclass(frozen=True)
 class Config:
     """The whole of `[tool.tagboat]`.
 
@@ -83,6 +101,7 @@ class Config:
     lock: str | None = None
     python: str | None = None
     service: Service = field(default_factory=Service)
+    ci: Ci = field(default_factory=Ci)
 
     @property
     def base(self) -> str:
@@ -114,6 +133,7 @@ def parse_config(table: Mapping[str, Any], file: Path, *, name: str, scripts: It
         lock=reader.string("lock"),
         python=reader.absolute_path("python"),
         service=_parse_service(reader.table("service")),
+        ci=_parse_ci(reader.table("ci")),
     )
     reader.refuse_unknown()
     return config
@@ -130,6 +150,19 @@ def _parse_service(reader: _Table) -> Service:
     )
     reader.refuse_unknown()
     return service
+
+
+def _parse_ci(reader: _Table) -> Ci:
+    ci = Ci(
+        test=reader.text("test", "").raw or None,
+        install=reader.text("install", "").raw or None,
+        branch=reader.string("branch") or Ci.branch,
+        environment=reader.string("environment") or Ci.environment,
+        image=reader.string("image") or Ci.image,
+        version_header=reader.string("version-header"),
+    )
+    reader.refuse_unknown()
+    return ci
 
 
 def _only_script(scripts: tuple[str, ...], file: Path) -> tuple[str, ...]:

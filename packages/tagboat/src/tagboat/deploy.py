@@ -13,12 +13,13 @@ from tagboat.build import build
 from tagboat.cloud import Cloud, CloudError, Settings
 from tagboat.component import Component
 from tagboat.errors import TagboatError
+from tagboat.history import Journal
 from tagboat.tag import require_release
 
 if TYPE_CHECKING:
     from types_boto3_apprunner.type_defs import ServiceTypeDef
 
-_LATEST = "latest"
+LATEST = "latest"
 _PUSH_SEEN = 10.0  # seconds for a platform that watches the tag to have noticed that it moved
 
 
@@ -37,10 +38,16 @@ class Deployment:
 
 
 def deploy(
-    component: Component, cache: Path, *, timeout: float, progress: Callable[[str], None]
+    component: Component,
+    cache: Path,
+    *,
+    timeout: float,
+    progress: Callable[[str], None],
+    prebuilt: Image | None = None,
 ) -> Deployment:
     """Bring the release that is checked out to its service, which is created when absent.
 
+    Its image is built, unless it is `prebuilt`, and a record of it is left beside it (see history.py).
     Raises TagRefusedError (no release is checked out), TagTakenError, DeploymentFailedError (the platform
     kept or put back the version before), and the errors of build, registry and cloud.
     """
@@ -48,14 +55,14 @@ def deploy(
     seconds: dict[str, float] = {}
 
     started = time.monotonic()
-    image = build(component, cache, progress=progress)
+    image = prebuilt or build(component, cache, progress=progress)
     seconds["build"] = time.monotonic() - started
 
     started = time.monotonic()
     cloud = Cloud()
     repository = cloud.repository(component.config.repository)
     target = repository.reference.with_tag(release.name)
-    settings = _settings(component, str(repository.reference.with_tag(_LATEST)))
+    settings = _settings(component, str(repository.reference.with_tag(LATEST)))
     with repository.registry() as registry:
         progress(f"pushing {target}")
         _push_release(registry, image, target)
@@ -63,7 +70,8 @@ def deploy(
 
         started = time.monotonic()
         rollout = _Rollout(cloud, registry, settings, target, image.digest, timeout, progress)
-        service = rollout.run()
+        with Journal(cloud, registry, settings.name, progress).entry("deploy", target, image):
+            service = rollout.run()
         seconds["rollout"] = time.monotonic() - started
     return Deployment(release.name, str(image.digest), f"https://{service['ServiceUrl']}", seconds)
 
@@ -118,9 +126,11 @@ class _Rollout:
             self._move_latest()
             return self._finish(service, self.cloud.update(arn, self.settings))
         before = self.cloud.operations(arn)
-        if self.registry.digest(self.release.with_tag(_LATEST)) != self.digest:
+        if self.registry.digest(self.release.with_tag(LATEST)) != self.digest:
             self._move_latest()
-            return self._finish(service, self._noticed(arn, {operation["Id"] for operation in before}))
+            return self._finish(
+                service, answering_operation(self.cloud, arn, {operation["Id"] for operation in before})
+            )
         if before and before[0]["Status"] == "SUCCEEDED":
             self.progress(f"{self.release} is live already")
             return service
@@ -146,18 +156,21 @@ class _Rollout:
         return service
 
     def _move_latest(self) -> None:
-        self.registry.tag(self.release, _LATEST)
-
-    def _noticed(self, arn: str, known: set[str]) -> str:
-        """The operation by which the platform answers the move of the tag; ours if it does not watch."""
-        deadline = time.monotonic() + _PUSH_SEEN
-        while time.monotonic() < deadline:
-            for operation in self.cloud.operations(arn):
-                if operation["Id"] not in known and operation["Type"] == "START_DEPLOYMENT":
-                    return operation["Id"]
-            time.sleep(0.05)
-        return self.cloud.start_deployment(arn)
+        self.registry.tag(self.release, LATEST)
 
     def _finish(self, service: ServiceTypeDef, operation: str) -> ServiceTypeDef:
         self.cloud.wait(service, operation, timeout=self.timeout, watch=self.progress)
         return service
+
+
+def answering_operation(cloud: Cloud, arn: str, known: set[str]) -> str:
+    """The operation by which the platform answers the move of the tag, one that was not `known` before it;
+    where the platform does not watch the tag, one that is started now.
+    """
+    deadline = time.monotonic() + _PUSH_SEEN
+    while time.monotonic() < deadline:
+        for operation in cloud.operations(arn):
+            if operation["Id"] not in known and operation["Type"] == "START_DEPLOYMENT":
+                return operation["Id"]
+        time.sleep(0.05)
+    return cloud.start_deployment(arn)

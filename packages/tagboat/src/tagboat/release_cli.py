@@ -1,4 +1,4 @@
-"""`tagboat tag` and `changelog`: what is released, and what is said of it."""
+"""`tagboat tag`, `changelog` and `ci`: what is released, what is said of it, and by which pipeline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def add_release_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `tag` and `changelog` to the commands."""
+    """Add `tag`, `changelog` and `ci` to the commands."""
     tag = commands.add_parser(
         "tag",
         help="create and push the release tag NAME-vVERSION",
@@ -38,6 +38,11 @@ def add_release_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         help="the branch that releases are made on (default: the remote's default branch)",
     )
     tag.add_argument("--dry-run", action="store_true", help="check everything and change nothing")
+    tag.add_argument(
+        "--check",
+        action="store_true",
+        help="print the tag of the release that is checked out, if it is one",
+    )
     tag.add_argument("--json", action="store_true", help="print tag, version, commit and changelog as JSON")
     tag.set_defaults(run=_tag)
 
@@ -51,6 +56,20 @@ def add_release_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         "--write", action="store_true", help="put it into CHANGELOG.md, to be edited there"
     )
     changelog.set_defaults(run=_changelog)
+
+    ci = commands.add_parser(
+        "ci",
+        help="write the pipeline that tests, builds and deploys a release without stored keys",
+        epilog="example: tagboat ci github examples/site",
+    )
+    ci.add_argument("system", nargs="?", choices=("github", "gitlab"), help="which CI it is for")
+    _add_component(ci)
+    ci.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; print what differs, in every pipeline that is there, and then end with 1",
+    )
+    ci.set_defaults(run=_ci)
 
 
 def _add_component(parser: argparse.ArgumentParser) -> None:
@@ -67,9 +86,12 @@ def _add_component(parser: argparse.ArgumentParser) -> None:
 def _tag(options: argparse.Namespace) -> int:
     from tagboat.component import Component
     from tagboat.plan import plan_release
-    from tagboat.tag import create_release_tag
+    from tagboat.tag import create_release_tag, require_release
 
     component = Component.load(options.component)
+    if options.check:
+        print(require_release(component).name)
+        return 0
     plan = plan_release(component, remote=options.remote, branch=options.branch, step=options.bump)
     commit = plan.commit if options.dry_run else create_release_tag(plan).commit
     if options.dry_run:
@@ -129,6 +151,31 @@ def _changelog(options: argparse.Namespace) -> int:
     text = file.read_text(encoding="utf-8") if file.exists() else None
     file.write_text(with_section(text, drafted.version, drafted.body, today), encoding="utf-8")
     _say(f"{file} has a section for {drafted.version or 'what is not released yet'}: edit it, then commit it")
+    return 0
+
+
+def _ci(options: argparse.Namespace) -> int:
+    from tagboat.ci import SYSTEMS, Pipeline
+    from tagboat.component import Component
+    from tagboat.errors import ConfigError
+
+    component = Component.load(options.component)
+    if options.check:
+        pipelines = [Pipeline.of(component, name) for name in SYSTEMS if options.system in (None, name)]
+        looked_at = [pipeline for pipeline in pipelines if pipeline.is_there or options.system]
+        if not looked_at:
+            raise ConfigError(f"{component.name} has no pipeline yet", hint="`tagboat ci github` writes one")
+        differences = "".join(pipeline.difference() for pipeline in looked_at)
+        sys.stdout.write(differences)
+        return 1 if differences else 0
+    if options.system is None:
+        raise ConfigError("which CI is it for?", hint="`tagboat ci github` or `tagboat ci gitlab`")
+    pipeline = Pipeline.of(component, options.system)
+    changed = bool(pipeline.difference())
+    if changed:
+        pipeline.write()
+    _say(f"{pipeline.file} {'is written' if changed else 'was current'}{pipeline.note()}")
+    print(pipeline.file)
     return 0
 
 

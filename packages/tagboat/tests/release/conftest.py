@@ -105,10 +105,10 @@ class Checkout:
         hook.write_text(f"#!/bin/sh\necho {words} >&2\nexit 1\n")
         hook.chmod(0o755)
 
-    def tagboat(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    def tagboat(self, *arguments: str, cwd: str = ".", **environment: str) -> subprocess.CompletedProcess:
         return subprocess.run(
             [sys.executable, "-m", "tagboat", *arguments],
-            cwd=self.root,
+            cwd=self.root / cwd,
             env=os.environ | ISOLATED | environment,
             capture_output=True,
             text=True,

@@ -1,0 +1,222 @@
+"""`tagboat status`, `logs`, `history`, `rollback` and `smoke`: a service after it was deployed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tagboat.cloud import LogLine
+
+# As in cli.py, what a command needs is imported when it runs.
+# ruff: noqa: PLC0415
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_PAUSE = 1.0  # seconds between looks at a log that is followed
+
+
+def add_service_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands about a service that is deployed."""
+    status = commands.add_parser(
+        "status",
+        help="what the service is doing, and which release it is",
+        epilog="example: tagboat status --json examples/site",
+    )
+    _add_component(status)
+    _add_json(status)
+    status.set_defaults(run=_status)
+
+    logs = commands.add_parser(
+        "logs",
+        help="what the service has written",
+        epilog="example: tagboat logs --follow examples/site",
+    )
+    _add_component(logs)
+    logs.add_argument("--events", action="store_true", help="what the platform says of the service instead")
+    logs.add_argument("--follow", action="store_true", help="go on with what comes, until Ctrl-C")
+    logs.add_argument(
+        "--since",
+        type=_seconds,
+        default="1d",
+        metavar="TIME",
+        help="how far back: 90s, 10m, 2h, 1d (default)",
+    )
+    logs.add_argument(
+        "--lines", type=int, default=100, metavar="N", help="of these the last N (default: %(default)s)"
+    )
+    logs.add_argument("--json", action="store_true", help="print each line as a JSON object")
+    logs.set_defaults(run=_logs)
+
+    history = commands.add_parser(
+        "history",
+        help="who deployed which image, from which commit, and how it went; the latest first",
+        epilog="example: tagboat history examples/site",
+    )
+    _add_component(history)
+    _add_json(history)
+    history.set_defaults(run=_history)
+
+    rollback = commands.add_parser(
+        "rollback",
+        help="serve the release before again",
+        epilog="example: tagboat rollback --to 1.4.0 examples/site",
+    )
+    _add_component(rollback)
+    rollback.add_argument(
+        "--to", metavar="RELEASE", help="a tag or its version (default: the last good one before this one)"
+    )
+    rollback.add_argument(
+        "--only-from", metavar="DIGEST", help="do nothing unless this is the image that is released now"
+    )
+    _add_timeout(rollback, 900)
+    _add_json(rollback)
+    rollback.set_defaults(run=_rollback)
+
+    smoke = commands.add_parser(
+        "smoke",
+        help="ask what is served whether it is well, and this version",
+        epilog="example: tagboat smoke https://shop.example shop",
+    )
+    smoke.add_argument("url", metavar="URL", help="where it is served, as `tagboat deploy` prints it")
+    _add_component(smoke)
+    _add_timeout(smoke, 60)
+    smoke.set_defaults(run=_smoke)
+
+
+def _add_component(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "component",
+        nargs="?",
+        type=Path,
+        default=Path(),
+        metavar="COMPONENT",
+        help="the folder with the component's pyproject.toml (default: this one)",
+    )
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _add_timeout(parser: argparse.ArgumentParser, seconds: int) -> None:
+    parser.add_argument(
+        "--timeout", type=float, default=seconds, metavar="S", help="seconds to wait (%(default)s)"
+    )
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d+)([smhd])", text, re.ASCII)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time like 90s, 10m, 2h or 1d")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _status(options: argparse.Namespace) -> int:
+    from tagboat.component import Component
+    from tagboat.status import read_status
+
+    status = read_status(Component.load(options.component))
+    if options.json:
+        print(json.dumps(asdict(status)))
+    else:
+        print(f"{status.service}  {status.state}  {status.url}")
+        print(f"released  {status.tag or 'nothing'}  {status.digest or ''}".rstrip())
+        for operation in status.operations:
+            print(f"{operation.started}  {operation.type}  {operation.status}")
+    return status.exit_code
+
+
+def _logs(options: argparse.Namespace) -> int:
+    from collections import deque
+
+    from tagboat.cloud import Cloud
+    from tagboat.component import Component
+
+    component = Component.load(options.component)
+    cloud = Cloud()
+    service = cloud.existing_service(component.config.service.name or component.name)
+    since = int((time.time() - options.since) * 1000)
+    turns = cloud.follow(service, "service" if options.events else "application", since=since)
+    for line in deque(next(turns), maxlen=options.lines):
+        _print_line(line, as_json=options.json)
+    while options.follow:
+        time.sleep(_PAUSE)
+        for line in next(turns):
+            _print_line(line, as_json=options.json)
+    return 0
+
+
+def _print_line(line: LogLine, *, as_json: bool) -> None:
+    at = datetime.fromtimestamp(line.time / 1000, UTC).isoformat(timespec="milliseconds")
+    print(
+        json.dumps({"time": at, "message": line.message}) if as_json else f"{at}  {line.message}", flush=True
+    )
+
+
+def _history(options: argparse.Namespace) -> int:
+    from tagboat.cloud import Cloud
+    from tagboat.component import Component
+    from tagboat.history import read_history
+
+    component = Component.load(options.component)
+    cloud = Cloud()
+    cloud.existing_service(
+        component.config.service.name or component.name
+    )  # without one, no repository is made
+    place = cloud.repository(component.config.repository)
+    with place.registry() as registry:
+        records = read_history(registry, place.reference, component)
+    if options.json:
+        print(json.dumps([asdict(record) for record in records]))
+        return 0
+    for record in records:
+        who = f"{record.actor} as {record.identity}" if record.actor else record.identity
+        parts = (
+            record.at, record.action, record.outcome, record.tag,
+            record.digest[:19], f"commit {record.commit[:12] or 'unknown'}", f"by {who}", record.run or "",
+        )  # fmt: skip
+        print("  ".join(parts).rstrip())
+    return 0
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    from tagboat.component import Component
+    from tagboat.rollback import roll_back
+
+    done = roll_back(
+        Component.load(options.component),
+        to=options.to,
+        only_from=options.only_from,
+        timeout=options.timeout,
+        progress=_say,
+    )
+    if done is None:
+        if options.json:
+            print("null")
+        return 0
+    print(json.dumps(asdict(done)) if options.json else done.tag)
+    return 0
+
+
+def _smoke(options: argparse.Namespace) -> int:
+    from tagboat.component import Component
+    from tagboat.smoke import Expected, smoke_test
+
+    component = Component.load(options.component)
+    expected = Expected(
+        component.config.service.health_path or "/", component.config.ci.version_header, component.version
+    )
+    smoke_test(options.url, expected, timeout=options.timeout, progress=_say)
+    _say(f"{options.url} is well{f', and version {component.version}' if expected.version_header else ''}")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(f"tagboat: {line}", file=sys.stderr, flush=True)

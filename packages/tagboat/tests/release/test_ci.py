@@ -1,0 +1,144 @@
+"""The pipelines that `tagboat ci` writes: what they hold, and when they are out of date."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+GITHUB = ".github/workflows/release-shop.yml"
+GITLAB = ".gitlab/release-shop.yml"
+CI = '\n[tool.tagboat.ci]\ntest = """\nmake test ARGS="$HOME"\nmake lint\n"""\n'
+
+
+@pytest.fixture
+def tested(checkout):
+    """The component says how it is tested, and needs variables to be built and deployed."""
+    project = checkout.read("shop/pyproject.toml").replace(
+        'entrypoint = ["shop"]',
+        'entrypoint = ["shop"]\nenvironment = { LOG = "$LOG_LEVEL" }\nrepository = "${TEAM}/shop"\n'
+        '[tool.tagboat.service.environment]\nKEY = "$KEY"\nPRICE = "1 $$"',
+    )
+    checkout.write("shop/pyproject.toml", project + CI)
+    return checkout
+
+
+def workflow(checkout):
+    done = checkout.tagboat("ci", "github", "shop", LOG_LEVEL="x")
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()) == checkout.root / GITHUB
+    return yaml.safe_load(checkout.read(GITHUB))
+
+
+def test_the_pipeline_is_written_beside_the_code_and_checked(tested):
+    assert tested.tagboat("ci", "--check", "github", "shop").returncode == 1
+    none = tested.tagboat("ci", "--check", cwd="shop")
+    assert none.returncode == 2
+    assert "shop has no pipeline yet" in none.stderr
+    for system, file in (("github", GITHUB), ("gitlab", GITLAB)):
+        assert "is written" in tested.tagboat("ci", system, "shop").stderr
+        assert "was current" in tested.tagboat("ci", system, "shop").stderr
+        assert (tested.root / file).is_file()
+    checked = tested.tagboat("ci", "--check", cwd="shop")
+    assert (checked.returncode, checked.stdout) == (0, "")
+    tested.write(GITLAB, tested.read(GITLAB).replace("45 minutes", "99 minutes"))
+    old = tested.tagboat("ci", "--check", cwd="shop")
+    assert old.returncode == 1
+    assert "-  timeout: 99 minutes\n+  timeout: 45 minutes" in old.stdout
+    assert "99 minutes" in tested.read(GITLAB)
+
+
+def test_without_a_system_there_is_nothing_to_write(tested):
+    done = tested.tagboat("ci", cwd="shop")
+    assert done.returncode == 2
+    assert "`tagboat ci github` or `tagboat ci gitlab`" in done.stderr
+
+
+def test_a_component_that_is_not_tested_gets_no_pipeline(checkout):
+    done = checkout.tagboat("ci", "github", "shop")
+    assert done.returncode == 2
+    assert "tool.tagboat.ci.test is missing" in done.stderr
+    assert 'test = "make test"' in done.stderr
+
+
+@pytest.mark.parametrize("line", ['branch = "main; reboot"', 'environment = "${{ x }}"', 'image = "a\\nb"'])
+def test_what_could_break_out_of_its_place_is_refused(tested, line):
+    tested.write("shop/pyproject.toml", tested.read("shop/pyproject.toml") + line.replace("$", "$$") + "\n")
+    done = tested.tagboat("ci", "gitlab", "shop")
+    assert done.returncode == 2
+    assert "cannot be part of a pipeline" in done.stderr
+
+
+def test_permissions_are_the_least(tested):
+    document = workflow(tested)
+    assert document["permissions"] == {}
+    granted = {name: job["permissions"] for name, job in document["jobs"].items()}
+    assert granted == {
+        "test": {"contents": "read"},
+        "build": {"contents": "read"},
+        "deploy": {"contents": "read", "id-token": "write"},
+    }
+
+
+def test_nothing_is_stored_and_nothing_is_pasted_into_a_shell(tested):
+    document = workflow(tested)
+    text = tested.read(GITHUB)
+    assert "secrets." not in text
+    for job in document["jobs"].values():
+        assert job["timeout-minutes"] <= 45
+        for step in job["steps"]:
+            assert "${{" not in step.get("run", "")
+            if "checkout" in step.get("uses", ""):
+                assert step["with"]["persist-credentials"] is False
+    used = re.findall(r"uses: (.*)", text)
+    assert len(used) == 5
+    for action in used:
+        assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)
+
+
+def test_a_tag_is_tested_then_built_once_then_deployed_by_digest_into_its_environment(tested):
+    jobs = workflow(tested)["jobs"]
+    assert (jobs["build"]["needs"], jobs["deploy"]["needs"]) == ("test", "build")
+    for name in ("build", "deploy"):
+        assert jobs[name]["if"] == "github.event_name == 'push' && github.ref_type == 'tag'"
+    assert jobs["deploy"]["environment"]["name"] == "production"
+    assert jobs["deploy"]["concurrency"]["cancel-in-progress"] is False
+    runs = {step["name"]: step.get("run", "") for step in jobs["deploy"]["steps"]}
+    assert '--digest "$DIGEST"' in runs["Deploy"]
+    assert "tagboat build" not in str(jobs["deploy"])
+    assert list(runs)[-4:] == ["Deploy", "Smoke test", "Roll back", "Summary"]
+    assert jobs["test"]["steps"][1]["run"] == 'make test ARGS="$HOME"\nmake lint\n'
+
+
+def test_the_variables_that_the_configuration_asks_for_are_handed_on_and_no_others(tested):
+    jobs = workflow(tested)["jobs"]
+    steps = {step.get("id"): step for step in jobs["build"]["steps"]}
+    assert steps["build"]["env"] == {"COMPONENT": "shop", "LOG_LEVEL": "${{ vars.LOG_LEVEL }}"}
+    handed = {name for name, value in jobs["deploy"]["env"].items() if value == f"${{{{ vars.{name} }}}}"}
+    aws = {"AWS_ROLE_ARN", "AWS_REGION", "AWS_ENDPOINT_URL", "OIDC_AUDIENCE"}
+    assert handed == aws | {"LOG_LEVEL", "TEAM", "KEY"}
+
+
+def test_how_tagboat_gets_there_can_be_said(tested):
+    tested.write("shop/pyproject.toml", tested.read("shop/pyproject.toml") + 'install = "scripts/setup"\n')
+    jobs = workflow(tested)["jobs"]
+    for name in ("build", "deploy"):
+        assert [s["run"] for s in jobs[name]["steps"] if s["name"] == "Install tagboat"] == [
+            "scripts/setup\n"
+        ]
+
+
+def test_the_pipeline_of_gitlab_deploys_protected_tags_alone_and_keeps_no_secret(tested):
+    assert ".gitlab-ci.yml needs" in tested.tagboat("ci", "gitlab", "shop").stderr
+    jobs = yaml.safe_load(tested.read(GITLAB))
+    assert list(jobs) == ["shop test", "shop build", "shop deploy"]
+    tag = '$CI_COMMIT_TAG =~ /^shop-v/ && $CI_COMMIT_REF_PROTECTED == "true"'
+    for name in ("shop build", "shop deploy"):
+        assert jobs[name]["rules"] == [{"if": tag}]
+    assert [name for name, job in jobs.items() if "id_tokens" in job] == ["shop deploy"]
+    assert jobs["shop deploy"]["resource_group"] == "deploy-shop-production"
+    assert jobs["shop deploy"]["environment"]["name"] == "production"
+    for job in jobs.values():
+        script = "\n".join(job["script"])
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
