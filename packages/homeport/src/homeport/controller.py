@@ -27,6 +27,7 @@ from homeport.ingress import Ingress
 from homeport.instance import Instances
 from homeport.layout import Layout
 from homeport.logs import Logbook
+from homeport.machine import Machine, Running
 from homeport.model import (
     CustomDomain,
     LogKind,
@@ -44,11 +45,12 @@ from homeport.model import (
 )
 from homeport.network import Network
 from homeport.process import Process, adopt_orphans
-from homeport.runner import Machine, Runner, Running
+from homeport.runner import Runner
 from homeport.state import State
 from ocikit.registry import Storage
 
 _PUMP = 0.2  # seconds between looks for new log lines
+_GLANCE = 0.2  # seconds between readings of the load
 _UPKEEP = 600.0  # seconds between clean-ups
 
 # The states in which a service takes an operation; where none is named it has to be RUNNING.
@@ -135,6 +137,7 @@ class Port:
         )
         await off_loop(self.ingress.load)
         self._machine = Machine(
+            layout.activator,
             self._state,
             self._network,
             self._images,
@@ -152,11 +155,12 @@ class Port:
                 await off_loop(shutil.rmtree, layout.run, ignore_errors=True)
             raise
         for runner in self._runners.values():
-            runner.begin()
+            await runner.begin()
         work = (
             self._edge.supervise(),
             self.ingress.run(),
             self._pump(),
+            self._scale(),
             self._upkeep(),
             self._remove_orphans(orphans),
         )
@@ -200,8 +204,8 @@ class Port:
             )
             operation = _operation(service.arn, OperationType.CREATE_SERVICE)
             await self._state.save(service, operation)
-            runner = self._runners[service.arn] = Runner(self._machine, service.arn, None)
-            runner.begin()
+            runner = self._runners[service.arn] = Runner(self._machine, service.arn)
+            await runner.begin()
             return service, operation
 
     async def update_service(self, arn: str, spec: ServiceSpec) -> tuple[Service, Operation]:
@@ -351,18 +355,18 @@ class Port:
         for arn, service in self._state.services.items():
             if service.deleted_at is not None:
                 continue
-            running = None
-            serving = self._state.serving.get(service.id)
-            if serving is not None:
-                tail = self._machine.tail(serving)
-                with suppress(ProcessLookupError, KeyError):
-                    process = Process(pids[serving.id])
-                    running = Running(serving, process, tail, asyncio.get_running_loop().time())
-                    adopted.add(serving.id)
-                    self._machine.addresses.add(serving.address)
-                if running is None:
+            members = []
+            for instance in self._state.serving.get(service.id, {}).values():
+                tail = self._machine.tail(instance)
+                try:
+                    process = Process(pids[instance.id])
+                except (ProcessLookupError, KeyError):
                     tail.finish()
-            self._runners[arn] = Runner(self._machine, arn, running)
+                    continue
+                members.append(Running(instance, process, tail, asyncio.get_running_loop().time()))
+                adopted.add(instance.id)
+                self._machine.addresses.add(instance.address)
+            self._runners[arn] = Runner(self._machine, arn, members)
         return {instance: pids.get(instance, 0) for instance in known - adopted}
 
     async def _remove_orphans(self, orphans: Mapping[str, int]) -> None:
@@ -404,6 +408,16 @@ class Port:
             for runner in list(self._runners.values()):
                 runner.pump()
             await asyncio.sleep(_PUMP)
+
+    async def _scale(self) -> None:
+        """Tell each service what it has to do."""
+        while True:
+            with suppress(HomeportError):  # no edge, no requests
+                loads = await self._edge.loads()
+                for runner in list(self._runners.values()):
+                    if (load := loads.get(runner.service.id)) is not None:
+                        runner.observe(load)
+            await asyncio.sleep(_GLANCE)
 
     async def _upkeep(self) -> None:
         """Remove images that nothing uses, renew certificates."""

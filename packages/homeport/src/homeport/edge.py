@@ -129,7 +129,7 @@ class Edge:
             if "registered" not in answer:
                 raise EdgeError(f"HAProxy refuses the server {service}/{name}: {answer}")
             if server.limit:
-                await self._open(service, name, waiting=waiting)
+                await self._open(service, name, server.limit, waiting=waiting)
 
     async def limit(self, service: str, name: str, limit: int) -> None:
         """Change how many requests an instance takes at a time. Those that it has beyond that go on."""
@@ -139,10 +139,10 @@ class Edge:
                 return
             old, waiting = route.servers[name], not route.open
             route.servers[name] = replace(old, limit=limit)
-            if limit:
+            if limit and old.limit:
                 await self._tell(f"set maxconn server {service}/{name} {limit}")
-                if not old.limit:
-                    await self._open(service, name, waiting=waiting)
+            elif limit:
+                await self._open(service, name, limit, waiting=waiting)
             elif old.limit:
                 await self._shut(service, name)
 
@@ -229,9 +229,16 @@ class Edge:
                 await off_loop(self._write)
                 await self._launch()
 
-    async def _open(self, service: str, name: str, *, waiting: bool) -> None:
-        """An instance takes requests; what is `waiting` in the activator's queue too."""
-        await self._tell(f"set server {service}/{name} state ready")
+    async def _open(self, service: str, name: str, limit: int, *, waiting: bool) -> None:
+        """An instance takes requests, also those that wait; with `waiting` the activator has them.
+
+        By way of `drain`: a server that is ready at once grabs the queue without regard to the requests
+        that it is given at the same moment, and has twice its limit. Setting its limit makes it look at the
+        queue with regard to them.
+        """
+        for state in ("drain", "ready"):
+            await self._tell(f"set server {service}/{name} state {state}")
+        await self._tell(f"set maxconn server {service}/{name} {limit}")
         if waiting:
             await self._tell(f"set server {service}/{ACTIVATOR} state maint")
 

@@ -33,3 +33,7 @@ class DeploymentError(HomeportError):
 
 class DirectoryBusyError(HomeportError):
     """Another homeport process uses this data directory."""
+
+
+class UnavailableError(HomeportError):
+    """No instance of a service can answer now, and none is about to."""

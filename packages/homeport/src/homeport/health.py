@@ -8,7 +8,8 @@ from contextlib import suppress
 from homeport.errors import HomeportError
 from homeport.model import HealthCheck
 
-_EAGER = 0.05  # seconds between checks while an instance starts
+_EAGER = 0.05  # seconds between checks while an instance starts, at most
+_FIRST = 0.005  # seconds between the first two
 _LINE = 4096
 
 
@@ -42,12 +43,14 @@ async def check(address: str, port: int, health: HealthCheck, host: str) -> None
 async def until_healthy(address: str, port: int, health: HealthCheck, host: str) -> None:
     """Wait until an instance that starts has passed the check `healthy_threshold` times in a row.
 
-    It is asked every 50 ms, so that a quick start is a quick deployment; it has as long as App Runner gives
-    it, interval x unhealthy threshold, and then UnhealthyError says how the last check failed.
+    It is asked every 50 ms, at first more often, so that a quick start is a quick deployment; it has as long
+    as App Runner gives it, interval x unhealthy threshold, and then UnhealthyError says how the last check
+    failed.
     """
     budget = health.interval * health.unhealthy_threshold
     deadline = asyncio.get_running_loop().time() + budget
     passed = 0
+    pause = _FIRST
     while True:
         try:
             await check(address, port, health, host)
@@ -58,7 +61,20 @@ async def until_healthy(address: str, port: int, health: HealthCheck, host: str)
                 raise UnhealthyError(f"not healthy within {budget} s: {error}") from None
         if passed >= health.healthy_threshold:
             return
-        await asyncio.sleep(_EAGER)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, _EAGER)
+
+
+async def until_well(address: str, port: int, health: HealthCheck, host: str) -> None:
+    """Wait until an instance that was ill has passed the check `healthy_threshold` times in a row."""
+    passed = 0
+    while passed < health.healthy_threshold:
+        await asyncio.sleep(health.interval)
+        try:
+            await check(address, port, health, host)
+            passed += 1
+        except UnhealthyError:
+            passed = 0
 
 
 async def until_unhealthy(address: str, port: int, health: HealthCheck, host: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields, replace
 from types import MappingProxyType
 from typing import Any
@@ -76,7 +76,7 @@ class State:
         self._lock = asyncio.Lock()  # the values here change in the order of the transactions
         self.services: dict[str, Service] = {}  # by ARN
         self.operations: dict[str, dict[str, Operation]] = {}  # by ARN, then by id, oldest first
-        self.serving: dict[str, Instance] = {}  # by the service's id
+        self.serving: dict[str, dict[str, Instance]] = {}  # by the service's id, then by the instance's
 
     def load(self) -> None:
         """Install the schema and read everything. Blocks."""
@@ -91,25 +91,27 @@ class State:
         for facts in self._all(":instance/id"):
             if facts[":instance/serving"]:
                 instance = _instance(facts)
-                self.serving[instance.service_id] = instance
+                self.serving.setdefault(instance.service_id, {})[instance.id] = instance
         for arn, service in self.services.items():
             if service.deployed is None and service.id in self.serving:  # written before that was kept
-                self.services[arn] = replace(service, deployed=self.serving[service.id].spec)
+                (instance,) = self.serving[service.id].values()
+                self.services[arn] = replace(service, deployed=instance.spec)
 
     async def save(
-        self, *changed: Service | Operation, serving: Instance | None = None, ended: Instance | None = None
+        self,
+        *changed: Service | Operation,
+        serving: Collection[Instance] = (),
+        ended: Collection[Instance] = (),
     ) -> None:
-        """Write services and operations, that an instance serves, and that one does no longer: all or
-        nothing.
-        """
+        """Write services and operations, which instances serve, and which do no longer: all or nothing."""
         facts = [
             _service_facts(value) if isinstance(value, Service) else _operation_facts(value)
             for value in changed
         ]
-        if serving is not None:
-            facts.append(_instance_facts(serving, serving=True))
-        if ended is not None:
-            facts.append(_instance_facts(ended, serving=False))
+        facts += [_instance_facts(instance, serving=True) for instance in serving]
+        facts += [_instance_facts(instance, serving=False) for instance in ended]
+        if not facts:
+            return
         async with self._lock:
             await off_loop(self._database.transact, facts)
             for value in changed:
@@ -118,10 +120,10 @@ class State:
                     self.operations.setdefault(value.arn, {})
                 else:
                     self.operations[value.service_arn][value.id] = value
-            if ended is not None and self.serving.get(ended.service_id) == ended:
-                del self.serving[ended.service_id]
-            if serving is not None:
-                self.serving[serving.service_id] = serving
+            for instance in ended:
+                self.serving.get(instance.service_id, {}).pop(instance.id, None)
+            for instance in serving:
+                self.serving.setdefault(instance.service_id, {})[instance.id] = instance
 
     def _all(self, attribute: str) -> list[Mapping[str, Any]]:
         db = self._database.db()

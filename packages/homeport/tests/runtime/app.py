@@ -12,7 +12,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 VERSION = os.environ.get("VERSION", "1")
+IDENTITY = os.urandom(4).hex()
 hoard = []
+working = []
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -53,6 +55,14 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(float(query["seconds"]))
         return 200, VERSION
 
+    def get_work(self, query):
+        """Who answers, and how many requests it was answering as this one came."""
+        working.append(None)
+        count = len(working)
+        time.sleep(float(query["seconds"]))
+        working.pop()
+        return 200, f"{IDENTITY} {count}"
+
     def get_say(self, query):
         print(query["text"], flush=True)
         return 200, ""
@@ -91,6 +101,7 @@ def main():
     if mode == "hangs":
         time.sleep(3600)
     time.sleep(float(os.environ.get("START_DELAY", "0")))
+    ThreadingHTTPServer.request_queue_size = 128
     server = ThreadingHTTPServer(("0.0.0.0", int(os.environ["PORT"])), Handler)
     server.daemon_threads = False
     stop = threading.Thread(target=server.shutdown)

@@ -1,0 +1,165 @@
+"""What the services of one homeport share, and an instance as long as it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from signal import Signals
+from typing import Any
+
+from homeport.command import off_loop
+from homeport.edge import Edge, Server
+from homeport.errors import DeploymentError, HomeportError
+from homeport.health import UnhealthyError, until_healthy
+from homeport.images import Images
+from homeport.instance import Instance, Instances
+from homeport.logs import Logbook, Tail
+from homeport.model import Service, ServiceSpec
+from homeport.network import Network
+from homeport.process import Process
+from homeport.state import State
+
+_DRAIN = 30.0  # seconds that a drained instance has for its last requests
+_GRACE = 10.0  # seconds between SIGTERM and SIGKILL
+_POLL = 0.05  # seconds between questions for the requests in flight
+_LAST_LINES = 20
+_STARTS = 4  # instances that are started at a time
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """An instance with its process and the tail of its output."""
+
+    instance: Instance
+    process: Process
+    tail: Tail
+    since: float  # of the event loop's clock
+    limit: int = 1  # requests that it answers at a time
+    held: int = 0  # of these, how many the activator passes to it
+    granted: int = 0  # and how many the edge may
+    trouble: str | None = None  # why it is to be replaced
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self.instance.address, self.instance.spec.port
+
+    @property
+    def server(self) -> Server:
+        return Server(*self.address, self.granted)
+
+
+@dataclass(slots=True)
+class Machine:
+    """What the services of one homeport share."""
+
+    activator: Callable[[str], Path]  # the socket of a service's
+    state: State
+    network: Network
+    images: Images
+    instances: Instances
+    edge: Edge
+    logbook: Logbook
+    environment: Callable[[Service], Mapping[str, str]]
+    closing: bool = False  # the port stops: no request is to come
+    addresses: set[str] = field(default_factory=set)  # promised to instances
+    # Between naming an image and removing the unnamed.
+    pulling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    starts: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_STARTS))
+
+    def tail(self, instance: Instance) -> Tail:
+        log = self.logbook.log(instance.service_id, "application")
+        return Tail(self.instances.log(instance.id), log, instance.id)
+
+    async def start(self, service: Service, digest: str, spec: ServiceSpec) -> Running:
+        """A new instance, which may still be far from healthy. Leaves nothing behind when it fails."""
+        async with self.starts:
+            image = await off_loop(self.images.pull, spec.image, digest)
+            address = self.network.free_address(self.addresses)
+            self.addresses.add(address)
+            instance = Instance(secrets.token_hex(6), service.id, digest, spec, address)
+            variables = {**self.environment(service), **spec.environment, "PORT": str(spec.port)}
+            try:
+                pid = await off_loop(self.instances.start, instance, image, variables)
+                now = asyncio.get_running_loop().time()
+                limit = spec.scaling.max_concurrency
+                return Running(instance, Process(pid), self.tail(instance), now, limit)
+            except BaseException:
+                await off_loop(self.instances.remove, instance.id)
+                self.addresses.discard(address)
+                raise
+
+    async def until_healthy(self, running: Running, host: str, say: Callable[[str], None]) -> None:
+        """Raises DeploymentError with the reason, after saying the last lines of the instance's log."""
+        instance = running.instance
+        healthy = asyncio.create_task(until_healthy(*running.address, instance.spec.health, host))
+        await first_of(healthy, running.process.wait())
+        reason = None
+        if not running.process.alive:
+            reason = self.explain(running)
+        elif isinstance(error := healthy.exception(), UnhealthyError):
+            reason = f"the instance is {error}"
+        if reason is not None:
+            running.tail.finish()
+            say("The last lines of the instance's log:")
+            log = self.logbook.log(instance.service_id, "application")
+            for line in log.tail(instance.id, _LAST_LINES) or ["(none)"]:
+                say(f"  {line}")
+            raise DeploymentError(reason)
+
+    async def remove(self, running: Running) -> None:
+        """Take away all that is left of an instance that has ended."""
+        with suppress(OSError):
+            running.tail.finish()
+        running.process.close()
+        try:
+            await off_loop(self.instances.remove, running.instance.id)
+        finally:
+            self.addresses.discard(running.instance.address)
+
+    def explain(self, running: Running) -> str:
+        """Why an instance that ended did so."""
+        if self.instances.oom_killed(running.instance.id):
+            return (
+                f"the instance used more than its {running.instance.spec.memory} MiB of memory and was killed"
+            )
+        code = running.process.exit_code
+        if code is None:
+            return "the instance ended"
+        if code < 0:
+            return f"the instance was ended by {Signals(-code).name}"
+        return f"the instance exited with code {code}"
+
+    async def wind_down(
+        self, name: str, process: Process, *, running: Running | None = None, gone: bool = False
+    ) -> None:
+        """Wait, at most 30 s, until an instance out of rotation has answered everything; then stop it.
+
+        One of a service that is `gone` need not wait for requests that may yet come.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _DRAIN
+        # Twice none: a request that had just chosen the instance may not have been counted yet.
+        idle = 0
+        while idle < 2 and process.alive and loop.time() < deadline:
+            try:
+                busy = await self.edge.busy(name, closing=gone or self.closing)
+            except HomeportError:
+                break  # no edge, no requests
+            idle = 0 if busy or (running is not None and running.held) else idle + 1
+            await asyncio.sleep(_POLL)
+        await process.stop(_GRACE)
+
+
+async def first_of(*work: asyncio.Task[Any] | Coroutine[Any, Any, Any]) -> None:
+    """Until the first of these is done; the others are cancelled."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

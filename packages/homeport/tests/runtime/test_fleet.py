@@ -1,0 +1,167 @@
+"""Several instances a service: as many as its load needs, none of them with more than its limit."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+HTTP = {"protocol": "HTTP", "path": "/healthz", "interval": 1, "timeout": 1, "unhealthy_threshold": 2}
+
+
+@pytest.fixture
+def harbour(shared_harbour: Any) -> Iterator[Any]:
+    """The module's port, running, and without services again at the end of each test."""
+    yield shared_harbour
+    for service in shared_harbour.tell("services"):
+        shared_harbour.tell("delete_service", arn=service["arn"])
+        assert shared_harbour.ended(service["arn"])["status"] == "SUCCEEDED"
+    assert shared_harbour.containers() == {}
+
+
+def answering(seen: Any) -> set[str]:
+    """Which instances have answered `/work`."""
+    return {body.split()[0] for status, body in seen.answers if status == 200}
+
+
+def crowd(seen: Any) -> int:
+    """The most requests that one of them had at a time."""
+    return max(int(body.split()[1]) for status, body in seen.answers if status == 200)
+
+
+def test_a_version_comes_up_with_as_many_instances_as_the_one_before_and_no_request_is_lost(
+    harbour: Any, make_image: Any, traffic: Any, eventually: Any
+) -> None:
+    harbour.store(make_image(VERSION="one"))
+    arn = harbour.create(health=HTTP, scaling={"min_size": 3})
+    first = harbour.containers().keys()
+    assert len(first) == 3
+    with traffic(harbour, clients=4, path="/work?seconds=0.01") as seen:
+        eventually(lambda: len(answering(seen)) == 3)
+        for version in ("two", "three"):
+            harbour.push(make_image(VERSION=version))
+            assert harbour.ended(arn)["status"] == "SUCCEEDED"
+            assert harbour.served() == version
+        eventually(lambda: len(harbour.containers()) == 3)
+        eventually(lambda: len(answering(seen)) == 9)
+    assert seen.bad == {}
+    assert not first & harbour.containers().keys()
+
+
+def test_one_of_a_new_versions_instances_that_fails_takes_the_others_with_it(
+    harbour: Any, make_image: Any, traffic: Any, eventually: Any
+) -> None:
+    harbour.store(make_image(VERSION="one"))
+    arn = harbour.create(health=HTTP, scaling={"min_size": 2})
+    before = harbour.containers()
+    with traffic(harbour) as seen:
+        harbour.push(make_image(VERSION="two", MODE="exits"))
+        assert harbour.ended(arn)["status"] == "ROLLBACK_SUCCEEDED"
+    assert seen.bad == {}
+    assert {body for _, body in seen.answers} == {"one"}
+    eventually(lambda: harbour.containers() == before)
+
+
+def test_load_brings_instances_none_has_more_than_its_limit_and_they_go_when_it_is_over(
+    harbour: Any, make_image: Any, traffic: Any, eventually: Any
+) -> None:
+    harbour.store(make_image())
+    arn = harbour.create(scaling={"max_concurrency": 2, "max_size": 4, "idle_after": 1.5})
+    with traffic(harbour, clients=12, pause=0, path="/work?seconds=0.05") as seen:
+        eventually(lambda: len(answering(seen)) == 4)
+        harbour.push(make_image(VERSION="two"))
+        assert harbour.ended(arn)["status"] == "SUCCEEDED"
+        eventually(lambda: len(answering(seen)) == 8)
+    assert seen.bad == {}
+    assert crowd(seen) == 2
+    eventually(lambda: len(harbour.containers()) == 1)
+    assert harbour.served() == "two"
+
+
+def test_a_service_scales_to_zero_and_fifty_requests_at_once_are_held_for_one_start(
+    harbour: Any, make_image: Any, eventually: Any
+) -> None:
+    harbour.store(make_image(START_DELAY="0.2"))
+    arn = harbour.create(scaling={"to_zero": True, "idle_after": 0.5})
+    eventually(lambda: harbour.containers() == {})
+    assert harbour.service(arn)["status"] == "RUNNING"
+    started = len(harbour.output(arn))
+    with ThreadPoolExecutor(50) as clients:
+        answers = list(clients.map(lambda _: harbour.get("/work?seconds=0.01"), range(50)))
+    assert [answer.status for answer in answers] == [200] * 50
+    assert len({answer.text.split()[0] for answer in answers}) == 1
+    assert harbour.output(arn)[started:].count("version 1 starts, mode None") == 1
+    eventually(lambda: harbour.containers() == {})
+
+
+def test_more_requests_than_the_limit_wait_at_a_service_that_is_at_zero(
+    harbour: Any, make_image: Any, eventually: Any
+) -> None:
+    harbour.store(make_image())
+    harbour.create(scaling={"max_concurrency": 1, "max_size": 2, "to_zero": True, "idle_after": 0.5})
+    eventually(lambda: harbour.containers() == {})
+    with ThreadPoolExecutor(20) as clients:
+        answers = list(clients.map(lambda _: harbour.get("/work?seconds=0.1"), range(20)))
+    assert [answer.status for answer in answers] == [200] * 20
+    assert {answer.text.split()[1] for answer in answers} == {"1"}
+
+
+def test_a_deployment_at_zero_proves_the_version_and_goes_back_to_zero(
+    harbour: Any, make_image: Any, eventually: Any
+) -> None:
+    harbour.store(make_image(VERSION="one"))
+    arn = harbour.create(scaling={"to_zero": True, "idle_after": 0.5})
+    eventually(lambda: harbour.containers() == {})
+    harbour.push(make_image(VERSION="never", MODE="exits"))
+    assert harbour.ended(arn)["status"] == "ROLLBACK_SUCCEEDED"
+    assert harbour.served() == "one"
+    harbour.push(make_image(VERSION="two"))
+    assert harbour.ended(arn)["status"] == "SUCCEEDED"
+    eventually(lambda: harbour.containers() == {})
+    assert harbour.served() == "two"
+
+
+def test_other_numbers_of_instances_take_effect_without_a_new_one_of_what_serves(
+    harbour: Any, make_image: Any, eventually: Any
+) -> None:
+    harbour.store(make_image())
+    arn = harbour.create()
+    before = harbour.containers().keys()
+    spec = {"name": "web", "image": "127.0.0.1:5000/web:latest", "cpu": 512, "memory": 128}
+    harbour.tell("update_service", arn=arn, spec={**spec, "scaling": {"min_size": 2}})
+    assert harbour.ended(arn)["status"] == "SUCCEEDED"
+    eventually(lambda: len(harbour.containers()) == 2)
+    assert before <= harbour.containers().keys()
+
+
+def test_a_homeport_that_was_killed_takes_all_instances_over_and_replaces_the_dead(
+    harbour: Any, make_image: Any, traffic: Any, eventually: Any
+) -> None:
+    harbour.store(make_image())
+    harbour.create("web", scaling={"min_size": 3})
+    harbour.create("sleeper", scaling={"to_zero": True, "idle_after": 0.5})
+    paused = harbour.create("paused")
+    harbour.tell("pause_service", arn=paused)
+    assert harbour.ended(paused)["status"] == "SUCCEEDED"
+    eventually(lambda: len(harbour.containers()) == 3)
+    before = harbour.containers()
+    with traffic(harbour) as seen:
+        harbour.kill()
+        harbour.start()
+        assert harbour.containers() == before
+    assert seen.bad == {}
+    assert harbour.service(paused)["status"] == "PAUSED"
+    assert harbour.get("/", "paused").status == 503
+    assert harbour.served("sleeper") == "1"
+    eventually(lambda: harbour.containers() == before)
+    harbour.kill()
+    killed = sorted(before)[:2]
+    for name in killed:
+        os.kill(before[name], signal.SIGKILL)
+    harbour.start()
+    eventually(lambda: len(harbour.containers()) == 3 and not harbour.containers().keys() & set(killed))
+    eventually(lambda: harbour.served() == "1")
