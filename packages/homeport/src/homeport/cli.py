@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from homeport import redirect_command
+
 # ruff: noqa: PLC0415  `--help` answers without loading servers and databases
 
 
@@ -58,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_data(env)
     env.set_defaults(run=_env)
+    redirect_command.add_parser(commands, _add_data)
     return parser
 
 

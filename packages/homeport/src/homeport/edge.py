@@ -25,6 +25,7 @@ from homeport.authority import Authority
 from homeport.command import off_loop, run
 from homeport.configuration import (
     ACTIVATOR,
+    REDIRECT,
     Binding,
     Load,
     Names,
@@ -174,6 +175,17 @@ class Edge:
             for service, new in more.items()
         }
         return self._loads
+
+    async def hits(self) -> dict[tuple[int, str], int]:
+        """How often each redirect has answered, by worker and the redirect's id."""
+        found: dict[tuple[int, str], int] = {}
+        async with self._lock:
+            for worker in await self._workers():
+                with suppress(EdgeError):  # an old worker may end between the two questions
+                    for backend, _, total in _sessions(await self._ask(f"@!{worker} {_BACKENDS}")):
+                        if backend.startswith(REDIRECT):
+                            found[worker, backend.removeprefix(REDIRECT)] = total
+        return found
 
     async def in_flight(self, name: str) -> int:
         """Requests that an instance is answering now."""

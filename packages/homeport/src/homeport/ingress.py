@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -13,6 +14,8 @@ from homeport.certificates import Certificates, Issuer
 from homeport.command import off_loop
 from homeport.domains import Domain, Domains
 from homeport.edge import Edge, Names
+from homeport.errors import EdgeError
+from homeport.hits import Hits
 from homeport.hosts import HostError, host_name, is_local
 from homeport.layout import Layout
 from homeport.model import (
@@ -26,6 +29,7 @@ from homeport.model import (
 from homeport.redirects import Redirect, Redirects, Source
 
 _MOST_DOMAINS: Final = 100  # of one service
+_COUNT: Final = 5.0  # seconds between looks at the redirects' hits
 
 
 class Ingress:
@@ -49,6 +53,7 @@ class Ingress:
         self._say = say
         self._domains = Domains(database)
         self._redirects = Redirects(database)
+        self._hits = Hits(layout.edge / "hits.json")
         self._thumbprint = None if issuer is None else issuer.thumbprint
         self._certificates = Certificates(
             layout.edge / "names", database, authority, issuer, changed=self._changed, failed=self._failed
@@ -60,11 +65,14 @@ class Ingress:
         self._domains.load()
         self._redirects.load()
         self._certificates.load()
+        self._hits.load()
 
     async def run(self) -> None:
-        """Keep the names' certificates. Ends only by cancellation."""
+        """Keep the names' certificates, count the redirects' hits. Ends only by cancellation."""
         self._want()
-        await self._certificates.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._certificates.run())
+            tasks.create_task(self._count_on())
 
     def names(self) -> Names:
         """What the edge is to answer for now: of the domains, those that are ACTIVE."""
@@ -161,6 +169,11 @@ class Ingress:
         """Oldest first."""
         return self._redirects.all()
 
+    async def hits(self) -> dict[str, int]:
+        """How often each redirect has answered, by its id."""
+        await self._count()
+        return {redirect.id: self._hits.of(redirect.id) for redirect in self._redirects.all()}
+
     async def add_redirect(self, redirect: Redirect) -> None:
         """Raises RedirectError. Returns when the edge answers with it."""
         await off_loop(self._redirects.add, redirect)
@@ -170,6 +183,7 @@ class Ingress:
     async def remove_redirect(self, source: Source) -> Redirect:
         """Raises NoSuchRedirectError."""
         redirect = await off_loop(self._redirects.remove, source)
+        self._hits.keep(one.id for one in self._redirects.all())
         self._want()
         await self._changed()
         return redirect
@@ -182,6 +196,18 @@ class Ingress:
             return None
         failure = self._certificates.failure(host)
         return "the certificate is being ordered" if failure is None else failure.reason
+
+    async def _count_on(self) -> None:
+        """Look often enough that a worker which ends takes few hits along that nobody has seen."""
+        while True:
+            await asyncio.sleep(_COUNT)
+            if self._redirects.all():
+                await self._count()
+
+    async def _count(self) -> None:
+        with suppress(EdgeError, OSError):  # no edge, no hits; a full disk forgets some
+            if self._hits.observe(await self._edge.hits()):
+                await off_loop(self._hits.save)
 
     # Certificates
 
@@ -196,6 +222,7 @@ class Ingress:
 
     async def _changed(self) -> None:
         async with self._lock:
+            await self._count()
             await self._edge.rename(self.names())
 
     def _failed(self, name: str, reason: str) -> None:

@@ -19,6 +19,7 @@ from obstore.store import LocalStore
 from starlette.types import ASGIApp
 
 import bucketlog
+from homeport.admin import Admin
 from homeport.api import Gate, create_app, create_s3_app
 from homeport.catalogue import Catalogue
 from homeport.controller import Port
@@ -127,7 +128,7 @@ async def serve(data: Path, ports: Ports) -> None:
                 s3=s3,
             )
             bridge = _listener(port.bridge_address, S3_PORT)
-            servers = [_Server(s3, bridge), _Server(app, control)]
+            servers = [_Server(s3, bridge), _Server(Admin(app, gate, port.ingress), control)]
             tasks = [asyncio.create_task(server.run()) for server in servers]
             upkeep = asyncio.create_task(tidy(app.registry, partial(expire, repositories, catalogue)))
             Addresses(f"http://{registry_host}", registry_host, edge.https, edge.http, os.getpid()).write(

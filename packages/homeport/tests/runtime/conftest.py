@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,9 @@ from typing import Any
 import pytest
 from obstore.store import LocalStore
 
+from homeport.authority import Authority
 from homeport.container import Runc
+from homeport.edge import Binding, Edge, Names, Route
 from homeport.layout import Layout
 from ocikit import Blob, BytesBlob, ContainerConfig, Digest, History, Image, Layer, LayerWriter, Platform
 from ocikit.registry import Storage
@@ -305,6 +307,70 @@ def eventually(condition: Callable[[], object], seconds: float = 15) -> None:
 @pytest.fixture(name="eventually")
 def _eventually() -> Callable[..., None]:
     return eventually
+
+
+class Front:
+    """An edge without a port: HAProxy for what the test says, in front of what the test runs."""
+
+    def __init__(self, data: Path, address: str = "127.0.0.1") -> None:
+        self.layout = Layout(data)
+        self.layout.create()
+        self.http_port, self.https_port = find_port(), find_port()
+        self._runner = asyncio.Runner()
+        self.edge = Edge(self.layout, Authority(data), Binding(address, self.http_port, self.https_port))
+
+    def start(self, routes: dict[str, Route] | None = None, names: Names | None = None) -> None:
+        self.do(self.edge.start(routes or {}, names or Names()))
+
+    def do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self._runner.run(work)
+
+    def stop(self) -> None:
+        self.do(self.edge.stop())
+        self._runner.close()
+        shutil.rmtree(self.layout.run)
+
+    def raw(
+        self, *, tls: bool = True, name: str = "web.localhost", source: str = "127.0.0.1"
+    ) -> socket.socket:
+        """A connection, its TLS handshake done."""
+        port = self.https_port if tls else self.http_port
+        plain = socket.create_connection(("127.0.0.1", port), 10, source_address=(source, 0))
+        if not tls:
+            return plain
+        context = ssl.create_default_context(cafile=str(self.layout.data / "ca.pem"))
+        return context.wrap_socket(plain, server_hostname=name)
+
+    def ask(self, host: str, target: str = "/", method: str = "GET", *, tls: bool = False) -> Response:
+        """One request on a connection of its own; the certificate is not looked at."""
+        port = self.https_port if tls else self.http_port
+        plain: socket.socket = socket.create_connection(("127.0.0.1", port), 10)
+        if tls:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            plain = context.wrap_socket(plain, server_hostname=host)
+        with plain:
+            head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
+            plain.sendall(f"{head}Content-Length: 0\r\n\r\n".encode("latin-1"))
+            answer = http.client.HTTPResponse(plain, method=method)
+            answer.begin()
+            return Response(answer.status, answer.headers, answer.read())
+
+
+@pytest.fixture(scope="module")
+def open_front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Front]]:
+    """Starts edges; stops them at the end of the module."""
+    opened: list[Front] = []
+
+    def start(routes: dict[str, Route] | None = None, names: Names | None = None, **more: Any) -> Front:
+        front = Front(tmp_path_factory.mktemp("front"), **more)
+        opened.append(front)
+        front.start(routes, names)
+        return front
+
+    yield start
+    for front in opened:
+        front.stop()
 
 
 @pytest.fixture

@@ -1,0 +1,111 @@
+"""homeport's own calls, for what AWS has no word for: JSON over HTTP, signed as every other call.
+
+`GET /_homeport/redirects` lists, `POST` adds one, `DELETE /_homeport/redirects?source=…` removes one. No
+bucket's name begins with an underscore.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from homeport.api import Gate
+from homeport.errors import EdgeError
+from homeport.ingress import Ingress
+from homeport.redirects import NoSuchRedirectError, Redirect, RedirectError, Source
+from homeport.sigv4 import SignatureError
+
+SERVICE: Final = "homeport"  # what the calls are signed for
+REDIRECTS: Final = "/_homeport/redirects"
+_MOST: Final = 1 << 16  # bytes of a call
+
+
+class Admin:
+    """In front of everything else on the control port, which answers what is not homeport's own."""
+
+    def __init__(self, app: ASGIApp, gate: Gate, ingress: Ingress) -> None:
+        self._app = app
+        self._gate = gate
+        self._ingress = ingress
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == REDIRECTS:
+            await (await self._answer(Request(scope, receive)))(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _MOST:
+                return _refusal(413, f"more than {_MOST} bytes")
+        try:
+            principal, claim, _ = self._gate.admit(request, hashlib.sha256(body).hexdigest())
+        except SignatureError as error:
+            return _refusal(403, str(error))
+        if claim.service != SERVICE or not principal.is_root:
+            return _refusal(403, f"only the owner may call this, signed for {SERVICE}")
+        try:
+            return await self._redirects(request, bytes(body))
+        except RedirectError as error:
+            return _refusal(404 if isinstance(error, NoSuchRedirectError) else 400, str(error))
+        except EdgeError:
+            return _refusal(500, "it is recorded, but the edge has not taken it yet")
+
+    async def _redirects(self, request: Request, body: bytes) -> Response:
+        ingress = self._ingress
+        match request.method:
+            case "GET":
+                hits = await ingress.hits()
+                shown = [
+                    {
+                        **_shown(one),
+                        "hits": hits.get(one.id, 0),
+                        "https": ingress.certificate_error(one.source.host) or "yes",
+                    }
+                    for one in ingress.redirects()
+                ]
+                return JSONResponse({"redirects": shown})
+            case "POST":
+                redirect = _parsed(body)
+                await ingress.add_redirect(redirect)
+                return JSONResponse(_shown(redirect), 201)
+            case "DELETE":
+                source = Source.parse(request.query_params.get("source", ""))
+                return JSONResponse(_shown(await ingress.remove_redirect(source)))
+        return _refusal(405, "GET, POST or DELETE")
+
+
+def _parsed(body: bytes) -> Redirect:
+    try:
+        document = json.loads(body)
+        source, target = document.pop("source"), document.pop("target")
+        kinds = {"status": int, "keep_path": bool, "keep_query": bool}
+        well = all(type(value) is kinds[name] for name, value in document.items())
+    except (ValueError, KeyError, AttributeError, TypeError):
+        well = False
+    if not well or not isinstance(source, str) or not isinstance(target, str):
+        raise RedirectError("send source, target and perhaps status, keep_path, keep_query as JSON")
+    return Redirect(Source.parse(source), target, **document)
+
+
+def _shown(redirect: Redirect) -> Mapping[str, Any]:
+    return {
+        "source": str(redirect.source),
+        "target": redirect.target,
+        "status": redirect.status,
+        "keep_path": redirect.keep_path,
+        "keep_query": redirect.keep_query,
+        "created_at": redirect.created_at.isoformat(),
+    }
+
+
+def _refusal(status: int, message: str) -> Response:
+    return JSONResponse({"message": message}, status)

@@ -1,0 +1,50 @@
+"""Counting the answers of redirects over workers that come and go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from homeport.hits import Hits
+
+
+def test_a_worker_is_counted_once_however_often_it_is_looked_at(tmp_path: Path) -> None:
+    hits = Hits(tmp_path / "hits.json")
+    assert hits.observe({(1, "a"): 3})
+    assert not hits.observe({(1, "a"): 3})
+    assert hits.observe({(1, "a"): 4, (2, "a"): 1})
+    assert hits.observe({(2, "a"): 2})
+    assert hits.of("a") == 6
+
+
+def test_what_a_worker_had_counted_before_a_restart_is_not_counted_again(tmp_path: Path) -> None:
+    first = Hits(tmp_path / "hits.json")
+    first.observe({(1, "a"): 3})
+    first.save()
+    again = Hits(tmp_path / "hits.json")
+    again.load()
+    again.observe({(1, "a"): 5, (2, "b"): 1})
+    assert (again.of("a"), again.of("b")) == (5, 1)
+
+
+def test_a_damaged_file_is_no_hits_and_what_is_not_kept_is_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "hits.json"
+    path.write_text('{"totals": 1}')
+    hits = Hits(path)
+    hits.load()
+    hits.observe({(1, "a"): 3, (1, "b"): 1})
+    hits.keep(["b"])
+    assert (hits.of("a"), hits.of("b")) == (0, 1)
+
+
+@given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=4), max_size=5))
+def test_the_total_is_what_all_workers_have_counted(workers: list[list[int]]) -> None:
+    hits = Hits(Path("never-written"))
+    for worker, steps in enumerate(workers):
+        count = 0
+        for step in steps:
+            count += step
+            hits.observe({(worker, "a"): count})
+    assert hits.of("a") == sum(map(sum, workers))
