@@ -85,7 +85,9 @@ def test_a_deployment_that_fails_is_on_record_and_not_gone_back_to(served):
         ("deploy", "succeeded"),
     ]
     # `latest` still names what does not start; to go back mends that.
-    assert served.tagboat("rollback").stdout == f"{served.name}-v1.0.0\n"
+    back = served.tagboat("rollback")
+    assert back.stdout == f"{served.name}-v1.0.0\n"
+    assert "the platform has put it back already" in back.stderr
     assert result(served.tagboat("status", "--json"))["tag"] == f"{served.name}-v1.0.0"
     assert served.port.get(served.name).text == "hello from 1.0.0"
 

@@ -62,10 +62,13 @@ def roll_back(
         cloud.settle(arn, timeout=timeout)
         journal = Journal(cloud, registry, service["ServiceName"], progress)
         with journal.entry("rollback", target, image, replaced=current):
-            known = {operation["Id"] for operation in cloud.operations(arn)}
+            before = cloud.operations(arn)
             registry.tag(target, LATEST)
-            operation = answering_operation(cloud, arn, known)
-            cloud.wait(service, operation, timeout=timeout, watch=progress)
+            if to is None and before and before[0]["Status"] == "ROLLBACK_SUCCEEDED":
+                progress("the platform has put it back already; `latest` follows")
+            else:
+                operation = answering_operation(cloud, arn, {entry["Id"] for entry in before})
+                cloud.wait(service, operation, timeout=timeout, watch=progress)
     return Rollback(target.tag or "", str(image.digest), str(current), f"https://{service['ServiceUrl']}")
 
 
