@@ -11,7 +11,9 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from tagboat.errors import TagboatError
@@ -283,19 +285,23 @@ def _push(options: argparse.Namespace) -> int:
 
 
 def _build_and_push(options: argparse.Namespace, reference: Reference) -> int:
-    from ocikit import Platform, Registry, find_credentials
+    from ocikit import Platform, find_credentials
     from tagboat.build import build
     from tagboat.component import Component
     from tagboat.fingerprint import Pushed, Record, Scope
     from tagboat.index import push_images
     from tagboat.meter import Meter
 
+    # A build mostly waits for other programs: meanwhile the client, which takes long to load, is loaded.
+    Thread(target=import_module, args=("ocikit.client.registry",), daemon=True).start()
     platforms = [Platform.parse(text) for text in dict.fromkeys(options.platform)] or [Platform.host()]
     key = signing_key(options.key) if options.key else None  # before the build, which takes longer
     component = Component.load(options.component)
     scope = Scope.of(component, _cache())
     fingerprint = scope.fingerprint()  # before the build, which thus cannot have read anything newer
     images = [build(component, _cache(), platform=platform, progress=_progress) for platform in platforms]
+    from ocikit import Registry
+
     with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
         with Meter(sys.stderr) as meter:
             pushed = push_images(registry, images, reference, progress=meter)

@@ -16,6 +16,7 @@ from tagboat.build.bytecode import compile_files
 from tagboat.build.cache import Cache, MadeLayer, key_of
 from tagboat.build.files import Entry, File, Files, Folder, write_files
 from tagboat.build.source import SourceTree
+from tagboat.build.unpacking import lay_out
 from tagboat.build.venv import installed_files, skeleton
 from tagboat.component import Component
 from tagboat.errors import ConfigError
@@ -86,7 +87,8 @@ def _install(
 ) -> _Parts:
     if base.here is not None:
         _check_portable(wheels, base)
-    uv.install_wheels(wheels, folder, interpreter=base.interpreter)
+    if not lay_out(wheels, folder, base.interpreter):
+        uv.install_wheels(wheels, folder, interpreter=base.interpreter)
     files = skeleton(base.interpreter) | installed_files(folder, base.interpreter)
     bytecode, broken = compile_files(files, base.compiler(cache), cache)
     for name, reason in broken.items():

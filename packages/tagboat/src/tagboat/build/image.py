@@ -7,6 +7,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,8 +83,10 @@ def build_with_report(
 
     image = base.image
     stamp = _stamp(component)
-    layers = dependency_layers(component, base, store, progress=progress)
-    layers += app_layers(component, base, store, progress=progress)
+    with ThreadPoolExecutor(1) as pool:  # mostly other programs are at work
+        app = pool.submit(app_layers, component, base, store, progress=progress)
+        layers = dependency_layers(component, base, store, progress=progress)
+        layers += app.result()
     for one in layers:
         reports.append(LayerReport(one.name, one.layer.descriptor.size, not one.made, one.seconds))
         image = image.append(one.layer, History(created=stamp.created, created_by=f"tagboat {one.name}"))

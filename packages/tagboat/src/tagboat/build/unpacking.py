@@ -1,0 +1,46 @@
+"""Wheels laid out as an installer would (PyPA specification "Binary distribution format").
+
+Only the plain ones, which just lie in `site-packages`: to start an installer for them takes longer than this.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from tagboat.build.interpreter import Interpreter
+from tagboat.errors import TagboatError
+
+
+class UnpackingError(TagboatError):
+    """The file is no wheel."""
+
+
+def lay_out(wheels: Iterable[Path], prefix: Path, interpreter: Interpreter) -> bool:
+    """Put the files of all wheels below `prefix`; False, with nothing there, when one of them is not plain.
+
+    Raises UnpackingError.
+    """
+    site = prefix / "lib" / f"python{interpreter.short}" / "site-packages"
+    opened = []
+    try:
+        for wheel in wheels:
+            opened.append(zipfile.ZipFile(wheel))
+            if any(PurePosixPath(name).parts[0].endswith(".data") for name in opened[-1].namelist()):
+                return False
+        for archive in opened:
+            _extract(archive, site)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UnpackingError(f"{wheel.name} is no wheel: {error}") from error
+    finally:
+        for archive in opened:
+            archive.close()
+    return True
+
+
+def _extract(archive: zipfile.ZipFile, site: Path) -> None:
+    for entry in archive.infolist():
+        path = Path(archive.extract(entry, site))  # a name that leads elsewhere is cut
+        if not entry.is_dir() and entry.external_attr >> 16 & 0o111:
+            path.chmod(0o755)
