@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from urllib.error import URLError
+from contextlib import closing
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
@@ -36,10 +37,13 @@ def session() -> boto3.Session:
     if role is None or token is None:
         return boto3.Session()
     try:
-        sts = boto3.client("sts", config=Config(signature_version=UNSIGNED))
-        given = sts.assume_role_with_web_identity(
-            RoleArn=role, RoleSessionName=_session_name(), WebIdentityToken=token, DurationSeconds=_LIFETIME
-        )["Credentials"]
+        with closing(boto3.client("sts", config=Config(signature_version=UNSIGNED))) as sts:
+            given = sts.assume_role_with_web_identity(
+                RoleArn=role,
+                RoleSessionName=_session_name(),
+                WebIdentityToken=token,
+                DurationSeconds=_LIFETIME,
+            )["Credentials"]
     except ClientError as error:
         detail = error.response["Error"]
         raise IdentityError(
@@ -83,7 +87,9 @@ def _token() -> str | None:
     try:
         with urlopen(request, timeout=_TIMEOUT) as answer:  # noqa: S310
             token: str = json.load(answer)["value"]
-    except (URLError, OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, HTTPError):
+            error.close()
         raise IdentityError(
             f"GitHub gives this job no identity token: {error}", hint="the job needs `id-token: write`"
         ) from error
