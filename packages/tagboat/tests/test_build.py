@@ -265,6 +265,15 @@ def test_every_python_file_has_its_byte_code(built):
             assert f"{folder}/__pycache__/{file.removesuffix('.py')}.cpython-311.pyc" in found
 
 
+def test_what_is_installed_has_no_byte_code_where_none_is_wanted(project, build_cache, built):
+    project.configure("byte-code = false\n")
+    image = build(Component.load(project.directory), build_cache, progress=print)
+    found = [name for name in entries(image) if name.startswith("opt/")]
+    assert "opt/venv/lib/python3.11/site-packages/h11/__init__.py" in found
+    assert not [name for name in found if name.endswith(".pyc")]
+    assert image.layers[0] == built.build.image.layers[0]
+
+
 def test_no_trace_of_the_building_machine_is_in_the_image(built, build_cache):
     traces = [os.fsencode(path) for path in (built.project.root, build_cache, sys.prefix, Path.home() / ".")]
     for layer in built.build.image.layers[1:]:

@@ -100,6 +100,7 @@ class Config:
     user: str = "65532:65532"
     lock: str | None = None
     python: str | None = None
+    byte_code: bool = True
     service: Service = field(default_factory=Service)
     ci: Ci = field(default_factory=Ci)
 
@@ -132,6 +133,7 @@ def parse_config(table: Mapping[str, Any], file: Path, *, name: str, scripts: It
         user=reader.user("user", Config.user),
         lock=reader.string("lock"),
         python=reader.absolute_path("python"),
+        byte_code=reader.boolean("byte-code", Config.byte_code),
         service=_parse_service(reader.table("service")),
         ci=_parse_ci(reader.table("ci")),
     )
@@ -222,6 +224,10 @@ class _Table:
         if value not in allowed:
             raise self._wrong(key, f"is {value}, not between {allowed.start} and {allowed.stop - 1}")
         return int(value)
+
+    def boolean(self, key: str, default: bool) -> bool:
+        value = self._take(key, bool, "true or false")
+        return default if value is None else bool(value)
 
     def strings(self, key: str) -> tuple[str, ...]:
         value = self._take(key, list, "a list of strings")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -238,6 +239,7 @@ def git(
     except FileNotFoundError as error:
         raise GitError("git is not installed", hint="install the package `git`") from error
     if done.returncode not in (0, none):
-        reason = done.stderr.decode(errors="replace").strip()
+        # An address may have a password in it.
+        reason = re.sub(r"://[^/@\s]+@", "://", done.stderr.decode(errors="replace").strip())
         raise GitError(f"git {arguments[0]} in {directory}: {reason}")
     return os.fsdecode(done.stdout).rstrip("\n")

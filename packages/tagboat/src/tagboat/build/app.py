@@ -58,13 +58,19 @@ def app_layers(
     inputs = {"base": base.identity, "uv": uv.uv_version()}
     for package, source in sources.items():
         inputs |= {f"{package.name}: {name}": digest for name, digest in source.files.items()}
-    key = key_of(_FORMAT, "app", base.identity, uv.uv_version(), *trees)
+    compiler = base.compiler(cache) if component.config.byte_code else None
+    kind = "app" if compiler else "app without byte code"
+    key = key_of(_FORMAT, kind, base.identity, uv.uv_version(), *trees)
     with ExitStack() as stack:
 
         @functools.cache
         def parts() -> _Parts:
             wheels = [_wheel(package.name, source, cache, progress) for package, source in sources.items()]
-            return _install(wheels, stack.enter_context(cache.temporary()), base, cache, progress)
+            files = _install(wheels, stack.enter_context(cache.temporary()), base)
+            byte_code, broken = compile_files(files, compiler, cache)
+            for name, reason in broken.items():
+                progress(f"{name} goes into the image without byte code: {reason}")
+            return _parted(files, byte_code)
 
         made: list[MadeLayer] = []
         known = cache.path("assets", key)
@@ -82,22 +88,20 @@ def app_layers(
         return [*made, MadeLayer("app", code, fresh, time.monotonic() - started, "app", inputs)]
 
 
-def _install(
-    wheels: list[Path], folder: Path, base: Base, cache: Cache, progress: Callable[[str], None]
-) -> _Parts:
+def _install(wheels: list[Path], folder: Path, base: Base) -> dict[str, Entry]:
     if base.here is not None:
         _check_portable(wheels, base)
     if not lay_out(wheels, folder, base.interpreter):
         uv.install_wheels(wheels, folder, interpreter=base.interpreter)
-    files = skeleton(base.interpreter) | installed_files(folder, base.interpreter)
-    bytecode, broken = compile_files(files, base.compiler(cache), cache)
-    for name, reason in broken.items():
-        progress(f"{name} goes into the image without byte code: {reason}")
+    return skeleton(base.interpreter) | installed_files(folder, base.interpreter)
+
+
+def _parted(files: Files, byte_code: Files) -> _Parts:
     assets = {path: entry for path, entry in files.items() if _is_asset(path, entry)}
     if sum(len(entry.read()) for entry in assets.values() if isinstance(entry, File)) < _WORTH_A_LAYER:
         assets = {}
     code = {path: entry for path, entry in files.items() if path not in assets}
-    return _Parts(code | bytecode | {WORKDIR: Folder()}, assets)
+    return _Parts({**code, **byte_code, WORKDIR: Folder()}, assets)
 
 
 def _check_portable(wheels: list[Path], base: Base) -> None:

@@ -92,11 +92,16 @@ class Compiler:
     identity: str
 
 
-def compile_files(files: Files, compiler: Compiler, cache: Cache) -> tuple[dict[str, Entry], dict[str, str]]:
+def compile_files(
+    files: Files, compiler: Compiler | None, cache: Cache
+) -> tuple[dict[str, Entry], dict[str, str]]:
     """The byte code for every `.py` of `files` by its path in the image, and what does not compile and why.
 
-    What was compiled once comes from the cache. Raises InterpreterError when the interpreter itself fails.
+    What was compiled once comes from the cache; without a compiler there is none. Raises InterpreterError
+    when the interpreter itself fails.
     """
+    if compiler is None:
+        return {}, {}
     stored: dict[str, Path] = {}
     jobs: list[_Job] = []
     with cache.temporary() as folder:

@@ -34,12 +34,12 @@ def dependency_layers(
     """
     selection = Selection(component, base.target, cache)
     tiers = tiers_of(selection.pins)
-    keys = [
-        key_of(_FORMAT, "dependencies", base.identity, *(pin.text for pin in tier.pins)) for tier in tiers
-    ]
+    byte_code = component.config.byte_code
+    kind = "dependencies" if byte_code else "dependencies without byte code"
+    keys = [key_of(_FORMAT, kind, base.identity, *(pin.text for pin in tier.pins)) for tier in tiers]
     missing = [tier for tier, key in zip(tiers, keys, strict=True) if not cache.has_layer(key)]
     with ExitStack() as stack:
-        maker = _Maker(selection, base, cache, stack, progress, missing)
+        maker = _Maker(selection, base, cache, stack, progress, missing, byte_code)
 
         def layer(tier: Tier, key: str) -> MadeLayer:
             started = time.monotonic()
@@ -62,6 +62,7 @@ class _Maker:
     stack: ExitStack  # what is installed is removed with it
     progress: Callable[[str], None]
     missing: Sequence[Tier]
+    byte_code: bool
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _packages: dict[str, Files] = field(default_factory=dict)
     _failure: TagboatError | None = None
@@ -80,7 +81,7 @@ class _Maker:
         return {path: entry for name in tier.packages for path, entry in self._packages[name].items()}
 
     def _installed(self, tiers: Iterable[Tier]) -> dict[str, Files]:
-        """The files of every package of these tiers, with their byte code, by the package's name."""
+        """The files of every package of these tiers, with byte code if wanted, by the package's name."""
         from tagboat.build.installer import Installer  # noqa: PLC0415  most builds install nothing
 
         pins = [pin for tier in tiers for pin in tier.pins]
@@ -90,6 +91,8 @@ class _Maker:
         found = installed_distributions(
             installer.install(pins, "all"), self.base.interpreter, install_alone=installer.install_alone
         )
+        if not self.byte_code:
+            return dict(found)
         self.progress("compiling byte code")
         return dict(self._compiled(found))
 
