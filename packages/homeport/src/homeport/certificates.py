@@ -158,7 +158,8 @@ class Certificates:
                 times = [self._due_at(name) for name in self._wanted - set(self._tasks)]
                 pause = min(((time - now).total_seconds() for time in times), default=_LOOK)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), min(max(pause, 0.1), _LOOK))
+                    async with asyncio.timeout(min(max(pause, 0.1), _LOOK)):
+                        await self._wake.wait()
         finally:
             for task in self._tasks.values():
                 task.cancel()

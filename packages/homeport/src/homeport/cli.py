@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from homeport import redirect_command
@@ -60,6 +63,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_data(env)
     env.set_defaults(run=_env)
+    audit = commands.add_parser(
+        "audit",
+        help="print who called what, when, from where, and how it ended",
+        epilog="example: homeport audit --data port --since 2h",
+    )
+    _add_data(audit)
+    audit.add_argument(
+        "--since",
+        type=_time,
+        default="7d",
+        metavar="WHEN",
+        help="how long ago, as 90s, 15m, 2h or 7d, or a time as 2026-07-01T12:00Z (%(default)s)",
+    )
+    audit.add_argument("--reads", action="store_true", help="also calls that change nothing")
+    audit.add_argument("--json", action="store_true", help="one JSON object a line")
+    audit.set_defaults(run=_audit)
     redirect_command.add_parser(commands, _add_data)
     return parser
 
@@ -75,6 +94,18 @@ def _port(text: str) -> int:
     if not 0 <= number <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is no port")
     return number
+
+
+def _time(text: str) -> datetime:
+    now = datetime.now(UTC)
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    try:
+        if text[-1:] in units and text[:-1].isdecimal():
+            return now - timedelta(**{units[text[-1]]: int(text[:-1])})
+        time = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text} is no time and no duration") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -95,4 +126,20 @@ def _env(options: argparse.Namespace) -> int:
 
     for name, value in environment_of(options.data).items():
         print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from homeport.audit import FOLDER, read_calls
+    from homeport.errors import HomeportError
+
+    if not options.data.is_dir():
+        raise HomeportError(f"{options.data} is not there")
+    for call in read_calls(options.data / FOLDER, options.since, reads=options.reads):
+        at = f"{call.at:%Y-%m-%dT%H:%M:%S}Z"
+        if options.json:
+            print(json.dumps(asdict(call) | {"at": call.at.isoformat()}))
+        else:
+            times = f" ({call.count} times)" if call.count > 1 else ""
+            print(at, call.who, call.source, call.operation, call.about or "-", call.result + times, sep="  ")
     return 0

@@ -49,6 +49,11 @@ class Principal:
     def is_root(self) -> bool:
         return self.service is None
 
+    @property
+    def name(self) -> str:
+        """For the audit trail."""
+        return "root" if self.service is None else f"service/{self.service}"
+
     def may_use_bucket(self, bucket: str) -> bool:
         """A service has the bucket of its name and those that begin with it and a dash."""
         if self.service is None:

@@ -246,7 +246,8 @@ class Fleet:
                 self._say(f"Keeping the instances failed, again in {_PAUSE:.0f} s: {error}")
                 pause = _PAUSE
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._changed.wait()
 
     async def _reconcile(self) -> float | None:
         """One step towards what should be; returns the seconds after which to look again, if any."""

@@ -54,7 +54,8 @@ class Process:
         descriptor = os.dup(self._descriptor)
         loop.add_reader(descriptor, ended.set)
         try:
-            await asyncio.wait_for(ended.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await ended.wait()
         except TimeoutError:
             return False
         finally:

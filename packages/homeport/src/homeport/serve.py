@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 import bucketlog
 from homeport.admin import Admin
 from homeport.api import Gate, create_app, create_s3_app
+from homeport.audit import FOLDER, Trail
 from homeport.catalogue import Catalogue
 from homeport.controller import Port
 from homeport.credentials import Keyring
@@ -116,6 +117,7 @@ async def serve(data: Path, ports: Ports) -> None:
         try:
             gate = Gate(keyring, port)
             s3 = create_s3_app(data / "buckets", gate)
+            trail = Trail(data / FOLDER)
             repositories, catalogue = Repositories(database), Catalogue(registry, port.digests)
             app = create_app(
                 port,
@@ -126,10 +128,12 @@ async def serve(data: Path, ports: Ports) -> None:
                 catalogue=catalogue,
                 registry_host=registry_host,
                 s3=s3,
+                trail=trail,
             )
             bridge = _listener(port.bridge_address, S3_PORT)
             servers = [_Server(s3, bridge), _Server(Admin(app, gate, port.ingress), control)]
             tasks = [asyncio.create_task(server.run()) for server in servers]
+            keeping = asyncio.create_task(trail.keep())
             upkeep = asyncio.create_task(tidy(app.registry, partial(expire, repositories, catalogue)))
             Addresses(f"http://{registry_host}", registry_host, edge.https, edge.http, os.getpid()).write(
                 data
@@ -148,6 +152,8 @@ async def serve(data: Path, ports: Ports) -> None:
         for server in servers:
             server.should_exit = True
         await asyncio.gather(*tasks)
+        keeping.cancel()  # the last calls are written
+        await asyncio.gather(keeping, return_exceptions=True)
 
 
 class _Server(uvicorn.Server):

@@ -29,6 +29,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 import bucketlog
 from homeport.api import Gate, create_app, create_s3_app
+from homeport.audit import FOLDER, Trail
 from homeport.aws.protocol import service_model
 from homeport.catalogue import Catalogue
 from homeport.credentials import AccessKey, Keyring
@@ -201,6 +202,7 @@ class Harbour:
     repositories: Repositories
     resources: Resources
     catalogue: Catalogue
+    trail: Trail
     answered: Mapping[str, list[str]]  # the operations of the JSON services
     _clients: list[Any] = field(default_factory=list)
 
@@ -391,6 +393,7 @@ def harbour(berth: _Berth, tmp_path: Path) -> Iterator[Harbour]:
     gate = Gate(keyring, controller)
     with bucketlog.connect(f"file://{data / 'state'}") as database:
         repositories, resources = Repositories(database), Resources(database)
+        trail = Trail(data / FOLDER)
         catalogue = Catalogue(Storage(LocalStore(data / "registry", mkdir=True)), controller.digests)
         app = create_app(
             controller,
@@ -401,10 +404,11 @@ def harbour(berth: _Berth, tmp_path: Path) -> Iterator[Harbour]:
             catalogue=catalogue,
             registry_host=berth.host,
             s3=create_s3_app(data / "buckets", gate),
+            trail=trail,
         )
         berth.app = app
         made = Harbour(
-            data, berth.host, controller, keyring, repositories, resources, catalogue, app.aws.answered
+            data, berth.host, controller, keyring, repositories, resources, catalogue, trail, app.aws.answered
         )
         yield made
         for client in made._clients:

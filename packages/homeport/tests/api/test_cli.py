@@ -23,7 +23,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_help_shows_an_example(run: Run) -> None:
-    for arguments in (("--help",), ("serve", "--help"), ("env", "--help")):
+    for arguments in (("--help",), ("serve", "--help"), ("env", "--help"), ("audit", "--help")):
         shown = run(*arguments)
         assert (shown.returncode, shown.stderr) == (0, "")
         assert "example: " in shown.stdout
@@ -37,6 +37,7 @@ def test_help_shows_an_example(run: Run) -> None:
         ("serve",),
         ("env",),
         ("env", "--data"),
+        ("audit",),
         ("serve", "--data", "d", "--port", "x"),
         ("serve", "--data", "d", "--port", "65536"),
         ("serve", "--data", "d", "--port", "-1"),

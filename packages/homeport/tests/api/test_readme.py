@@ -28,7 +28,14 @@ def shell(harbour: Any, tmp_path: Path) -> Any:
             "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
             "REGISTRY_AUTH_FILE": str(tmp_path / "auth.json"),
         }
-        command = ["bash", "-euo", "pipefail", "-c", script]
+        # What a script that fails leaves running would keep its output open.
+        command = [
+            "bash",
+            "-euo",
+            "pipefail",
+            "-c",
+            f"trap 'kill $(jobs -p) 2>/dev/null || :' EXIT\n{script}",
+        ]
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path, timeout=60
         )
@@ -44,6 +51,7 @@ def test_the_quick_start_starts(harbour: Any, shell: Any, tmp_path: Path) -> Non
     shown = shell(_START.replace("serve", free, 1), here)
     assert '"Account": "000000000000"' in shown
     assert "greeting.txt" in shown
+    assert "s3:CreateBucket  files  OK" in shown
     assert not DataLayout(tmp_path / "port").run.exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from ipaddress import IPv4Network
@@ -30,7 +31,7 @@ def layouts(tmp_path: Path) -> Iterator[list[Layout]]:
         layout.create()
     yield found
     for layout in found:
-        layout.run.rmdir()
+        shutil.rmtree(layout.run)
 
 
 @given(key=st.text(max_size=20), taken=st.lists(networks, max_size=20))

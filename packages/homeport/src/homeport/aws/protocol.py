@@ -58,9 +58,13 @@ class JsonService:
         """Names of the operations that are answered, as AWS writes them."""
         return list(self._handlers)
 
+    def knows(self, operation: str) -> bool:
+        """Whether AWS's service has such an operation."""
+        return operation in self._model.operation_names
+
     async def answer(self, operation: str, body: bytes) -> bytes:
         """Raises ApiError for whatever is wrong with the call."""
-        if operation not in self._model.operation_names:
+        if not self.knows(operation):
             raise ApiError("UnknownOperationException", f"{self.name} has no operation {operation[:100]}")
         handler = self._handlers.get(operation)
         if handler is None:
