@@ -12,10 +12,9 @@ from bench.image.registry import Counts, RegistryServer
 from bench.image.shop import Shop
 from ocikit import ContainerConfig, Image, Reference, Registry
 
-__all__ = ["Pushed", "Tagboat"]
+__all__ = ["Pushed", "Tagboat", "forget_all_but_what_was_fetched"]
 
 _TAGBOAT = Path(sys.executable).parent / "tagboat"
-# What a cache holds that was fetched: a cold build finds that and nothing that was made of it.
 _FETCHED = ("debian", "debs", "distributions")
 
 
@@ -26,6 +25,10 @@ class Pushed:
     outcome: Outcome
     counts: Counts
 
+    @property
+    def digest(self) -> str:
+        return self.outcome.output.rpartition("@")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class Tagboat:
@@ -34,29 +37,38 @@ class Tagboat:
     cache: Path
     registry: RegistryServer
 
-    def push(self, shop: Shop, repository: str) -> Pushed:
+    def push(self, shop: Shop, repository: str, *platforms: str) -> Pushed:
+        """Build and push, for the named platforms or else for this machine's."""
         self.registry.counts()
         outcome = run(
             *(_TAGBOAT, "push", f"{self.registry.host}/{repository}:1", shop.directory),
+            *(word for platform in platforms for word in ("--platform", platform)),
             environment={"XDG_CACHE_HOME": str(self.cache)},
         )
         return Pushed(outcome, self.registry.counts())
 
     def forget_all_but_what_was_fetched(self) -> None:
-        for folder in (self.cache / "tagboat").iterdir():
-            if folder.name not in _FETCHED:
-                shutil.rmtree(folder)
+        forget_all_but_what_was_fetched(self.cache)
 
-    def push_base(self, repository: str, base: str) -> None:
-        """Push what the image in `repository` is built upon as the image `base:1`, for peers."""
+    def push_base(self, repository: str, base: str) -> str:
+        """Push what the image in `repository` is built upon as the image `base:1`; that with its digest."""
         with Registry(self.registry.host) as registry:
             image = registry.image(Reference(self.registry.host, repository, "1"))
             lowest = Image.empty(image.config.platform).append(image.layers[0], image.config.history[0])
             configured = lowest.with_config(ContainerConfig(env=("PATH=/usr/local/bin:/usr/bin:/bin",)))
-            registry.push(configured, Reference(self.registry.host, base, "1"))
+            reference = Reference(self.registry.host, base, "1")
+            registry.push(configured, reference)
+            return str(reference.with_digest(configured.digest))
 
-    def image_bytes(self, repository: str) -> int:
-        """All layers of what was pushed, as they travel."""
+    def layers(self, repository: str) -> dict[str, int]:
+        """The layers of what was pushed, by digest, and their bytes as they travel."""
         with Registry(self.registry.host) as registry:
             image = registry.image(Reference(self.registry.host, repository, "1"))
-        return sum(layer.descriptor.size for layer in image.layers)
+        return {str(layer.descriptor.digest): layer.descriptor.size for layer in image.layers}
+
+
+def forget_all_but_what_was_fetched(cache: Path) -> None:
+    """What a cold build finds: packages, and nothing that was made of them."""
+    for folder in (cache / "tagboat").iterdir():
+        if folder.name not in _FETCHED:
+            shutil.rmtree(folder)

@@ -29,6 +29,7 @@ build-backend = "uv_build"
 
 [tool.tagboat]
 base = "{base}"
+byte-code = {byte_code}
 entrypoint = ["uvicorn", "shop.main:app", "--host", "0.0.0.0", "--port", "8080"]
 """
 
@@ -87,10 +88,10 @@ def {name}(amount: int = {amount}) -> Item:
 class Shop:
     """The app's folder; every method changes it in one way that a developer would."""
 
-    def __init__(self, directory: Path, base: str) -> None:
+    def __init__(self, directory: Path, base: str, *, byte_code: bool = True) -> None:
         self.directory = directory
         self._edits = 0
-        _write(directory, base)
+        _write(directory, base, byte_code)
         self._lock = self.lock.read_text()
 
     @property
@@ -125,14 +126,16 @@ def _entry(lock: str, name: str) -> str:
     return "".join(lines[start : end + 1])
 
 
-def _write(directory: Path, base: str) -> None:
+def _write(directory: Path, base: str, byte_code: bool) -> None:
     generator = random.Random(1)  # noqa: S311  the same app every time
     package = directory / "src" / "shop"
     for folder in ("parts", "templates", "static"):
         (package / folder).mkdir(parents=True)
     needs = (_HERE / "requirements.in").read_text().split()
     dependencies = "\n".join(f'    "{name}",' for name in needs)
-    (directory / "pyproject.toml").write_text(_PYPROJECT.format(base=base, dependencies=dependencies))
+    (directory / "pyproject.toml").write_text(
+        _PYPROJECT.format(base=base, byte_code=str(byte_code).lower(), dependencies=dependencies)
+    )
     shutil.copy(_HERE / "requirements.lock", directory)
     (package / "__init__.py").touch()
     (package / "parts" / "__init__.py").touch()
