@@ -41,13 +41,17 @@ def install(requirements: Path, prefix: Path, *, target: Target, directory: Path
     The lock is hashed requirements, or a `pylock.NAME.toml`. `directory` is where uv looks for the user's
     settings, e.g. a private index.
     """
-    _run(
+    command = (
         "pip", "install", "--quiet", "--prefix", str(prefix), "--python", sys.executable, "--no-deps",
         "--require-hashes", "--only-binary", ":all:", "--python-version", target.interpreter.short,
         "--python-platform", target.uv_platform, "--link-mode", "hardlink", "--no-compile-bytecode",
         "--preview-features", "pylock", "--requirements", str(requirements),
-        directory=directory,
     )  # fmt: skip
+    try:
+        # The hashes say what is installed: no index has to be asked about what lies in uv's cache.
+        _run(*command, "--offline", directory=directory)
+    except UvError:
+        _run(*command, directory=directory)
 
 
 def wheels_of(requirements: Path, *, directory: Path) -> str:
