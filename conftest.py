@@ -1,6 +1,176 @@
-"""What holds for all tests: how long an example takes says something of the machine, not of the code."""
+"""What all tests share: how long an example takes says nothing of the code; an issuer of identity tokens."""
 
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
+
+SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+def encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+@dataclass
+class Issuer:
+    """An issuer of identity tokens on loopback, which says what GitHub's says, and whatever a test wants.
+
+    `keys` are those that it publishes, `documents` what it answers instead of its own documents, `asked` the
+    paths that were asked for, `bearer` what a runner shows to get a token of `claims`.
+    """
+
+    url: str
+    keys: dict[str, SigningKey]
+    documents: dict[str, bytes] = field(default_factory=dict)
+    asked: Counter[str] = field(default_factory=Counter)
+    bearer: str = field(default_factory=lambda: uuid.uuid4().hex)
+    claims: dict[str, Any] = field(default_factory=dict)
+    given: list[str] = field(default_factory=list)
+
+    def token(
+        self,
+        claims: dict[str, Any] | None = None,
+        *,
+        header: dict[str, Any] | None = None,
+        key: SigningKey | bytes | None = None,
+        kid: str = "rsa",
+    ) -> str:
+        """A token of a release job with other claims, of which those that are None are left out.
+
+        It is signed with the key of that name, or with `key`; bytes are a key of HS256.
+        """
+        key = key if key is not None else self.keys[kid]
+        algorithm = {bytes: "HS256"}.get(
+            type(key), "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256"
+        )
+        head = {"alg": algorithm, "typ": "JWT", "kid": kid} | (header or {})
+        body = self.release() | self.claims | (claims or {})
+        parts = [{name: value for name, value in part.items() if value is not None} for part in (head, body)]
+        signed = ".".join(encoded(json.dumps(part).encode()) for part in parts)
+        return f"{signed}.{encoded(signature(key, signed.encode()))}"
+
+    def release(self) -> dict[str, Any]:
+        """What GitHub says of a job of octo/shop in the environment `production`, started by a tag."""
+        now = int(time.time())
+        return {
+            "iss": self.url,
+            "aud": "sts.amazonaws.com",
+            "sub": "repo:octo/shop:environment:production",
+            "iat": now,
+            "nbf": now - 5,
+            "exp": now + 300,
+            "jti": str(uuid.uuid4()),
+            "repository": "octo/shop",
+            "repository_id": "100200",
+            "repository_owner": "octo",
+            "repository_owner_id": "300",
+            "repository_visibility": "private",
+            "ref": "refs/tags/shop-v1.0.0",
+            "ref_type": "tag",
+            "sha": "c0ffee" * 6 + "c0ff",
+            "environment": "production",
+            "event_name": "push",
+            "actor": "mona",
+            "actor_id": "400",
+            "run_id": "7",
+            "run_attempt": "1",
+            "runner_environment": "github-hosted",
+            "workflow_ref": "octo/shop/.github/workflows/release-shop.yml@refs/tags/shop-v1.0.0",
+        }
+
+    def document(self, path: str) -> bytes | None:
+        if path in self.documents:
+            return self.documents[path]
+        if path == "/.well-known/openid-configuration":
+            return json.dumps({"issuer": self.url, "jwks_uri": f"{self.url}/keys"}).encode()
+        if path == "/keys":
+            return json.dumps({"keys": [jwk(kid, key) for kid, key in self.keys.items()]}).encode()
+        return None
+
+
+def signature(key: SigningKey | bytes, data: bytes) -> bytes:
+    if isinstance(key, bytes):
+        return hmac.digest(key, data, "sha256")
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(data, padding.PKCS1v15(), hashes.SHA256())
+    r, s = utils.decode_dss_signature(key.sign(data, ec.ECDSA(hashes.SHA256())))
+    return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+
+def jwk(kid: str, key: SigningKey) -> dict[str, str]:
+    public = key.public_key()
+    if isinstance(public, rsa.RSAPublicKey):
+        rsa_numbers = public.public_numbers()
+        named = {"n": (rsa_numbers.n, public.key_size // 8), "e": (rsa_numbers.e, 3)}
+        kind = {"kty": "RSA", "alg": "RS256"}
+    else:
+        ec_numbers = public.public_numbers()
+        named = {"x": (ec_numbers.x, 32), "y": (ec_numbers.y, 32)}
+        kind = {"kty": "EC", "crv": "P-256", "alg": "ES256"}
+    numbers = {name: encoded(number.to_bytes(size, "big")) for name, (number, size) in named.items()}
+    return {**kind, "use": "sig", "kid": kid, **numbers}
+
+
+class _Answers(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        issuer: Issuer = self.server.issuer  # type: ignore[attr-defined]
+        parts = urlsplit(self.path)
+        issuer.asked[parts.path] += 1
+        if parts.path == "/token" and self.headers["Authorization"] == f"Bearer {issuer.bearer}":
+            token = issuer.token({"aud": parse_qs(parts.query)["audience"][0]})
+            issuer.given.append(token)
+            data: bytes | None = json.dumps({"value": token}).encode()
+        else:
+            data = issuer.document(parts.path)
+        self.send_response(404 if data is None else 200)
+        self.send_header("Content-Length", str(len(data or b"")))
+        self.end_headers()
+        self.wfile.write(data or b"")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def signing_keys() -> dict[str, SigningKey]:
+    return {
+        "rsa": rsa.generate_private_key(65537, 2048),
+        "ec": ec.generate_private_key(ec.SECP256R1()),
+        "stranger": rsa.generate_private_key(65537, 2048),
+        "small": rsa.generate_private_key(65537, 1024),  # noqa: S505  that such a key is refused is tested
+    }
+
+
+@pytest.fixture
+def issuer(signing_keys: dict[str, SigningKey]) -> Iterator[Issuer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
+    keys = {name: signing_keys[name] for name in ("rsa", "ec")}
+    made = Issuer(f"http://127.0.0.1:{server.server_port}", keys)
+    server.issuer = made  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield made
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,29 +17,40 @@ from homeport.audit import Trail
 from homeport.aws import apprunner, ecr
 from homeport.aws.dispatch import AwsServices
 from homeport.aws.errors import S3_CODES, ApiError
+from homeport.aws.iam import Iam
 from homeport.aws.logs import Logs
+from homeport.aws.needs import Need, registry_need
 from homeport.aws.protocol import JsonService
+from homeport.aws.query import QueryService
+from homeport.aws.sts import Sts
 from homeport.catalogue import Catalogue
-from homeport.credentials import Keyring, Principal
+from homeport.credentials import CALLER, TOKEN_USER, Keyring, Principal
+from homeport.jwks import Keys
 from homeport.model import Controller, NoSuchServiceError, ServiceStatus
 from homeport.place import arn
+from homeport.policy import allowed
 from homeport.repositories import Repositories
 from homeport.resources import Resources
+from homeport.roles import Roles
 from homeport.s3.app import S3
 from homeport.s3.buckets import Buckets
 from homeport.s3.multipart import Multipart
-from homeport.sigv4 import Call, Chain, Claim, SignatureError, verify
-from homeport.witness import WHO, Witness
+from homeport.sessions import PREFIX
+from homeport.sigv4 import Call, Chain, Claim, Flaw, SignatureError, verify
+from homeport.witness import Witness
 from ocikit import Credentials, Digest
 from ocikit import registry as oci
 
+_NO_ENTRY = "the user or the token is wrong, or the token has ended"
+
 
 class Gate:
-    """Who signed a request."""
+    """Who signed a request, and what a role lets them do."""
 
-    def __init__(self, keyring: Keyring, controller: Controller) -> None:
+    def __init__(self, keyring: Keyring, controller: Controller, roles: Roles) -> None:
         self._keyring = keyring
         self._controller = controller
+        self._roles = roles
 
     def admit(self, request: Request, payload_hash: str) -> tuple[Principal, Claim, Chain]:
         """Raises SignatureError."""
@@ -48,17 +60,21 @@ class Gate:
             request.method, raw_path.decode("latin-1"), query.decode("latin-1"), request.headers.items()
         )
         found: list[tuple[Principal, str]] = []
+        now = datetime.now(UTC)
 
         def secret_of(access_key: str) -> str | None:
-            known = self._keyring.find(access_key)
+            if access_key.startswith(PREFIX):
+                known = self._session(access_key, call.header("x-amz-security-token") or "", now)
+            else:
+                known = self._keyring.find(access_key)
             if known is None or not self._alive(known[0]):
                 return None
             found.append(known)
             return known[1]
 
-        claim = verify(call, payload_hash, secret_of, now=datetime.now(UTC))
+        claim = verify(call, payload_hash, secret_of, now=now)
         principal, secret = found[0]
-        request.scope[WHO] = principal.name
+        CALLER.set(principal)
         return principal, claim, Chain(call, claim, secret)
 
     def admit_to_s3(self, request: Request) -> tuple[Principal, Chain]:
@@ -73,17 +89,57 @@ class Gate:
         return principal, chain
 
     def admit_to_registry(
-        self, credentials: Credentials | None, _repository: str | None, _action: oci.Action
+        self, credentials: Credentials | None, repository: str | None, action: oci.Action
     ) -> None:
         if credentials is None:
             raise oci.Unauthorized
-        if not self._keyring.opens_registry(credentials.username, credentials.password, datetime.now(UTC)):
-            raise oci.Unauthorized("the user or the token is wrong, or the token has ended")
+        now = datetime.now(UTC)
+        if credentials.username == TOKEN_USER:
+            session = self._keyring.sessions.read_registry_token(credentials.password)
+            if session is not None:
+                self._admit_session_to_registry(Principal(session=session), repository, action, now)
+                return
+        if not self._keyring.opens_registry(credentials.username, credentials.password, now):
+            raise oci.Unauthorized(_NO_ENTRY)
+        CALLER.set(Principal())
+
+    def objection(self, principal: Principal, needs: Iterable[Need]) -> str | None:
+        """What of it a role does not let its session do; None where it allows all."""
+        session = principal.session
+        permissions = self._roles.role(session.role).permissions if session else ()
+        for action, resource in needs:
+            if session is None or not allowed(permissions, action, resource, session.began_at):
+                return f"{principal.name} may not call {action} on {resource}"
+        return None
+
+    def _admit_session_to_registry(
+        self, principal: Principal, repository: str | None, action: oci.Action, now: datetime
+    ) -> None:
+        session = principal.session
+        if session is None or now >= session.ends_at or not self._alive(principal):
+            raise oci.Unauthorized(_NO_ENTRY)
+        CALLER.set(principal)
+        need = registry_need(action, repository)
+        objection = self.objection(principal, (need,) if need else ())
+        if objection is not None:
+            raise oci.Denied(objection)
+
+    def _session(self, access_key: str, token: str, now: datetime) -> tuple[Principal, str] | None:
+        """Whose session it is, and its secret. Raises SignatureError where it has ended."""
+        session = self._keyring.sessions.read(token)
+        if session is None or session.key != access_key:
+            return None
+        if now >= session.ends_at:
+            raise SignatureError(Flaw.EXPIRED)
+        return Principal(session=session), self._keyring.sessions.secret(session)
 
     def _alive(self, principal: Principal) -> bool:
-        """A service's key ends with the service."""
+        """A service's key ends with the service, a session with its role."""
         if principal.is_root:
             return True
+        if principal.session is not None:
+            known = self._roles.find(principal.session.role)
+            return known is not None and known.id == principal.session.role_id
         try:
             service = self._controller.service(
                 arn("apprunner", f"service/{principal.service}/{principal.service_id}")
@@ -105,6 +161,8 @@ def create_app(
     *,
     gate: Gate,
     keyring: Keyring,
+    roles: Roles,
+    keys: Keys,
     repositories: Repositories,
     resources: Resources,
     catalogue: Catalogue,
@@ -137,7 +195,8 @@ def create_app(
         ),
         JsonService("logs", Logs(controller)),
     )
-    return ControlPort(registry, AwsServices(gate.admit, services, trail), s3, trail)
+    forms = (QueryService("sts", Sts(roles, keyring.sessions, keys)), QueryService("iam", Iam(roles)))
+    return ControlPort(registry, AwsServices(gate, services, forms, trail), s3, trail)
 
 
 class ControlPort:

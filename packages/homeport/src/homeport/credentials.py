@@ -16,11 +16,13 @@ import os
 import secrets
 import tempfile
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from homeport.errors import HomeportError
+from homeport.sessions import Session, Sessions
 
 TOKEN_LIFETIME = timedelta(hours=12)
 TOKEN_USER = "AWS"  # noqa: S105  the user name that ECR's tokens go with
@@ -40,26 +42,33 @@ class AccessKey:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls: the owner of the machine, or one service (by name and id)."""
+    """Who calls: the owner of the machine, one service (by name and id), or whoever has taken a role."""
 
     service: str | None = None
     service_id: str | None = None
+    session: Session | None = None
 
     @property
     def is_root(self) -> bool:
-        return self.service is None
+        return self.service is None and self.session is None
 
     @property
     def name(self) -> str:
         """For the audit trail."""
+        if self.session is not None:
+            return f"role/{self.session.role}/{self.session.name}"
         return "root" if self.service is None else f"service/{self.service}"
 
     def may_use_bucket(self, bucket: str) -> bool:
-        """A service has the bucket of its name and those that begin with it and a dash."""
+        """A service has the bucket of its name and those that begin with it and a dash; a role has none."""
         if self.service is None:
-            return True
+            return self.is_root
         name = self.service.lower()
         return bucket == name or bucket.startswith(f"{name}-")
+
+
+# Who asks, in the task that answers a request; set once that is proved.
+CALLER: ContextVar[Principal] = ContextVar("homeport.caller")
 
 
 class Keyring:
@@ -68,6 +77,7 @@ class Keyring:
     def __init__(self, root: AccessKey, master: bytes) -> None:
         self.root = root
         self._master = master
+        self.sessions = Sessions(self._derive)
 
     @classmethod
     def open(cls, data: Path) -> Keyring:

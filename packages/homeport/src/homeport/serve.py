@@ -27,10 +27,12 @@ from homeport.controller import Port
 from homeport.credentials import Keyring
 from homeport.errors import HomeportError
 from homeport.expiry import expire
+from homeport.jwks import Keys
 from homeport.model import Service
 from homeport.place import REGION
 from homeport.repositories import Repositories
 from homeport.resources import Resources
+from homeport.roles import Roles
 from homeport.upkeep import tidy
 from ocikit.registry import Storage
 
@@ -115,7 +117,8 @@ async def serve(data: Path, ports: Ports) -> None:
         await port.start()
         # From here on the directory is ours alone; before, another process may be at work in it.
         try:
-            gate = Gate(keyring, port)
+            roles = Roles(database)
+            gate = Gate(keyring, port, roles)
             s3 = create_s3_app(data / "buckets", gate)
             trail = Trail(data / FOLDER)
             repositories, catalogue = Repositories(database), Catalogue(registry, port.digests)
@@ -123,6 +126,8 @@ async def serve(data: Path, ports: Ports) -> None:
                 port,
                 gate=gate,
                 keyring=keyring,
+                roles=roles,
+                keys=Keys(),
                 repositories=repositories,
                 resources=Resources(database),
                 catalogue=catalogue,

@@ -31,6 +31,7 @@ class Flaw(StrEnum):
     MISSING = "the request is not signed"
     MALFORMED = "the Authorization header is not one of AWS4-HMAC-SHA256"
     UNKNOWN_KEY = "the access key is not known here"
+    EXPIRED = "the credentials have ended"
     SKEWED = "the request is older or newer than 15 minutes"
     MISMATCH = "the signature does not match the request and the secret key"
 

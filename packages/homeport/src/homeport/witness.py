@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from homeport.audit import OK, UNKNOWN, Call, Trail, plain
-
-WHO = "homeport.who"  # of a request's scope: who signed it, where that is known
+from homeport.credentials import CALLER
 
 _MANIFEST = re.compile(r"/v2/(?P<repository>.+)/manifests/(?P<reference>[^/]+)")
 _MANIFESTS = {"GET": "GetManifest", "HEAD": "GetManifest", "PUT": "PutManifest", "DELETE": "DeleteManifest"}
@@ -38,9 +37,9 @@ class Witness:
             await send(message)
 
         await self._app(scope, receive, watched)
-        # The registry knows the owner alone: whom it lets in is root.
-        known = status != 401 if operation.startswith("registry:") else WHO in scope
-        who = scope.get(WHO, "root") if known else UNKNOWN
+        caller = CALLER.get(None)
+        known = caller is not None
+        who = caller.name if caller else UNKNOWN
         source = scope["client"][0] if scope.get("client") else ""
         result = OK if status < 400 else f"HTTP {status}"
         about = plain(about) if known else ""

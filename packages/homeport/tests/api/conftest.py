@@ -33,6 +33,7 @@ from homeport.audit import FOLDER, Trail
 from homeport.aws.protocol import service_model
 from homeport.catalogue import Catalogue
 from homeport.credentials import AccessKey, Keyring
+from homeport.jwks import Keys
 from homeport.model import (
     LogKind,
     LogLine,
@@ -50,6 +51,7 @@ from homeport.model import (
 from homeport.place import REGION, arn
 from homeport.repositories import Repositories
 from homeport.resources import Resources
+from homeport.roles import Roles
 from ocikit.registry import Storage
 
 _SESSION = boto3.session.Session()  # keeps what it has read of AWS's models
@@ -322,7 +324,15 @@ def _check_answer(http_response: Any, parsed: dict[str, Any], model: OperationMo
 
 
 class _Validator(ParamValidator):
-    """Takes a list of any length: the model's bounds are the requests', whose shapes answers share."""
+    """Takes a list of any length: the model's bounds are the requests', whose shapes answers share. IAM's
+    policies are read by boto3 itself.
+    """
+
+    def _validate_string(self, param: Any, shape: Shape, errors: Any, name: str) -> None:
+        if shape.name == "policyDocumentType":
+            assert isinstance(param, dict)
+        else:
+            super()._validate_string(param, shape, errors, name)
 
     def _validate_list(self, param: Any, shape: ListShape, errors: Any, name: str) -> None:
         assert isinstance(param, list)
@@ -390,15 +400,17 @@ def harbour(berth: _Berth, tmp_path: Path) -> Iterator[Harbour]:
     data = tmp_path / "data"
     data.mkdir()
     controller, keyring = FakeController(), Keyring.open(data)
-    gate = Gate(keyring, controller)
     with bucketlog.connect(f"file://{data / 'state'}") as database:
-        repositories, resources = Repositories(database), Resources(database)
+        repositories, resources, roles = Repositories(database), Resources(database), Roles(database)
+        gate = Gate(keyring, controller, roles)
         trail = Trail(data / FOLDER)
         catalogue = Catalogue(Storage(LocalStore(data / "registry", mkdir=True)), controller.digests)
         app = create_app(
             controller,
             gate=gate,
             keyring=keyring,
+            roles=roles,
+            keys=Keys(),
             repositories=repositories,
             resources=resources,
             catalogue=catalogue,

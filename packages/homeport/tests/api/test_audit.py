@@ -72,7 +72,7 @@ def test_who_is_not_known_is_counted_too(harbour: Any) -> None:
     assert {(call.who, call.operation, call.about, call.count) for call in _calls(harbour, reads=True)} == {
         ("unknown", "apprunner:DeleteService", "", 3),
         ("unknown", "unknown", "", 3),
-        ("unknown", "sts:GetCallerIdentity", "", 3),
+        ("unknown", "sts:AssumeRole", "", 3),
         ("unknown", "registry:PutManifest", "", 3),
         ("unknown", "s3:CreateBucket", "", 3),
     }

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import parse_qs
+from typing import Protocol
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -18,13 +18,13 @@ from starlette.responses import JSONResponse, Response
 from bucketlog import BucketlogError
 from homeport.audit import OK, UNKNOWN, Call, Trail, subject
 from homeport.aws.errors import JSON_CODES, ApiError
+from homeport.aws.needs import Need, needs
 from homeport.aws.protocol import JsonService
-from homeport.credentials import Principal
+from homeport.aws.query import QueryService
+from homeport.credentials import CALLER, Principal
 from homeport.errors import HomeportError
-from homeport.place import ACCOUNT
+from homeport.policy import ASSUME
 from homeport.sigv4 import Chain, Claim, SignatureError
-
-Admit = Callable[[Request, str], tuple[Principal, Claim, Chain]]
 
 _MAX_REQUEST = 1 << 20  # bytes
 
@@ -39,21 +39,39 @@ class _Noted:
     code: str = OK
 
 
+class Gate(Protocol):
+    """Who signed a request, and what they may do."""
+
+    def admit(self, request: Request, payload_hash: str) -> tuple[Principal, Claim, Chain]:
+        """Raises SignatureError."""
+        ...
+
+    def objection(self, principal: Principal, needs: Iterable[Need]) -> str | None:
+        """What of it they may not do; None where all is allowed."""
+        ...
+
+
 class AwsServices:
-    """JSON services by X-Amz-Target, and of the Query services who one is (STS).
+    """JSON services by X-Amz-Target, Query services by the version that the form says."""
 
-    `admit` says who signed a request; it raises SignatureError.
-    """
-
-    def __init__(self, admit: Admit, services: tuple[JsonService, ...], trail: Trail) -> None:
-        self._admit = admit
+    def __init__(
+        self,
+        gate: Gate,
+        services: tuple[JsonService, ...],
+        forms: tuple[QueryService, ...],
+        trail: Trail,
+    ) -> None:
+        self._gate = gate
         self._services = {service.target_prefix: service for service in services}
+        self._forms = {service.version: service for service in forms}
+        self._form = forms[0]
         self._trail = trail
 
     @property
     def answered(self) -> dict[str, list[str]]:
         """Names of the operations that are answered, by service, as AWS writes them."""
-        return {service.name: service.answered for service in self._services.values()}
+        services: list[JsonService | QueryService] = [*self._services.values(), *self._forms.values()]
+        return {service.name: service.answered for service in services}
 
     async def __call__(self, request: Request) -> Response:
         began = datetime.now(UTC)
@@ -63,12 +81,11 @@ class AwsServices:
             if len(body) > _MAX_REQUEST:
                 return Response(f"more than {_MAX_REQUEST} bytes\n", 413)
         target = request.headers.get("x-amz-target")
+        noted = _Noted(UNKNOWN)
         if target is None:
-            noted = _Noted("sts:GetCallerIdentity")
-            response = self._query(request, bytes(body), noted)
+            response = await self._query(request, bytes(body), noted)
         else:
             prefix, _, operation = target.rpartition(".")
-            noted = _Noted(UNKNOWN)
             response = await self._json(request, prefix, operation, bytes(body), noted)
         source = request.client.host if request.client else ""
         self._trail.note(Call(began, noted.who, noted.operation, noted.about, source, noted.code))
@@ -82,40 +99,46 @@ class AwsServices:
             noted.code = "UnknownOperationException"
             message = f"no service answers to {prefix[:100]}"
             return JSONResponse({"__type": noted.code, "message": message}, 400)
-        noted.operation = f"{service.name}:{operation if service.knows(operation) else UNKNOWN}"
-        try:
-            self._require_owner(request, body, service.name, noted)
+
+        async def answer() -> bytes:
+            document = None
             with suppress(ValueError, RecursionError):  # the service says so itself
-                noted.about = subject(json.loads(body))
-            return Response(await service.answer(operation, body), media_type=service.media_type)
-        except ApiError as error:
-            refusal = error
-        except (HomeportError, BucketlogError) as error:
-            # What it says may name paths and programs of this machine: that is for the log.
-            _say_failed(f"{service.name} {operation}", error)
-            refusal = ApiError("InternalFailure", "homeport failed; its log says why", 500)
-        noted.code = refusal.code
-        return Response(service.refusal(refusal), refusal.status, media_type=service.media_type)
+                document = json.loads(body)
+            self._require(request, body, service.name, needs(service.name, operation, document), noted)
+            noted.about = subject(document)
+            return await service.answer(operation, body)
 
-    def _query(self, request: Request, body: bytes, noted: _Noted) -> Response:
-        action = parse_qs(body.decode("latin-1")).get("Action", [""])[0]
-        try:
-            self._require_owner(request, body, "sts", noted)
-        except ApiError as error:
-            return _refused(error, noted)
-        if action != "GetCallerIdentity":
-            noted.operation = f"sts:{UNKNOWN}"
-            message = f"homeport does not answer {action[:100] or 'this request'}"
-            return _refused(ApiError("InvalidAction", message), noted)
-        identity = {"Arn": f"arn:aws:iam::{ACCOUNT}:root", "UserId": ACCOUNT, "Account": ACCOUNT}
-        return _xml("GetCallerIdentityResponse", "GetCallerIdentityResult", identity, 200)
+        return await _answered(service, operation, answer, noted)
 
-    def _require_owner(self, request: Request, body: bytes, service: str, noted: _Noted) -> None:
-        """Only the owner's key drives the platform: a service has no say in it. Raises ApiError."""
+    async def _query(self, request: Request, body: bytes, noted: _Noted) -> Response:
+        form = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+        operation = form.get("Action", "")
+        service = self._forms.get(form.get("Version", ""), self._form)
+
+        async def answer() -> bytes:
+            if f"{service.name}:{operation}" == ASSUME:  # the token is who asks, and nothing is signed
+                result = await service.answer(operation, form)
+                noted.who = CALLER.get().name
+            else:
+                # Whoever has a role may ask who they are; who gets a role is the owner's to say alone.
+                needed: list[Need] | None = [] if operation == "GetCallerIdentity" else None
+                self._require(request, body, service.name, needed, noted)
+                result = await service.answer(operation, form)
+            noted.about = subject(form)
+            return result
+
+        return await _answered(service, operation, answer, noted)
+
+    def _require(
+        self, request: Request, body: bytes, service: str, needed: list[Need] | None, noted: _Noted
+    ) -> None:
+        """Only the owner's key drives the platform, and roles where something is `needed` that they allow; a
+        service has no say in it. Raises ApiError.
+        """
         payload_hash = hashlib.sha256(body).hexdigest()
         promised = request.headers.get("x-amz-content-sha256", payload_hash)
         try:
-            principal, claim, _ = self._admit(request, promised)
+            principal, claim, _ = self._gate.admit(request, promised)
         except SignatureError as error:
             code, status = JSON_CODES[error.flaw]
             raise ApiError(code, str(error), status) from error
@@ -124,22 +147,33 @@ class AwsServices:
         if claim.service != service:
             raise ApiError("InvalidSignatureException", f"signed for {claim.service}, not for {service}", 403)
         noted.who = principal.name
-        if not principal.is_root:
+        if principal.is_root:
+            return
+        if principal.session is None or needed is None:
             raise ApiError("AccessDeniedException", f"{principal.name} may not call {service}", 403)
+        objection = self._gate.objection(principal, needed)
+        if objection is not None:
+            raise ApiError("AccessDeniedException", objection, 403)
 
 
-def _refused(error: ApiError, noted: _Noted) -> Response:
-    noted.code = error.code
-    return _xml("ErrorResponse", "Error", {"Code": error.code, "Message": str(error)}, error.status)
+async def _answered(
+    service: JsonService | QueryService,
+    operation: str,
+    answer: Callable[[], Awaitable[bytes]],
+    noted: _Noted,
+) -> Response:
+    noted.operation = f"{service.name}:{operation if service.knows(operation) else UNKNOWN}"
+    try:
+        return Response(await answer(), media_type=service.media_type)
+    except ApiError as error:
+        refusal = error
+    except (HomeportError, BucketlogError) as error:
+        # What it says may name paths and programs of this machine: that is for the log.
+        _say_failed(f"{service.name} {operation}", error)
+        refusal = ApiError("InternalFailure", "homeport failed; its log says why", 500)
+    noted.code = refusal.code
+    return Response(service.refusal(refusal), refusal.status, media_type=service.media_type)
 
 
 def _say_failed(call: str, error: Exception) -> None:
     print(f"homeport: {call}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-
-
-def _xml(root: str, child: str, content: dict[str, str], status: int) -> Response:
-    element = ET.Element(root, xmlns="https://sts.amazonaws.com/doc/2011-06-15/")
-    inner = ET.SubElement(element, child)
-    for name, text in content.items():
-        ET.SubElement(inner, name).text = text
-    return Response(ET.tostring(element, encoding="utf-8"), status, media_type="text/xml")

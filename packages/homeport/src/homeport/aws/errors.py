@@ -19,6 +19,7 @@ JSON_CODES: dict[Flaw, tuple[str, int]] = {
     Flaw.MISSING: ("MissingAuthenticationTokenException", 403),
     Flaw.MALFORMED: ("IncompleteSignatureException", 403),
     Flaw.UNKNOWN_KEY: ("UnrecognizedClientException", 403),
+    Flaw.EXPIRED: ("ExpiredTokenException", 403),
     Flaw.SKEWED: ("InvalidSignatureException", 403),
     Flaw.MISMATCH: ("InvalidSignatureException", 403),
 }
@@ -28,6 +29,7 @@ S3_CODES: dict[Flaw, tuple[str, int]] = {
     Flaw.MISSING: ("AccessDenied", 403),
     Flaw.MALFORMED: ("AuthorizationHeaderMalformed", 400),
     Flaw.UNKNOWN_KEY: ("InvalidAccessKeyId", 403),
+    Flaw.EXPIRED: ("ExpiredToken", 400),
     Flaw.SKEWED: ("RequestTimeTooSkewed", 403),
     Flaw.MISMATCH: ("SignatureDoesNotMatch", 403),
 }

@@ -82,13 +82,18 @@ def _request(model: OperationModel, body: bytes) -> dict[str, Any]:
         document = json.loads(body or b"{}")
     except (ValueError, RecursionError) as error:
         raise ApiError("SerializationException", f"the request is not JSON: {error}") from error
+    return checked(model, document, _invalid_code(model))
+
+
+def checked(model: OperationModel, document: Any, code: str) -> dict[str, Any]:
+    """The request's members, if they are as the model says. Raises ApiError with `code`."""
     shape = model.input_shape
     if shape is None:
         return {}
     try:
         parsed: dict[str, Any] = _parse(shape, document, "")
     except _InvalidError as error:
-        raise ApiError(_invalid_code(model), str(error)) from error
+        raise ApiError(code, str(error)) from error
     return parsed
 
 
@@ -171,9 +176,14 @@ def _string(shape: Shape, value: str, where: str) -> str:
     if allowed and value not in allowed:
         raise _InvalidError(f"{where} is {value!r}, not one of {', '.join(allowed)}")
     pattern = shape.metadata.get("pattern")
-    if pattern and shape.name not in _ANY_PATTERN and not re.fullmatch(pattern, value, re.DOTALL):
+    if pattern and shape.name not in _ANY_PATTERN and not re.fullmatch(readable(pattern), value, re.DOTALL):
         raise _InvalidError(f"{where} is {value!r}, which does not match {pattern}")
     return value
+
+
+def readable(pattern: str) -> str:
+    """AWS's patterns are Java's: letters, spaces and digits of all languages have another name there."""
+    return pattern.replace(r"\p{L}\p{Z}\p{N}", r"\w\s")
 
 
 def _bounded(shape: Shape, size: int, where: str, unit: str) -> None:

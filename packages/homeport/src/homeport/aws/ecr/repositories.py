@@ -12,7 +12,7 @@ from homeport.aws.ecr.faults import INVALID, change, find, invalid, named, no_re
 from homeport.aws.errors import ApiError
 from homeport.aws.pages import page
 from homeport.catalogue import Catalogue
-from homeport.credentials import TOKEN_USER, Keyring
+from homeport.credentials import CALLER, TOKEN_USER, Keyring
 from homeport.place import ACCOUNT, arn
 from homeport.repositories import Repositories, Repository, RepositoryExistsError
 
@@ -33,7 +33,11 @@ class RepositoryOperations:
         self._registry = registry
 
     async def get_authorization_token(self, **_request: Any) -> Mapping[str, Any]:
-        password, expires = self._keyring.registry_token(datetime.now(UTC))
+        session = CALLER.get().session
+        if session is None:
+            password, expires = self._keyring.registry_token(datetime.now(UTC))
+        else:
+            password, expires = self._keyring.sessions.registry_token(session), session.ends_at
         token = base64.b64encode(f"{TOKEN_USER}:{password}".encode()).decode()
         proxy = f"http://{self._registry}"
         return {

@@ -1,0 +1,72 @@
+"""What a call is about, in the terms of IAM: which actions on which resources a role must allow for it.
+
+"Actions, resources, and condition keys" of each service in the Service Authorization Reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from homeport.place import arn
+from ocikit import OcikitError, Reference
+from ocikit.registry import Action
+
+Need = tuple[str, str]  # an action and the ARN of a resource, or `*`
+
+_READ: Final = "ecr:BatchGetImage"
+_REGISTRY: Final[Mapping[Action, str]] = {
+    "pull": _READ,
+    "push": "ecr:PutImage",
+    "delete": "ecr:BatchDeleteImage",
+}
+
+
+def needs(service: str, operation: str, request: Any) -> list[Need]:
+    """All that must be allowed for a call; `request` is its document, checked or not."""
+    action = f"{service}:{operation}"
+    document = request if isinstance(request, dict) else {}
+    named = list(_resources(service, operation, document))
+    images = _images(document) if service == "apprunner" else ()
+    return [(action, one) for one in named or ["*"]] + [(_READ, one) for one in images]
+
+
+def registry_need(action: Action, repository: str | None) -> Need | None:
+    """What the registry's own protocol needs; nothing for the question whether one is let in at all."""
+    return None if repository is None else (_REGISTRY[action], _repository(repository))
+
+
+def _resources(service: str, operation: str, request: Mapping[str, Any]) -> Iterator[str]:
+    match service:
+        case "ecr":
+            names = request.get("repositoryNames")
+            for name in (request.get("repositoryName"), *(names if isinstance(names, list) else ())):
+                if name is not None:
+                    yield _repository(name)
+            if "resourceArn" in request:
+                yield str(request["resourceArn"])
+        case "logs":
+            if "logGroupName" in request:
+                yield arn("logs", f"log-group:{request['logGroupName']}")
+            if "logGroupIdentifier" in request:
+                yield str(request["logGroupIdentifier"])
+        case _:
+            yield from (str(value) for name, value in request.items() if name.endswith("Arn"))
+            if operation == "CreateService":
+                yield arn("apprunner", f"service/{request.get('ServiceName')}/*")
+
+
+def _repository(name: object) -> str:
+    return arn("ecr", f"repository/{name}")
+
+
+def _images(request: Mapping[str, Any]) -> Iterator[str]:
+    """The repository of the image that a service is to run, wherever it is: who sets that can read it."""
+    try:
+        image = request["SourceConfiguration"]["ImageRepository"]["ImageIdentifier"]
+    except (KeyError, TypeError):
+        return
+    try:
+        yield _repository(Reference.parse(str(image)).repository)
+    except OcikitError:
+        yield "*"
