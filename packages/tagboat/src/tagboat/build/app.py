@@ -15,6 +15,7 @@ from tagboat.build.base import Base
 from tagboat.build.bytecode import compile_files
 from tagboat.build.cache import Cache, MadeLayer, key_of
 from tagboat.build.files import Entry, File, Files, Folder, write_files
+from tagboat.build.mould import Mould, build_mould, fill
 from tagboat.build.source import SourceTree
 from tagboat.build.unpacking import lay_out
 from tagboat.build.venv import installed_files, skeleton
@@ -65,8 +66,8 @@ def app_layers(
 
         @functools.cache
         def parts() -> _Parts:
-            wheels = [_wheel(package.name, source, cache, progress) for package, source in sources.items()]
-            files = _install(wheels, stack.enter_context(cache.temporary()), base)
+            moulds = [build_mould(one.name, source, cache, progress) for one, source in sources.items()]
+            files = _install(moulds, stack.enter_context(cache.temporary()), base)
             byte_code, broken = compile_files(files, compiler, cache)
             for name, reason in broken.items():
                 progress(f"{name} goes into the image without byte code: {reason}")
@@ -88,11 +89,13 @@ def app_layers(
         return [*made, MadeLayer("app", code, fresh, time.monotonic() - started, "app", inputs)]
 
 
-def _install(wheels: list[Path], folder: Path, base: Base) -> dict[str, Entry]:
+def _install(moulds: list[Mould], folder: Path, base: Base) -> dict[str, Entry]:
+    wheels = [mould.wheel for mould in moulds]
     if base.here is not None:
         _check_portable(wheels, base)
     if not lay_out(wheels, folder, base.interpreter):
         uv.install_wheels(wheels, folder, interpreter=base.interpreter)
+    fill(folder, moulds)
     return skeleton(base.interpreter) | installed_files(folder, base.interpreter)
 
 
@@ -126,24 +129,3 @@ def _is_asset(path: str, entry: Entry) -> bool:
 
 def _digest(entry: Entry) -> str:
     return hashlib.sha256(entry.read()).hexdigest() if isinstance(entry, File) else ""
-
-
-def _wheel(name: str, source: SourceTree, cache: Cache, progress: Callable[[str], None]) -> Path:
-    """The wheel of a source tree, built from a copy of just the files that its digest covers."""
-    folder = cache.path("wheels", key_of(_FORMAT, uv.uv_version(), source.digest))
-    built = sorted(folder.glob("*.whl"))
-    if built:
-        return built[0]
-    progress(f"building the wheel of {name}")
-    with cache.temporary() as temporary:
-        project, target = temporary / "project", temporary / "wheel"
-        source.copy(project)
-        try:
-            uv.build_wheel(project, target)
-        except uv.UvError as error:
-            raise uv.UvError(str(error).replace(str(project), str(source.directory))) from error
-        wheel = next(target.glob("*.whl"))
-        folder.mkdir(exist_ok=True)
-        kept = folder / wheel.name
-        wheel.replace(kept)
-        return kept

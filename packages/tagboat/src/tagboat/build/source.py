@@ -50,12 +50,30 @@ class SourceTree:
             raise SourceError(f"{error.filename} cannot be read: {error.strerror}") from error
         return cls(directory, files, hasher.hexdigest())
 
+    def content_digest(self, name: str) -> str:
+        """SHA-256 of a file's content, in hexadecimal."""
+        return self.files[name][1:]
+
+    def content(self, name: str) -> bytes:
+        """What the digest covers. Raises SourceError for a file that is no longer as it was read."""
+        file = self.directory / name
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise SourceError(f"{error.filename} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(content).hexdigest() != self.content_digest(name):
+            raise SourceError(f"{file} was changed while the image was built", hint="build it again")
+        return content
+
     def copy(self, target: Path) -> None:
-        """Put the files, and nothing else that lies beside them, into the empty folder `target`."""
+        """Put the files, and nothing else that lies beside them, into the empty folder `target`.
+
+        Raises SourceError for a file that is no longer as it was read.
+        """
         for name in self.files:
             file = target / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes((self.directory / name).read_bytes())
+            file.write_bytes(self.content(name))
             file.chmod(0o755 if os.access(self.directory / name, os.X_OK) else 0o644)
 
 

@@ -27,7 +27,7 @@ def lay_out(wheels: Iterable[Path], prefix: Path, interpreter: Interpreter) -> b
     try:
         for wheel in wheels:
             opened.append(zipfile.ZipFile(wheel))
-            if any(PurePosixPath(name).parts[0].endswith(".data") for name in opened[-1].namelist()):
+            if not is_plain(opened[-1]):
                 return False
         for archive in opened:
             _extract(archive, site)
@@ -37,6 +37,11 @@ def lay_out(wheels: Iterable[Path], prefix: Path, interpreter: Interpreter) -> b
         for archive in opened:
             archive.close()
     return True
+
+
+def is_plain(wheel: zipfile.ZipFile) -> bool:
+    """Whether all of it belongs into `site-packages` as it is."""
+    return not any(PurePosixPath(name).parts[0].endswith(".data") for name in wheel.namelist())
 
 
 def _extract(archive: zipfile.ZipFile, site: Path) -> None:

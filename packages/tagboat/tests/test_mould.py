@@ -1,0 +1,143 @@
+"""Moulds: what is made of one is what a wheel of the sources themselves makes, whatever they hold."""
+
+import re
+
+import pytest
+
+from tagboat.build import mould, uv
+from tagboat.build.cache import Cache
+from tagboat.build.files import File
+from tagboat.build.interpreter import Interpreter, Libc
+from tagboat.build.mould import build_mould, fill
+from tagboat.build.source import SourceError, SourceTree
+from tagboat.build.unpacking import lay_out
+from tagboat.build.venv import installed_files
+
+INTERPRETER = Interpreter("/usr/bin/python3.11", (3, 11, 2), Libc("glibc", (2, 36)))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Cache.open(tmp_path / "cache")
+
+
+def _content(prefix):
+    return {
+        path: (entry.read(), entry.executable) if isinstance(entry, File) else entry
+        for path, entry in installed_files(prefix, INTERPRETER).items()
+    }
+
+
+def _make(directory, store, folder):
+    """What lies in the image of the project, and what was said meanwhile."""
+    said = []
+    folder.mkdir()
+    made = build_mould("hail", SourceTree.read(directory), store, said.append)
+    if not lay_out([made.wheel], folder, INTERPRETER):
+        uv.install_wheels([made.wheel], folder, interpreter=INTERPRETER)
+    fill(folder, [made])
+    return _content(folder), said
+
+
+def _make_whole(directory, folder):
+    """What lies in the image when the wheel is made of the sources themselves."""
+    uv.build_wheel(directory, folder / "wheel")
+    (wheel,) = (folder / "wheel").glob("*.whl")
+    (folder / "installed").mkdir()
+    uv.install_wheels([wheel], folder / "installed", interpreter=INTERPRETER)
+    return _content(folder / "installed")
+
+
+def test_an_edit_needs_no_other_wheel(project, store, tmp_path):
+    _, said = _make(project.directory, store, tmp_path / "before")
+    assert said == ["building the wheel of hail"]
+    (project.directory / "src/hail/__init__.py").write_text("edited = True\n")
+    made, said = _make(project.directory, store, tmp_path / "after")
+    assert said == []
+    site = "opt/venv/lib/python3.11/site-packages"
+    assert made[f"{site}/hail/__init__.py"] == (b"edited = True\n", False)
+    assert made == _make_whole(project.directory, tmp_path)
+
+
+def test_files_of_every_kind_come_through(project, store, tmp_path):
+    package = project.directory / "src" / "hail"
+    (package / "empty.py").touch()
+    (package / "tool").write_bytes(b"#!/bin/sh\n")
+    (package / "tool").chmod(0o755)
+    (package / "bytes.bin").write_bytes(bytes(range(256)) * 40)
+    (package / 'größe, "x".txt').write_text("ü")
+    (package / "LICENSE").write_text("as you like")
+    (project.directory / "docs").mkdir()
+    (project.directory / "docs" / "about.md").write_text("# Says what it is\n")
+    text = project.pyproject.read_text().replace(
+        'description = "Says what it is."',
+        'readme = "./docs/about.md"\nlicense = "MIT"\nlicense-files = ["src/*/LICENSE"]',
+    )
+    project.pyproject.write_text(text)
+    made, _ = _make(project.directory, store, tmp_path / "ours")
+    assert made == _make_whole(project.directory, tmp_path)
+    assert any(b"# Says what it is" in content for path, (content, _) in _files(made) if "METADATA" in path)
+
+
+def _files(made):
+    return [(path, entry) for path, entry in made.items() if isinstance(entry, tuple)]
+
+
+@pytest.mark.parametrize("change", ["name", "mode", "readme", "pyproject"])
+def test_what_decides_about_the_wheel_makes_another(project, store, tmp_path, change):
+    (project.directory / "README.md").write_text("first")
+    project.pyproject.write_text(
+        project.pyproject.read_text().replace("[project]\n", '[project]\nreadme = "README.md"\n')
+    )
+    _make(project.directory, store, tmp_path / "before")
+    match change:
+        case "name":
+            (project.directory / "src/hail/more.py").touch()
+        case "mode":
+            (project.directory / "src/hail/__init__.py").chmod(0o755)
+        case "readme":
+            (project.directory / "README.md").write_text("second")
+        case "pyproject":
+            project.pyproject.write_text(project.pyproject.read_text().replace("1.2.3", "1.2.4"))
+    made, said = _make(project.directory, store, tmp_path / "after")
+    assert said == ["building the wheel of hail"]
+    assert made == _make_whole(project.directory, tmp_path)
+
+
+def test_a_wheel_with_files_for_other_places_is_made_of_the_sources(project, store, tmp_path):
+    (project.directory / "scripts").mkdir()
+    (project.directory / "scripts" / "shout").write_text("#!python\nprint('HAIL')\n")
+    project.pyproject.write_text(
+        project.pyproject.read_text() + '[tool.uv.build-backend.data]\nscripts = "scripts"\n'
+    )
+    made, said = _make(project.directory, store, tmp_path / "ours")
+    assert said == ["building the wheel of hail"] * 2  # it shows only in the mould
+    assert made["opt/venv/bin/shout"][0].endswith(b"\nprint('HAIL')\n")
+    assert made == _make_whole(project.directory, tmp_path)
+    assert _make(project.directory, store, tmp_path / "again") == (made, [])
+
+
+def test_a_backend_that_may_look_into_files_gets_them(project, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(mould, "_COPYING", "another")
+    made = build_mould("hail", SourceTree.read(project.directory), store, print)
+    assert lay_out([made.wheel], tmp_path / "ours", INTERPRETER)
+    assert _content(tmp_path / "ours") == _make_whole(project.directory, tmp_path)
+
+
+def test_a_file_that_changes_meanwhile_stops_the_build(project, store, tmp_path):
+    source = SourceTree.read(project.directory)
+    made = build_mould("hail", source, store, print)
+    assert lay_out([made.wheel], tmp_path / "ours", INTERPRETER)
+    file = project.directory / "src/hail/__init__.py"
+    file.write_text("too late\n")
+    with pytest.raises(SourceError, match=re.escape(f"{file} was changed while the image was built")):
+        fill(tmp_path / "ours", [made])
+    file.unlink()
+    with pytest.raises(SourceError, match="cannot be read"):
+        fill(tmp_path / "ours", [made])
+
+
+def test_a_project_that_cannot_be_built_is_named_by_its_own_folder(project, store):
+    project.pyproject.write_text(project.pyproject.read_text().replace("1.2.3", "no version"))
+    with pytest.raises(uv.UvError, match=re.escape(str(project.directory))):
+        build_mould("hail", SourceTree.read(project.directory), store, print)
