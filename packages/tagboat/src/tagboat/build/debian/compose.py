@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -206,9 +208,13 @@ def _compose_files(packages: Sequence[Package], root: Path, cache: Cache, compil
     """The content of the layer; `root` is an empty folder that the files are unpacked to."""
     files: dict[str, Entry] = {}
     certificates: dict[str, bytes] = {}
-    for package in packages:
-        deb = _kept(package, cache)
-        for path, entry in _unpack(deb, root):
+    debs = [_kept(package, cache) for package in packages]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        contents = list(pool.map(lambda deb: dict(_unpack(deb, root)), debs))
+    for package, deb, content in zip(packages, debs, contents, strict=True):
+        if not files.keys().isdisjoint(content):
+            content = dict(_unpack(deb, root))  # noqa: PLW2901  who was last is not left to chance
+        for path, entry in content.items():
             if path.startswith(_CERTIFICATES) and isinstance(entry, File):
                 certificates[path] = entry.read()
             else:
