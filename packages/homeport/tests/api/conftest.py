@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote_to_bytes
 import boto3
 import pytest
 import uvicorn
+from botocore import UNSIGNED
 from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
@@ -54,6 +55,7 @@ from homeport.resources import Resources
 from homeport.roles import Roles
 from ocikit.registry import Storage
 
+_AUDIENCE = "sts.amazonaws.com"
 _SESSION = boto3.session.Session()  # keeps what it has read of AWS's models
 
 
@@ -205,6 +207,7 @@ class Harbour:
     resources: Resources
     catalogue: Catalogue
     trail: Trail
+    database: bucketlog.Connection
     answered: Mapping[str, list[str]]  # the operations of the JSON services
     _clients: list[Any] = field(default_factory=list)
 
@@ -230,8 +233,10 @@ class Harbour:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def client(self, service: str, key: AccessKey | None = None, **config: Any) -> Any:
-        """A boto3 client; closed with the harbour."""
+    def client(
+        self, service: str, key: AccessKey | None = None, token: str | None = None, **config: Any
+    ) -> Any:
+        """A boto3 client, of a session where there is a `token`; closed with the harbour."""
         key = key or self.root
         made = _SESSION.client(
             service,
@@ -239,6 +244,7 @@ class Harbour:
             region_name=REGION,
             aws_access_key_id=key.id,
             aws_secret_access_key=key.secret,
+            aws_session_token=token,
             config=Config(retries={"total_max_attempts": 1}, **config),
         )
         made.meta.events.register(f"after-call.{service}", _check_answer)
@@ -420,7 +426,16 @@ def harbour(berth: _Berth, tmp_path: Path) -> Iterator[Harbour]:
         )
         berth.app = app
         made = Harbour(
-            data, berth.host, controller, keyring, repositories, resources, catalogue, trail, app.aws.answered
+            data,
+            berth.host,
+            controller,
+            keyring,
+            repositories,
+            resources,
+            catalogue,
+            trail,
+            database,
+            app.aws.answered,
         )
         yield made
         for client in made._clients:
@@ -447,3 +462,48 @@ def error_of() -> Callable[..., str]:
         return str(caught.value.response["Error"]["Code"])
 
     return code
+
+
+@pytest.fixture
+def trusted(harbour: Any, issuer: Any) -> Any:
+    """A role `release` for octo/shop in production, and the issuer whose tokens get it."""
+    iam = harbour.client("iam")
+    iam.create_open_id_connect_provider(Url=issuer.url, ClientIDList=[_AUDIENCE])
+    host = issuer.url.removeprefix("http://")
+    condition = {
+        "StringEquals": {
+            f"{host}:aud": _AUDIENCE,
+            f"{host}:repository_id": "100200",
+            f"{host}:repository_owner_id": "300",
+            f"{host}:sub": [
+                "repo:octo/shop:environment:production",
+                "repo:octo@300/shop@100200:environment:production",
+            ],
+        },
+        "StringLike": {f"{host}:ref": "refs/tags/shop-v*"},
+    }
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Federated": f"arn:aws:iam::000000000000:oidc-provider/{host}"},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": condition,
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.create_role(RoleName="release", AssumeRolePolicyDocument=policy)
+    return issuer
+
+
+@pytest.fixture
+def assume(harbour: Any) -> Callable[..., Any]:
+    """Take the role with a token, as boto3 does: without a signature."""
+    sts = harbour.client("sts", signature_version=UNSIGNED)
+
+    def take(token: str, role: str = "release", **more: Any) -> Any:
+        return sts.assume_role_with_web_identity(
+            RoleArn=f"arn:aws:iam::000000000000:role/{role}",
+            RoleSessionName="octo.shop-7",
+            WebIdentityToken=token,
+            **more,
+        )
+
+    return take

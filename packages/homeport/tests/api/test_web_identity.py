@@ -11,56 +11,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from botocore import UNSIGNED
 from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 AUDIENCE = "sts.amazonaws.com"
-
-
-@pytest.fixture
-def trusted(harbour: Any, issuer: Any) -> Any:
-    """A role `release` for octo/shop in production, and the issuer whose tokens get it."""
-    iam = harbour.client("iam")
-    iam.create_open_id_connect_provider(Url=issuer.url, ClientIDList=[AUDIENCE])
-    host = issuer.url.removeprefix("http://")
-    condition = {
-        "StringEquals": {
-            f"{host}:aud": AUDIENCE,
-            f"{host}:repository_id": "100200",
-            f"{host}:repository_owner_id": "300",
-            f"{host}:sub": [
-                "repo:octo/shop:environment:production",
-                "repo:octo@300/shop@100200:environment:production",
-            ],
-        },
-        "StringLike": {f"{host}:ref": "refs/tags/shop-v*"},
-    }
-    statement = {
-        "Effect": "Allow",
-        "Principal": {"Federated": f"arn:aws:iam::000000000000:oidc-provider/{host}"},
-        "Action": "sts:AssumeRoleWithWebIdentity",
-        "Condition": condition,
-    }
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    iam.create_role(RoleName="release", AssumeRolePolicyDocument=policy)
-    return issuer
-
-
-@pytest.fixture
-def assume(harbour: Any) -> Callable[..., Any]:
-    """Take the role with a token, as boto3 does: without a signature."""
-    sts = harbour.client("sts", signature_version=UNSIGNED)
-
-    def take(token: str, role: str = "release", **more: Any) -> Any:
-        return sts.assume_role_with_web_identity(
-            RoleArn=f"arn:aws:iam::000000000000:role/{role}",
-            RoleSessionName="octo.shop-7",
-            WebIdentityToken=token,
-            **more,
-        )
-
-    return take
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from bucketlog import BucketlogError
-from homeport.audit import OK, UNKNOWN, Call, Trail, subject
+from homeport.audit import OK, UNKNOWN, Call, Trail, plain, subject
 from homeport.aws.errors import JSON_CODES, ApiError
 from homeport.aws.needs import Need, needs
 from homeport.aws.protocol import JsonService
@@ -118,13 +118,15 @@ class AwsServices:
         async def answer() -> bytes:
             if f"{service.name}:{operation}" == ASSUME:  # the token is who asks, and nothing is signed
                 result = await service.answer(operation, form)
-                noted.who = CALLER.get().name
+                caller = CALLER.get()
+                noted.who = caller.name
+                noted.about = plain(f"{subject(form)} {caller.session.subject if caller.session else ''}")
             else:
                 # Whoever has a role may ask who they are; who gets a role is the owner's to say alone.
                 needed: list[Need] | None = [] if operation == "GetCallerIdentity" else None
                 self._require(request, body, service.name, needed, noted)
+                noted.about = subject(form)
                 result = await service.answer(operation, form)
-            noted.about = subject(form)
             return result
 
         return await _answered(service, operation, answer, noted)
