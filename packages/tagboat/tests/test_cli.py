@@ -15,8 +15,8 @@ COMMANDS = [line.partition("#")[0].strip() for block in SHELL for line in block.
 
 
 def test_the_readme_shows_just_the_commands_that_are_tested():
-    """`tag`, `changelog` and `ci` by release/, `deploy` and what follows it by the workspace's tests, others
-    by test_NAME.py or here.
+    """`tag`, `changelog`, `ci` and `trust` by release/, `deploy` and what follows it by the workspace's
+    tests, others by test_NAME.py or here.
     """
     assert COMMANDS == [
         "tagboat tag",
@@ -32,6 +32,7 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat ci github",
         "tagboat ci gitlab",
         "tagboat ci --check",
+        "tagboat trust github octo/shop",
         "tagboat build",
         "tagboat build --explain",
         "tagboat build --output oci:image",

@@ -21,6 +21,7 @@ from tagboat.image_cli import add_image_commands
 from tagboat.release_cli import add_release_commands
 from tagboat.service_cli import add_service_commands
 from tagboat.supply_cli import KEY_HELP, add_supply_commands, signing_key
+from tagboat.trust_cli import add_trust_command
 
 if TYPE_CHECKING:
     from ocikit import Reference
@@ -175,6 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     deploy.set_defaults(run=_deploy)
 
     add_service_commands(commands)
+    add_trust_command(commands)
 
     demo = commands.add_parser(
         "demo",

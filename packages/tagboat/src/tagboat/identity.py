@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tagboat.errors import TagboatError
 
-_AUDIENCE = "sts.amazonaws.com"  # that AWS's own action asks for; OIDC_AUDIENCE names another
+AUDIENCE = "sts.amazonaws.com"  # that AWS's own action asks for; OIDC_AUDIENCE names another
 _LIFETIME = 3600  # seconds
 _TIMEOUT = 30.0  # seconds
 
@@ -80,7 +80,7 @@ def _token() -> str | None:
     address, secret = (os.environ.get(f"ACTIONS_ID_TOKEN_REQUEST_{name}") for name in ("URL", "TOKEN"))
     if not address or not secret:
         return None
-    audience = urlencode({"audience": os.environ.get("OIDC_AUDIENCE") or _AUDIENCE})
+    audience = urlencode({"audience": os.environ.get("OIDC_AUDIENCE") or AUDIENCE})
     request = Request(  # noqa: S310  the address is the runner's own
         f"{address}{'&' if '?' in address else '?'}{audience}", headers={"Authorization": f"Bearer {secret}"}
     )
