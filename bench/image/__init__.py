@@ -1,7 +1,9 @@
 """The image builder on the reference app: what each kind of change costs, from command line to registry.
 
-The peer is buildah with uv and its cache mount, on the same base image, app, lock and registry. Both have
-fetched their wheels before; nothing is measured over the network.
+The peers are Debian's buildah and Docker's daemon, where they are installed, each with uv and a cache mount,
+on the same base image, app, lock and registry. All have fetched their wheels before; nothing is measured over
+the network. (PyPI's `pyoci` is none: it speaks to no registry on plain HTTP, and what it builds does not
+start.)
 """
 
 from __future__ import annotations
@@ -11,10 +13,11 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from bench.image.buildah import NAME, Buildah
+from bench.image.buildah import Buildah
 from bench.image.debian import composition
+from bench.image.docker import Docker
 from bench.image.ours import Pushed, Tagboat
-from bench.image.registry import serve_registry
+from bench.image.registry import RegistryServer, serve_registry
 from bench.image.shop import Shop
 from bench.row import Row
 
@@ -23,6 +26,8 @@ __all__ = ["run"]
 _DEBIAN: Final = "debian:bookworm"
 _PLATFORMS: Final = ("linux/amd64", "linux/arm64")
 _CHANGES: Final = ("certifi", "click", "idna")  # dependencies that another version is locked of
+
+Peers = dict[str, dict[str, float]]  # seconds by case, by the peer's name
 
 _COLD: Final = "cold, wheels cached"
 _PLAIN: Final = "cold, wheels cached, no byte code"
@@ -42,7 +47,7 @@ def run() -> list[Row]:
             ours.push(composed, "fetched-index", *_PLATFORMS)
             base = ours.push_base("fetched", "base")
             shop = Shop(folder / "shop", base)
-            theirs = _buildah(Buildah(folder / "buildah", server), shop) if Buildah.is_here() else {}
+            theirs = _peers(folder, server, shop)
             return [
                 *_changes(ours, shop, theirs),
                 *_smaller(ours, Shop(folder / "plain", base, byte_code=False), theirs),
@@ -51,7 +56,7 @@ def run() -> list[Row]:
             ]
 
 
-def _changes(ours: Tagboat, shop: Shop, theirs: dict[str, float]) -> list[Row]:
+def _changes(ours: Tagboat, shop: Shop, theirs: Peers) -> list[Row]:
     """What the developer waits for, from the first build on."""
     cold = [_cold(ours, shop, f"cold{number}") for number in range(3)]
     same = [ours.push(shop, "cold0") for _ in range(5)]
@@ -81,12 +86,12 @@ def _changes(ours: Tagboat, shop: Shop, theirs: dict[str, float]) -> list[Row]:
     ]
 
 
-def _smaller(ours: Tagboat, shop: Shop, theirs: dict[str, float]) -> list[Row]:
-    """An image without byte code. The peer compiles it, as most do: it starts the sooner for it."""
+def _smaller(ours: Tagboat, shop: Shop, theirs: Peers) -> list[Row]:
+    """An image without byte code."""
     pushes = [_cold(ours, shop, f"plain{number}") for number in range(3)]
     size = sum(ours.layers("plain0").values())
     return [
-        *_compare(_PLAIN, pushes, {_PLAIN: theirs[_COLD]} if theirs else {}, 1.5),
+        *_compare(_PLAIN, pushes, theirs, 1.5),
         Row("image", "whole image, no byte code", size / 1e6, "MB", goal=67),
     ]
 
@@ -107,19 +112,29 @@ def _cold(ours: Tagboat, shop: Shop, repository: str, *platforms: str) -> Pushed
     return ours.push(shop, repository, *platforms)
 
 
-def _compare(case: str, pushes: list[Pushed], theirs: dict[str, float], goal: float) -> list[Row]:
+def _compare(case: str, pushes: list[Pushed], theirs: Peers, goal: float) -> list[Row]:
     seconds = statistics.median(push.outcome.seconds for push in pushes)
     requests = statistics.median(push.counts.requests for push in pushes)
     uploaded = statistics.median(push.counts.uploaded for push in pushes)
-    peer = theirs.get(case)
+    beside = [Row("image", case, seconds, "s", cases[case], name, goal) for name, cases in theirs.items()]
     return [
-        Row("image", case, seconds, "s", peer, NAME if peer else None, goal),
+        *(beside or [Row("image", case, seconds, "s", goal=goal)]),
         Row("image", f"{case}: requests", requests, "", goal=1 if case == _SAME else None),
         Row("image", f"{case}: uploaded", uploaded / 1e6, "MB"),
     ]
 
 
-def _buildah(peer: Buildah, shop: Shop) -> dict[str, float]:
+def _peers(folder: Path, server: RegistryServer, shop: Shop) -> Peers:
+    found: Peers = {}
+    if Buildah.is_here():
+        found[Buildah.name] = _seconds(Buildah(folder / "buildah", server), shop)
+    if Docker.is_here():
+        with Docker.start(folder / "docker", server) as docker:
+            found[Docker.name] = _seconds(docker, shop)
+    return found
+
+
+def _seconds(peer: Buildah | Docker, shop: Shop) -> dict[str, float]:
     """Median seconds of each case."""
     peer.push(shop, "peer")
     seconds: dict[str, list[float]] = {}
@@ -127,12 +142,13 @@ def _buildah(peer: Buildah, shop: Shop) -> dict[str, float]:
         peer.forget_images()
         seconds.setdefault(_COLD, []).append(peer.push(shop, f"peer-cold{number}").seconds)
     for _ in range(3):
-        seconds.setdefault(_SAME, []).append(peer.push(shop, "peer").seconds)
+        seconds.setdefault(_SAME, []).append(peer.push(shop, "peer-cold1").seconds)
     for _ in range(3):
         shop.edit_line()
-        seconds.setdefault(_LINE, []).append(peer.push(shop, "peer").seconds)
+        seconds.setdefault(_LINE, []).append(peer.push(shop, "peer-cold1").seconds)
     for dependency in _CHANGES[:2]:
         shop.change_dependency(dependency)
-        seconds.setdefault(_DEPENDENCY, []).append(peer.push(shop, "peer").seconds)
+        seconds.setdefault(_DEPENDENCY, []).append(peer.push(shop, "peer-cold1").seconds)
         shop.restore_dependencies()
-    return {case: statistics.median(values) for case, values in seconds.items()}
+    # The peers compile byte code in any case, as most do: an app starts the sooner for it.
+    return {case: statistics.median(values) for case, values in {**seconds, _PLAIN: seconds[_COLD]}.items()}

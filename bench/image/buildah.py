@@ -6,15 +6,14 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from bench.image.process import Outcome, run
 from bench.image.registry import RegistryServer
 from bench.image.shop import Shop
 
-__all__ = ["NAME", "Buildah"]
+__all__ = ["Buildah"]
 
-NAME: Final = "buildah + uv"
 _CERTIFICATES: Final = "/etc/ssl/certs/ca-certificates.crt"
 
 # The lock before the source, as the manuals say, so that a changed line installs nothing anew.
@@ -37,6 +36,8 @@ class Buildah:
 
     folder: Path
     registry: RegistryServer
+
+    name: ClassVar[str] = "buildah + uv"
 
     @staticmethod
     def is_here() -> bool:
