@@ -15,12 +15,9 @@ from ocikit import (
     Reference,
     find_credentials,
     read_docker_archive,
-    unpack,
 )
 from tagboat.build.bytecode import Compiler
 from tagboat.build.cache import Cache, key_of
-from tagboat.build.debian.compose import compose
-from tagboat.build.debian.lock import FILE_NAME
 from tagboat.build.debian.release import DISTRIBUTIONS, Release
 from tagboat.build.interpreter import Interpreter, Libc, find_foreign_interpreter, find_interpreter
 from tagboat.build.target import Target
@@ -83,6 +80,10 @@ def resolve_base(
         here, _ = resolve_base(component, Platform.host(), cache, progress=progress)
     made = False
     if kind in DISTRIBUTIONS:
+        # Loading these takes a good part of the time that an edited line does, and other bases need none.
+        from tagboat.build.debian.compose import compose  # noqa: PLC0415
+        from tagboat.build.debian.lock import FILE_NAME  # noqa: PLC0415
+
         lock = component.directory / FILE_NAME
         compiler = here.compiler(cache) if here else None
         image, made = compose(
@@ -112,6 +113,8 @@ def unpacked(image: Image, cache: Cache) -> Path:
     if not root.is_dir():
         with cache.locked(f"root-{image.digest.hex}"), cache.temporary() as folder:
             if not root.is_dir():
+                from ocikit import unpack  # noqa: PLC0415  only for a base that is new here
+
                 unpack(image, folder / "root", ownership=False)
                 (folder / "root").rename(root)
     return root
