@@ -12,7 +12,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from homeport import redirect_command, role_command
+from homeport import redirect_command, role_command, secret_command
 
 # ruff: noqa: PLC0415  `--help` answers without loading servers and databases
 
@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     audit.set_defaults(run=_audit)
     redirect_command.add_parser(commands, _add_data)
     role_command.add_parser(commands, _add_data)
+    secret_command.add_parser(commands, _add_data)
     return parser
 
 

@@ -47,6 +47,7 @@ from homeport.network import Network
 from homeport.process import Process, adopt_orphans
 from homeport.runner import Runner
 from homeport.state import State
+from homeport.vault import Vault
 from ocikit.registry import Storage
 
 _PUMP = 0.2  # seconds between looks for new log lines
@@ -144,6 +145,7 @@ class Port:
             self._instances,
             self._edge,
             self._logbook,
+            Vault(layout.secrets),
             self._environment,
         )
         orphans = await self._adopt()

@@ -7,6 +7,7 @@ removed.
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homeport.command import run
-from homeport.container import Limits, Runc, cgroups, clear_cgroup, configuration, find_user, oom_killed
+from homeport.container import (
+    Limits,
+    Runc,
+    User,
+    cgroups,
+    clear_cgroup,
+    configuration,
+    find_user,
+    oom_killed,
+)
 from homeport.errors import CommandError, ImageError
 from homeport.images import LocalImage
 from homeport.layout import Layout
@@ -23,6 +33,7 @@ from homeport.model import ServiceSpec
 from homeport.network import Network, host_resolv_conf, nameservers
 
 _HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost\n{address}\t{hostname}\n"
+_PRIVATE_OPTIONS = "mode=700,size=16m,nosuid,nodev,noexec"
 _MOUNT_OPTIONS = 4000  # bytes: mount(2) passes one page
 
 
@@ -45,16 +56,26 @@ class Instances:
         self._network = network
         self._runc = Runc(layout.runc)
 
-    def start(self, instance: Instance, image: LocalImage, environment: Mapping[str, str]) -> int:
+    def start(
+        self,
+        instance: Instance,
+        image: LocalImage,
+        environment: Mapping[str, str],
+        secrets: Mapping[str, str],
+    ) -> int:
         """Start it; returns the process id of its first process. Raises ImageError, CommandError or
         NetworkError.
 
-        Whatever happens, `remove` takes away all that was made.
+        Each of the secrets is a variable and a file of `/run/secrets`. Whatever happens, `remove` takes
+        away all that was made.
         """
         bundle = self.directory(instance.id)
         bundle.mkdir(mode=0o700, parents=True)
         root = bundle / "root"
         self._mount(bundle, root, image.layers)
+        private = self._private(instance.id)
+        private.mkdir(mode=0o700)
+        run("mount", "-t", "tmpfs", "-o", _PRIVATE_OPTIONS, "tmpfs", private)
         self._network.attach(instance.id, instance.address)
         hostname = instance.spec.name.lower()
         (bundle / "hosts").write_text(_HOSTS.format(address=instance.address, hostname=hostname))
@@ -67,25 +88,35 @@ class Instances:
         for name in ("hosts", "resolv.conf"):
             (bundle / name).chmod(0o644)
         config = image.config.config
+        user = find_user(root, config.user or "")
+        files = {"/etc/hosts": bundle / "hosts", "/etc/resolv.conf": bundle / "resolv.conf"}
+        if secrets:
+            files["/run/secrets"] = private / "secrets"
+            _write_secrets(private / "secrets", secrets, user)
         written = configuration(
             root=root,
             arguments=_arguments(instance.spec, config.entrypoint or (), config.cmd or ()),
             environment={
                 **dict(entry.split("=", 1) for entry in config.env or () if "=" in entry),
                 **environment,
+                **secrets,
             },
             directory=config.working_dir or "/",
-            user=find_user(root, config.user or ""),
+            user=user,
             hostname=hostname,
             network=self._network.namespace(instance.id),
-            files={"/etc/hosts": bundle / "hosts", "/etc/resolv.conf": bundle / "resolv.conf"},
+            files=files,
             limits=Limits(instance.spec.cpu, instance.spec.memory, self._cgroup(instance.id)),
         )
-        # The environment holds the service's key to its buckets: for root alone.
-        path = bundle / "config.json"
+        # The environment holds keys and secrets: for root alone, on no disk, and gone once runc has read it.
+        path = private / "config.json"
         path.touch(mode=0o600)
         path.write_text(json.dumps(written))
-        return self._runc.start(instance.id, bundle, self.log(instance.id))
+        (bundle / path.name).symlink_to(path)
+        try:
+            return self._runc.start(instance.id, bundle, self.log(instance.id))
+        finally:
+            path.unlink()
 
     def running(self) -> dict[str, int]:
         """Process ids of the instances that run, also those started by an earlier homeport process."""
@@ -105,9 +136,9 @@ class Instances:
         self._runc.delete(instance)
         clear_cgroup(self._cgroup(instance))  # runc's record may be lost, then it kills nobody
         directory = self.directory(instance)
-        root = directory / "root"
-        while root.is_mount():
-            run("umount", "--lazy", root)
+        for mounted in (directory / "root", self._private(instance)):
+            while mounted.is_mount():
+                run("umount", "--lazy", mounted)
         self._network.detach(instance)
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -120,6 +151,10 @@ class Instances:
     def log(self, instance: str) -> Path:
         """The file that the instance's two outputs append to."""
         return self.directory(instance) / "output"
+
+    def _private(self, instance: str) -> Path:
+        """A folder in memory for what no disk is to hold."""
+        return self.directory(instance) / "private"
 
     def _cgroup(self, instance: str) -> str:
         return f"/{self._layout.key}/{instance}".rstrip("/")
@@ -141,6 +176,17 @@ class Instances:
             with suppress(FileExistsError):
                 (root / "tmp").mkdir()
                 (root / "tmp").chmod(0o1777)
+
+
+def _write_secrets(folder: Path, secrets: Mapping[str, str], user: User) -> None:
+    """A file for each, for the instance's user alone."""
+    folder.mkdir(mode=0o500)
+    for name, value in secrets.items():
+        path = folder / name
+        path.touch(mode=0o400)
+        path.write_bytes(value.encode())
+        os.chown(path, user.uid, user.gid)
+    os.chown(folder, user.uid, user.gid)
 
 
 def _arguments(spec: ServiceSpec, entrypoint: Sequence[str], cmd: Sequence[str]) -> list[str]:

@@ -50,6 +50,10 @@ class Layout:
         return self.data / "instances"
 
     @property
+    def secrets(self) -> Path:
+        return self.data / "secrets"
+
+    @property
     def logs(self) -> Path:
         return self.data / "logs"
 

@@ -22,6 +22,7 @@ from homeport.model import Service, ServiceSpec
 from homeport.network import Network
 from homeport.process import Process
 from homeport.state import State
+from homeport.vault import Vault
 
 _DRAIN = 30.0  # seconds that a drained instance has for its last requests
 _GRACE = 10.0  # seconds between SIGTERM and SIGKILL
@@ -63,6 +64,7 @@ class Machine:
     instances: Instances
     edge: Edge
     logbook: Logbook
+    vault: Vault
     environment: Callable[[Service], Mapping[str, str]]
     closing: bool = False  # the port stops: no request is to come
     addresses: set[str] = field(default_factory=set)  # promised to instances
@@ -77,13 +79,14 @@ class Machine:
     async def start(self, service: Service, digest: str, spec: ServiceSpec) -> Running:
         """A new instance, which may still be far from healthy. Leaves nothing behind when it fails."""
         async with self.starts:
+            values = await off_loop(self.vault.resolve, spec.secrets)
             image = await off_loop(self.images.pull, spec.image, digest)
             address = self.network.free_address(self.addresses)
             self.addresses.add(address)
             instance = Instance(secrets.token_hex(6), service.id, digest, spec, address)
             variables = {**self.environment(service), **spec.environment, "PORT": str(spec.port)}
             try:
-                pid = await off_loop(self.instances.start, instance, image, variables)
+                pid = await off_loop(self.instances.start, instance, image, variables, values)
                 now = asyncio.get_running_loop().time()
                 limit = spec.scaling.max_concurrency
                 return Running(instance, Process(pid), self.tail(instance), now, limit)

@@ -83,6 +83,8 @@ class ServiceSpec:
     image: str  # `host:port/repository:tag` or `…@sha256:…`
     port: int = 8080
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    # By variable, which secret's value it gets: an ARN (`vault.SecretReference`), never the value.
+    secrets: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     start_command: str | None = None
     cpu: int = 1024  # thousandths of a CPU, AWS counts 1024 a vCPU
     memory: int = 2048  # MiB

@@ -216,6 +216,7 @@ def _spec_json(spec: ServiceSpec) -> str:
         {
             **{entry.name: getattr(spec, entry.name) for entry in fields(spec)},
             "environment": dict(spec.environment),
+            "secrets": dict(spec.secrets),
             "health": asdict(spec.health),
             "scaling": asdict(spec.scaling),
         }
@@ -229,6 +230,7 @@ def _spec(text: str) -> ServiceSpec:
         **{
             **value,
             "environment": MappingProxyType(value["environment"]),
+            "secrets": MappingProxyType(value.get("secrets", {})),
             "health": HealthCheck(**value["health"]),
             "scaling": Scaling(**value.get("scaling", {})),
         }

@@ -71,6 +71,7 @@ def test_what_is_asked_for_is_what_the_controller_gets_and_what_is_described(
         "SourceConfiguration": _source(
             Port="3000",
             RuntimeEnvironmentVariables={"GREETING": "grüezi\n😀", "EMPTY": ""},
+            RuntimeEnvironmentSecrets={"KEY": "arn:aws:ssm:eu-west-1:123456789012:parameter/shop/key"},
             StartCommand="run it",
         )
         | {"AutoDeploymentsEnabled": False},
@@ -88,6 +89,7 @@ def test_what_is_asked_for_is_what_the_controller_gets_and_what_is_described(
     spec = harbour.controller.service(described["ServiceArn"]).spec
     assert (spec.name, spec.image, spec.port) == ("blog", "127.0.0.1:7070/blog:latest", 3000)
     assert spec.environment == {"GREETING": "grüezi\n😀", "EMPTY": ""}
+    assert spec.secrets == {"KEY": "arn:aws:ssm:eu-west-1:123456789012:parameter/shop/key"}
     assert (spec.start_command, spec.auto_deploy, spec.cpu, spec.memory) == ("run it", False, 256, 512)
     assert spec.health == HealthCheck("HTTP", "/well?really=yes", 1, 3, 2, 4)
     assert described["SourceConfiguration"] == settings["SourceConfiguration"]
@@ -147,8 +149,20 @@ def test_an_update_keeps_what_it_does_not_mention(harbour: Any, apprunner: Any) 
         ({"SourceConfiguration": _source(RuntimeEnvironmentVariables={"A": "\0"})}, "'A' cannot be"),
         ({"SourceConfiguration": _source(RuntimeEnvironmentVariables={"A": 1})}, "A is not of type str"),
         (
-            {"SourceConfiguration": _source(RuntimeEnvironmentSecrets={"A": "x"})},
-            "not supported by homeport yet",
+            {"SourceConfiguration": _source(RuntimeEnvironmentSecrets={"A/B": "x"})},
+            "'A/B' cannot be a variable's name",
+        ),
+        (
+            {"SourceConfiguration": _source(RuntimeEnvironmentSecrets={"A": "arn:aws:s3:::b"})},
+            "RuntimeEnvironmentSecrets.A: arn:aws:s3:::b is no ARN of",
+        ),
+        (
+            {
+                "SourceConfiguration": _source(
+                    RuntimeEnvironmentVariables={"A": "b"}, RuntimeEnvironmentSecrets={"A": "b"}
+                )
+            },
+            "A is in RuntimeEnvironmentVariables and in RuntimeEnvironmentSecrets",
         ),
         ({"SourceConfiguration": _source(StartCommand="a\nb")}, "StartCommand is 'a\\nb'"),
         ({"SourceConfiguration": _source(StartComand="a")}, "StartComand is not a member of"),

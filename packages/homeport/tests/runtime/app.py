@@ -81,6 +81,12 @@ class Handler(BaseHTTPRequestHandler):
             return 200, type(error).__name__
         return 200, "written"
 
+    def get_read(self, query):
+        try:
+            return 200, Path(query["path"]).read_text()
+        except OSError as error:
+            return 200, type(error).__name__
+
     def get_connect(self, query):
         try:
             socket.create_connection((query["host"], int(query["port"])), 1).close()

@@ -9,6 +9,7 @@ from typing import Any
 
 from homeport.aws.apprunner.faults import invalid
 from homeport.model import HealthCheck, Service, ServiceSpec
+from homeport.vault import SecretError, SecretReference
 from ocikit import OcikitError, Reference
 
 
@@ -32,13 +33,21 @@ def changed(spec: ServiceSpec, request: Mapping[str, Any]) -> ServiceSpec:
         changes["memory"] = _units(instance["Memory"])
     if "HealthCheckConfiguration" in request:
         changes["health"] = _health(request["HealthCheckConfiguration"])
-    return replace(spec, **changes)
+    spec = replace(spec, **changes)
+    if twice := sorted(spec.environment.keys() & spec.secrets.keys()):
+        raise invalid(f"{twice[0]} is in RuntimeEnvironmentVariables and in RuntimeEnvironmentSecrets")
+    return spec
 
 
 def shown(service: Service) -> dict[str, Any]:
     """Of the answer's service what homeport runs by."""
     spec = service.spec
-    image: dict[str, Any] = {"Port": str(spec.port), "RuntimeEnvironmentVariables": dict(spec.environment)}
+    image: dict[str, Any] = {
+        "Port": str(spec.port),
+        "RuntimeEnvironmentVariables": dict(spec.environment),
+    }
+    if spec.secrets:
+        image["RuntimeEnvironmentSecrets"] = dict(spec.secrets)
     if spec.start_command is not None:
         image["StartCommand"] = spec.start_command
     return summary(service) | {
@@ -76,8 +85,6 @@ def summary(service: Service) -> dict[str, Any]:
 
 
 def _image_configuration(image: Mapping[str, Any]) -> dict[str, Any]:
-    if image.get("RuntimeEnvironmentSecrets"):
-        raise invalid("RuntimeEnvironmentSecrets are not supported by homeport yet")
     changes: dict[str, Any] = {}
     if "Port" in image:
         changes["port"] = _port(image["Port"])
@@ -85,6 +92,8 @@ def _image_configuration(image: Mapping[str, Any]) -> dict[str, Any]:
         changes["start_command"] = image["StartCommand"] or None
     if "RuntimeEnvironmentVariables" in image:
         changes["environment"] = _environment(image["RuntimeEnvironmentVariables"])
+    if "RuntimeEnvironmentSecrets" in image:
+        changes["secrets"] = _secrets(image["RuntimeEnvironmentSecrets"])
     return changes
 
 
@@ -108,6 +117,18 @@ def _environment(variables: Mapping[str, str]) -> Mapping[str, str]:
         if "=" in name or "\0" in name + value:
             raise invalid(f"RuntimeEnvironmentVariables: {name!r} cannot be a variable's name or value")
     return variables
+
+
+def _secrets(secrets: Mapping[str, str]) -> Mapping[str, str]:
+    """Each is a file too, of its variable's name."""
+    for name, reference in secrets.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,199}", name):
+            raise invalid(f"RuntimeEnvironmentSecrets: {name!r} cannot be a variable's name")
+        try:
+            SecretReference.parse(reference)
+        except SecretError as error:
+            raise invalid(f"RuntimeEnvironmentSecrets.{name}: {error}") from error
+    return secrets
 
 
 def _units(text: str) -> int:
