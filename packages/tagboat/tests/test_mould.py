@@ -8,7 +8,7 @@ from tagboat.build import mould, uv
 from tagboat.build.cache import Cache
 from tagboat.build.files import File
 from tagboat.build.interpreter import Interpreter, Libc
-from tagboat.build.mould import build_mould, fill
+from tagboat.build.mould import build_mould, project_files
 from tagboat.build.source import SourceError, SourceTree
 from tagboat.build.unpacking import lay_out
 from tagboat.build.venv import installed_files
@@ -21,10 +21,10 @@ def store(tmp_path):
     return Cache.open(tmp_path / "cache")
 
 
-def _content(prefix):
+def _content(files):
     return {
         path: (entry.read(), entry.executable) if isinstance(entry, File) else entry
-        for path, entry in installed_files(prefix, INTERPRETER).items()
+        for path, entry in files.items()
     }
 
 
@@ -33,10 +33,7 @@ def _make(directory, store, folder):
     said = []
     folder.mkdir()
     made = build_mould("hail", SourceTree.read(directory), store, said.append)
-    if not lay_out([made.wheel], folder, INTERPRETER):
-        uv.install_wheels([made.wheel], folder, interpreter=INTERPRETER)
-    fill(folder, [made])
-    return _content(folder), said
+    return _content(project_files(made, INTERPRETER, store, folder)), said
 
 
 def _make_whole(directory, folder):
@@ -45,7 +42,7 @@ def _make_whole(directory, folder):
     (wheel,) = (folder / "wheel").glob("*.whl")
     (folder / "installed").mkdir()
     uv.install_wheels([wheel], folder / "installed", interpreter=INTERPRETER)
-    return _content(folder / "installed")
+    return _content(installed_files(folder / "installed", INTERPRETER))
 
 
 def test_an_edit_needs_no_other_wheel(project, store, tmp_path):
@@ -121,20 +118,28 @@ def test_a_backend_that_may_look_into_files_gets_them(project, store, tmp_path, 
     monkeypatch.setattr(mould, "_COPYING", "another")
     made = build_mould("hail", SourceTree.read(project.directory), store, print)
     assert lay_out([made.wheel], tmp_path / "ours", INTERPRETER)
-    assert _content(tmp_path / "ours") == _make_whole(project.directory, tmp_path)
+    assert _content(installed_files(tmp_path / "ours", INTERPRETER)) == _make_whole(
+        project.directory, tmp_path
+    )
+
+
+def test_large_sources_are_not_held_in_memory(project, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(mould, "_IN_MEMORY", 100)
+    (project.directory / "src/hail/large.bin").write_bytes(bytes(101))
+    made, _ = _make(project.directory, store, tmp_path / "ours")
+    assert [file.read_bytes() for file in (tmp_path / "ours").iterdir() if file.stat().st_size == 101]
+    assert made == _make_whole(project.directory, tmp_path)
 
 
 def test_a_file_that_changes_meanwhile_stops_the_build(project, store, tmp_path):
-    source = SourceTree.read(project.directory)
-    made = build_mould("hail", source, store, print)
-    assert lay_out([made.wheel], tmp_path / "ours", INTERPRETER)
+    made = build_mould("hail", SourceTree.read(project.directory), store, print)
     file = project.directory / "src/hail/__init__.py"
     file.write_text("too late\n")
     with pytest.raises(SourceError, match=re.escape(f"{file} was changed while the image was built")):
-        fill(tmp_path / "ours", [made])
+        project_files(made, INTERPRETER, store, tmp_path)
     file.unlink()
     with pytest.raises(SourceError, match="cannot be read"):
-        fill(tmp_path / "ours", [made])
+        project_files(made, INTERPRETER, store, tmp_path)
 
 
 def test_a_project_that_cannot_be_built_is_named_by_its_own_folder(project, store):

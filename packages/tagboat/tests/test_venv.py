@@ -10,7 +10,7 @@ import pytest
 
 from tagboat.build.files import File, Link
 from tagboat.build.interpreter import Interpreter, Libc
-from tagboat.build.venv import VenvError, installed_distributions, installed_files, skeleton
+from tagboat.build.venv import VenvError, installed_distributions, installed_files, merged, skeleton
 
 PYTHON = Interpreter("/usr/bin/python3.11", (3, 11, 2), Libc("glibc", (2, 36)))
 SITE = "opt/venv/lib/python3.11/site-packages"
@@ -170,3 +170,12 @@ def test_of_two_packages_with_different_files_of_one_name_each_has_its_own(tmp_p
     assert [found[name][f"{SITE}/LICENSE"].read() for name in found] == [b"one", b"two"]
     with pytest.raises(VenvError, match="one and two both bring"):
         installed_files(tmp_path / "all", PYTHON)
+
+
+def test_what_two_bring_must_be_the_same():
+    one, same, other = (File(text) for text in (b"1", b"1", b"2"))
+    assert merged({"a": {"x": one}, "b": {"x": same, "y": other}}) == {"x": same, "y": other}
+    with pytest.raises(VenvError, match="a and b both bring /x, and they differ"):
+        merged({"a": {"x": one}, "b": {"x": other}})
+    with pytest.raises(VenvError, match="a and b both bring /x, and they differ"):
+        merged({"a": {"x": one}, "b": {"x": File(b"1", executable=True)}})

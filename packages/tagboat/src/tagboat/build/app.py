@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,10 +15,9 @@ from tagboat.build.base import Base
 from tagboat.build.bytecode import compile_files
 from tagboat.build.cache import Cache, MadeLayer, key_of
 from tagboat.build.files import Entry, File, Files, Folder, write_files
-from tagboat.build.mould import Mould, build_mould, fill
+from tagboat.build.mould import Mould, build_mould, project_files
 from tagboat.build.source import SourceTree
-from tagboat.build.unpacking import lay_out
-from tagboat.build.venv import installed_files, skeleton
+from tagboat.build.venv import merged, skeleton
 from tagboat.component import Component
 from tagboat.errors import ConfigError
 
@@ -66,8 +65,10 @@ def app_layers(
 
         @functools.cache
         def parts() -> _Parts:
-            moulds = [build_mould(one.name, source, cache, progress) for one, source in sources.items()]
-            files = _install(moulds, stack.enter_context(cache.temporary()), base)
+            moulds = {
+                one.name: build_mould(one.name, source, cache, progress) for one, source in sources.items()
+            }
+            files = _install(moulds, stack.enter_context(cache.temporary()), base, cache)
             byte_code, broken = compile_files(files, compiler, cache)
             for name, reason in broken.items():
                 progress(f"{name} goes into the image without byte code: {reason}")
@@ -89,14 +90,11 @@ def app_layers(
         return [*made, MadeLayer("app", code, fresh, time.monotonic() - started, "app", inputs)]
 
 
-def _install(moulds: list[Mould], folder: Path, base: Base) -> dict[str, Entry]:
-    wheels = [mould.wheel for mould in moulds]
+def _install(moulds: Mapping[str, Mould], folder: Path, base: Base, cache: Cache) -> dict[str, Entry]:
     if base.here is not None:
-        _check_portable(wheels, base)
-    if not lay_out(wheels, folder, base.interpreter):
-        uv.install_wheels(wheels, folder, interpreter=base.interpreter)
-    fill(folder, moulds)
-    return skeleton(base.interpreter) | installed_files(folder, base.interpreter)
+        _check_portable([mould.wheel for mould in moulds.values()], base)
+    found = {name: project_files(one, base.interpreter, cache, folder) for name, one in moulds.items()}
+    return skeleton(base.interpreter) | merged(found)
 
 
 def _parted(files: Files, byte_code: Files) -> _Parts:

@@ -13,19 +13,23 @@ import io
 import posixpath
 import tomllib
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tagboat.build import uv
 from tagboat.build.cache import Cache, key_of
+from tagboat.build.files import Entry, File, Files
+from tagboat.build.interpreter import Interpreter
 from tagboat.build.source import SourceTree
-from tagboat.build.unpacking import is_plain
+from tagboat.build.unpacking import is_plain, lay_out
+from tagboat.build.venv import installed_files
 
 _FORMAT = "3"  # raise it when the same sources would make other wheels
 _COPYING = "uv_build"  # the backend that is known to look into no file but `pyproject.toml` and the readme
 _MARK = b"tagboat stand-in "
+_IN_MEMORY = 16 << 20  # bytes of sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +78,60 @@ def build_mould(name: str, source: SourceTree, cache: Cache, progress: Callable[
         return Mould(kept, source, key)
 
 
-def fill(prefix: Path, moulds: Iterable[Mould]) -> None:
-    """Put the files of the sources into what was laid out below `prefix`, and their hashes into RECORD.
+def project_files(mould: Mould, interpreter: Interpreter, cache: Cache, folder: Path) -> dict[str, Entry]:
+    """What the project brings into the image, with its sources as they were read.
 
-    Raises SourceError for a file that is no longer as it was read.
+    `folder` is where those are kept that are too large for memory; it must stay until the files are written.
+    Raises SourceError for a file that is no longer as it was read, UnpackingError, UvError and VenvError.
     """
-    sources = {mould.key: mould.source for mould in moulds}
-    for record in prefix.rglob("*.dist-info/RECORD"):
-        rows = list(csv.reader(record.read_text(encoding="utf-8").splitlines()))
-        for row in rows:
-            file = record.parent.parent / row[0]
-            found = _stood_for(file)
-            if found is not None and found[0] in sources:
-                source, name = sources[found[0]], found[1]
-                content = source.content(name)
-                file.write_bytes(content)
-                row[1:] = [f"sha256={_unpadded(source.content_digest(name))}", str(len(content))]
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        record.write_text(text.getvalue(), encoding="utf-8")
+    return _filled(installed_files(_laid_out(mould, interpreter, cache), interpreter), mould, folder)
+
+
+def _laid_out(mould: Mould, interpreter: Interpreter, cache: Cache) -> Path:
+    prefix = cache.path("moulds", key_of(_FORMAT, mould.key, interpreter.short))
+    if not prefix.is_dir():
+        with cache.locked(f"mould-{prefix.name}"), cache.temporary() as folder:
+            if not prefix.is_dir():
+                made = folder / "prefix"
+                made.mkdir()
+                if not lay_out([mould.wheel], made, interpreter):
+                    uv.install_wheels([mould.wheel], made, interpreter=interpreter)
+                made.rename(prefix)
+    return prefix
+
+
+def _filled(files: Files, mould: Mould, folder: Path) -> dict[str, Entry]:
+    filled, rows = dict(files), {}
+    room = _IN_MEMORY
+    for path, entry in files.items():
+        name = _stood_for(entry, mould.key)
+        if name is None:
+            continue
+        content = mould.source.content(name)
+        rows[path] = (f"sha256={_unpadded(mould.source.content_digest(name))}", str(len(content)))
+        kept: bytes | Path = content
+        room -= len(content)
+        if room < 0:
+            kept = folder / f"{mould.key} {len(rows)}"
+            kept.write_bytes(content)
+        filled[path] = File(kept, isinstance(entry, File) and entry.executable)
+    for path, entry in files.items():
+        if path.endswith(".dist-info/RECORD") and isinstance(entry, File):
+            filled[path] = File(
+                _record(entry.read().decode(), posixpath.dirname(posixpath.dirname(path)), rows)
+            )
+    return filled
+
+
+def _record(text: str, site: str, known: Mapping[str, tuple[str, str]]) -> bytes:
+    """A RECORD with hash and size of what is known better (PEP 376)."""
+    rows = [
+        [row[0], *known.get(posixpath.normpath(f"{site}/{row[0]}"), row[1:])]
+        for row in csv.reader(text.splitlines())
+    ]
+    written = io.StringIO()
+    csv.writer(written, lineterminator="\n").writerows(rows)
+    return written.getvalue().encode()
 
 
 def _to_stand_in(source: SourceTree) -> frozenset[str]:
@@ -123,16 +162,15 @@ def _stand_in(key: str, name: str) -> bytes:
     return _MARK + f"{key} {name}".encode(errors="surrogateescape")
 
 
-def _stood_for(file: Path) -> tuple[str, str] | None:
-    """The mould's key and the source's name, if the file is a stand-in."""
-    try:
-        with file.open("rb") as content:
-            if content.read(len(_MARK)) != _MARK:
-                return None
-            key, _, name = content.read().decode(errors="surrogateescape").partition(" ")
-    except FileNotFoundError:
+def _stood_for(entry: Entry, key: str) -> str | None:
+    """The source's name, if the entry is a stand-in of that mould."""
+    if not isinstance(entry, File) or not isinstance(entry.content, Path):
         return None
-    return key, name
+    mark = _stand_in(key, "")
+    with entry.content.open("rb") as content:
+        if content.read(len(mark)) != mark:
+            return None
+        return content.read().decode(errors="surrogateescape")
 
 
 def _unpadded(hexadecimal: str) -> str:

@@ -9,7 +9,7 @@ import io
 import posixpath
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PathDistribution
 from pathlib import Path
@@ -56,6 +56,25 @@ def installed_files(prefix: Path, interpreter: Interpreter) -> dict[str, Entry]:
     for found in installed_distributions(prefix, interpreter).values():
         files |= found
     return files
+
+
+def merged(found: Mapping[str, Files]) -> dict[str, Entry]:
+    """The files of all, by who brings them. Raises VenvError when two bring the same with other content."""
+    files: dict[str, Entry] = {}
+    owners: dict[str, str] = {}
+    for name, brought in found.items():
+        for path, entry in brought.items():
+            owner = owners.setdefault(path, name)
+            if owner != name and not _same(files[path], entry):
+                raise VenvError(f"{owner} and {name} both bring /{path}, and they differ")
+            files[path] = entry
+    return files
+
+
+def _same(one: Entry, other: Entry) -> bool:
+    if isinstance(one, File) and isinstance(other, File):
+        return one.executable == other.executable and one.read() == other.read()
+    return one == other
 
 
 def installed_distributions(
