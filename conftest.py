@@ -136,7 +136,7 @@ class _Answers(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         issuer.asked[parts.path] += 1
         if parts.path == "/token" and self.headers["Authorization"] == f"Bearer {issuer.bearer}":
-            token = issuer.token({"aud": parse_qs(parts.query)["audience"][0]})
+            token = issuer.token({"aud": parse_qs(parts.query)["audience"][0]} | issuer.claims)
             issuer.given.append(token)
             data: bytes | None = json.dumps({"value": token}).encode()
         else:

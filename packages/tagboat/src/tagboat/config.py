@@ -84,6 +84,7 @@ class Ci:
     environment: str = "production"
     image: str = "debian:bookworm"
     version_header: str | None = None
+    smoke_timeout: int = 60  # seconds
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,7 @@ def _parse_ci(reader: _Table) -> Ci:
         environment=reader.string("environment") or Ci.environment,
         image=reader.string("image") or Ci.image,
         version_header=reader.string("version-header"),
+        smoke_timeout=reader.integer("smoke-timeout", Ci.smoke_timeout, range(1, 3601)),
     )
     reader.refuse_unknown()
     return ci

@@ -32,12 +32,14 @@ class IdentityError(TagboatError):
 
 def session() -> boto3.Session:
     """What clients are made of. Raises IdentityError when a role is named and not given."""
+    region = os.environ.get("AWS_REGION") or None  # that every AWS client but boto3 looks at
     role = os.environ.get("AWS_ROLE_ARN")
     token = _token() if role and "AWS_WEB_IDENTITY_TOKEN_FILE" not in os.environ else None
     if role is None or token is None:
-        return boto3.Session()
+        return boto3.Session(region_name=region)
     try:
-        with closing(boto3.client("sts", config=Config(signature_version=UNSIGNED))) as sts:
+        nobody = Config(signature_version=UNSIGNED)
+        with closing(boto3.client("sts", region_name=region, config=nobody)) as sts:
             given = sts.assume_role_with_web_identity(
                 RoleArn=role,
                 RoleSessionName=_session_name(),
@@ -52,7 +54,7 @@ def session() -> boto3.Session:
         ) from error
     except (BotoCoreError, ValueError) as error:
         raise IdentityError(f"no credentials for {role}: {error}") from error
-    return boto3.Session(given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
+    return boto3.Session(given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"], region)
 
 
 def run_address() -> str | None:

@@ -86,7 +86,12 @@ def add_service_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     )
     smoke.add_argument("url", metavar="URL", help="where it is served, as `tagboat deploy` prints it")
     _add_component(smoke)
-    _add_timeout(smoke, 60)
+    smoke.add_argument(
+        "--timeout",
+        type=float,
+        metavar="S",
+        help="seconds to wait (default: tool.tagboat.ci.smoke-timeout, 60)",
+    )
     smoke.set_defaults(run=_smoke)
 
 
@@ -213,7 +218,8 @@ def _smoke(options: argparse.Namespace) -> int:
     expected = Expected(
         component.config.service.health_path or "/", component.config.ci.version_header, component.version
     )
-    smoke_test(options.url, expected, timeout=options.timeout, progress=_say)
+    timeout = options.timeout or component.config.ci.smoke_timeout
+    smoke_test(options.url, expected, timeout=timeout, progress=_say)
     _say(f"{options.url} is well{f', and version {component.version}' if expected.version_header else ''}")
     return 0
 

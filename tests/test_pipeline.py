@@ -1,0 +1,457 @@
+"""The pipeline that `tagboat ci github` writes, run here as it is: its jobs and steps in order, each job in a
+clean folder, with a git remote, an issuer that signs GitHub's tokens, and homeport as the cloud.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from homeport.sessions import Sessions
+
+BIN = Path(sys.executable).parent
+CI = """
+[tool.tagboat.ci]
+test = "python3 -m compileall -q src"
+install = 'echo "{bin}" >>"$GITHUB_PATH"'
+version-header = "X-Version"
+smoke-timeout = 3
+"""
+SOURCE = """\
+import os
+import signal
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class App(BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = f"{os.environ['GREETING']} from {VERSION}".encode()
+        self.send_response(200)
+        self.send_header("X-Version", VERSION)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+
+def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    ThreadingHTTPServer(("", 8000), App).serve_forever()
+"""
+SAYS_ANOTHER_VERSION = SOURCE.replace('"X-Version", VERSION', '"X-Version", "0.0.0"')
+NEVER_STARTS = "import sys\n\n\ndef main():\n    sys.exit('no flux capacitor')\n"
+
+
+@dataclass
+class Job:
+    """What a job has done: its result, that of each of its steps by name, its outputs, and all it wrote."""
+
+    result: str
+    steps: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+    summary: str = ""
+    log: str = ""
+
+
+class Runner:
+    """As much of GitHub's runner as the pipeline needs: contexts, conditions, files of commands, and three
+    actions. Only a job with `id-token: write` can have a token of the issuer.
+    """
+
+    def __init__(self, folder: Path, origin: Path, issuer: Any, machine: dict[str, str]) -> None:
+        self.folder = folder
+        self.origin = origin
+        self.issuer = issuer
+        self.machine = machine
+        self.variables: dict[str, str] = {}
+        self.forced: dict[str, Any] = {}  # claims of its tokens, whatever is true
+        self.runs = 0
+
+    def push(self, workflow: str, ref: str, commit: str) -> dict[str, Job]:
+        """Run the workflow for a tag or a branch that was pushed."""
+        self.runs += 1
+        document = yaml.safe_load(workflow)
+        kind, name = ("tag", ref.removeprefix("refs/tags/")) if "/tags/" in ref else ("branch", ref[11:])
+        github = {
+            "workflow": document["name"],
+            "event_name": "push",
+            "ref": ref,
+            "ref_name": name,
+            "ref_type": kind,
+            "sha": commit,
+            "repository": "octo/shop",
+            "run_id": str(self.runs),
+            "actor": "mona",
+            "server_url": "https://github.example",
+        }
+        self.issuer.claims = {
+            name: github[name] for name in ("ref", "ref_type", "sha", "run_id", "event_name")
+        }
+        self.issuer.claims |= self.forced
+        jobs: dict[str, Job] = {}
+        for identity, job in document["jobs"].items():
+            needed = [job["needs"]] if isinstance(job.get("needs"), str) else job.get("needs", [])
+            context = {"github": github, "vars": self.variables, "needs": jobs}
+            well = all(jobs[one].result == "success" for one in needed)
+            if well and evaluate(job.get("if", "success()"), context, failed=False):
+                jobs[identity] = self._run(self.folder / f"run-{self.runs}" / identity, job, context)
+            else:
+                jobs[identity] = Job("skipped")
+        return jobs
+
+    def _run(self, folder: Path, job: dict[str, Any], context: dict[str, Any]) -> Job:
+        for name in ("home", "temp", "workspace"):
+            (folder / name).mkdir(parents=True)
+        done = Job("success")
+        steps: dict[str, Any] = {}
+        context = context | {"steps": steps, "runner": {"temp": str(folder / "temp")}}
+        environment = self._environment(folder, job, context)
+        for step in job["steps"]:
+            failed = done.result == "failure"
+            if not evaluate(step.get("if", "success()"), context, failed=failed):
+                outcome, outputs = "skipped", {}
+            elif "uses" in step:
+                outcome, outputs = self._use(step, folder, context), {}
+            else:
+                own = environment | filled(step.get("env", {}), context)
+                outcome, outputs = self._step(step["run"], folder, own, done)
+                if (folder / "path").exists():
+                    added = (folder / "path").read_text().split()
+                    environment["PATH"] = ":".join([*added, self.machine["PATH"]])
+            done.steps[step["name"]] = outcome
+            if outcome == "failure":
+                done.result = "failure"
+            if "id" in step:
+                steps[step["id"]] = {"outcome": outcome, "outputs": outputs}
+        done.outputs = filled(job.get("outputs", {}), context)
+        return done
+
+    def _environment(self, folder: Path, job: dict[str, Any], context: dict[str, Any]) -> dict[str, str]:
+        names = {f"GITHUB_{name.upper()}": value for name, value in context["github"].items()}
+        files = {f"GITHUB_{name.upper()}": str(folder / name) for name in ("output", "path", "step_summary")}
+        token = {}
+        if job["permissions"].get("id-token") == "write":
+            token = {
+                "ACTIONS_ID_TOKEN_REQUEST_URL": f"{self.issuer.url}/token?api-version=2",
+                "ACTIONS_ID_TOKEN_REQUEST_TOKEN": self.issuer.bearer,
+            }
+        own = {"CI": "true", "HOME": str(folder / "home"), "RUNNER_TEMP": str(folder / "temp")}
+        given = filled(job.get("env", {}), context)
+        return self.machine | names | files | token | own | given
+
+    def _step(
+        self, script: str, folder: Path, environment: dict[str, str], done: Job
+    ) -> tuple[str, dict[str, str]]:
+        (folder / "output").write_text("")
+        (folder / "script.sh").write_text(script)
+        ended = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", folder / "script.sh"],
+            cwd=folder / "workspace",
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=180,
+        )
+        done.log += f"$ {script}\n{ended.stdout}"
+        if (folder / "step_summary").exists():
+            done.summary = (folder / "step_summary").read_text()
+        outputs = dict(line.split("=", 1) for line in (folder / "output").read_text().splitlines())
+        return ("success" if ended.returncode == 0 else "failure"), outputs
+
+    def _use(self, step: dict[str, Any], folder: Path, context: dict[str, Any]) -> str:
+        action, wanted = step["uses"].split("@")[0], filled(step.get("with", {}), context)
+        if action == "actions/checkout":
+            self._check_out(folder / "workspace", context["github"], deep=wanted.get("fetch-depth") == "0")
+            return "success"
+        kept = self.folder / f"run-{self.runs}" / "artifacts" / wanted["name"]
+        source, target = {
+            "actions/upload-artifact": (wanted["path"], kept),
+            "actions/download-artifact": (kept, wanted["path"]),
+        }[action]
+        shutil.copytree(source, target)
+        return "success"
+
+    def _check_out(self, workspace: Path, github: dict[str, str], *, deep: bool) -> None:
+        """As the action does it: without depth, the commit alone, and the tag as a light one."""
+        ref = github["ref"].replace("refs/heads/", "refs/remotes/origin/")
+        git = ["git", "-C", workspace]
+        subprocess.run([*git, "init", "--quiet"], check=True)
+        subprocess.run([*git, "remote", "add", "origin", f"file://{self.origin}"], check=True)
+        if deep:
+            every = ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"]
+            subprocess.run([*git, "fetch", "--quiet", "origin", *every], check=True)
+        else:
+            fetch = [*git, "fetch", "--quiet", "--no-tags", "--depth=1", "origin"]
+            subprocess.run([*fetch, f"+{github['sha']}:{ref}"], check=True)
+        subprocess.run([*git, "checkout", "--quiet", "--detach", ref], check=True)
+
+
+def evaluate(expression: str, context: dict[str, Any], *, failed: bool) -> bool:
+    """A condition: names, texts, `==`, `!=`, `&&`, and the functions about what was before."""
+    if not re.search(r"\b(success|failure|always)\(\)", expression):
+        expression = f"success() && {expression}"
+    functions = {"success()": not failed, "failure()": failed, "always()": True}
+    for part in (part.strip() for part in expression.split("&&")):
+        if part in functions:
+            holds = functions[part]
+        else:
+            left, operator, right = re.fullmatch(r"(.+?) (==|!=) (.+)", part).groups()
+            holds = (value(left, context) == value(right, context)) is (operator == "==")
+        if not holds:
+            return False
+    return True
+
+
+def value(name: str, context: dict[str, Any]) -> str:
+    if name.startswith("'"):
+        return name.strip("'")
+    found: Any = context
+    for part in name.split("."):
+        found = found.get(part, "") if isinstance(found, dict) else getattr(found, part, "")
+    return found
+
+
+def filled(texts: dict[str, Any], context: dict[str, Any]) -> dict[str, str]:
+    return {
+        name: re.sub(r"\$\{\{ ([\w.-]+) \}\}", lambda match: value(match[1], context), str(text))
+        for name, text in texts.items()
+    }
+
+
+@dataclass
+class Shop:
+    """A component on GitHub, whose releases homeport trusts."""
+
+    app: Any
+    runner: Runner
+    variables: dict[str, str]
+    jobs: dict[str, Job] = field(default_factory=dict)
+
+    def release(self, version: str, source: str = SOURCE, *, tag: str | None = None) -> dict[str, Job]:
+        """Commit it, and let `tagboat tag` push the tag that starts the pipeline; or git push another."""
+        self.app.write(version, source)
+        workflow = self.workflow()
+        self.app.commit()
+        if tag is None:
+            tagged = self.app.tagboat("tag")
+            assert tagged.returncode == 0, tagged.stderr
+            name = tagged.stdout.strip()
+        else:
+            name = f"{self.app.name}-v{tag}"
+            self.app.git("tag", "--annotate", "--message", tag, name)
+            self.app.git("push", "--quiet", "origin", name)
+        return self.runner.push(workflow, f"refs/tags/{name}", self.commit)
+
+    def workflow(self) -> str:
+        """What `tagboat ci github` writes for the component as it stands."""
+        project = self.app.root / "pyproject.toml"
+        project.write_text(project.read_text() + CI.format(bin=BIN))
+        written = self.app.tagboat("ci", "github")
+        assert written.returncode == 0, written.stderr
+        return Path(written.stdout.strip()).read_text()
+
+    @property
+    def commit(self) -> str:
+        return self.app.git("rev-parse", "HEAD")
+
+    def page(self) -> str:
+        return self.app.port.get(self.app.name).text
+
+    def history(self) -> list[dict[str, Any]]:
+        return json.loads(self.app.tagboat("history", "--json").stdout)
+
+    def audit(self) -> list[dict[str, Any]]:
+        """What homeport says of the role's calls; what changes something is written within a second."""
+        command = [BIN / "homeport", "audit", "--data", self.app.port.data, "--json"]
+        lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+        calls = [json.loads(line) for line in lines]
+        return [call for call in calls if call["who"].startswith(f"role/release-{self.app.name}/")]
+
+
+@pytest.fixture
+def shop(app: Any, issuer: Any, tmp_path: Path) -> Shop:
+    issuer.documents["/repos/octo/shop"] = json.dumps(
+        {"full_name": "octo/shop", "id": 100200, "owner": {"id": 300}}
+    ).encode()
+    trusted = app.tagboat(
+        *("trust", "github", "octo/shop", "--issuer", issuer.url), GITHUB_API_URL=issuer.url
+    )
+    assert trusted.returncode == 0, trusted.stderr
+    variables = dict(line.split("=", 1) for line in trusted.stdout.splitlines())
+    # The runner is a machine that has git and a cache, and trusts homeport's authority; no settings of AWS.
+    machine = {
+        "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
+        "HOMEPORT_CA": str(app.port.data / "ca.pem"),
+    }
+    runner = Runner(tmp_path / "runner", tmp_path / "origin.git", issuer, machine)
+    runner.variables = variables | {"GREETING": "hello"}
+    return Shop(app, runner, variables)
+
+
+@pytest.fixture
+def released(shop: Shop) -> Shop:
+    """The shop with release 1.0.0 served."""
+    jobs = shop.release("1.0.0")
+    assert {job.result for job in jobs.values()} == {"success"}, jobs["deploy"].log
+    shop.jobs = jobs
+    return shop
+
+
+def test_a_tag_that_is_pushed_is_served_and_who_did_it_is_known(released: Shop) -> None:
+    deploy = released.jobs["deploy"]
+    assert list(released.jobs) == ["test", "build", "deploy"]
+    assert (deploy.steps["Smoke test"], deploy.steps["Roll back"]) == ("success", "skipped")
+    assert released.page() == "hello from 1.0.0"
+    digest = released.jobs["build"].outputs["digest"]
+    assert f"- image: {digest}" in deploy.summary
+    (record,) = released.history()
+    assert (record["tag"], record["digest"], record["outcome"]) == (
+        f"{released.app.name}-v1.0.0",
+        digest,
+        "succeeded",
+    )
+    assert record["commit"] == released.commit
+    assert record["identity"] == (
+        f"arn:aws:sts::000000000000:assumed-role/release-{released.app.name}/octo.shop-1"
+    )
+    assert (record["actor"], record["run"]) == ("mona", "https://github.example/octo/shop/actions/runs/1")
+    calls = released.audit()
+    assert {call["result"] for call in calls} == {"OK"}
+    (taken,) = [call for call in calls if call["operation"] == "sts:AssumeRoleWithWebIdentity"]
+    assert taken["who"] == f"role/release-{released.app.name}/octo.shop-1"
+    assert "repo:octo/shop:environment:production" in taken["about"]
+    assert {"ecr:CreateRepository", "registry:PutManifest", "apprunner:CreateService"} <= {
+        call["operation"] for call in calls
+    }
+    assert len(released.runner.issuer.given) == 1  # no job but one can have a token
+
+
+def require_no_secret(shop: Shop, jobs: list[Job]) -> None:
+    """In nothing that was written: jobs' folders with outputs and artifacts, logs, summaries, both git
+    repositories, the images and their records in the registry, homeport's state and its trail.
+    """
+    data, runner = shop.app.port.data, shop.runner
+    (runner.folder / "logs").write_text("".join(job.log + job.summary for job in jobs))
+    keyring = json.loads((data / "credentials.json").read_text())
+    secrets = {keyring["secret_access_key"], keyring["master_secret"], runner.issuer.bearer}
+    for token in runner.issuer.given:
+        secrets |= {token, token.rpartition(".")[2]}
+    begins = base64.urlsafe_b64encode(b'{"key":"ASIA').decode()  # of session tokens and the registry's
+    sealed = base64.b64encode(b"AWS:" + begins.encode()).decode()[:16]
+    assert a_session_token().startswith(begins)
+    wanted = [secret.encode() for secret in (*secrets, begins, sealed)]
+    folders = (runner.folder, shop.app.root, shop.app.root.parent / "origin.git", data)
+    looked = 0
+    for file in (file for folder in folders for file in folder.rglob("*")):
+        if file.name == "credentials.json" or not file.is_file():
+            continue
+        looked += 1
+        content = file.read_bytes()
+        texts = [content, *unpacked(content)]
+        assert not [one for one in wanted for text in texts if one in text], file
+    assert looked > 100
+
+
+def a_session_token() -> str:
+    now, hour = datetime.now(UTC), timedelta(hours=1)
+    sessions = Sessions(lambda *_: "")
+    return sessions.begin(
+        role="r", role_id="i", name="n", subject="s", origin={}, now=now, lifetime=hour
+    ).token
+
+
+def unpacked(content: bytes) -> list[bytes]:
+    """What is compressed, as git and images do it."""
+    found = []
+    for window in (zlib.MAX_WBITS, zlib.MAX_WBITS | 16):
+        with suppress(zlib.error):
+            found.append(zlib.decompressobj(window).decompress(content))
+    return found
+
+
+def test_a_release_that_says_another_version_is_rolled_back_and_red_and_no_secret_is_written(
+    released: Shop,
+) -> None:
+    deploy = released.release("1.1.0", SAYS_ANOTHER_VERSION)["deploy"]
+    assert deploy.result == "failure"
+    assert (deploy.steps["Deploy"], deploy.steps["Smoke test"]) == ("success", "failure")
+    assert "is served by version 0.0.0, not 1.1.0" in deploy.log
+    assert deploy.steps["Roll back"] == "success"
+    assert "rollback: success" in deploy.summary
+    assert released.page() == "hello from 1.0.0"
+    done = [(record["action"], record["tag"].rpartition("-v")[2]) for record in released.history()]
+    assert done == [("rollback", "1.0.0"), ("deploy", "1.1.0"), ("deploy", "1.0.0")]
+    require_no_secret(released, [*released.jobs.values(), deploy])
+
+
+def test_a_release_that_never_starts_is_rolled_back_and_red(released: Shop) -> None:
+    deploy = released.release("1.1.0", NEVER_STARTS)["deploy"]
+    assert deploy.result == "failure"
+    assert (deploy.steps["Deploy"], deploy.steps["Smoke test"]) == ("failure", "skipped")
+    assert deploy.steps["Roll back"] == "success"
+    assert "no flux capacitor" in deploy.log
+    assert released.page() == "hello from 1.0.0"
+    assert released.history()[1]["outcome"] == "failed"
+
+
+def test_a_tag_of_another_version_builds_nothing(shop: Shop) -> None:
+    jobs = shop.release("1.0.0", tag="9.9.9")
+    assert (jobs["test"].result, jobs["build"].result, jobs["deploy"].result) == (
+        "success",
+        "failure",
+        "skipped",
+    )
+    assert shop.runner.issuer.given == []
+
+
+def test_a_branch_is_tested_and_nothing_more(shop: Shop) -> None:
+    shop.app.write("1.0.0", SOURCE)
+    workflow = shop.workflow()
+    shop.app.commit()
+    jobs = shop.runner.push(workflow, "refs/heads/main", shop.commit)
+    assert {name: job.result for name, job in jobs.items()} == {
+        "test": "success",
+        "build": "skipped",
+        "deploy": "skipped",
+    }
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ({"repository_id": "999"}, "repository_id"),
+        ({"sub": "repo:octo/shop:pull_request"}, "pull request"),
+        ({"aud": "sts.amazonaws.com"}, "is for 'sts.amazonaws.com'"),
+    ],
+)
+def test_a_job_of_anybody_else_deploys_nothing_and_sees_why(
+    shop: Shop, claims: dict[str, Any], reason: str
+) -> None:
+    runner = shop.runner
+    runner.forced = claims
+    jobs = shop.release("1.0.0")
+    assert jobs["build"].result == "success"
+    assert jobs["deploy"].result == "failure"
+    assert f"the role {shop.variables['AWS_ROLE_ARN']} is not given to this job" in jobs["deploy"].log
+    assert reason in jobs["deploy"].log
+    assert [call for call in shop.audit() if call["operation"].startswith("apprunner:")] == []
