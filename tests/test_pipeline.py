@@ -5,6 +5,7 @@ clean folder, with a git remote, an issuer that signs GitHub's tokens, and homep
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
 import re
@@ -412,6 +413,26 @@ def test_a_release_that_never_starts_is_rolled_back_and_red(released: Shop) -> N
     assert "no flux capacitor" in deploy.log
     assert released.page() == "hello from 1.0.0"
     assert released.history()[1]["outcome"] == "failed"
+
+
+def test_a_service_can_be_held_to_the_releases_of_its_repository(released: Shop) -> None:
+    port, app = released.app.port, released.app
+    aws = functools.partial(
+        subprocess.run, env=os.environ | port.environment, check=True, capture_output=True, text=True
+    )
+    query = f"ServiceSummaryList[?ServiceName=='{app.name}'].ServiceArn"
+    listed = aws([BIN / "aws", "apprunner", "list-services", "--query", query, "--output", "text"])
+    issuer = released.runner.issuer.url.removeprefix("http://")
+    tag = f"Key=homeport:policy,Value={issuer}:repository_id=100200"
+    aws([BIN / "aws", "apprunner", "tag-resource", "--resource-arn", listed.stdout.strip(), "--tags", tag])
+    # What the owner builds and pushes has no such provenance, not even of the repository's own tag.
+    owned = app.release("1.0.1", SOURCE)
+    assert owned.returncode == 30
+    assert "runs only what a tag of" in owned.stderr
+    assert "was pushed by nobody who took a role" in owned.stderr
+    assert released.page() == "hello from 1.0.0"
+    assert released.release("1.1.0")["deploy"].result == "success"
+    assert released.page() == "hello from 1.1.0"
 
 
 def test_a_tag_of_another_version_builds_nothing(shop: Shop) -> None:

@@ -24,9 +24,11 @@ from homeport.aws.protocol import JsonService
 from homeport.aws.query import QueryService
 from homeport.aws.sts import Sts
 from homeport.catalogue import Catalogue
+from homeport.command import off_loop
 from homeport.credentials import CALLER, TOKEN_USER, Keyring, Principal
 from homeport.jwks import Keys
 from homeport.model import Controller, NoSuchServiceError, ServiceStatus
+from homeport.origins import Origins
 from homeport.place import arn
 from homeport.policy import allowed
 from homeport.repositories import Repositories
@@ -163,6 +165,7 @@ def create_app(
     keyring: Keyring,
     roles: Roles,
     keys: Keys,
+    origins: Origins,
     repositories: Repositories,
     resources: Resources,
     catalogue: Catalogue,
@@ -173,6 +176,9 @@ def create_app(
     """Everything that answers on the control port."""
 
     async def pushed(repository: str, tag: str | None, digest: Digest, _media_type: str) -> None:
+        session = CALLER.get().session
+        if session is not None:  # before anything can be deployed that asks for it
+            await off_loop(origins.note, str(digest), session)
         if tag is not None:
             await controller.image_pushed(repository, tag, str(digest))
 

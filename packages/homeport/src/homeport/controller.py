@@ -44,6 +44,7 @@ from homeport.model import (
     ServiceStatus,
 )
 from homeport.network import Network
+from homeport.origins import Origins
 from homeport.process import Process, adopt_orphans
 from homeport.runner import Runner
 from homeport.state import State
@@ -99,6 +100,7 @@ class Port:
         self._instances = Instances(layout, self._network)
         self._images = Images(layout, images, registry_host)
         self._logbook = Logbook(layout.logs)
+        self._origins = Origins(database)
         self._environment = environment
         self._runners: dict[str, Runner] = {}  # by ARN
         self._tasks: list[asyncio.Task[None]] = []
@@ -146,6 +148,7 @@ class Port:
             self._edge,
             self._logbook,
             Vault(layout.secrets),
+            self._origins,
             self._environment,
         )
         orphans = await self._adopt()

@@ -124,8 +124,10 @@ class Keyring:
             return None
         return Principal(name, service_id), self._derive("service", whose)
 
-    def registry_token(self, now: datetime) -> tuple[str, datetime]:
-        """A password for the registry, and when it ends."""
+    def registry_token(self, caller: Principal, now: datetime) -> tuple[str, datetime]:
+        """A password by which the caller, the owner or a session, has the registry; and when it ends."""
+        if caller.session is not None:
+            return self.sessions.registry_token(caller.session), caller.session.ends_at
         expires = (now + TOKEN_LIFETIME).replace(microsecond=0)
         seconds = str(int(expires.timestamp()))
         return f"{seconds}.{self._derive('registry', seconds)}", expires

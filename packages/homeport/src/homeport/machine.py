@@ -20,6 +20,7 @@ from homeport.instance import Instance, Instances
 from homeport.logs import Logbook, Tail
 from homeport.model import Service, ServiceSpec
 from homeport.network import Network
+from homeport.origins import Origins
 from homeport.process import Process
 from homeport.state import State
 from homeport.vault import Vault
@@ -65,6 +66,7 @@ class Machine:
     edge: Edge
     logbook: Logbook
     vault: Vault
+    origins: Origins
     environment: Callable[[Service], Mapping[str, str]]
     closing: bool = False  # the port stops: no request is to come
     addresses: set[str] = field(default_factory=set)  # promised to instances

@@ -91,6 +91,7 @@ class ServiceSpec:
     auto_deploy: bool = True
     health: HealthCheck = field(default_factory=HealthCheck)
     scaling: Scaling = field(default_factory=Scaling)
+    origin: str | None = None  # whose images alone it may run (`origins.OriginPolicy`)
 
 
 @dataclass(frozen=True, slots=True)

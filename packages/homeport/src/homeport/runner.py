@@ -171,6 +171,7 @@ class Runner:
         digest = operation.digest
         if digest is None:
             digest = await off_loop(machine.images.resolve, spec.image)
+        await off_loop(machine.origins.require, spec.origin, digest)
         operation = replace(operation, digest=digest, updated_at=_now())
         async with machine.pulling:
             await machine.state.save(operation)
@@ -207,7 +208,8 @@ class Runner:
             service_status = ServiceStatus.CREATE_FAILED
         elif operation.type != OperationType.PAUSE_SERVICE:
             status = OperationStatus.ROLLBACK_SUCCEEDED
-            changes = {"spec": self.service.deployed}
+            # What it may run at all is not taken back with what it could not.
+            changes = {"spec": replace(self.service.deployed, origin=self.service.spec.origin)}
             self._say("The version that served before goes on serving")
         recorded = self._machine.state.operations[self._arn][operation.id]
         done = replace(recorded, status=status, reason=reason, updated_at=now, ended_at=now)
@@ -247,7 +249,7 @@ def _scaled(service: Service, digest: str) -> bool:
     return (
         deployed is not None
         and service.digest == digest
-        and replace(deployed, scaling=spec.scaling, auto_deploy=spec.auto_deploy) == spec
+        and replace(deployed, scaling=spec.scaling, auto_deploy=spec.auto_deploy, origin=spec.origin) == spec
     )
 
 

@@ -29,6 +29,7 @@ from homeport.errors import HomeportError
 from homeport.expiry import expire
 from homeport.jwks import Keys
 from homeport.model import Service
+from homeport.origins import Origins
 from homeport.place import REGION
 from homeport.repositories import Repositories
 from homeport.resources import Resources
@@ -128,6 +129,7 @@ async def serve(data: Path, ports: Ports) -> None:
                 keyring=keyring,
                 roles=roles,
                 keys=Keys(),
+                origins=Origins(database),
                 repositories=repositories,
                 resources=Resources(database),
                 catalogue=catalogue,

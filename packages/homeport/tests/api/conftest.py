@@ -49,6 +49,7 @@ from homeport.model import (
     ServiceSpec,
     ServiceStatus,
 )
+from homeport.origins import Origins
 from homeport.place import REGION, arn
 from homeport.repositories import Repositories
 from homeport.resources import Resources
@@ -417,6 +418,7 @@ def harbour(berth: _Berth, tmp_path: Path) -> Iterator[Harbour]:
             keyring=keyring,
             roles=roles,
             keys=Keys(),
+            origins=Origins(database),
             repositories=repositories,
             resources=resources,
             catalogue=catalogue,

@@ -138,7 +138,7 @@ def test_a_hostile_key_id_is_nobody_or_some_service_but_never_the_owner(key_id: 
 
 
 def test_a_token_opens_the_registry_until_it_ends() -> None:
-    token, expires = _RING.registry_token(_NOW)
+    token, expires = _RING.registry_token(Principal(), _NOW)
     assert expires == _NOW + TOKEN_LIFETIME
     assert _RING.opens_registry("AWS", token, _NOW)
     assert _RING.opens_registry("AWS", token, expires - timedelta(seconds=1))
@@ -148,7 +148,7 @@ def test_a_token_opens_the_registry_until_it_ends() -> None:
 
 
 def test_a_tokens_end_cannot_be_moved() -> None:
-    token, _ = _RING.registry_token(_NOW)
+    token, _ = _RING.registry_token(Principal(), _NOW)
     seconds, _, signature = token.partition(".")
     assert not _RING.opens_registry("AWS", f"{int(seconds) + 1}.{signature}", _NOW)
     assert not _RING.opens_registry("AWS", f"0{seconds}.{signature}", _NOW)
@@ -158,7 +158,7 @@ def test_a_tokens_end_cannot_be_moved() -> None:
 
 def test_a_token_of_another_directory_opens_nothing() -> None:
     other = Keyring(_RING.root, b"another master")
-    assert not _RING.opens_registry("AWS", other.registry_token(_NOW)[0], _NOW)
+    assert not _RING.opens_registry("AWS", other.registry_token(Principal(), _NOW)[0], _NOW)
 
 
 def test_a_services_secret_is_no_token() -> None:

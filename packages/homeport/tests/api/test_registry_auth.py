@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from homeport.credentials import TOKEN_LIFETIME
+from homeport.credentials import TOKEN_LIFETIME, Principal
 from ocikit import ContainerConfig, Image, Layout, Platform
 
 
@@ -84,7 +84,8 @@ def test_a_repository_must_be_there_before_its_images(harbour: Any, token: str, 
 
 def test_no_wrong_token_opens_the_registry(harbour: Any, token: str, layout: str) -> None:
     harbour.client("ecr").create_repository(repositoryName="blog")
-    old, _ = harbour.keyring.registry_token(datetime.now(UTC) - TOKEN_LIFETIME - timedelta(seconds=1))
+    then = datetime.now(UTC) - TOKEN_LIFETIME - timedelta(seconds=1)
+    old, _ = harbour.keyring.registry_token(Principal(), then)
     _, service = harbour.service_key("blog")
     for wrong in (f"AWS:{old}", f"{token}x", "AWS:guess", f"{service.id}:{service.secret}"):
         assert _push(harbour, wrong, f"{layout}:one", "blog:v1").returncode != 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import os
 import subprocess
@@ -17,7 +18,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from homeport.audit import FOLDER, read_calls
-from homeport.credentials import AccessKey
+from homeport.credentials import AccessKey, Principal
+from homeport.errors import DeploymentError
+from homeport.origins import OriginPolicy, Origins
 from homeport.place import arn
 from homeport.serve import Addresses
 
@@ -334,3 +337,78 @@ def test_the_owner_lists_revokes_and_removes_a_role(session: Any, homeport: Any,
     assert homeport("ls").stdout == ""
     gone = homeport("revoke", "release")
     assert (gone.returncode, gone.stderr) == (1, "homeport: there is no role release\n")
+
+
+def test_whose_job_has_pushed_an_image_is_known(harbour: Any, session: Any) -> None:
+    origins = Origins(harbour.database)
+    digest = f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}"
+    owner, _ = harbour.keyring.registry_token(Principal(), datetime.now(UTC))
+    pushed(harbour, "shop", owner)
+    assert origins.of(digest) == []
+    pushed(harbour, "shop", password(session("ecr")))
+    pushed(harbour, "shop", password(session("ecr")))
+    (origin,) = origins.of(digest)
+    assert origin["repository"] == "octo/shop"
+    assert (origin["ref"], origin["ref_type"], origin["actor"]) == ("refs/tags/shop-v1.0.0", "tag", "mona")
+
+
+def test_an_image_that_is_put_by_the_api_has_an_origin_too(harbour: Any, session: Any) -> None:
+    manifest = MANIFEST.decode().replace("[]", "[ ]")
+    put = session("ecr").put_image(
+        repositoryName="shop", imageManifest=manifest, imageManifestMediaType=INDEX, imageTag="v2"
+    )
+    (origin,) = Origins(harbour.database).of(put["image"]["imageId"]["imageDigest"])
+    assert origin["repository_id"] == "100200"
+
+
+ORIGIN = {"iss": "https://token.example", "repository_id": "1", "ref": "refs/tags/v1", "ref_type": "tag"}
+
+
+@pytest.mark.parametrize(
+    ("change", "admitted"),
+    [
+        ({}, True),
+        ({"iss": "https://evil.example"}, False),
+        ({"iss": ""}, False),
+        ({"repository_id": "2"}, False),
+        ({"repository_id": "10"}, False),
+        ({"ref_type": "branch", "ref": "refs/heads/main"}, False),
+        ({"ref_type": ""}, False),
+    ],
+)
+def test_a_policy_admits_tags_of_one_repository_by_one_issuer(change: dict[str, str], admitted: bool) -> None:
+    policy = OriginPolicy.parse("token.example:repository_id=1")
+    assert policy.admits(ORIGIN | change) is admitted
+    assert not policy.admits({})
+
+
+def test_what_a_policy_does_not_admit_is_told_with_where_it_comes_from(harbour: Any, session: Any) -> None:
+    origins, host = Origins(harbour.database), "token.example"
+    pushed(harbour, "shop", password(session("ecr")))
+    digest = f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}"
+    origins.require(None, "sha256:0")
+    with pytest.raises(DeploymentError, match="pushed by octo/shop at refs/tags/shop-v1"):
+        origins.require(f"{host}:repository_id=7", digest)
+    with pytest.raises(DeploymentError, match="pushed by nobody who took a role"):
+        origins.require(f"{host}:repository_id=7", "sha256:0")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "octo/shop", "token.example:sub=x", "repository_id=1", "a:repository_id="]
+)
+def test_a_policy_that_is_none_is_refused(harbour: Any, text: str, error_of: Any) -> None:
+    made, _ = harbour.service_key("blog")
+    call = harbour.client("apprunner").tag_resource
+    tags = [{"Key": "homeport:policy", "Value": text}]
+    assert error_of(call, ResourceArn=made, Tags=tags) == "InvalidRequestException"
+    assert harbour.controller.service(made).spec.origin is None
+
+
+def test_a_policy_is_a_tag_of_the_service(harbour: Any) -> None:
+    made, _ = harbour.service_key("blog")
+    client, policy = harbour.client("apprunner"), "token.example:repository_id=1"
+    client.tag_resource(ResourceArn=made, Tags=[{"Key": "homeport:policy", "Value": policy}])
+    harbour.controller.finish(made)
+    assert harbour.controller.service(made).spec.origin == policy
+    client.untag_resource(ResourceArn=made, TagKeys=["homeport:policy"])
+    assert harbour.controller.service(made).spec.origin is None

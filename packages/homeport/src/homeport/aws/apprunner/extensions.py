@@ -12,6 +12,7 @@ from typing import Any
 
 from homeport.aws.apprunner.faults import invalid
 from homeport.model import Controller, NoSuchReleaseError, Scaling, Service, ServiceSpec
+from homeport.origins import OriginPolicy
 
 ROLLBACK = "homeport:rollback"
 
@@ -76,6 +77,11 @@ def _seconds(text: str) -> float:
     return float(text)
 
 
+def _policy(text: str) -> str:
+    OriginPolicy.parse(text)
+    return text
+
+
 def _scaling(name: str) -> Callable[[ServiceSpec, Any], ServiceSpec]:
     return lambda spec, value: replace(spec, scaling=replace(spec.scaling, **{name: value}))
 
@@ -90,4 +96,10 @@ _EXTENSIONS = {
         _DEFAULT.idle_after,
     ),
 }
+_EXTENSIONS["homeport:policy"] = _Extension(
+    "ISSUER:CLAIM=VALUE, as in token.actions.githubusercontent.com:repository_id=100200",
+    _policy,
+    lambda spec, value: replace(spec, origin=value),
+    None,
+)
 KNOWN = (*_EXTENSIONS, ROLLBACK)

@@ -14,7 +14,7 @@ from homeport.aws.ecr.push import put_manifest
 from homeport.aws.errors import ApiError
 from homeport.aws.pages import page
 from homeport.catalogue import Catalogue, CataloguedImage, ImageHeldError
-from homeport.credentials import TOKEN_USER, Keyring
+from homeport.credentials import CALLER, TOKEN_USER, Keyring
 from homeport.place import ACCOUNT
 from homeport.repositories import Repositories, Repository
 from ocikit import Digest, InvalidReferenceError
@@ -111,7 +111,7 @@ class ImageOperations:
         if any(image.digest == str(digest) and tag in (None, *image.tags) for image in images):
             message = f"{repository.name} has the image {digest}{f' with tag {tag}' if tag else ''} already"
             raise ApiError("ImageAlreadyExistsException", message)
-        password, _ = self._keyring.registry_token(datetime.now(UTC))
+        password, _ = self._keyring.registry_token(CALLER.get(), datetime.now(UTC))
         refusal = await put_manifest(
             self._registry,
             f"/v2/{repository.name}/manifests/{tag or digest}",

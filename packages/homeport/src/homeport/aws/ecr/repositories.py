@@ -33,11 +33,7 @@ class RepositoryOperations:
         self._registry = registry
 
     async def get_authorization_token(self, **_request: Any) -> Mapping[str, Any]:
-        session = CALLER.get().session
-        if session is None:
-            password, expires = self._keyring.registry_token(datetime.now(UTC))
-        else:
-            password, expires = self._keyring.sessions.registry_token(session), session.ends_at
+        password, expires = self._keyring.registry_token(CALLER.get(), datetime.now(UTC))
         token = base64.b64encode(f"{TOKEN_USER}:{password}".encode()).decode()
         proxy = f"http://{self._registry}"
         return {
