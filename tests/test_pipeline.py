@@ -476,3 +476,34 @@ def test_a_job_of_anybody_else_deploys_nothing_and_sees_why(
     assert f"the role {shop.variables['AWS_ROLE_ARN']} is not given to this job" in jobs["deploy"].log
     assert reason in jobs["deploy"].log
     assert [call for call in shop.audit() if call["operation"].startswith("apprunner:")] == []
+
+
+@pytest.mark.parametrize(
+    ("claims", "code"),
+    [
+        ({}, 32),  # it may ask, and there is no such service
+        ({"project_id": "51"}, 1),
+        ({"ref_protected": "false"}, 1),
+        ({"pipeline_source": "merge_request_event"}, 1),
+    ],
+)
+def test_gitlabs_protected_release_tags_are_let_in(
+    app: Any, issuer: Any, claims: dict[str, str], code: int
+) -> None:
+    trusted = app.tagboat(
+        *("trust", "gitlab", "team/shop", "--issuer", issuer.url, "--repository-id", "5", "--owner-id", "6")
+    )
+    assert trusted.returncode == 0, trusted.stderr
+    variables = dict(line.split("=", 1) for line in trusted.stdout.splitlines())
+    ours = {
+        "aud": variables["OIDC_AUDIENCE"],
+        "sub": f"project_path:team/shop:ref_type:tag:ref:{app.name}-v1.0.0",
+        "project_id": "5",
+        "namespace_id": "6",
+        "ref_protected": "true",
+        "pipeline_source": "push",
+    }
+    token = issuer.token(dict.fromkeys(("repository", "repository_id", "event_name")) | ours | claims)
+    done = app.tagboat("status", **variables, TAGBOAT_ID_TOKEN=token)
+    assert done.returncode == code, done.stderr
+    assert token not in done.stderr

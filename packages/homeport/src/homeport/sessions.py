@@ -103,4 +103,7 @@ class Sessions:
         text, _, seal = token.rpartition(".")
         if not hmac.compare_digest(seal.encode(), self._derive(purpose, text).encode()):
             return None
-        return Session(**json.loads(base64.urlsafe_b64decode(text)))
+        try:
+            return Session(**json.loads(base64.urlsafe_b64decode(text)))
+        except TypeError:  # of a version of homeport that knew other things of a session
+            return None

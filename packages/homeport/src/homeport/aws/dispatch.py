@@ -27,6 +27,7 @@ from homeport.policy import ASSUME
 from homeport.sigv4 import Chain, Claim, SignatureError
 
 _MAX_REQUEST = 1 << 20  # bytes
+_MOST_FIELDS = 1000  # of a form
 
 
 @dataclass(slots=True)
@@ -101,17 +102,23 @@ class AwsServices:
             return JSONResponse({"__type": noted.code, "message": message}, 400)
 
         async def answer() -> bytes:
+            principal = self._signer(request, body, service.name, noted)
             document = None
             with suppress(ValueError, RecursionError):  # the service says so itself
                 document = json.loads(body)
-            self._require(request, body, service.name, needs(service.name, operation, document), noted)
+            self._require(principal, service.name, needs(service.name, operation, document))
             noted.about = subject(document)
             return await service.answer(operation, body)
 
         return await _answered(service, operation, answer, noted)
 
     async def _query(self, request: Request, body: bytes, noted: _Noted) -> Response:
-        form = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+        text = body.decode("utf-8", "replace")
+        try:
+            form = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+        except ValueError:
+            noted.code = "InvalidAction"
+            return Response(f"more than {_MOST_FIELDS} fields\n", 400)
         operation = form.get("Action", "")
         service = self._forms.get(form.get("Version", ""), self._form)
 
@@ -123,20 +130,16 @@ class AwsServices:
                 noted.about = plain(f"{subject(form)} {caller.session.subject if caller.session else ''}")
             else:
                 # Whoever has a role may ask who they are; who gets a role is the owner's to say alone.
-                needed: list[Need] | None = [] if operation == "GetCallerIdentity" else None
-                self._require(request, body, service.name, needed, noted)
+                principal = self._signer(request, body, service.name, noted)
+                self._require(principal, service.name, [] if operation == "GetCallerIdentity" else None)
                 noted.about = subject(form)
                 result = await service.answer(operation, form)
             return result
 
         return await _answered(service, operation, answer, noted)
 
-    def _require(
-        self, request: Request, body: bytes, service: str, needed: list[Need] | None, noted: _Noted
-    ) -> None:
-        """Only the owner's key drives the platform, and roles where something is `needed` that they allow; a
-        service has no say in it. Raises ApiError.
-        """
+    def _signer(self, request: Request, body: bytes, service: str, noted: _Noted) -> Principal:
+        """Who has signed the request, for this service. Raises ApiError."""
         payload_hash = hashlib.sha256(body).hexdigest()
         promised = request.headers.get("x-amz-content-sha256", payload_hash)
         try:
@@ -149,6 +152,12 @@ class AwsServices:
         if claim.service != service:
             raise ApiError("InvalidSignatureException", f"signed for {claim.service}, not for {service}", 403)
         noted.who = principal.name
+        return principal
+
+    def _require(self, principal: Principal, service: str, needed: list[Need] | None) -> None:
+        """Only the owner's key drives the platform, and roles where something is `needed` that they allow; a
+        service has no say in it. Raises ApiError.
+        """
         if principal.is_root:
             return
         if principal.session is None or needed is None:
