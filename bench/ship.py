@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -45,9 +46,43 @@ def run() -> list[Row]:
         Row("ship", whole, second["tag_to_served_seconds"], "s", sum(by_hand.values()), _PEER, _GOAL),
         Row("ship", "first release, tag to served", first["tag_to_served_seconds"], "s"),
     ]
+    rows += _commands()
     for step, seconds in second["seconds"].items():
         rows.append(Row("ship", f"second release: {step}", seconds, "s", by_hand.get(step), _PEER))
     return rows
+
+
+def _commands() -> list[Row]:
+    """What is typed most often, in a component that can be released: the time until the prompt is back."""
+    with tempfile.TemporaryDirectory(prefix="bench-ship-") as name:
+        checkout = Path(name) / "checkout"
+        checkout.mkdir()
+        (checkout / "pyproject.toml").write_text(
+            '[project]\nname = "shop"\nversion = "1.0.0"\n[tool.tagboat]\nentrypoint = ["shop"]\n'
+        )
+        (checkout / "CHANGELOG.md").write_text("## 1.0.0\n\n- All of it.\n")
+        (checkout / "requirements.lock").touch()
+        _git(checkout, "init", "--quiet", "--initial-branch", "main")
+        _git(checkout, "init", "--quiet", "--bare", "--initial-branch", "main", "../origin.git")
+        _git(checkout, "remote", "add", "origin", "../origin.git")
+        for key, value in (("user.name", "Bench"), ("user.email", "bench@localhost")):
+            _git(checkout, "config", key, value)
+        _git(checkout, "add", "--all")
+        _git(checkout, "commit", "--quiet", "--message", "1.0.0")
+        _git(checkout, "push", "--quiet", "origin", "main")
+        return [
+            Row("ship", f"tagboat {' '.join(arguments)}", _median(checkout, *arguments), "s", goal=goal)
+            for arguments, goal in ((("--help",), 0.15), (("tag", "--dry-run"), 0.4))
+        ]
+
+
+def _median(checkout: Path, *arguments: str) -> float:
+    seconds = []
+    for _ in range(7):
+        started = time.monotonic()
+        _run(_BIN / "tagboat", *arguments, cwd=checkout)
+        seconds.append(time.monotonic() - started)
+    return statistics.median(seconds)
 
 
 def _demo(folder: Path) -> dict[str, Any]:
