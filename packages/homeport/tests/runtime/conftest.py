@@ -260,7 +260,7 @@ class Harbour:
             out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             lines += [line for line in out.splitlines() if key in line or str(self.data) in line]
         # Not by Path.glob, which fails when a group of somebody else goes while it looks.
-        lines += [folder for folder, _, _ in os.walk("/sys/fs/cgroup") if os.path.basename(folder) == key]
+        lines += [folder for folder, _, _ in os.walk("/sys/fs/cgroup") if Path(folder).name == key]
         lines += [str(path) for path in Path("/run/homeport").glob(key)]
         return [*lines, *(str(path) for path in self.layout.instances.glob("*"))]
 
