@@ -347,6 +347,35 @@ def test_a_tag_that_is_pushed_is_served_and_who_did_it_is_known(released: Shop) 
     assert len(released.runner.issuer.given) == 1  # no job but one can have a token
 
 
+def test_whoever_has_homeports_public_key_can_see_whose_release_an_image_is(
+    released: Shop, tmp_path: Path
+) -> None:
+    app, endpoint = released.app, released.variables["AWS_ENDPOINT_URL"]
+    registry = endpoint.removeprefix("http://")
+    password = subprocess.run(
+        [BIN / "aws", "ecr", "get-login-password"],
+        env=os.environ | app.port.environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    login = {"auths": {registry: {"auth": base64.b64encode(f"AWS:{password}".encode()).decode()}}}
+    (tmp_path / "config.json").write_text(json.dumps(login))
+
+    def verify(*arguments: str) -> subprocess.CompletedProcess[str]:
+        image = f"{registry}/{app.name}:{app.name}-v1.0.0"
+        key = str(app.port.data / "origin.pub")
+        return app.tagboat("verify", "--key", key, *arguments, image, DOCKER_CONFIG=str(tmp_path))
+
+    good = verify("--released-by", "octo/shop")
+    assert good.returncode == 0, good.stderr + good.stdout
+    assert "ok      released by a tag of octo/shop" in good.stdout
+    other = verify("--released-by", "octo/cart")
+    assert other.returncode == 1
+    assert "pushed by octo/shop" in other.stdout
+    assert verify().returncode == 1  # it is no signature of the image
+
+
 def require_no_secret(shop: Shop, jobs: list[Job]) -> None:
     """In nothing that was written: jobs' folders with outputs and artifacts, logs, summaries, both git
     repositories, the images and their records in the registry, homeport's state and its trail.

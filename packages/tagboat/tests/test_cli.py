@@ -54,6 +54,7 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat verify oci:image",
         "tagboat push --provenance --key release.key registry.example/team/shop:1.4.0",
         "tagboat verify --provenance --key release.pub registry.example/team/shop:1.4.0",
+        "tagboat verify --released-by octo/shop --key origin.pub registry.example/team/shop:1.4.0",
         "tagboat base update",
         "tagboat base update --check",
         "tagboat push --platform linux/amd64 --platform linux/arm64 registry.example/team/shop:1.4.0",

@@ -15,7 +15,7 @@ from tagboat.component import Component
 from tagboat.supply.attestation import attach_provenance, check_attached_provenance
 from tagboat.supply.envelope import ENVELOPE_TYPE, seal, unseal
 from tagboat.supply.key import PrivateKey
-from tagboat.supply.provenance import STATEMENT_TYPE, check_provenance, provenance
+from tagboat.supply.provenance import STATEMENT_TYPE, check_provenance, check_release, provenance
 from tagboat.supply.signature import SignatureError, sign
 
 KEY = PrivateKey.make()
@@ -229,3 +229,37 @@ def test_the_help_of_verify_needs_no_cryptography():
     code += "print('cryptography' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+RELEASE = {"repository": "octo/shop", "ref": "refs/tags/v1", "ref_type": "tag"}
+
+
+def pushed_by(said, kind="urn:homeport:push:1"):
+    definition = {"buildType": kind, "externalParameters": said}
+    return json.dumps({"predicate": {"buildDefinition": definition}}).encode()
+
+
+def test_a_release_is_one_that_a_tag_of_the_repository_has_pushed():
+    check_release(pushed_by(RELEASE), "octo/shop")
+    check_release(pushed_by({"project_path": "team/shop", "ref_type": "tag"}), "team/shop")
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        (pushed_by(RELEASE | {"repository": "octo/cart"}), "pushed by octo/cart"),
+        (pushed_by(RELEASE | {"repository": None}), "pushed by None"),
+        (
+            pushed_by(RELEASE | {"ref_type": "branch", "ref": "refs/heads/main"}),
+            "refs/heads/main, which is no",
+        ),
+        (pushed_by({}), "pushed by None"),
+        (pushed_by(RELEASE, "urn:tagboat:build:1"), "does not say who"),
+        (pushed_by(7), "not SLSA"),
+        (b"{}", "not SLSA"),
+        (b"[" * 100_000, "not SLSA"),
+    ],
+)
+def test_what_is_no_release_of_the_repository_is_told_why(statement, reason):
+    with pytest.raises(InvalidDocumentError, match=reason):
+        check_release(statement, "octo/shop")

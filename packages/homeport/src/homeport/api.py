@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from homeport.attestation import Attestor
 from homeport.audit import Trail
 from homeport.aws import apprunner, ecr
 from homeport.aws.dispatch import AwsServices
@@ -175,10 +176,13 @@ def create_app(
 ) -> ControlPort:
     """Everything that answers on the control port."""
 
+    attestor = Attestor(keyring.attestation_key, catalogue.storage)
+
     async def pushed(repository: str, tag: str | None, digest: Digest, _media_type: str) -> None:
         session = CALLER.get().session
         if session is not None:  # before anything can be deployed that asks for it
             await off_loop(origins.note, str(digest), session)
+            await attestor.attest(repository, digest, session)
         if tag is not None:
             await controller.image_pushed(repository, tag, str(digest))
 

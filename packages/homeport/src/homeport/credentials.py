@@ -19,7 +19,10 @@ from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from homeport.errors import HomeportError
 from homeport.sessions import Session, Sessions
@@ -28,6 +31,7 @@ TOKEN_LIFETIME = timedelta(hours=12)
 TOKEN_USER = "AWS"  # noqa: S105  the user name that ECR's tokens go with
 
 _SERVICE_PREFIX = "HPSVC"
+_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256 (SP 800-186)
 
 
 class CredentialsError(HomeportError):
@@ -143,6 +147,12 @@ class Keyring:
         return hmac.compare_digest(signature.encode(), expected.encode()) and now < datetime.fromtimestamp(
             int(seconds), UTC
         )
+
+    @cached_property
+    def attestation_key(self) -> ec.EllipticCurvePrivateKey:
+        """What signs where images come from; its scalar is near enough to uniform (FIPS 186-5, A.2.1)."""
+        number = int(self._derive("attestation", "1") + self._derive("attestation", "2"), 16)
+        return ec.derive_private_key(number % (_ORDER - 1) + 1, ec.SECP256R1())
 
     def _derive(self, purpose: str, whose: str) -> str:
         return hmac.new(self._master, f"{purpose}:{whose}".encode(), hashlib.sha256).hexdigest()

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 import bucketlog
 from homeport.admin import Admin
 from homeport.api import Gate, create_app, create_s3_app
+from homeport.attestation import public_pem
 from homeport.audit import FOLDER, Trail
 from homeport.catalogue import Catalogue
 from homeport.controller import Port
@@ -121,6 +122,7 @@ async def serve(data: Path, ports: Ports) -> None:
             roles = Roles(database)
             gate = Gate(keyring, port, roles)
             s3 = create_s3_app(data / "buckets", gate)
+            (data / "origin.pub").write_bytes(public_pem(keyring.attestation_key))
             trail = Trail(data / FOLDER)
             repositories, catalogue = Repositories(database), Catalogue(registry, port.digests)
             app = create_app(

@@ -51,6 +51,11 @@ def add_supply_commands(commands: argparse._SubParsersAction[argparse.ArgumentPa
     verify.add_argument(
         "--provenance", action="store_true", help="it must have provenance too that the key has signed"
     )
+    verify.add_argument(
+        "--released-by",
+        metavar="OWNER/REPO",
+        help="a tag of this repository must have pushed it, as the homeport says whose origin.pub is the key",
+    )
     verify.set_defaults(run=_verify)
 
 
@@ -89,12 +94,19 @@ def _verify(options: argparse.Namespace) -> int:
     from tagboat.supply.key import PublicKey
     from tagboat.supply.verification import verify
 
-    if options.provenance and not options.key:
-        print("tagboat: --provenance needs the --key that has signed it", file=sys.stderr)
+    needy = "--provenance" if options.provenance else "--released-by" if options.released_by else None
+    if needy and not options.key:
+        print(f"tagboat: {needy} needs the --key that has signed it", file=sys.stderr)
         return 2
     key = PublicKey.read(options.key) if options.key else None
     platform = Platform.parse(options.platform) if options.platform else None
-    checks = verify(Location.parse(options.location), platform, key, attested=options.provenance)
+    checks = verify(
+        Location.parse(options.location),
+        platform,
+        key,
+        attested=options.provenance,
+        released_by=options.released_by,
+    )
     for check in checks:
         # Registries answer what they like: a terminal gets no control characters.
         print("".join(c if c.isprintable() else repr(c)[1:-1] for c in str(check)))

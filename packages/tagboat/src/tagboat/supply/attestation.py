@@ -18,7 +18,13 @@ from tagboat.component import Component
 from tagboat.supply.attachment import Document, attach
 from tagboat.supply.envelope import ENVELOPE_TYPE, seal, unseal
 from tagboat.supply.key import PrivateKey, PublicKey
-from tagboat.supply.provenance import PREDICATE, STATEMENT_TYPE, check_provenance, provenance
+from tagboat.supply.provenance import (
+    PREDICATE,
+    STATEMENT_TYPE,
+    check_provenance,
+    check_release,
+    provenance,
+)
 from tagboat.supply.signature import SignatureError
 
 _PREDICATE = "in-toto.io/predicate-type"  # as BuildKit writes it
@@ -43,9 +49,14 @@ def attach_provenance(
 
 
 def check_attached_provenance(
-    registry: Registry, reference: Reference, digest: Digest, key: PublicKey
+    registry: Registry,
+    reference: Reference,
+    digest: Digest,
+    key: PublicKey,
+    released_by: str | None = None,
 ) -> None:
-    """Raise SignatureError unless provenance that `key` signed is attached to the image with that digest.
+    """Raise SignatureError unless provenance that `key` signed is attached to the image with that digest;
+    with `released_by` it must say that a tag of that repository has pushed it.
 
     Others may have attached theirs too. Raises OcikitError.
     """
@@ -57,6 +68,8 @@ def check_attached_provenance(
                 reasons.append("signed by another key")
             else:
                 check_provenance(statement, digest)
+                if released_by is not None:
+                    check_release(statement, released_by)
                 return
         except (InvalidDocumentError, DigestMismatchError, RegistryNotFoundError) as error:
             reasons.append(str(error))

@@ -26,6 +26,7 @@ STATEMENT_TYPE = "application/vnd.in-toto+json"
 PREDICATE = "https://slsa.dev/provenance/v1"
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _BUILD_TYPE = "urn:tagboat:build:1"
+_PUSH_TYPE = "urn:homeport:push:1"
 _BUILDER = "urn:tagboat:builder"  # who it was is said by the key
 _LABEL = "org.opencontainers.image."
 _HASH = re.compile(r"--hash=(?P<algorithm>\w+):(?P<value>[0-9a-f]+)")
@@ -83,6 +84,24 @@ def check_provenance(data: bytes, digest: Digest) -> None:
         raise InvalidDocumentError(f"a statement of type {str(kinds)[:200]}, not SLSA provenance")
     if digest.hex not in subjects:
         raise InvalidDocumentError(f"provenance of {str(subjects)[:200]}")
+
+
+def check_release(data: bytes, repository: str) -> None:
+    """Raise InvalidDocumentError unless the statement is a homeport's, and says that a job of `repository`,
+    started by a tag, has pushed the image.
+    """
+    try:
+        definition = json.loads(data)["predicate"]["buildDefinition"]
+        kind, said = definition["buildType"], dict(definition["externalParameters"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidDocumentError("not SLSA provenance") from error
+    if kind != _PUSH_TYPE:
+        raise InvalidDocumentError("it does not say who has pushed the image")
+    if repository not in (said.get("repository"), said.get("project_path")):
+        pusher = said.get("repository") or said.get("project_path")
+        raise InvalidDocumentError(f"pushed by {str(pusher)[:200]}")
+    if said.get("ref_type") != "tag":
+        raise InvalidDocumentError(f"pushed for {str(said.get('ref'))[:200]}, which is no tag")
 
 
 def _configuration(component: Component) -> dict[str, Any]:

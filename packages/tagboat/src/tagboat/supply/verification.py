@@ -44,13 +44,19 @@ class Check:
 
 
 def verify(
-    location: Location, platform: Platform | None, key: PublicKey | None, *, attested: bool = False
+    location: Location,
+    platform: Platform | None,
+    key: PublicKey | None,
+    *,
+    attested: bool = False,
+    released_by: str | None = None,
 ) -> list[Check]:
     """Read all of an image, of an index the one for `platform`, and compare it with its digests.
 
     With a key, the manifest or index that the name stands for must be signed by it, in a registry, and with
-    `attested` the image must have provenance that is. A docker-archive has no digests but the diff IDs of its
-    layers. Raises OcikitError when there is no image to look at.
+    `attested` the image must have provenance that is. With `released_by` the key is a homeport's, which has
+    to have seen a tag of that repository push the image, and signs nothing else. A docker-archive has no
+    digests but the diff IDs of its layers. Raises OcikitError when there is no image to look at.
     """
     if location.kind != "registry":
         if key is not None:
@@ -66,10 +72,10 @@ def verify(
             raise NotFoundError(f"{reference} is not there")
         pinned = reference.with_digest(digest)
         checks = _contents(lambda: registry.image(pinned, platform))
-        if key is not None:
+        if key is not None and released_by is None:
             checks.append(_signature(registry, reference, digest, key))
-            if attested:
-                checks.append(_provenance(registry, pinned, platform, key))
+        if key is not None and (attested or released_by is not None):
+            checks.append(_provenance(registry, pinned, platform, key, released_by))
         return checks
 
 
@@ -112,11 +118,19 @@ def _signature(registry: Registry, reference: Reference, digest: Digest, key: Pu
     return Check(f"{what}, as {repository}")
 
 
-def _provenance(registry: Registry, reference: Reference, platform: Platform | None, key: PublicKey) -> Check:
+def _provenance(
+    registry: Registry,
+    reference: Reference,
+    platform: Platform | None,
+    key: PublicKey,
+    released_by: str | None,
+) -> Check:
     what = f"provenance by {key.identity}"
+    if released_by is not None:
+        what = f"released by a tag of {released_by}, by the word of {key.identity}"
     try:
         image = registry.image(reference, platform)  # provenance is of one platform's image, not of an index
-        check_attached_provenance(registry, reference, image.digest, key)
+        check_attached_provenance(registry, reference, image.digest, key, released_by)
     except (SignatureError, DigestMismatchError, InvalidDocumentError) as error:
         return Check(what, str(error))
     return Check(what)
