@@ -23,6 +23,7 @@ import pytest
 import yaml
 
 from homeport.sessions import Sessions
+from ocikit import Credentials, Reference, Registry
 
 BIN = Path(sys.executable).parent
 CI = """
@@ -374,6 +375,16 @@ def test_whoever_has_homeports_public_key_can_see_whose_release_an_image_is(
     assert other.returncode == 1
     assert "pushed by octo/shop" in other.stdout
     assert verify().returncode == 1  # it is no signature of the image
+    with Registry(registry, credentials=Credentials("AWS", password), insecure=True) as client:
+        image = Reference.parse(f"{registry}/{app.name}:{app.name}-v1.0.0")
+        about = image.with_digest(client.digest(image))
+        kinds = [one.artifact_type.rpartition("/")[2] for one in client.referrers(about)]
+    assert sorted(kinds) == [
+        "spdx+json",
+        "vnd.dsse.envelope.v1+json",
+        "vnd.in-toto+json",
+        "vnd.tagboat.deployment.v1+json",
+    ]
 
 
 def require_no_secret(shop: Shop, jobs: list[Job]) -> None:

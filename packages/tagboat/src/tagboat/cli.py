@@ -121,16 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     push.add_argument(
         "--tag", action="append", default=[], metavar="TAG", help="another tag in the same repository"
     )
-    push.add_argument(
-        "--sbom",
-        action="append",
-        default=[],
-        choices=("spdx", "cyclonedx"),
-        help="attach the image's software bill of materials; may be given for both formats",
-    )
-    push.add_argument(
-        "--provenance", action="store_true", help="attach how it was built (SLSA), signed if there is a key"
-    )
+    _add_documents(push)
     push.add_argument("--key", type=Path, metavar="FILE", help=f"sign the image; {KEY_HELP}")
     push.set_defaults(run=_push)
 
@@ -172,6 +163,8 @@ def _parser() -> argparse.ArgumentParser:
         "--image", metavar="LOCATION", help="deploy this image, e.g. oci:DIR, instead of building one"
     )
     deploy.add_argument("--digest", metavar="DIGEST", help="what the image given with --image must be")
+    _add_documents(deploy)
+    deploy.add_argument("--key", type=Path, metavar="FILE", help=f"sign the provenance; {KEY_HELP}")
     deploy.add_argument("--json", action="store_true", help="print tag, digest, URL and timings as JSON")
     deploy.set_defaults(run=_deploy)
 
@@ -210,6 +203,19 @@ def _parser() -> argparse.ArgumentParser:
 def _add_platform(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--platform", metavar="OS/ARCH", help="what it is for, e.g. linux/arm64 (default: this machine's)"
+    )
+
+
+def _add_documents(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sbom",
+        action="append",
+        default=[],
+        choices=("spdx", "cyclonedx"),
+        help="attach the image's software bill of materials; may be given for both formats",
+    )
+    parser.add_argument(
+        "--provenance", action="store_true", help="attach how it was built (SLSA), signed if there is a key"
     )
 
 
@@ -308,20 +314,12 @@ def _build_and_push(options: argparse.Namespace, reference: Reference) -> int:
         with Meter(sys.stderr) as meter:
             pushed = push_images(registry, images, reference, progress=meter)
         digest = pushed.digest
-        if options.sbom:
-            from tagboat.supply.attachment import attach_sboms
+        if options.sbom or options.provenance:
+            from tagboat.supply.documents import Documents
 
+            documents = Documents(tuple(options.sbom), options.provenance, key)
             for image in images:
-                about = reference.with_digest(image.digest)
-                for attached in attach_sboms(registry, about, image, options.sbom):
-                    _progress(f"bill of materials {attached} is attached")
-        if options.provenance:
-            from tagboat.supply.attestation import attach_provenance
-
-            for image in images:
-                about = reference.with_digest(image.digest)
-                attached = attach_provenance(registry, about, image, component, key)
-                _progress(f"{'signed' if key else 'unsigned'} provenance {attached} is attached")
+                documents.attach(registry, reference, image, component, _progress)
         if key is not None:
             from tagboat.supply.signature import sign
 
@@ -362,7 +360,20 @@ def _deploy(options: argparse.Namespace) -> int:
             f"{options.image} is not {options.digest}", "give both, as one build wrote and printed them"
         )
         return 2
-    deployment = deploy(component, _cache(), timeout=options.timeout, progress=_progress, prebuilt=prebuilt)
+    documents = None
+    if options.sbom or options.provenance:
+        from tagboat.supply.documents import Documents
+
+        key = signing_key(options.key) if options.key else None
+        documents = Documents(tuple(options.sbom), options.provenance, key)
+    deployment = deploy(
+        component,
+        _cache(),
+        timeout=options.timeout,
+        progress=_progress,
+        prebuilt=prebuilt,
+        documents=documents,
+    )
     _progress(", ".join(f"{step} {seconds:.2f} s" for step, seconds in deployment.seconds.items()))
     print(json.dumps(asdict(deployment)) if options.json else deployment.url)
     return 0

@@ -19,6 +19,8 @@ from tagboat.tag import require_release
 if TYPE_CHECKING:
     from types_boto3_apprunner.type_defs import ServiceTypeDef
 
+    from tagboat.supply.documents import Documents
+
 LATEST = "latest"
 _PUSH_SEEN = 10.0  # seconds for a platform that watches the tag to have noticed that it moved
 
@@ -44,10 +46,12 @@ def deploy(
     timeout: float,
     progress: Callable[[str], None],
     prebuilt: Image | None = None,
+    documents: Documents | None = None,
 ) -> Deployment:
     """Bring the release that is checked out to its service, which is created when absent.
 
-    Its image is built, unless it is `prebuilt`, and a record of it is left beside it (see history.py).
+    Its image is built, unless it is `prebuilt`. The documents go beside it before anything is rolled out, and
+    so does a record of the deployment afterwards (see history.py).
     Raises TagRefusedError (no release is checked out), TagTakenError, DeploymentFailedError (the platform
     kept or put back the version before), and the errors of build, registry and cloud.
     """
@@ -66,6 +70,8 @@ def deploy(
     with repository.registry() as registry:
         progress(f"pushing {target}")
         _push_release(registry, image, target)
+        if documents is not None:
+            documents.attach(registry, target, image, component, progress)
         seconds["push"] = time.monotonic() - started
 
         started = time.monotonic()
