@@ -100,6 +100,7 @@ def read_trust(text: str) -> tuple[Trust, ...]:
     return tuple(_trust(statement) for statement in _statements(text))
 
 
+@lru_cache(maxsize=1024)
 def read_permissions(text: str) -> tuple[Permission, ...]:
     """Raises PolicyError."""
     return tuple(_permission(statement) for statement in _statements(text))
