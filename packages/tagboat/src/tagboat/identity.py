@@ -31,12 +31,17 @@ class IdentityError(TagboatError):
 
 
 def session() -> boto3.Session:
-    """What clients are made of. Raises IdentityError when a role is named and not given."""
+    """What clients are made of. Raises IdentityError when a role is named and not given, or when a profile is
+    that is not there.
+    """
     region = os.environ.get("AWS_REGION") or None  # that every AWS client but boto3 looks at
     role = os.environ.get("AWS_ROLE_ARN")
     token = _token() if role and "AWS_WEB_IDENTITY_TOKEN_FILE" not in os.environ else None
     if role is None or token is None:
-        return boto3.Session(region_name=region)
+        try:
+            return boto3.Session(region_name=region)
+        except BotoCoreError as error:
+            raise IdentityError(str(error), hint="check the AWS settings of this shell") from error
     try:
         nobody = Config(signature_version=UNSIGNED)
         with closing(boto3.client("sts", region_name=region, config=nobody)) as sts:

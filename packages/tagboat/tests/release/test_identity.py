@@ -150,3 +150,18 @@ def test_who_runs_it_is_what_the_system_says(issuer, monkeypatch):
     monkeypatch.setenv("CI_JOB_URL", "https://lab.example/jobs/9")
     monkeypatch.setenv("GITLAB_USER_LOGIN", "lab")
     assert (actor(), run_address()) == ("lab", "https://lab.example/jobs/9")
+
+
+def test_the_region_is_said_by_aws_region_alone(issuer, monkeypatch):
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert session().region_name == "eu-central-1"
+    monkeypatch.delenv("AWS_ROLE_ARN")
+    assert session().region_name == "eu-central-1"
+
+
+def test_a_profile_that_is_not_there_is_told_so(issuer, monkeypatch):
+    monkeypatch.delenv("AWS_ROLE_ARN")
+    monkeypatch.setenv("AWS_PROFILE", "no-such-profile")
+    with pytest.raises(IdentityError, match="no-such-profile"):
+        session()
