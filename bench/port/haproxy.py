@@ -25,7 +25,9 @@ defaults
     timeout server 120s
     timeout queue 30s
     timeout http-request 10s
-    timeout http-keep-alive 10s
+    timeout http-keep-alive 20s
+    balance leastconn
+{connections}
 frontend https
     bind 127.0.0.1:{port} ssl crt {certificate} alpn h2,http/1.1
     default_backend app
@@ -35,8 +37,12 @@ backend app
 
 
 @contextmanager
-def start(folder: Path, harbour: Harbour) -> Iterator[int]:
-    """In front of the one instance that `harbour` runs; yields the port."""
+def start(folder: Path, harbour: Harbour, *, keep: bool) -> Iterator[int]:
+    """In front of the one instance that `harbour` runs; yields the port.
+
+    With `keep` a connection to the instance serves many requests. The edge's serves one, since the next might
+    be lost to an instance that just then closes it as idle.
+    """
     folder.mkdir()
     edge = (harbour.data / "edge" / "haproxy.cfg").read_text()
     addresses = set(re.findall(r"^\s+server \S+ (\d+\.\d+\.\d+\.\d+:\d+)", edge, re.MULTILINE))
@@ -46,7 +52,11 @@ def start(folder: Path, harbour: Harbour) -> Iterator[int]:
     file = folder / "haproxy.cfg"
     file.write_text(
         _CONFIGURATION.format(
-            folder=folder, port=port, certificate=harbour.data / "edge" / "default.pem", address=address
+            folder=folder,
+            connections="" if keep else "    option http-server-close",
+            port=port,
+            certificate=harbour.data / "edge" / "default.pem",
+            address=address,
         )
     )
     with subprocess.Popen(["haproxy", "-W", "-db", "-f", file], stderr=subprocess.DEVNULL) as process:
