@@ -36,8 +36,13 @@ from homeport.catalogue import Catalogue
 from homeport.credentials import AccessKey, Keyring
 from homeport.jwks import Keys
 from homeport.model import (
+    CustomDomain,
+    CustomDomainStatus,
+    DomainExistsError,
+    InvalidDomainError,
     LogKind,
     LogLine,
+    NoSuchDomainError,
     NoSuchReleaseError,
     NoSuchServiceError,
     Operation,
@@ -48,6 +53,7 @@ from homeport.model import (
     ServiceExistsError,
     ServiceSpec,
     ServiceStatus,
+    ValidationRecord,
 )
 from homeport.origins import Origins
 from homeport.place import REGION, arn
@@ -69,6 +75,7 @@ class FakeController:
         self.lines: dict[tuple[str, LogKind], list[LogLine]] = {}
         self._services: dict[str, Service] = {}
         self._operations: dict[str, list[Operation]] = {}
+        self._domains: dict[str, CustomDomain] = {}
 
     async def create_service(self, spec: ServiceSpec) -> tuple[Service, Operation]:
         if any(service.spec.name == spec.name for service in self.services()):
@@ -120,6 +127,30 @@ class FakeController:
 
     async def image_pushed(self, repository: str, tag: str, digest: str) -> None:
         self.pushed.append((repository, tag, digest))
+
+    async def associate_domain(self, arn: str, name: str, *, www: bool = True) -> CustomDomain:
+        if self.service(arn).status == ServiceStatus.DELETED:
+            raise ServiceBusyError(f"{arn} is deleted")
+        if "." not in name:
+            raise InvalidDomainError(f"{name!r} is no host name")
+        if name in self._domains:
+            raise DomainExistsError(f"{name} is associated already")
+        names = (name, f"www.{name}") if www else (name,)
+        records = tuple(ValidationRecord(f"{one}.", "blog.localhost", "PENDING_VALIDATION") for one in names)
+        created = CustomDomainStatus.CREATING
+        made = CustomDomain(name, arn, www, created, datetime.now(UTC), records=records)
+        self._domains[name] = replace(made, status=CustomDomainStatus.PENDING_CERTIFICATE_DNS_VALIDATION)
+        return made
+
+    async def disassociate_domain(self, arn: str, name: str) -> CustomDomain:
+        self.service(arn)
+        if name not in self._domains:
+            raise NoSuchDomainError(f"the service has no custom domain {name}")
+        return replace(self._domains.pop(name), status=CustomDomainStatus.DELETING)
+
+    def custom_domains(self, arn: str) -> list[CustomDomain]:
+        self.service(arn)
+        return [domain for domain in self._domains.values() if domain.service_arn == arn]
 
     def service(self, arn: str) -> Service:
         if arn not in self._services:

@@ -68,6 +68,7 @@ def test_bytes_are_base64_on_the_wire_and_values_inside() -> None:
 
 def test_every_operation_of_app_runner_is_answered(harbour: Any) -> None:
     """Some with an error, for what they are about is not there; none as one that is not known."""
+    assert harbour.answered["apprunner"] == service_model("apprunner").operation_names
     for operation in harbour.answered["apprunner"]:
         reply = harbour.call("apprunner", operation, {})
         assert reply.status == 200 or reply.code == "InvalidRequestException", (operation, reply.body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from homeport.aws.apprunner.connections import Connections
+from homeport.aws.apprunner.domains import CustomDomains
 from homeport.aws.apprunner.observability import Observability
 from homeport.aws.apprunner.scaling import AutoScaling
 from homeport.aws.apprunner.services import Services
@@ -20,6 +21,7 @@ def operations(controller: Controller, resources: Resources) -> tuple[object, ..
     return (
         Services(controller, settings, scaling),
         scaling,
+        CustomDomains(controller),
         Observability(resources, settings),
         Connections(resources),
         VpcConnectors(resources, settings),
