@@ -19,10 +19,23 @@ def test_two_urls_are_enough():
 
 def test_everything_can_be_set():
     settings = Settings.from_environment(
-        {**STORES, "SITE_MODE": "demo", "PORT": "9000", "HOST": "127.0.0.1", "SITE_NAME": "Café Øst"}
+        {
+            **STORES,
+            "SITE_MODE": "demo",
+            "PORT": "9000",
+            "HOST": "127.0.0.1",
+            "SITE_NAME": "Café Øst",
+            "SITE_URL": "https://cafe.example/",
+        }
     )
     assert settings == Settings(
-        "s3://site-data/db", "file:///srv/uploads", Mode.DEMO, "Café Øst", "127.0.0.1", 9000
+        database_url="s3://site-data/db",
+        uploads_url="file:///srv/uploads",
+        mode=Mode.DEMO,
+        site_name="Café Øst",
+        site_url="https://cafe.example",
+        host="127.0.0.1",
+        port=9000,
     )
 
 
@@ -40,6 +53,10 @@ def test_everything_can_be_set():
         ("SITE_NAME", " "),
         ("SITE_NAME", "a" * 61),
         ("SITE_NAME", "two\nlines"),
+        ("SITE_URL", ""),
+        ("SITE_URL", "cafe.example"),
+        ("SITE_URL", "https://cafe.example/path"),
+        ("SITE_URL", "https://user@cafe.example"),
         ("HOST", ""),
         ("PORT", "0"),
         ("PORT", "65536"),
