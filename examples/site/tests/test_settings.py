@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from company_site import Mode, Settings, SettingsError
+from company_site.accounts.model import parse_email
+from company_site.settings import VARIABLES
 
 STORES = {"DATABASE_URL": "s3://site-data/db", "UPLOADS_URL": "file:///srv/uploads"}
 
@@ -62,11 +64,103 @@ def test_everything_can_be_set():
         ("PORT", "65536"),
         ("PORT", "http"),
         ("PORT", "²"),
+        ("PROXIES", "10"),
+        ("METRICS_TOKEN", "short"),
+        ("OIDC_ISSUER", "https://issuer.example"),
     ],
 )
 def test_a_wrong_value_is_refused_by_the_name_of_its_variable(name, value):
     with pytest.raises(SettingsError, match=rf"^{name} "):
         Settings.from_environment({**STORES, name: value})
+
+
+LOGIN = {
+    "SITE_URL": "https://site.example/",
+    "OIDC_CLIENT_ID": "site",
+    "OIDC_CLIENT_SECRET": "a-secret-of-two",
+    "OWNER_EMAILS": "Ines@Site.example, second@site.example",
+}
+
+
+def test_a_login_is_google_unless_another_issuer_is_named():
+    settings = Settings.from_environment(STORES | LOGIN)
+    assert settings.site_url == "https://site.example"
+    assert settings.login is not None
+    assert settings.login.issuer == "https://accounts.google.com"
+    assert settings.login.gate.owners == {"ines@site.example", "second@site.example"}
+    assert "a-secret-of-two" not in repr(settings)
+    other = Settings.from_environment(STORES | LOGIN | {"OIDC_ISSUER": "https://id.example/realms/site"})
+    assert other.login is not None
+    assert other.login.issuer == "https://id.example/realms/site"
+
+
+@pytest.mark.parametrize("name", ["SITE_URL", "OIDC_CLIENT_SECRET", "OWNER_EMAILS", "OIDC_CLIENT_ID"])
+def test_a_login_without_one_of_its_parts_is_refused_by_that_name(name):
+    for rest in ({}, {name: ""}):
+        given = {key: value for key, value in (STORES | LOGIN).items() if key != name}
+        with pytest.raises(SettingsError, match=rf"\b{name} is (not|empty|set)"):
+            Settings.from_environment(given | rest)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SITE_URL", "http://site.example"),
+        ("OIDC_ISSUER", "http://id.example"),
+        ("OIDC_ISSUER", "https://somebody@id.example"),
+        ("OIDC_ISSUER", "https://[broken"),
+        ("OIDC_ISSUER", "id.example"),
+        ("OIDC_HOSTED_DOMAIN", "https://site.example"),
+        ("OWNER_EMAILS", "ines"),
+        ("OWNER_EMAILS", "ines@site.example; b@site.example"),
+        ("ALLOWED_EMAILS", "*"),
+        ("ALLOWED_EMAILS", "*@*"),
+        ("ALLOWED_EMAILS", "*@*.com"),
+        ("ALLOWED_EMAILS", "*@*site.example"),
+        ("ALLOWED_EMAILS", "example"),
+        ("ALLOWED_EMAILS", ".*@site\\.example"),
+        ("ALLOWED_EMAILS", "site.example, @"),
+        ("SITE_MODE", "demo"),
+    ],
+)
+def test_a_wrong_part_of_a_login_is_refused_by_name(name, value):
+    with pytest.raises(SettingsError, match=rf"\b{name} (is|has)"):
+        Settings.from_environment(STORES | LOGIN | {name: value})
+
+
+@pytest.mark.parametrize(
+    ("allowed", "let_in", "refused"),
+    [
+        (
+            "site.example",
+            ["a@site.example"],
+            ["a@sub.site.example", "a@evilsite.example", "a@site.example.com"],
+        ),
+        ("@Site.example", ["a@site.example"], ["site.example@evil.com"]),
+        ("a@site.example", ["a@site.example"], ["b@site.example", "aa@site.example"]),
+        ("*@*.site.example", ["a@b.site.example", "a@b.c.site.example"], ["a@site.example"]),
+        ("dev-*@site.example", ["dev-1@site.example"], ["dev@site.example", "a@b@site.example"]),
+    ],
+)
+def test_who_is_let_in(allowed, let_in, refused):
+    login = Settings.from_environment(STORES | LOGIN | {"ALLOWED_EMAILS": allowed}).login
+    assert login is not None
+    for email in [*let_in, "ines@site.example"]:
+        assert login.gate.lets_in(email), email
+    for email in refused:
+        assert not login.gate.lets_in(email), email
+
+
+def test_an_address_is_compared_in_ascii_alone():
+    assert parse_email("Ines@Site.example") == "ines@site.example"
+    for other in (
+        "ines@\u212aite.example",
+        "in\u0435s@site.example",
+        "ines",
+        "@site.example",
+        "a b@site.example",
+    ):
+        assert parse_email(other) is None
 
 
 def test_all_that_is_wrong_is_said_at_once():
@@ -90,5 +184,5 @@ def test_help_names_every_variable():
     done = subprocess.run(
         [sys.executable, "-m", "company_site", "--help"], capture_output=True, text=True, check=True
     )
-    for name in ("DATABASE_URL", "UPLOADS_URL", "SITE_MODE", "SITE_NAME", "HOST", "PORT"):
+    for name in VARIABLES:
         assert name in done.stdout

@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="site",
         description="Serve the site. It is configured by environment variables alone.",
-        epilog="\n".join(f"  {name:<14}{meaning}" for name, meaning in VARIABLES.items()),
+        epilog="\n".join(f"  {name:<20}{meaning}" for name, meaning in VARIABLES.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)

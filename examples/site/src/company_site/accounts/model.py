@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -41,3 +42,59 @@ DEMO_USERS = (
     User("owner", "Ines Halvorsen", frozenset(Role)),
     User("reader", "Sam Whitlock"),
 )
+
+_LOCAL = r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}"
+_HOST = r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})+"
+# ASCII alone: lower case makes ASCII of some other letters, and what looks alike is not the same address.
+_EMAIL = re.compile(rf"{_LOCAL}@{_HOST}", re.ASCII)
+_PATTERN = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[a-z0-9*-]{1,63}(?:\.[a-z0-9*-]{1,63})*", re.ASCII)
+
+
+def parse_email(text: str) -> str | None:
+    """The address in lower case; None for what is not one of ASCII characters.
+
+    >>> parse_email("Mira@Northpier.example")
+    'mira@northpier.example'
+    """
+    lower = text.lower()
+    return lower if text.isascii() and len(lower) <= 254 and _EMAIL.fullmatch(lower) else None
+
+
+@dataclass(frozen=True, slots=True)
+class EmailPattern:
+    """An e-mail address in which `*` stands for any characters but `@`; a domain alone is all in it.
+
+    >>> EmailPattern.parse("example.com").matches("a@example.com")
+    True
+    >>> EmailPattern.parse("*@*.example.com").matches("a@example.com")
+    False
+    """
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> EmailPattern:
+        """Raises ValueError, whose text goes on from the pattern's."""
+        lower = text.lower().removeprefix("@")
+        pattern = lower if "@" in lower else f"*@{lower}"
+        if not text.isascii() or not _PATTERN.fullmatch(pattern):
+            raise ValueError("is no domain, address or pattern of one")
+        if not re.search(r"[@.][a-z0-9-]+\.[a-z0-9-]+$", pattern):
+            raise ValueError("does not end in a whole domain, so it would let strangers in")
+        return cls(pattern)
+
+    def matches(self, email: str) -> bool:
+        regex = "[^@]*".join(re.escape(part) for part in self.text.split("*"))
+        return re.fullmatch(regex, email) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Whom the configuration lets sign in. Addresses are in lower case and are verified by the issuer."""
+
+    allowed: tuple[EmailPattern, ...]
+    owners: frozenset[str]
+    hosted_domain: str | None = None  # Google's `hd`: the Workspace that the account must belong to
+
+    def lets_in(self, email: str) -> bool:
+        return email in self.owners or any(pattern.matches(email) for pattern in self.allowed)
