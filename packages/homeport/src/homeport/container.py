@@ -21,6 +21,7 @@ from typing import Any
 from homeport import seccomp
 from homeport.command import run
 from homeport.errors import CommandError, ImageError
+from homeport.mounts import Mounts, Tmpfs
 
 _PERIOD = 100_000  # µs, of the CPU quota
 _PIDS = 1024
@@ -99,12 +100,16 @@ def configuration(
     network: Path,
     files: Mapping[str, Path],
     limits: Limits,
+    mounts: Mounts,
+    volumes: Mapping[str, Path],
 ) -> dict[str, Any]:
-    """A runc configuration. `files` are host files to be seen read-only at the given absolute paths."""
+    """A runc configuration. By the path at which they are seen, `files` are host files to be read only,
+    `volumes` folders of the host that can be written to.
+    """
     variables = {"PATH": _PATH, "HOME": user.home, "HOSTNAME": hostname, **environment}
     return {
         "ociVersion": "1.0.2",
-        "root": {"path": str(root), "readonly": False},
+        "root": {"path": str(root), "readonly": mounts.read_only},
         "hostname": hostname,
         "process": {
             "terminal": False,
@@ -122,7 +127,12 @@ def configuration(
             "noNewPrivileges": True,
             "oomScoreAdj": 500,  # before homeport and its edge, should the whole machine run out
         },
-        "mounts": [*_mounts(), *(_bind(source, target) for target, source in files.items())],
+        "mounts": [
+            *_mounts(),
+            *(_memory(one) for one in mounts.in_memory),
+            *(_bind(source, target, "rw") for target, source in volumes.items()),
+            *(_bind(source, target, "ro", "noexec") for target, source in files.items()),
+        ],
         "linux": {
             "namespaces": [
                 *({"type": kind} for kind in ("pid", "ipc", "uts", "mount", "cgroup")),
@@ -317,12 +327,21 @@ def _leave() -> None:
         run("umount", "--recursive", "--lazy", _ROOT)
 
 
-def _bind(source: Path, target: str) -> dict[str, Any]:
+def _memory(folder: Tmpfs) -> dict[str, Any]:
+    return {
+        "destination": folder.path,
+        "type": "tmpfs",
+        "source": "tmpfs",
+        "options": ["nosuid", "nodev", "mode=1777", f"size={folder.size}m"],
+    }
+
+
+def _bind(source: Path, target: str, *options: str) -> dict[str, Any]:
     return {
         "destination": target,
         "type": "bind",
         "source": str(source),
-        "options": ["bind", "ro", "nosuid", "nodev", "noexec"],
+        "options": ["bind", "nosuid", "nodev", *options],
     }
 
 

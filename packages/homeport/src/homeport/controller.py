@@ -21,7 +21,7 @@ from homeport.authority import Authority
 from homeport.certificates import Issuer
 from homeport.command import off_loop
 from homeport.edge import Binding, Edge, Route
-from homeport.errors import DirectoryBusyError, HomeportError
+from homeport.errors import DirectoryBusyError, HomeportError, ImageError
 from homeport.images import Images
 from homeport.ingress import Ingress
 from homeport.instance import Instances
@@ -126,7 +126,10 @@ class Port:
         await off_loop(self._state.load)
         for arn, service in self._state.services.items():
             self._state.services[arn] = replace(service, url=self._url(service.spec.name))
-        await off_loop(self._network.open)
+        recorded = {one.id: one for group in self._state.serving.values() for one in group.values()}
+        await off_loop(
+            self._network.open, {name: (one.address, one.spec.host_ports) for name, one in recorded.items()}
+        )
         authority = await off_loop(Authority, layout.data)
         self._edge = Edge(layout, authority, self._binding)
         self.ingress = Ingress(
@@ -254,7 +257,7 @@ class Port:
         """
         async with self._calls:
             for runner in list(self._runners.values()):
-                if self._watches(runner.service, repository, tag):
+                if await self._watches(runner.service, repository, tag):
                     await runner.push(digest)
 
     async def associate_domain(self, arn: str, name: str, *, www: bool = True) -> CustomDomain:
@@ -319,19 +322,16 @@ class Port:
         runner.wake()
         return service, operation
 
-    def _watches(self, service: Service, repository: str, tag: str) -> bool:
-        if not service.spec.auto_deploy or service.status not in (
-            ServiceStatus.RUNNING,
-            ServiceStatus.OPERATION_IN_PROGRESS,
-        ):
+    async def _watches(self, service: Service, repository: str, tag: str) -> bool:
+        """Whether a push to this tag is the service's to deploy."""
+        reference = self._images.own(service.spec.image) if _deploys_by_itself(service) else None
+        if reference is None or reference.digest is not None or reference.repository != repository:
             return False
-        reference = self._images.own(service.spec.image)
-        return (
-            reference is not None
-            and reference.digest is None
-            and reference.repository == repository
-            and (reference.tag or "latest") == tag
-        )
+        if service.spec.track is None:
+            return (reference.tag or "latest") == tag
+        with suppress(ImageError):
+            return tag == await off_loop(self._images.followed, service.spec.image, service.spec.track)
+        return False
 
     def _say(self, service: Service, text: str) -> None:
         with suppress(OSError):
@@ -367,6 +367,7 @@ class Port:
                     process = Process(pids[instance.id])
                 except (ProcessLookupError, KeyError):
                     tail.finish()
+                    await off_loop(self._network.detach, instance.id)
                     continue
                 members.append(Running(instance, process, tail, asyncio.get_running_loop().time()))
                 adopted.add(instance.id)
@@ -397,12 +398,10 @@ class Port:
                 service = runner.service
                 with suppress(HomeportError):  # the tag is gone
                     reference = self._images.own(service.spec.image)
-                    if reference is None or not self._watches(
-                        service, reference.repository, reference.tag or "latest"
-                    ):
+                    if reference is None or reference.digest is not None or not _deploys_by_itself(service):
                         continue
                     tried = {operation.digest for operation in self._state.operations[service.arn].values()}
-                    digest = await off_loop(self._images.resolve, service.spec.image)
+                    digest = await off_loop(self._images.resolve, service.spec.image, service.spec.track)
                     if digest not in tried:
                         await runner.push(digest)
 
@@ -432,6 +431,13 @@ class Port:
                     await off_loop(self._images.keep, self.digests())
                 await self._edge.renew()
             await asyncio.sleep(_UPKEEP)
+
+
+def _deploys_by_itself(service: Service) -> bool:
+    return service.spec.auto_deploy and service.status in (
+        ServiceStatus.RUNNING,
+        ServiceStatus.OPERATION_IN_PROGRESS,
+    )
 
 
 def _operation(arn: str, kind: OperationType, digest: str | None = None) -> Operation:

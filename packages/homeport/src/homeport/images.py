@@ -12,6 +12,7 @@ from threading import Lock
 
 from homeport.errors import ImageError
 from homeport.layout import Layout
+from homeport.tracking import Track
 from ocikit import (
     Digest,
     Image,
@@ -59,11 +60,17 @@ class Images:
             return reference
         return None
 
-    def resolve(self, image: str) -> str:
-        """The manifest digest that the reference names now. Raises ImageError when there is none."""
+    def resolve(self, image: str, track: str | None = None) -> str:
+        """The manifest digest that the reference names now; with `track`, the newest release beside it.
+
+        Raises ImageError when there is none.
+        """
         reference = _parse(image)
         if reference.digest is not None:
             return str(reference.digest)
+        if track is not None:
+            reference = reference.with_tag(self.followed(image, track))
+            image = str(reference)
         try:
             digest = self._resolve(image, reference)
         except OcikitError as error:
@@ -71,6 +78,17 @@ class Images:
         if digest is None:
             raise ImageError(f"there is no image {image}")
         return str(digest)
+
+    def followed(self, image: str, track: str) -> str:
+        """The tag of the image's repository that `track` (`tracking.Track`) leads to. Raises ImageError."""
+        reference = _parse(image)
+        try:
+            newest = Track.parse(track).newest(self._tags(image, reference))
+        except OcikitError as error:
+            raise ImageError(f"the tags of {reference.repository} cannot be looked up: {error}") from error
+        if newest is None:
+            raise ImageError(f"no tag of {reference.repository} is a release that {track} follows")
+        return newest
 
     def pull(self, image: str, digest: str) -> LocalImage:
         """The image of `digest` from where `image` points, its layers unpacked. Raises ImageError."""
@@ -120,6 +138,12 @@ class Images:
             return self._storage.resolve(reference.repository, reference.tag or "latest")
         with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
             return registry.digest(reference)
+
+    def _tags(self, image: str, reference: Reference) -> list[str]:
+        if self.own(image) is not None:
+            return self._storage.tags(reference.repository)
+        with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
+            return registry.tags(reference.repository)
 
     def _image(self, image: str, reference: Reference, stack: ExitStack) -> Image:
         if self.own(image) is not None:

@@ -32,7 +32,7 @@ from homeport.layout import Layout
 from homeport.model import ServiceSpec
 from homeport.network import Network, host_resolv_conf, nameservers
 
-_HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost\n{address}\t{hostname}\n"
+_HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost\n{bridge}\thost.homeport.internal\n{address}\t{hostname}\n"
 _PRIVATE_OPTIONS = "mode=700,size=16m,nosuid,nodev,noexec"
 _MOUNT_OPTIONS = 4000  # bytes: mount(2) passes one page
 
@@ -76,9 +76,12 @@ class Instances:
         private = self._private(instance.id)
         private.mkdir(mode=0o700)
         run("mount", "-t", "tmpfs", "-o", _PRIVATE_OPTIONS, "tmpfs", private)
-        self._network.attach(instance.id, instance.address)
-        hostname = instance.spec.name.lower()
-        (bundle / "hosts").write_text(_HOSTS.format(address=instance.address, hostname=hostname))
+        spec = instance.spec
+        self._network.attach(instance.id, instance.address, spec.host_ports)
+        hostname = spec.name.lower()
+        (bundle / "hosts").write_text(
+            _HOSTS.format(bridge=self._network.bridge_address, address=instance.address, hostname=hostname)
+        )
         resolv_conf = host_resolv_conf()
         servers = nameservers(resolv_conf)
         search = [line for line in resolv_conf.splitlines() if line.startswith(("search ", "options "))]
@@ -95,7 +98,7 @@ class Instances:
             _write_secrets(private / "secrets", secrets, user)
         written = configuration(
             root=root,
-            arguments=_arguments(instance.spec, config.entrypoint or (), config.cmd or ()),
+            arguments=_arguments(spec, config.entrypoint or (), config.cmd or ()),
             environment={
                 **dict(entry.split("=", 1) for entry in config.env or () if "=" in entry),
                 **environment,
@@ -106,7 +109,11 @@ class Instances:
             hostname=hostname,
             network=self._network.namespace(instance.id),
             files=files,
-            limits=Limits(instance.spec.cpu, instance.spec.memory, self._cgroup(instance.id)),
+            limits=Limits(spec.cpu, spec.memory, self._cgroup(instance.id)),
+            mounts=spec.mounts,
+            volumes={
+                volume.path: self._volume(spec.name, volume.name, user) for volume in spec.mounts.volumes
+            },
         )
         # The environment holds keys and secrets: for root alone, on no disk, and gone once runc has read it.
         path = private / "config.json"
@@ -155,6 +162,15 @@ class Instances:
     def _private(self, instance: str) -> Path:
         """A folder in memory for what no disk is to hold."""
         return self.directory(instance) / "private"
+
+    def _volume(self, service: str, name: str, user: User) -> Path:
+        """The folder of a volume; the first instance's user has it."""
+        folder = self._layout.volume(service, name)
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o755)
+            os.chown(folder, user.uid, user.gid)
+        return folder
 
     def _cgroup(self, instance: str) -> str:
         return f"/{self._layout.key}/{instance}".rstrip("/")

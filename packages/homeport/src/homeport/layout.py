@@ -54,6 +54,14 @@ class Layout:
         return self.data / "secrets"
 
     @property
+    def volumes(self) -> Path:
+        return self.data / "volumes"
+
+    def volume(self, service: str, name: str) -> Path:
+        """Named as its service is, so that one of that name which is made again finds it."""
+        return self.volumes / service.lower() / name
+
+    @property
     def logs(self) -> Path:
         return self.data / "logs"
 

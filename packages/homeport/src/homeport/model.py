@@ -12,6 +12,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal, Protocol
 
+from homeport.mounts import Mounts
+
 
 class ServiceStatus(StrEnum):
     CREATE_FAILED = "CREATE_FAILED"
@@ -92,6 +94,9 @@ class ServiceSpec:
     health: HealthCheck = field(default_factory=HealthCheck)
     scaling: Scaling = field(default_factory=Scaling)
     origin: str | None = None  # whose images alone it may run (`origins.OriginPolicy`)
+    track: str | None = None  # which tags it follows instead of the image's own (`tracking.Track`)
+    mounts: Mounts = field(default_factory=Mounts)
+    host_ports: tuple[int, ...] = ()  # TCP ports of the host that its instances may connect to
 
 
 @dataclass(frozen=True, slots=True)

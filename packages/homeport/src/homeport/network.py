@@ -16,11 +16,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_address
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from homeport.command import run
@@ -30,6 +31,7 @@ from homeport.layout import Layout
 _RANGES = (IPv4Network("10.0.0.0/8"), IPv4Network("172.16.0.0/12"), IPv4Network("192.168.0.0/16"))
 _LINK_LOCAL = IPv4Network("169.254.0.0/16")
 _NAMESPACES = Path("/run/netns")
+_HOST_PORTS = "host_ports"  # the set of who may connect to what on the host
 _PREFIX = "hp-"  # of every homeport's bridge on this machine
 
 
@@ -76,20 +78,38 @@ def host_resolv_conf() -> str:
     return ""
 
 
-def rules(key: str, subnet: IPv4Network, s3_port: int, *, guarded: Iterable[str], dns: Iterable[str]) -> str:
-    """The nftables table of one homeport. `guarded`: interfaces whose forwarding homeport switched on."""
+def rules(
+    key: str,
+    subnet: IPv4Network,
+    s3_port: int,
+    *,
+    guarded: Iterable[str],
+    dns: Iterable[str],
+    host_ports: Mapping[str, Iterable[int]],
+) -> str:
+    """The nftables table of one homeport.
+
+    `guarded`: interfaces whose forwarding homeport switched on. `host_ports`: what instances may connect to
+    on the host, by their addresses.
+    """
     bridge_address = subnet[1]
     ask = [f"ip daddr {server} meta l4proto {{ tcp, udp }} th dport 53 accept" for server in dns]
+    listed = ", ".join(_elements(address, ports) for address, ports in host_ports.items() if ports)
     guards = [f'iifname "{name}" oifname != "{_PREFIX}*" ct state new drop' for name in guarded]
     return f"""
 table inet {key}
 delete table inet {key}
 table inet {key} {{
+    set {_HOST_PORTS} {{
+        type ipv4_addr . inet_service
+        {f"elements = {{ {listed} }}" if listed else ""}
+    }}
     chain input {{
         type filter hook input priority filter - 10; policy accept;
         iifname != "{key}" accept
         ct state established,related accept
         ip saddr {subnet} ip daddr {bridge_address} tcp dport {s3_port} accept
+        ip daddr {bridge_address} ip saddr . tcp dport @{_HOST_PORTS} accept
         meta l4proto tcp reject with tcp reset
         reject
     }}
@@ -122,6 +142,7 @@ class Network:
     layout: Layout
     s3_port: int
     subnet: IPv4Network = field(init=False)
+    _allowed: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)  # by instance
 
     @property
     def bridge(self) -> str:
@@ -131,8 +152,12 @@ class Network:
     def bridge_address(self) -> str:
         return str(self.subnet[1])
 
-    def open(self) -> None:
-        """Make the bridge, or take over the one that an earlier process left with instances on it."""
+    def open(self, host_ports: Mapping[str, tuple[str, tuple[int, ...]]] = MappingProxyType({})) -> None:
+        """Make the bridge, or take over the one that an earlier process left with instances on it.
+
+        `host_ports` has their addresses, and which of the host's ports they may connect to.
+        """
+        self._allowed = {name: (address, ports) for name, (address, ports) in host_ports.items() if ports}
         with self._machine():
             self.subnet = self._adopt() or self._create()
             forwarding = _Forwarding(self.layout.run.parent)
@@ -147,6 +172,7 @@ class Network:
                     self.s3_port,
                     guarded=forwarding.guarded(),
                     dns=[server for server in servers if IPv4Address(server) in _LINK_LOCAL],
+                    host_ports=dict(self._allowed.values()),
                 ),
             )  # fmt: skip
 
@@ -175,8 +201,10 @@ class Network:
     def namespace(self, instance: str) -> Path:
         return _NAMESPACES / f"{self.layout.key}-{instance}"
 
-    def attach(self, instance: str, address: str) -> None:
+    def attach(self, instance: str, address: str, host_ports: tuple[int, ...] = ()) -> None:
         """Make the instance's namespace, with `address` on its eth0 and the bridge as its way out.
+
+        Of the host it reaches the object store and, on the bridge's address, the TCP ports `host_ports`.
 
         The MAC address follows from the IP address, so an address that is used again needs no new ARP entry.
         """
@@ -197,9 +225,16 @@ class Network:
             "link set lo up\nlink set eth0 up\n"
             f"route add default via {self.bridge_address}\n",
         )  # fmt: skip
+        if host_ports:
+            self._allowed[instance] = address, host_ports
+            elements = _elements(address, host_ports)
+            run("nft", f"add element inet {self.layout.key} {_HOST_PORTS} {{ {elements} }}")
 
     def detach(self, instance: str) -> None:
         """Remove the instance's namespace, and with it, a moment later, its veth; it may be gone already."""
+        if (allowed := self._allowed.pop(instance, None)) is not None:
+            elements = _elements(*allowed)
+            _quietly("nft", f"delete element inet {self.layout.key} {_HOST_PORTS} {{ {elements} }}")
         if self.namespace(instance).exists():
             _quietly("ip", "netns", "delete", self.namespace(instance).name)
 
@@ -302,6 +337,10 @@ def _mac(address: IPv4Address) -> str:
 
 def _links() -> list[str]:
     return [path.name for path in Path("/sys/class/net").iterdir()]
+
+
+def _elements(address: str, ports: Iterable[int]) -> str:
+    return ", ".join(f"{address} . {port}" for port in ports)
 
 
 def _quietly(*arguments: str) -> None:

@@ -170,7 +170,7 @@ class Runner:
         self._say(f"{_NAMES.get(operation.type, 'Deployment')} started")
         digest = operation.digest
         if digest is None:
-            digest = await off_loop(machine.images.resolve, spec.image)
+            digest = await off_loop(machine.images.resolve, spec.image, spec.track)
         await off_loop(machine.origins.require, spec.origin, digest)
         operation = replace(operation, digest=digest, updated_at=_now())
         async with machine.pulling:
@@ -246,11 +246,10 @@ class Runner:
 def _scaled(service: Service, digest: str) -> bool:
     """Whether what is to be deployed serves already, with other numbers of instances at most."""
     deployed, spec = service.deployed, service.spec
-    return (
-        deployed is not None
-        and service.digest == digest
-        and replace(deployed, scaling=spec.scaling, auto_deploy=spec.auto_deploy, origin=spec.origin) == spec
-    )
+    if deployed is None or service.digest != digest:
+        return False
+    free = {name: getattr(spec, name) for name in ("scaling", "auto_deploy", "origin", "track")}
+    return replace(deployed, **free) == spec
 
 
 def _succeeded(operation: Operation) -> Operation:

@@ -27,6 +27,7 @@ from homeport.model import (
     ServiceSpec,
     ServiceStatus,
 )
+from homeport.mounts import Mounts, Tmpfs, Volume
 
 
 def _attribute(name: str, kind: str, **more: str) -> dict[str, str]:
@@ -219,6 +220,7 @@ def _spec_json(spec: ServiceSpec) -> str:
             "secrets": dict(spec.secrets),
             "health": asdict(spec.health),
             "scaling": asdict(spec.scaling),
+            "mounts": asdict(spec.mounts),
         }
     )
 
@@ -233,7 +235,17 @@ def _spec(text: str) -> ServiceSpec:
             "secrets": MappingProxyType(value.get("secrets", {})),
             "health": HealthCheck(**value["health"]),
             "scaling": Scaling(**value.get("scaling", {})),
+            "mounts": _mounts(value.get("mounts", {})),
+            "host_ports": tuple(value.get("host_ports", ())),
         }
+    )
+
+
+def _mounts(value: Mapping[str, Any]) -> Mounts:
+    return Mounts(
+        value.get("read_only", False),
+        tuple(Tmpfs(**one) for one in value.get("tmpfs", ())),
+        tuple(Volume(**one) for one in value.get("volumes", ())),
     )
 
 

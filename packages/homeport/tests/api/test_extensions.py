@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from homeport.model import ServiceStatus
+from homeport.mounts import Mounts, Tmpfs, Volume
+from homeport.state import _spec, _spec_json
 
 _NEW, _OLD, _OLDER = (f"sha256:{digit * 64}" for digit in "cba")
 
@@ -39,6 +42,31 @@ def test_a_service_is_made_to_scale_to_zero(harbour: Any, apprunner: Any) -> Non
     scaling = harbour.controller.service(made["ServiceArn"]).spec.scaling
     assert (scaling.to_zero, scaling.idle_after, scaling.max_concurrency) == (True, 300, 100)
     assert _listed(apprunner, made["ServiceArn"]) == {tag["Key"]: tag["Value"] for tag in tags}
+
+
+def test_what_an_instance_has_beside_its_image_is_said_by_tags(
+    harbour: Any, apprunner: Any, blog: str
+) -> None:
+    tags = _tags(
+        volumes="data:/data logs:/var/log",
+        tmpfs="/run/app:16 /cache",
+        read_only="true",
+        host_ports="5432 6379",
+        track="semver:site-v",
+    )
+    apprunner.tag_resource(ResourceArn=blog, Tags=tags)
+    spec = harbour.controller.service(blog).spec
+    assert spec.mounts == Mounts(
+        read_only=True,
+        tmpfs=(Tmpfs("/run/app", 16), Tmpfs("/cache")),
+        volumes=(Volume("data", "/data"), Volume("logs", "/var/log")),
+    )
+    assert (spec.host_ports, spec.track) == ((5432, 6379), "semver:site-v")
+    assert _spec(_spec_json(spec)) == spec
+    harbour.controller.finish(blog)
+    apprunner.untag_resource(ResourceArn=blog, TagKeys=[tag["Key"] for tag in tags])
+    spec = harbour.controller.service(blog).spec
+    assert (spec.mounts, spec.host_ports, spec.track) == (Mounts(), (), None)
 
 
 def test_a_tag_that_acts_is_an_update(harbour: Any, apprunner: Any, blog: str) -> None:
@@ -77,6 +105,14 @@ def test_an_update_of_the_service_keeps_what_its_tags_say(harbour: Any, apprunne
         (_tags(idle_seconds="86401"), "from 1 to 86400"),
         (_tags(idle_seconds="1e3"), "from 1 to 86400"),
         (_tags(idle_seconds="9" * 200), "from 1 to 86400"),
+        (_tags(volumes="data:data"), "'data:data', not NAME:PATH.*no absolute path"),
+        (_tags(volumes="a:/etc/hosts"), "/etc/hosts is taken"),
+        (_tags(volumes="a:/data", tmpfs="/data/x"), "/data/x and /data.*in each other's way"),
+        (_tags(tmpfs="/cache:1g"), "not PATH or PATH:MIB"),
+        (_tags(read_only="1"), "not true or false"),
+        (_tags(host_ports="5432 x"), "not TCP ports"),
+        (_tags(host_ports="0"), "not TCP ports"),
+        (_tags(track="newest"), "'newest', not semver"),
         (_tags(warp_speed="9"), "no tag homeport:warp-speed; it knows homeport:"),
     ],
 )
@@ -97,7 +133,7 @@ def test_a_tag_that_homeport_does_not_know_is_refused(
             "Tags": tags,
         },
     )
-    assert message in made.message
+    assert re.search(message, made.message)
     assert len(harbour.controller.services()) == 1
 
 

@@ -17,6 +17,7 @@ from obstore.store import LocalStore
 import bucketlog
 from homeport.controller import Port
 from homeport.model import HealthCheck, Scaling, Service, ServiceSpec
+from homeport.mounts import Mounts, parse_tmpfs, parse_volumes
 from ocikit.registry import Storage
 
 
@@ -56,7 +57,12 @@ async def do(port: Port, call: str, arguments: dict[str, Any]) -> object:
         spec = arguments["spec"]
         health = HealthCheck(**spec.pop("health", {}))
         scaling = Scaling(**spec.pop("scaling", {}))
-        arguments["spec"] = ServiceSpec(**spec, health=health, scaling=scaling)
+        mounts = Mounts(
+            spec.pop("read_only", False),
+            parse_tmpfs(text) if (text := spec.pop("tmpfs", "")) else (),
+            parse_volumes(text) if (text := spec.pop("volumes", "")) else (),
+        )
+        arguments["spec"] = ServiceSpec(**spec, health=health, scaling=scaling, mounts=mounts)
     result = getattr(port, call)(**arguments)
     if asyncio.iscoroutine(result):
         result = await result

@@ -121,6 +121,28 @@ def test_an_instance_reaches_the_object_store_and_no_other_service_of_the_host(
         assert connect(services, host, everywhere) == "ConnectionRefusedError"
 
 
+def test_an_instance_reaches_those_ports_of_the_host_that_its_service_lists(
+    services: Any, make_image: Any, bridge: str, listen: Any, eventually: Any
+) -> None:
+    listed, other = listen("0.0.0.0"), listen("0.0.0.0")
+    arn = services.create("client", host_ports=[listed])
+    try:
+        hosts = services.get("/read?path=/etc/hosts", "client").text
+        assert f"{bridge}\thost.homeport.internal\n" in hosts
+        for _ in range(2):
+            path = f"/connect?host={bridge}&port="
+            assert services.get(f"{path}{listed}", "client").text == "connected"
+            assert services.get(f"{path}{other}", "client").text == "ConnectionRefusedError"
+            assert connect(services, bridge, listed) == "ConnectionRefusedError"
+            services.kill()  # the next one lets it go on
+            services.start()
+    finally:
+        services.tell("delete_service", arn=arn)
+        assert services.ended(arn)["status"] == "SUCCEEDED"
+    rules = ["nft", "list", "set", "inet", services.layout.key, "host_ports"]
+    assert "elements" not in subprocess.run(rules, capture_output=True, text=True, check=True).stdout
+
+
 def test_an_instance_reaches_the_outside_but_no_link_local_address(services: Any, outside: str) -> None:
     assert connect(services, outside, 80) == "connected"
     assert connect(services, "169.254.169.254", 80) == "ConnectionRefusedError"

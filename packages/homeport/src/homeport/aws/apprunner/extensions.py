@@ -12,7 +12,9 @@ from typing import Any
 
 from homeport.aws.apprunner.faults import invalid
 from homeport.model import Controller, NoSuchReleaseError, Scaling, Service, ServiceSpec
+from homeport.mounts import parse_tmpfs, parse_volumes
 from homeport.origins import OriginPolicy
+from homeport.tracking import Track
 
 ROLLBACK = "homeport:rollback"
 
@@ -41,9 +43,12 @@ def applied(spec: ServiceSpec, tags: Mapping[str, str]) -> ServiceSpec:
         if key in tags:
             try:
                 value = extension.read(tags[key])
-            except ValueError:
-                raise invalid(f"the tag {key} is {tags[key]!r}, not {extension.meaning}") from None
+            except ValueError as error:
+                why = "" if str(error) == tags[key] else f": {error}"
+                raise invalid(f"the tag {key} is {tags[key]!r}, not {extension.meaning}{why}") from None
         spec = extension.apply(spec, value)
+    if (conflict := spec.mounts.conflict) is not None:
+        raise invalid("{} and {}, of homeport's tags, are in each other's way".format(*conflict))
     return spec
 
 
@@ -86,6 +91,22 @@ def _scaling(name: str) -> Callable[[ServiceSpec, Any], ServiceSpec]:
     return lambda spec, value: replace(spec, scaling=replace(spec.scaling, **{name: value}))
 
 
+def _mounts(name: str) -> Callable[[ServiceSpec, Any], ServiceSpec]:
+    return lambda spec, value: replace(spec, mounts=replace(spec.mounts, **{name: value}))
+
+
+def _ports(text: str) -> tuple[int, ...]:
+    ports = tuple(int(word) for word in text.split() if word.isascii() and len(word) <= 5)
+    if not ports or len(ports) != len(text.split()) or not all(1 <= port <= 65535 for port in ports):
+        raise ValueError(text)
+    return ports
+
+
+def _track(text: str) -> str:
+    Track.parse(text)
+    return text
+
+
 _DEFAULT = Scaling()
 _EXTENSIONS = {
     "homeport:scale-to-zero": _Extension("true or false", _switch, _scaling("to_zero"), _DEFAULT.to_zero),
@@ -101,5 +122,30 @@ _EXTENSIONS["homeport:policy"] = _Extension(
     _policy,
     lambda spec, value: replace(spec, origin=value),
     None,
+)
+_EXTENSIONS["homeport:track"] = _Extension(
+    "semver, or semver:BEGIN with the beginning of the tags that are to be followed",
+    _track,
+    lambda spec, value: replace(spec, track=value),
+    None,
+)
+_EXTENSIONS["homeport:volumes"] = _Extension(
+    "NAME:PATH, or several of these with spaces between",
+    parse_volumes,
+    _mounts("volumes"),
+    (),
+)
+_EXTENSIONS["homeport:tmpfs"] = _Extension(
+    "PATH or PATH:MIB, or several of these with spaces between",
+    parse_tmpfs,
+    _mounts("tmpfs"),
+    (),
+)
+_EXTENSIONS["homeport:read-only"] = _Extension("true or false", _switch, _mounts("read_only"), False)
+_EXTENSIONS["homeport:host-ports"] = _Extension(
+    "TCP ports of the host from 1 to 65535, with spaces between",
+    _ports,
+    lambda spec, value: replace(spec, host_ports=value),
+    (),
 )
 KNOWN = (*_EXTENSIONS, ROLLBACK)
