@@ -91,6 +91,10 @@ def _scaling(name: str) -> Callable[[ServiceSpec, Any], ServiceSpec]:
     return lambda spec, value: replace(spec, scaling=replace(spec.scaling, **{name: value}))
 
 
+def _plain(name: str) -> Callable[[ServiceSpec, Any], ServiceSpec]:
+    return lambda spec, value: replace(spec, **{name: value})
+
+
 def _mounts(name: str) -> Callable[[ServiceSpec, Any], ServiceSpec]:
     return lambda spec, value: replace(spec, mounts=replace(spec.mounts, **{name: value}))
 
@@ -116,36 +120,27 @@ _EXTENSIONS = {
         _scaling("idle_after"),
         _DEFAULT.idle_after,
     ),
+    "homeport:track": _Extension(
+        "semver, or semver:BEGIN with the beginning of the tags that are to be followed",
+        _track,
+        _plain("track"),
+        None,
+    ),
+    "homeport:volumes": _Extension(
+        "NAME:PATH, or several of these with spaces between", parse_volumes, _mounts("volumes"), ()
+    ),
+    "homeport:tmpfs": _Extension(
+        "PATH or PATH:MIB, or several of these with spaces between", parse_tmpfs, _mounts("tmpfs"), ()
+    ),
+    "homeport:read-only": _Extension("true or false", _switch, _mounts("read_only"), False),
+    "homeport:host-ports": _Extension(
+        "TCP ports of the host from 1 to 65535, with spaces between", _ports, _plain("host_ports"), ()
+    ),
+    "homeport:policy": _Extension(
+        "ISSUER:CLAIM=VALUE, as in token.actions.githubusercontent.com:repository_id=100200",
+        _policy,
+        _plain("origin"),
+        None,
+    ),
 }
-_EXTENSIONS["homeport:policy"] = _Extension(
-    "ISSUER:CLAIM=VALUE, as in token.actions.githubusercontent.com:repository_id=100200",
-    _policy,
-    lambda spec, value: replace(spec, origin=value),
-    None,
-)
-_EXTENSIONS["homeport:track"] = _Extension(
-    "semver, or semver:BEGIN with the beginning of the tags that are to be followed",
-    _track,
-    lambda spec, value: replace(spec, track=value),
-    None,
-)
-_EXTENSIONS["homeport:volumes"] = _Extension(
-    "NAME:PATH, or several of these with spaces between",
-    parse_volumes,
-    _mounts("volumes"),
-    (),
-)
-_EXTENSIONS["homeport:tmpfs"] = _Extension(
-    "PATH or PATH:MIB, or several of these with spaces between",
-    parse_tmpfs,
-    _mounts("tmpfs"),
-    (),
-)
-_EXTENSIONS["homeport:read-only"] = _Extension("true or false", _switch, _mounts("read_only"), False)
-_EXTENSIONS["homeport:host-ports"] = _Extension(
-    "TCP ports of the host from 1 to 65535, with spaces between",
-    _ports,
-    lambda spec, value: replace(spec, host_ports=value),
-    (),
-)
 KNOWN = (*_EXTENSIONS, ROLLBACK)
