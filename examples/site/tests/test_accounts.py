@@ -183,17 +183,25 @@ def test_guests_do_not_see_history(site):
     assert site.as_user("reader").get(f"{path}/history/1").status == 403
 
 
-def test_only_admins_choose_what_is_featured(start_site):
+def test_a_page_features_one_and_no_member_takes_it_from_another(start_site):
     site = start_site()
     author, editor = site.as_user("author"), site.as_user("editor")
-    featured = {"title": "Look at me", "body": "b", "featured": "yes"}
-    path = author.post("/posts/new", featured).location
-    assert "We moved our" in author.get("/").text.split("Newest entries")[0]
-    assert editor.post(f"{path}/edit", {**featured, "basis": "1"}).status == 303
-    assert "Look at me" in author.get("/").text.split("Newest entries")[0]
-    changed = {"title": "Still featured", "body": "b", "basis": "2"}
-    assert author.post(f"{path}/edit", changed).status == 303
-    assert "Still featured" in author.get("/").text.split("Newest entries")[0]
+
+    def featured() -> str:
+        return author.get("/").text.split("Newest entries")[0]
+
+    form = {"title": "Look at me", "body": "b", "featured": "yes", "page-home": "yes"}
+    own = author.post("/posts/new", form).location  # the first posts' one is this author's, too
+    assert "Look at me" in featured()
+    assert editor.post("/posts/new", {**form, "title": "Taken"}).status == 303
+    assert "Taken" in featured()
+    refused = author.post(f"{own}/edit", {**form, "basis": "2"})
+    assert refused.status == 422
+    assert "The home page features “Taken”, which is not yours to change." in refused.text
+    assert (
+        author.post(f"{own}/edit", {**form, "page-home": "", "page-about": "yes", "basis": "2"}).status == 303
+    )
+    assert "Taken" in featured()
 
 
 def test_a_role_that_is_taken_is_gone_with_the_next_request(start_site):

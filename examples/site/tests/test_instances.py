@@ -87,8 +87,8 @@ def test_what_was_deleted_stays_deleted_when_the_site_starts_again(start_site):
     assert editor.post("/posts/fridays-are-for-deploying/delete", {"basis": "1"}).status == 303
     assert site.stop() == 0
     again = start_site()
-    assert again.client().get("/posts/fridays-are-for-deploying").status == 404
-    assert counts(again) == (7, 4)
+    assert again.client().get("/posts/fridays-are-for-deploying").status == 410
+    assert counts(again) == (8, 4)
 
 
 def test_a_second_start_writes_nothing(start_site, tmp_path):

@@ -21,7 +21,7 @@ from company_site.headers import SecurityHeaders
 from company_site.logs import RequestLog
 from company_site.pages import failures
 from company_site.pages import views as page_views
-from company_site.posts import seed
+from company_site.posts import editor, seed
 from company_site.posts import store as post_store
 from company_site.posts import views as post_views
 from company_site.settings import Mode, Settings
@@ -42,6 +42,7 @@ def create_app(settings: Settings) -> ASGIApp:
     """
     routes = [
         *page_views.routes,
+        *editor.routes,
         *post_views.routes,
         *account_views.routes(settings),
         *upload_views.routes,

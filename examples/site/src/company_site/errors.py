@@ -17,3 +17,7 @@ class SignInNeededError(NotAllowedError):
 
 class GoneError(SiteError):
     """What was to be changed or shown is not there."""
+
+
+class DeletedError(GoneError):
+    """What was asked for was there and has been deleted: its address answers 410."""

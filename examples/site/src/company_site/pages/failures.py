@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ExceptionHandler
 
 from bucketlog import StoreError
-from company_site.errors import GoneError, NotAllowedError, SignInNeededError
+from company_site.errors import DeletedError, GoneError, NotAllowedError, SignInNeededError
 from company_site.settings import Mode
 from company_site.site import Site, visit
 from company_site.templating import page
@@ -29,6 +29,7 @@ _TEXTS: Mapping[int, tuple[str, str]] = {
     ),
     404: ("Nothing moors here", "There is no page at this address. It may have been moved, or taken down."),
     405: ("Not in this way", "This address exists, but it does not do what was asked of it."),
+    410: ("Taken off the wall", "There was something at this address. It has been deleted."),
     413: ("That is too large", "What you sent is larger than we take. Images may have up to 10 MB."),
     415: ("We cannot read that", "This address takes forms, and what was sent is not one."),
     503: (
@@ -80,6 +81,10 @@ async def _gone(request: Request, _: Exception) -> Response:
     return await _failure(request, 404)
 
 
+async def _deleted(request: Request, _: Exception) -> Response:
+    return await _failure(request, 410)
+
+
 async def _unavailable(request: Request, error: Exception) -> Response:
     # The first line names the object and the operation, and holds nobody's data.
     reason = str(error).partition("\n")[0]
@@ -96,6 +101,7 @@ handlers: Mapping[type[Exception], ExceptionHandler] = {
     NotAllowedError: _not_allowed,
     SignInNeededError: _sign_in_needed,
     GoneError: _gone,
+    DeletedError: _deleted,
     StoreError: _unavailable,
     ObjectStoreError: _unavailable,
     Exception: _broken,

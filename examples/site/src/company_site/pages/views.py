@@ -6,8 +6,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from company_site.posts.store import listing
-from company_site.site import Site, visit
+from company_site.posts.model import Page
+from company_site.posts.store import featured_on
+from company_site.posts.views import public_entries
+from company_site.site import visit
 from company_site.templating import page
 from company_site.version import __version__
 
@@ -17,8 +19,8 @@ _NEWEST = 6
 
 async def home(request: Request) -> Response:
     seen = await visit(request)
-    posts = Site.of(request).data.derive(seen.database, listing)
-    featured = next((post for post in posts if post.featured), None)
+    posts = public_entries(request, seen)
+    featured = featured_on(posts, Page.HOME)
     newest = [post for post in posts if post is not featured][:_NEWEST]
     return page(request, "pages/home.html", seen, headline=HEADLINE, featured=featured, newest=newest)
 

@@ -7,7 +7,8 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import StrEnum
 
 from company_site.accounts.model import User
 from company_site.errors import SiteError
@@ -20,37 +21,52 @@ TAGS_LIMIT = 6
 FORM_LIMIT = 512 * 1024  # bytes: the largest body, each character percent-encoded
 RESERVED_SLUGS = frozenset({"new"})
 _SLUG_LIMIT = 80
+_YEARS = (1970, 2199)
 _READING_SPEED = 220  # words a minute
 
 
-@dataclass(frozen=True, slots=True)
+class Page(StrEnum):
+    """A page of the site that an entry may stand on besides its own."""
+
+    HOME = "home"
+    ABOUT = "about"
+    CAREERS = "careers"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """A post as lists show it: everything but its body."""
+    """A post as lists show it: everything but its body.
+
+    Without `published_at` it is a draft; with one in the future it is scheduled. From `unpublish_at` on it
+    is off the site again. `store.is_public` is the rule.
+    """
 
     slug: str
     title: str
     summary: str
     author: User
     tags: tuple[str, ...]
+    pages: tuple[Page, ...] = ()
+    featured: bool
     created: datetime
     updated: datetime
-    featured: bool
+    published_at: datetime | None = None
+    unpublish_at: datetime | None = None
+    deleted_at: datetime | None = None
+
+    @property
+    def date(self) -> datetime:
+        """When it was, or will be, published; of a draft, when it was begun."""
+        return self.published_at or self.created
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post(Summary):
     """A whole post. `revision` counts its versions from 1; `id` is the entity's, and is never used again."""
 
     id: int
     revision: int
-    slug: str
-    title: str
     body: str
-    author: User
-    tags: tuple[str, ...]
-    created: datetime
-    updated: datetime
-    featured: bool
 
     @property
     def minutes(self) -> int:
@@ -60,12 +76,13 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One line of a post's history."""
+    """One line of a post's history; `changed` names what differs from the version before."""
 
     revision: int
     title: str
     editor: str
     at: datetime
+    changed: tuple[str, ...] = ()
 
 
 def may_change(user: User | None, author: User) -> bool:
@@ -88,15 +105,37 @@ class Draft:
     title: str = ""
     body: str = ""
     tags: str = ""
+    pages: tuple[str, ...] = ()
     featured: bool = False
+    slug: str = ""
+    publish_at: str = ""
+    unpublish_at: str = ""
 
     @classmethod
     def of_form(cls, form: Form) -> Draft:
-        return cls(form.text("title"), form.text("body"), form.text("tags"), form.text("featured") == "yes")
+        return cls(
+            title=form.text("title"),
+            body=form.text("body"),
+            tags=form.text("tags"),
+            pages=tuple(page for page in Page if form.text(f"page-{page}") == "yes"),
+            featured=form.text("featured") == "yes",
+            slug=form.text("slug"),
+            publish_at=form.text("publish-at"),
+            unpublish_at=form.text("unpublish-at"),
+        )
 
     @classmethod
     def of_post(cls, post: Post) -> Draft:
-        return cls(post.title, post.body, ", ".join(post.tags), post.featured)
+        return cls(
+            title=post.title,
+            body=post.body,
+            tags=", ".join(post.tags),
+            pages=post.pages,
+            featured=post.featured,
+            slug=post.slug,
+            publish_at=_typed(post.published_at),
+            unpublish_at=_typed(post.unpublish_at),
+        )
 
     def checked(self) -> Content:
         """Raises InvalidDraftError."""
@@ -104,6 +143,7 @@ class Draft:
         title = " ".join(self.title.split())
         body = self.body.strip("\n")
         tags = tuple(sorted({" ".join(tag.split()).lower() for tag in self.tags.split(",") if tag.strip()}))
+        slug = self.slug.strip()
         if not title:
             problems["title"] = "A post needs a title."
         elif len(title) > TITLE_LIMIT:
@@ -116,19 +156,65 @@ class Draft:
             problems["tags"] = f"These are {len(tags)} tags, {TAGS_LIMIT} are allowed."
         elif any(len(tag) > TAG_LIMIT for tag in tags):
             problems["tags"] = f"A tag has at most {TAG_LIMIT} characters."
+        if slug and (slug in RESERVED_SLUGS or slug != slugify(slug)):
+            problems["slug"] = "An address has lower case letters and digits, with hyphens between."
+        times: dict[str, datetime | None] = {}
+        for name, text in (("publish-at", self.publish_at), ("unpublish-at", self.unpublish_at)):
+            try:
+                times[name] = _instant(text)
+            except ValueError:
+                problems[name] = "Write the time as 2026-11-30T09:00, in UTC."
+        publish_at, unpublish_at = times.get("publish-at"), times.get("unpublish-at")
+        if publish_at and unpublish_at and unpublish_at <= publish_at:
+            problems["unpublish-at"] = "It would be taken down before it is published."
         if problems:
             raise InvalidDraftError(problems)
-        return Content(title, body, tags, featured=self.featured)
+        pages = tuple(page for page in Page if page in self.pages)
+        if self.featured and not pages:
+            pages = (Page.HOME,)
+        return Content(
+            title,
+            body,
+            tags,
+            pages=pages,
+            featured=self.featured,
+            slug=slug,
+            publish_at=publish_at,
+            unpublish_at=unpublish_at,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What an author may decide about a post, checked."""
+    """What an author may decide about a post, checked.
+
+    Without a `slug` it stays as it is, or is made from the title; without `publish_at` the same holds for
+    that, or it is now.
+    """
 
     title: str
     body: str
     tags: tuple[str, ...] = field(default=())
+    pages: tuple[Page, ...] = ()
     featured: bool = False
+    slug: str = ""
+    publish_at: datetime | None = None
+    unpublish_at: datetime | None = None
+
+
+def _typed(instant: datetime | None) -> str:
+    """As a `datetime-local` input holds it, to the second, in UTC."""
+    return "" if instant is None else f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"
+
+
+def _instant(text: str) -> datetime | None:
+    """What such an input holds. Raises ValueError."""
+    if not text.strip():
+        return None
+    instant = datetime.fromisoformat(text.strip())
+    if not _YEARS[0] <= instant.year <= _YEARS[1]:
+        raise ValueError(text)
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
 def slugify(title: str) -> str:

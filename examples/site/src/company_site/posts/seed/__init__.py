@@ -6,7 +6,6 @@ line, then the text.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ def add_first_posts(database: Database) -> list[Any]:
         author = find_user(database, fields["author"])
         if author is None:
             raise GoneError(f"{file.name} is by {fields['author']}, whom the database does not know")
-        content = Draft(fields["title"], body, fields["tags"]).checked()
-        content = replace(content, featured=fields.get("featured") == "yes")
+        featured = fields.get("featured") == "yes"
+        content = Draft(fields["title"], body, fields["tags"], featured=featured).checked()
         posts.append(new_post(database, content, author, datetime.fromisoformat(fields["published"])))
     return posts
