@@ -12,7 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocikit import Digest, LayerWriter, OcikitError, unpack_layer
+from ocikit import (
+    Digest,
+    History,
+    Image,
+    LayerWriter,
+    Layout,
+    OcikitError,
+    Platform,
+    read_docker_archive,
+    unpack_layer,
+    write_docker_archive,
+)
 
 NAMES = st.lists(
     st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=40).filter(
@@ -183,25 +194,56 @@ def test_a_socket_has_no_place_in_a_layer(tmp_path):
         writer.tree(".", tmp_path / "source")
 
 
-def test_a_large_file_does_not_pass_through_memory(tmp_path):
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_a_large_file_does_not_pass_through_memory(tmp_path, compression):
     with (tmp_path / "large").open("wb") as file:
         file.truncate(200 << 20)
     program = (
         "import sys\nfrom pathlib import Path\nfrom ocikit import LayerWriter, unpack_layer\n"
         "folder = Path(sys.argv[1])\n"
-        "with LayerWriter(folder / 'layer', compression_level=1) as writer:\n"
+        "with LayerWriter(folder / 'layer', compression=sys.argv[2], compression_level=1) as writer:\n"
         "    writer.file('large', folder / 'large')\n"
         "    layer = writer.finish()\n"
         "unpack_layer(layer, folder / 'root')\n"
         "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, capture_output=True)
-    assert int(done.stdout) < 64 << 10  # KiB
+    command = [sys.executable, "-c", program, tmp_path, compression]
+    done = subprocess.run(command, check=True, capture_output=True)
+    assert int(done.stdout) < 96 << 10  # KiB
     assert (tmp_path / "root" / "large").stat().st_size == 200 << 20
 
 
+def test_what_zstd_holds_is_what_gzip_holds_and_others_read_it(tmp_path, run):
+    layers, noise = {}, os.urandom(1000)
+    for compression in ("gzip", "zstd"):
+        with LayerWriter(tmp_path / compression, compression=compression) as writer:
+            writer.file("a", b"x" * 10_000_000)
+            writer.file("b", noise)
+            layers[compression] = writer.finish()
+    assert layers["zstd"].diff_id == layers["gzip"].diff_id
+    assert layers["zstd"].descriptor.media_type == "application/vnd.oci.image.layer.v1.tar+zstd"
+    image = Image.empty(Platform.host()).append(layers["zstd"], History())
+    Layout(tmp_path / "layout").write(image, "one")
+    run("skopeo", "copy", "--dest-decompress", f"oci:{tmp_path}/layout:one", f"dir:{tmp_path}/theirs")
+    plain = (tmp_path / "theirs" / layers["gzip"].diff_id.hex).read_bytes()
+    assert Digest.of(plain) == layers["gzip"].diff_id
+    write_docker_archive(image, tmp_path / "image.tar", ["app:1"])
+    (found,) = read_docker_archive(tmp_path / "image.tar").layers
+    assert found == layers["zstd"]
+    unpack_layer(found, tmp_path / "ours")
+    assert (tmp_path / "ours" / "b").read_bytes() == noise
+
+
+@pytest.mark.parametrize(("compression", "level"), [("gzip", 0), ("gzip", 13), ("zstd", 0), ("zstd", 20)])
+def test_a_level_that_the_compression_does_not_have_is_refused(tmp_path, compression, level):
+    with pytest.raises(OcikitError, match=f"level {level} is not one of"):
+        LayerWriter(tmp_path / "layer", compression=compression, compression_level=level)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_importing_the_package_brings_no_http():
-    program = "import sys, ocikit; print(sorted({'urllib3', 'tarfile', 'subprocess'} & set(sys.modules)))"
+    heavy = "{'urllib3', 'tarfile', 'subprocess', 'zstandard'}"
+    program = f"import sys, ocikit; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout == "[]\n"
     assert Path(sys.modules["ocikit"].__file__).name == "__init__.py"

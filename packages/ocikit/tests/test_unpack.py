@@ -12,11 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ocikit import (
     BytesBlob,
+    Descriptor,
     Digest,
     DigestMismatchError,
     History,
@@ -24,9 +26,11 @@ from ocikit import (
     OcikitError,
     Platform,
     UnsafeArchiveError,
+    layer_entries,
     unpack,
     unpack_layer,
 )
+from ocikit.manifest import OCI_LAYER_ZSTD
 
 FILE, LINK, SYMLINK, DIRECTORY = tarfile.REGTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE
 
@@ -361,6 +365,36 @@ def test_a_layer_of_several_gzip_members_is_one_layer(make_layer, tmp_path):
     )
     unpack_layer(split, tmp_path / "root")
     assert (tmp_path / "root" / "a").stat().st_size == 5000
+
+
+def packed(layer, data):
+    """The layer with these bytes, which are said to be zstd's."""
+    described = Descriptor(OCI_LAYER_ZSTD, Digest.of(data), len(data))
+    return replace(layer, blob=BytesBlob(data), descriptor=described)
+
+
+def test_a_layer_of_several_frames_of_zstd_is_one_layer(make_layer, tmp_path):
+    layer = make_layer(("a", FILE, {"data": b"x" * 5000}))
+    plain = gzip.decompress(layer.blob.data)
+    joined = b"".join(zstandard.compress(plain[at : at + 700]) for at in range(0, len(plain), 700))
+    unpack_layer(packed(layer, joined), tmp_path / "root")
+    assert (tmp_path / "root" / "a").stat().st_size == 5000
+
+
+def test_zstd_that_is_broken_cut_off_or_a_bomb_is_refused(make_layer, tmp_path):
+    layer = make_layer(("a", FILE, {"data": b"x" * 5000}))
+    whole = zstandard.compress(gzip.decompress(layer.blob.data))
+    for broken in (b"", b"no zstd", whole[:-3], whole[:8] + b"\xff" + whole[9:], b"\x1f\x8b" + whole):
+        with pytest.raises(OcikitError):
+            unpack_layer(packed(layer, broken), tmp_path / "root")
+    bomb = zstandard.compress(bytes(1 << 20)) * 64
+    with pytest.raises(UnsafeArchiveError, match="more than"):
+        list(layer_entries(packed(layer, bomb + whole), max_size=1 << 20))
+    far = zstandard.ZstdCompressionParameters(window_log=28)  # as it would be held in memory to look back
+    packer = zstandard.ZstdCompressor(compression_params=far).compressobj()
+    data = packer.compress(bytes(1000)) + packer.flush()
+    with pytest.raises(UnsafeArchiveError, match="zstd"):
+        unpack_layer(packed(layer, data + whole), tmp_path / "root")
 
 
 def test_a_compression_that_is_not_known_is_named(make_layer, tmp_path):

@@ -33,6 +33,8 @@ name = "hail"
 version = "1.2.3"
 description = "Says what it is."
 requires-python = ">=3.11"
+license = "MIT"
+authors = [{ name = "Ann Other", email = "ann@git.example" }, { name = "The Crew" }]
 dependencies = ["goods", "h11", "jmespath"]
 
 [project.scripts]
@@ -40,6 +42,7 @@ hail = "hail:main"
 
 [project.urls]
 Source = "https://git.example/hail"
+Homepage = "https://hail.example"
 
 [tool.uv.sources]
 goods = { path = "../goods", editable = true }

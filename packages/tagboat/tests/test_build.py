@@ -306,9 +306,35 @@ def test_the_configuration_says_what_the_image_is(built):
     assert labels["title"] == "hail"
     assert labels["version"] == "1.2.3"
     assert labels["source"] == "https://git.example/hail"
+    assert labels["url"] == "https://hail.example"
+    assert labels["licenses"] == "MIT"
+    assert labels["authors"] == built.build.image.config.author == "Ann Other <ann@git.example>, The Crew"
     assert labels["base.name"] == "debian:bookworm"
     assert labels["base.digest"].startswith("sha256:")
     assert len(built.build.image.config.history) == len(built.build.image.layers) == 4
+
+
+def test_how_it_is_asked_and_stopped_is_in_its_labels(built, project, build_cache):
+    assert built.build.image.config.config.stop_signal == "SIGTERM"
+    assert "tagboat.health-path" not in built.build.image.config.config.labels
+    project.configure('stop-signal = "SIGINT"\nservice = { health-path = "/healthz" }\n')
+    config = build(Component.load(project.directory), build_cache, progress=quiet).config.config
+    assert config.stop_signal == config.labels["tagboat.stop-signal"] == "SIGINT"
+    assert config.labels["tagboat.health-path"] == "/healthz"
+
+
+def test_layers_may_be_zstd_of_the_same_content(built, project, build_cache, tmp_path):
+    project.configure('compression = "zstd"\n')
+    component = Component.load(project.directory)
+    image = build(component, build_cache, progress=quiet)
+    assert [layer.diff_id for layer in image.layers] == [layer.diff_id for layer in built.build.image.layers]
+    assert {layer.descriptor.media_type.rpartition("+")[2] for layer in image.layers} == {"zstd"}
+    for layer, other in zip(image.layers, built.build.image.layers, strict=True):
+        assert layer.descriptor.size < other.descriptor.size
+    again = build(component, copy_inputs(build_cache, tmp_path / "cache"), progress=quiet)
+    assert again.digest == image.digest
+    Layout(tmp_path / "layout").write(image, "latest")
+    subprocess.run(["skopeo", "inspect", f"oci:{tmp_path}/layout:latest"], check=True, capture_output=True)
 
 
 # Others read and run it
@@ -334,7 +360,9 @@ def test_the_image_runs_as_nobody_in_particular_with_its_byte_code(root):
     assert told["h11"] == "0.16.0"
     assert told["goods"] == "goods"
     assert told["arguments"] == ["a", "b c"]
-    assert told["environment"] == {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    assert told["environment"] == {
+        "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONSAFEPATH": "1"
+    }  # fmt: skip
     for cached in told["cached"].values():
         assert (root / "rootfs" / cached.lstrip("/")).is_file()
 

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ocikit._compression import Compression, compressor
     from ocikit.archive import read_docker_archive, write_docker_archive
     from ocikit.blob import Blob, BytesBlob, FileBlob
     from ocikit.client import Registry
@@ -37,6 +38,7 @@ __all__ = [
     "AuthenticationError",
     "Blob",
     "BytesBlob",
+    "Compression",
     "ContainerConfig",
     "Credentials",
     "Descriptor",
@@ -63,6 +65,7 @@ __all__ = [
     "RegistryNotFoundError",
     "TagExistsError",
     "UnsafeArchiveError",
+    "compressor",
     "find_credentials",
     "layer_entries",
     "read_docker_archive",
@@ -73,6 +76,10 @@ __all__ = [
 
 # Loaded at first use: a command that only names an image does not wait for HTTP, subprocesses and tar.
 _MODULES = {
+    "_compression": (
+        "Compression",
+        "compressor",
+    ),
     "archive": (
         "read_docker_archive",
         "write_docker_archive",

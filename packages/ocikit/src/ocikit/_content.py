@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +13,11 @@ from ocikit import _tar
 from ocikit.blob import CHUNK, verified
 from ocikit.errors import DigestMismatchError, OcikitError, UnsafeArchiveError
 from ocikit.layer import Layer
-from ocikit.manifest import DOCKER_LAYER, DOCKER_LAYER_GZIP, OCI_LAYER, OCI_LAYER_GZIP
+from ocikit.manifest import DOCKER_LAYER, DOCKER_LAYER_GZIP, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
 
 MAX_SIZE = 32 << 30  # bytes of one uncompressed layer, unless the caller says otherwise
+
+_LARGEST_WINDOW = 128 << 20  # bytes that zstd may look back, and are held: what `zstd --long` makes
 
 
 @contextmanager
@@ -75,6 +78,30 @@ class _Plain:
 def _decompressed(source: BinaryIO, media_type: str) -> BinaryIO:
     if media_type in (OCI_LAYER_GZIP, DOCKER_LAYER_GZIP):
         return cast("BinaryIO", gzip.GzipFile(fileobj=source))
+    if media_type == OCI_LAYER_ZSTD:
+        return cast("BinaryIO", io.BufferedReader(_Zstd(source), CHUNK))
     if media_type in (OCI_LAYER, DOCKER_LAYER):
         return source
     raise OcikitError(f"layers of type {media_type} cannot be unpacked")
+
+
+class _Zstd(io.RawIOBase):
+    """The content of frames of zstd, one after the other (RFC 8878)."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        import zstandard  # noqa: PLC0415  most layers are gzip's
+
+        super().__init__()
+        self._error = zstandard.ZstdError
+        self._stream = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW).stream_reader(
+            source, read_across_frames=True, closefd=False
+        )
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        try:
+            return self._stream.readinto(cast("bytearray", buffer))
+        except self._error as error:
+            raise UnsafeArchiveError(f"not a zstd stream, or a broken one: {error}") from error

@@ -19,17 +19,19 @@ from ocikit.digest import Digest
 from ocikit.errors import InvalidDocumentError, NotFoundError
 from ocikit.image import Image
 from ocikit.layer import Layer
-from ocikit.manifest import OCI_LAYER, OCI_LAYER_GZIP, Descriptor
+from ocikit.manifest import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Descriptor
+
+_MAGIC = {b"\x1f\x8b": OCI_LAYER_GZIP, b"\x28\xb5\x2f\xfd": OCI_LAYER_ZSTD}
 
 
 def write_docker_archive(image: Image, path: Path, tags: Sequence[str]) -> None:
-    """The image as one file; layers stay compressed, which every reader of the format accepts.
+    """The image as one file; layers stay compressed, which every reader accepts that knows the compression.
 
     `tags` are `name:tag`. The file appears when it is complete.
     """
     config = image.config_bytes
     config_name = f"{Digest.of(config).hex}.json"
-    names = [f"{layer.descriptor.digest.hex}.tar.gz" for layer in image.layers]
+    names = [f"{layer.descriptor.digest.hex}.tar{_ending(layer)}" for layer in image.layers]
     manifest = [{"Config": config_name, "RepoTags": list(tags), "Layers": names}]
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
@@ -96,6 +98,10 @@ class _Window(io.RawIOBase):
         super().close()
 
 
+def _ending(layer: Layer) -> str:
+    return ".zst" if layer.descriptor.media_type == OCI_LAYER_ZSTD else ".gz"
+
+
 def _layer(archive: tarfile.TarFile, path: Path, name: str, diff_id: Digest) -> Layer:
     entry = archive.getmember(name)
     if not entry.isreg() or entry.issparse():
@@ -103,11 +109,11 @@ def _layer(archive: tarfile.TarFile, path: Path, name: str, diff_id: Digest) -> 
     member = _Member(path, entry.offset_data, entry.size)
     hashed = hashlib.sha256()
     with member.open() as source:
-        magic = source.read(2)
+        magic = source.read(4)
         hashed.update(magic)
         while data := source.read(CHUNK):
             hashed.update(data)
-    media_type = OCI_LAYER_GZIP if magic == b"\x1f\x8b" else OCI_LAYER
+    media_type = next((kind for start, kind in _MAGIC.items() if magic.startswith(start)), OCI_LAYER)
     return Layer(Descriptor(media_type, Digest("sha256", hashed.hexdigest()), entry.size), diff_id, member)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,9 @@ class Component:
     name: str
     version: str
     description: str | None
-    source_url: str | None
+    authors: str | None
+    license: str | None
+    urls: Mapping[str, str]
     config: Config
     packages: tuple[Package, ...]
 
@@ -48,10 +52,21 @@ class Component:
             name=name,
             version=read_version(document, file),
             description=project.get("description"),
-            source_url=_source_url(project),
+            authors=_authors(project),
+            license=_license(project),
+            urls={_label(name): str(url) for name, url in project.get("urls", {}).items()},
             config=parse_config(tool, file, name=canonicalize_name(name), scripts=project.get("scripts", {})),
             packages=tuple(find_packages(directory)),
         )
+
+    @property
+    def source_url(self) -> str | None:
+        """Where the source is published."""
+        return self.url("source", "sourcecode", "repository", "github")
+
+    def url(self, *labels: str) -> str | None:
+        """The first of the project's URLs with one of these labels, which are in small letters alone."""
+        return next((self.urls[label] for label in labels if label in self.urls), None)
 
     @property
     def source_directories(self) -> tuple[Path, ...]:
@@ -83,9 +98,20 @@ class Component:
         return found[0]
 
 
-def _source_url(project: dict[str, Any]) -> str | None:
-    """Where the source is published, by the well-known labels of project URLs."""
-    urls = {label.lower(): url for label, url in project.get("urls", {}).items()}
-    return next(
-        (urls[label] for label in ("source", "source code", "repository", "github") if label in urls), None
-    )
+def _label(text: str) -> str:
+    """A label of a project's URLs, spelled in one way (packaging specification "Well-known Project URLs")."""
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def _authors(project: dict[str, Any]) -> str | None:
+    """`NAME <EMAIL>, …` of `[project.authors]`."""
+    found = project.get("authors", ())
+    people = [(str(one.get("name", "")), str(one.get("email", ""))) for one in found if isinstance(one, dict)]
+    words = [f"{name} <{email}>" if name and email else name or email for name, email in people]
+    return ", ".join(word for word in words if word) or None
+
+
+def _license(project: dict[str, Any]) -> str | None:
+    """The SPDX expression (PEP 639); a table with a text or a file, as it was written before, says none."""
+    found = project.get("license")
+    return found if isinstance(found, str) else None

@@ -9,12 +9,16 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tagboat.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ocikit import Compression
 
 _VARIABLE = re.compile(
     r"\$(?:(?P<escaped>\$)|(?P<plain>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)\})?", re.ASCII
@@ -102,6 +106,8 @@ class Config:
     lock: str | None = None
     python: str | None = None
     byte_code: bool = True
+    compression: Compression = "gzip"
+    stop_signal: str = "SIGTERM"
     service: Service = field(default_factory=Service)
     ci: Ci = field(default_factory=Ci)
 
@@ -135,6 +141,8 @@ def parse_config(table: Mapping[str, Any], file: Path, *, name: str, scripts: It
         lock=reader.string("lock"),
         python=reader.absolute_path("python"),
         byte_code=reader.boolean("byte-code", Config.byte_code),
+        compression="zstd" if reader.choice("compression", ("gzip", "zstd")) == "zstd" else "gzip",
+        stop_signal=reader.signal("stop-signal", Config.stop_signal),
         service=_parse_service(reader.table("service")),
         ci=_parse_ci(reader.table("ci")),
     )
@@ -217,6 +225,19 @@ class _Table:
         value = self.string(key) or default
         if not re.fullmatch(r"\d+(:\d+)?", value, re.ASCII):
             raise self._wrong(key, f"is {value!r}, not UID or UID:GID in numbers")
+        return value
+
+    def choice(self, key: str, allowed: tuple[str, ...]) -> str:
+        """One of `allowed`; the first when it is left out."""
+        value = self.string(key) or allowed[0]
+        if value not in allowed:
+            raise self._wrong(key, f"is {value!r}, not {' or '.join(map(repr, allowed))}")
+        return value
+
+    def signal(self, key: str, default: str) -> str:
+        value = self.string(key) or default
+        if value not in signal.Signals.__members__:
+            raise self._wrong(key, f"is {value!r}, no signal of Linux such as 'SIGTERM'")
         return value
 
     def integer(self, key: str, default: int, allowed: range) -> int:

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ocikit import Descriptor, Digest, FileBlob, Layer, LayerWriter
+from ocikit import Compression, Descriptor, Digest, FileBlob, Layer, LayerWriter, compressor
 from tagboat.errors import TagboatError
 
 
@@ -52,13 +52,14 @@ class MadeLayer:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """The cache in the folder `root`, which is made when absent."""
+    """The cache in the folder `root`, which is made when absent; layers are made with that compression."""
 
     root: Path
+    compression: Compression = "gzip"
 
     @classmethod
-    def open(cls, root: Path) -> Cache:
-        cache = cls(root.absolute())
+    def open(cls, root: Path, *, compression: Compression = "gzip") -> Cache:
+        cache = cls(root.absolute(), compression)
         try:
             for name in ("blobs/sha256", "layers", "locks", "temporary"):
                 (cache.root / name).mkdir(parents=True, exist_ok=True)
@@ -102,6 +103,7 @@ class Cache:
 
     def layer(self, key: str, make: Callable[[LayerWriter], None]) -> tuple[Layer, bool]:
         """The layer made from what `key` stands for, and whether `make` had to run."""
+        key = self._packed(key)
         layer = self._find_layer(key)
         if layer is not None:
             return layer, False
@@ -113,7 +115,11 @@ class Cache:
 
     def has_layer(self, key: str) -> bool:
         """Whether the layer for `key` is here already."""
-        return self._find_layer(key) is not None
+        return self._find_layer(self._packed(key)) is not None
+
+    def _packed(self, key: str) -> str:
+        """The key of the layer as this version of this compressor makes it."""
+        return key_of(key, compressor(self.compression))
 
     def _find_layer(self, key: str) -> Layer | None:
         try:
@@ -128,8 +134,8 @@ class Cache:
 
     def _make_layer(self, key: str, make: Callable[[LayerWriter], None]) -> Layer:
         with self.temporary() as folder:
-            made = folder / "layer.tar.gz"
-            with LayerWriter(made) as writer:
+            made = folder / "layer"
+            with LayerWriter(made, compression=self.compression) as writer:
                 make(writer)
                 layer = writer.finish()
             blob = self._blob(layer.descriptor.digest)

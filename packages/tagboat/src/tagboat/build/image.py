@@ -71,7 +71,7 @@ def build_with_report(
     progress: Callable[[str], None],
 ) -> Build:
     """As `build`, with what each layer cost."""
-    store = Cache.open(cache)
+    store = Cache.open(cache, compression=component.config.compression)
     reports: list[LayerReport] = []
 
     started = time.monotonic()
@@ -91,7 +91,8 @@ def build_with_report(
         reports.append(LayerReport(one.name, one.layer.descriptor.size, not one.made, one.seconds))
         image = image.append(one.layer, History(created=stamp.created, created_by=f"tagboat {one.name}"))
     image = image.with_config(_container_config(component, base, stamp))
-    image = Image(replace(image.config, created=stamp.created), image.layers)
+    described = replace(image.config, created=stamp.created, author=component.authors)
+    image = Image(described, image.layers)
     explanation = tuple(explain(before, layers))
     keep_inputs(store, component.directory, platform, layers)
     return Build(image, tuple(reports), explanation)
@@ -120,6 +121,7 @@ def _container_config(component: Component, base: Base, stamp: _Stamp) -> Contai
     variables = {
         "PATH": f"/{VENV}/bin:{base.search_path}",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONSAFEPATH": "1",  # `-P`: what lies in the folder of a script or in /app shadows no module
         "PYTHONUNBUFFERED": "1",
         "VIRTUAL_ENV": f"/{VENV}",
     }
@@ -129,11 +131,17 @@ def _container_config(component: Component, base: Base, stamp: _Stamp) -> Contai
         "org.opencontainers.image.title": component.name,
         "org.opencontainers.image.description": component.description,
         "org.opencontainers.image.version": component.version,
+        "org.opencontainers.image.authors": component.authors,
+        "org.opencontainers.image.licenses": component.license,
+        "org.opencontainers.image.url": component.url("homepage"),
+        "org.opencontainers.image.documentation": component.url("documentation", "docs"),
         "org.opencontainers.image.source": component.source_url,
         "org.opencontainers.image.revision": stamp.revision,
         "org.opencontainers.image.created": stamp.created,
         "org.opencontainers.image.base.name": base.name,
         "org.opencontainers.image.base.digest": str(base.digest),
+        "tagboat.health-path": config.service.health_path,
+        "tagboat.stop-signal": config.stop_signal,
     }
     return ContainerConfig(
         user=config.user,
@@ -143,7 +151,7 @@ def _container_config(component: Component, base: Base, stamp: _Stamp) -> Contai
         working_dir=f"/{WORKDIR}",
         labels={name: value for name, value in sorted(labels.items()) if value is not None},
         exposed_ports=(f"{config.service.port}/tcp",),
-        stop_signal="SIGTERM",
+        stop_signal=config.stop_signal,
         volumes=(),
     )
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
-from ocikit import Digest, Image, InvalidDocumentError, Reference
+from ocikit import Digest, Image, InvalidDocumentError, Reference, compressor
 from tagboat.build.lock import Pin
 from tagboat.build.lockfile import read_lock
 from tagboat.component import Component
@@ -64,7 +64,8 @@ def provenance(component: Component, image: Image, reference: Reference) -> byte
             "runDetails": {
                 "builder": {
                     "id": _BUILDER,
-                    "version": {name: version(name) for name in ("tagboat", "uv")},
+                    "version": {name: version(name) for name in ("tagboat", "uv")}
+                    | dict([compressor(component.config.compression).split()]),
                 }
             },
         },
@@ -109,10 +110,13 @@ def _configuration(component: Component) -> dict[str, Any]:
     config = component.config
     return {
         "base": config.base_text.raw,
+        "byte-code": config.byte_code,
+        "compression": config.compression,
         "entrypoint": list(config.entrypoint),
         "environment": {name: text.raw for name, text in config.environment.items()},
         "port": config.service.port,
         "python": config.python,
+        "stop-signal": config.stop_signal,
         "user": config.user,
     }
 
