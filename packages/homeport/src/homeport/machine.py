@@ -25,7 +25,8 @@ from homeport.process import Process
 from homeport.state import State
 from homeport.vault import Vault
 
-_DRAIN = 30.0  # seconds that a drained instance has for its last requests
+_DRAIN = 120.0  # seconds that a drained instance has for its last requests: as long as one may take
+_CLOSE = 30.0  # and where nothing takes its place, so that somebody waits for the end
 _GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 _POLL = 0.05  # seconds between questions for the requests in flight
 _LAST_LINES = 20
@@ -141,17 +142,20 @@ class Machine:
     async def wind_down(
         self, name: str, process: Process, *, running: Running | None = None, gone: bool = False
     ) -> None:
-        """Wait, at most 30 s, until an instance out of rotation has answered everything; then stop it.
+        """Wait, at most 2 minutes, until an instance out of rotation has answered everything; then stop it.
 
-        One of a service that is `gone` need not wait for requests that may yet come.
+        One of a service that is `gone` has half a minute, and need not wait for requests that may yet come.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _DRAIN
+        since = loop.time()
         # Twice none: a request that had just chosen the instance may not have been counted yet.
         idle = 0
-        while idle < 2 and process.alive and loop.time() < deadline:
+        while idle < 2 and process.alive:
+            closing = gone or self.closing
+            if loop.time() - since > (_CLOSE if closing else _DRAIN):
+                break
             try:
-                busy = await self.edge.busy(name, closing=gone or self.closing)
+                busy = await self.edge.busy(name, closing=closing)
             except HomeportError:
                 break  # no edge, no requests
             idle = 0 if busy or (running is not None and running.held) else idle + 1

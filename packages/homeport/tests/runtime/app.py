@@ -7,6 +7,8 @@ import socket
 import sys
 import threading
 import time
+from base64 import b64encode
+from hashlib import sha1
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -15,6 +17,7 @@ VERSION = os.environ.get("VERSION", "1")
 IDENTITY = os.urandom(4).hex()
 hoard = []
 working = []
+released = threading.Event()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -24,12 +27,38 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        if url.path in ("/stream", "/echo"):
+            getattr(self, url.path.strip("/"))(query)
+            return
         status, body = getattr(self, "get_" + url.path.strip("/").replace("/", "_"), self.get_)(query)
         data = body.encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def stream(self, query):
+        """A piece every 50 ms until `echo` is told to release, without a length said before."""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        while not released.wait(0.05):
+            self.wfile.write(f"{len(VERSION) + 1:x}\r\n{VERSION}\n\r\n".encode())
+        self.wfile.write(b"0\r\n\r\n")
+
+    def echo(self, query):
+        """A WebSocket as far as a proxy sees one (RFC 6455, section 4.2.2); then lines that come back."""
+        accept = sha1(self.headers["Sec-WebSocket-Key"].encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11")  # noqa: S324
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", b64encode(accept.digest()).decode())
+        self.end_headers()
+        for line in self.rfile:
+            if line == b"release\n":
+                released.set()
+            self.wfile.write(f"{VERSION} ".encode() + line)
+        self.close_connection = True
 
     def get_(self, query):
         return 200, VERSION
@@ -53,6 +82,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def get_slow(self, query):
         time.sleep(float(query["seconds"]))
+        return 200, VERSION
+
+    def get_hold(self, query):
+        released.wait()
         return 200, VERSION
 
     def get_work(self, query):

@@ -39,7 +39,9 @@ _APP = Path(__file__).parent / "app.py"
 _PORT = Path(__file__).parent / "port_process.py"
 _REGISTRY = "127.0.0.1:5000"
 _PRINT_FILES = "print(sys.executable, *(getattr(one, '__file__', '') for one in sys.modules.values()))"
-_NEEDED = "encodings.idna, http.server, json, signal, socket, threading, urllib.parse, pathlib"
+_NEEDED = (
+    "base64, encodings.idna, hashlib, http.server, json, signal, socket, threading, urllib.parse, pathlib"
+)
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -71,6 +73,55 @@ def test_a_request_under_way_is_answered_by_the_old_version(
         eventually(lambda: seen.answers.total() >= 2)
     assert seen.bad == {}
     assert seen.answers[200, "one"] >= 1
+
+
+def open_requests(harbour: Any) -> int:
+    """At the service's instances, by the edge's word."""
+    with socket.socket(socket.AF_UNIX) as edge:
+        edge.connect(str(harbour.layout.run / "edge.sock"))
+        edge.sendall(b"show servers conn\n")
+        answer = edge.makefile().read()
+    columns, *rows = (line.lstrip("# ").split() for line in answer.splitlines() if line.strip())
+    used = columns.index("used_cur")
+    return sum(int(row[used]) for row in rows)
+
+
+def test_long_requests_streams_and_web_sockets_outlive_a_deployment(
+    harbour: Any, make_image: Any, eventually: Any
+) -> None:
+    harbour.store(make_image(VERSION="one"))
+    arn = harbour.create()
+    before = harbour.containers().keys()
+    tunnel = harbour.client()
+    handshake = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version": "13",
+    }
+    tunnel.request("GET", "/echo", headers=handshake)
+    opened = tunnel.response_class(tunnel.sock, method="GET")
+    opened.begin()
+    assert (opened.status, opened.headers["Sec-WebSocket-Accept"]) == (101, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+    with ThreadPoolExecutor(2) as clients:
+        long = clients.submit(harbour.get, "/hold")
+        stream = clients.submit(harbour.get, "/stream")
+        eventually(lambda: open_requests(harbour) == 3)
+        harbour.push(make_image(VERSION="two"))
+        assert harbour.ended(arn)["status"] == "SUCCEEDED"
+        assert harbour.served() == "two"
+        tunnel.sock.sendall(b"still there?\n")
+        assert opened.fp.readline() == b"one still there?\n"
+        assert before <= harbour.containers().keys()
+        assert not long.done()
+        assert not stream.done()
+        tunnel.sock.sendall(b"release\n")
+        assert opened.fp.readline() == b"one release\n"
+        assert long.result().text == "one"
+        assert set(stream.result().text.split()) == {"one"}
+    opened.close()
+    tunnel.close()
+    eventually(lambda: not before & harbour.containers().keys())
 
 
 def test_a_version_that_never_gets_healthy_is_rolled_back_and_the_old_one_serves_all_along(
