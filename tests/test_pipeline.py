@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import gzip
 import json
 import os
 import re
@@ -290,24 +291,33 @@ class Shop:
 
 
 @pytest.fixture
-def shop(app: Any, issuer: Any, tmp_path: Path) -> Shop:
-    issuer.documents["/repos/octo/shop"] = json.dumps(
-        {"full_name": "octo/shop", "id": 100200, "owner": {"id": 300}}
-    ).encode()
-    trusted = app.tagboat(
-        *("trust", "github", "octo/shop", "--issuer", issuer.url), GITHUB_API_URL=issuer.url
-    )
-    assert trusted.returncode == 0, trusted.stderr
-    variables = dict(line.split("=", 1) for line in trusted.stdout.splitlines())
-    # The runner is a machine that has git and a cache, and trusts homeport's authority; no settings of AWS.
+def github(issuer: Any) -> Any:
+    """The issuer, which also says which numbers octo/shop has."""
+    known = {"full_name": "octo/shop", "id": 100200, "owner": {"id": 300}}
+    issuer.documents["/repos/octo/shop"] = json.dumps(known).encode()
+    return issuer
+
+
+def runner_for(app: Any, issuer: Any, folder: Path, variables: dict[str, str]) -> Runner:
+    """A machine that has git and a cache, and trusts homeport's authority; no settings of AWS."""
     machine = {
         "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
         "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
         "HOMEPORT_CA": str(app.port.data / "ca.pem"),
     }
-    runner = Runner(tmp_path / "runner", tmp_path / "origin.git", issuer, machine)
+    runner = Runner(folder / "runner", folder / "origin.git", issuer, machine)
     runner.variables = variables | {"GREETING": "hello"}
-    return Shop(app, runner, variables)
+    return runner
+
+
+@pytest.fixture
+def shop(app: Any, github: Any, tmp_path: Path) -> Shop:
+    issuer = github
+    ours = ("trust", "github", "octo/shop", "--issuer", issuer.url)
+    trusted = app.tagboat(*ours, "--json", GITHUB_API_URL=issuer.url)
+    assert trusted.returncode == 0, trusted.stderr
+    variables = json.loads(trusted.stdout)
+    return Shop(app, runner_for(app, issuer, tmp_path, variables), variables)
 
 
 @pytest.fixture
@@ -389,10 +399,18 @@ def test_whoever_has_homeports_public_key_can_see_whose_release_an_image_is(
 
 def require_no_secret(shop: Shop, jobs: list[Job]) -> None:
     """In nothing that was written: jobs' folders with outputs and artifacts, logs, summaries, both git
-    repositories, the images and their records in the registry, homeport's state and its trail.
+    repositories, the images and their records in the registry, homeport's state, its trail and all it said.
     """
-    data, runner = shop.app.port.data, shop.runner
+    runner = shop.runner
     (runner.folder / "logs").write_text("".join(job.log + job.summary for job in jobs))
+    assert (written := files_with_a_secret(shop)) == [], written
+    planted = runner.folder / "planted"  # what looks for secrets finds one, packed as git and images pack
+    planted.write_bytes(gzip.compress(f"token={runner.issuer.given[-1]}".encode()))
+    assert files_with_a_secret(shop) == [planted]
+
+
+def files_with_a_secret(shop: Shop) -> list[Path]:
+    data, runner = shop.app.port.data, shop.runner
     keyring = json.loads((data / "credentials.json").read_text())
     secrets = {keyring["secret_access_key"], keyring["master_secret"], runner.issuer.bearer}
     for token in runner.issuer.given:
@@ -402,15 +420,16 @@ def require_no_secret(shop: Shop, jobs: list[Job]) -> None:
     assert a_session_token().startswith(begins)
     wanted = [secret.encode() for secret in (*secrets, begins, sealed)]
     folders = (runner.folder, shop.app.root, shop.app.root.parent / "origin.git", data)
-    looked = 0
-    for file in (file for folder in folders for file in folder.rglob("*")):
-        if file.name == "credentials.json" or not file.is_file():
-            continue
-        looked += 1
-        content = file.read_bytes()
-        texts = [content, *unpacked(content)]
-        assert not [one for one in wanted for text in texts if one in text], file
-    assert looked > 100
+    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+    files.append(data.with_suffix(".log"))
+    assert len(files) > 100
+    keyring_file = data / "credentials.json"
+    return [file for file in files if file != keyring_file and holds_one(file.read_bytes(), wanted)]
+
+
+def holds_one(content: bytes, wanted: list[bytes]) -> bool:
+    texts = [content, *unpacked(content)]
+    return any(one in text for one in wanted for text in texts)
 
 
 def a_session_token() -> str:
@@ -547,3 +566,59 @@ def test_gitlabs_protected_release_tags_are_let_in(
     done = app.tagboat("status", **variables, TAGBOAT_ID_TOKEN=token)
     assert done.returncode == code, done.stderr
     assert token not in done.stderr
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "release-from-ci.md").read_text()
+BLOCKS = dict(re.findall(r"^```sh (\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+
+
+def test_the_page_about_releases_from_ci_shows_what_works(app: Any, github: Any, tmp_path: Path) -> None:
+    here = {
+        "DIR": str(app.port.data),
+        "release-shop": f"release-{app.name}",
+        "'shop'": f"'{app.name}'",
+        "github octo/shop": f"github octo/shop --issuer {github.url}",
+        "token.actions.githubusercontent.com": github.url.removeprefix("http://"),
+    }
+    path = {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    environment = os.environ | app.port.environment | path | {"GREETING": "hello"}
+
+    def follow(name: str) -> str:
+        commands = functools.reduce(lambda text, one: text.replace(*one), here.items(), BLOCKS.pop(name))
+        done = subprocess.run(
+            ["bash", "-euc", commands],
+            cwd=app.root,
+            env=environment | {"GITHUB_API_URL": github.url},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=180,
+        )
+        assert done.returncode == 0, commands + done.stdout + done.stderr
+        return done.stdout
+
+    app.write("1.0.0", SOURCE)
+    project = app.root / "pyproject.toml"
+    project.write_text(project.read_text() + CI.format(bin=BIN) + 'runner = "port"\n')
+    (app.root / "CHANGELOG.md").unlink()
+    app.git("config", "push.autoSetupRemote", "true")
+    workflow = Path(follow("write").splitlines()[0]).read_text()
+    trusted = follow("trust")
+    assert f"release-{app.name}" in trusted
+    variables = dict(re.findall(r"^([A-Z_]+)=(\S+)$", trusted, re.MULTILINE))
+    tag = follow("release").splitlines()[-1]
+    runner = runner_for(app, github, tmp_path, variables)
+    deploy = runner.push(workflow, f"refs/tags/{tag}", app.git("rev-parse", "HEAD"))["deploy"]
+    assert deploy.result == "success", deploy.log
+
+    seen = follow("look")
+    assert f"{app.name}  RUNNING" in seen
+    assert f"deploy  succeeded  {tag}" in seen
+    assert f"role/release-{app.name}/octo.shop-1" in seen
+    follow("hold")
+    assert app.release("1.0.1", SOURCE).returncode == 30
+    assert app.port.get(app.name).text == "hello from 1.0.0"
+    follow("revoke")
+    late = runner.push(workflow, f"refs/tags/{tag}", app.git("rev-parse", f"{tag}^{{commit}}"))["deploy"]
+    assert (late.result, BLOCKS) == ("failure", {})
+    assert "is not given to this job" in late.log

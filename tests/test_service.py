@@ -113,6 +113,7 @@ def test_an_image_that_was_built_before_is_deployed_as_it_is(served):
 def test_the_smoke_test_sees_what_the_health_check_does_not(served):
     url = f"https://{served.name}.localhost:{served.port.https}"
     assert served.tagboat("smoke", url).returncode == 0
+    assert result(served.tagboat("smoke", "--json", url)) == {"url": url, "version": None}
     project = served.root / "pyproject.toml"
     project.write_text(project.read_text() + '\n[tool.tagboat.ci]\nversion-header = "X-Version"\n')
     done = served.tagboat("smoke", "--timeout", "0", url)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ocikit import Layout, Reference, Registry, read_docker_archive
+from tagboat.cli import parser
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SHELL = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
@@ -156,6 +157,31 @@ def test_wrong_use_ends_with_two(arguments):
     )
     assert done.returncode == 2
     assert "usage: tagboat" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "component"),
+    [
+        ("smoke https://shop.example --timeout 5 shop", "shop"),
+        ("trust github octo/shop --json shop", "shop"),
+        ("ci github --check shop", "shop"),
+        ("ci --check", "."),
+        ("deploy --json shop --timeout 5", "shop"),
+        ("run --port 9000:8080 . -- --verbose", "."),
+    ],
+)
+def test_options_and_folders_come_in_any_order(arguments, component):
+    assert str(parser().parse_args(arguments.split()).component) == component
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["tag", "changelog", "ci", "trust", "deploy", "status", "logs", "history", "rollback", "smoke", "verify"],
+)
+def test_scripts_can_have_json_of_every_step_of_a_release(command, capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args([command, "--help"])
+    assert "--json" in capsys.readouterr().out
 
 
 def test_help_loads_no_client_of_anything():

@@ -35,6 +35,7 @@ def test_the_configuration_example_is_valid_and_shows_every_key():
     assert config.entrypoint == ("shop", "serve")
     assert sorted(table) == known_keys({"?": 1})
     assert sorted(table["service"]) == known_keys({"service": {"?": 1}})
+    assert sorted(table["ci"]) == known_keys({"ci": {"?": 1}})
 
 
 def known_keys(table: dict) -> list[str]:

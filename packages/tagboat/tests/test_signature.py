@@ -328,6 +328,9 @@ def test_a_tampered_blob_of_a_layout_is_named(command, make, tmp_path):
     done = command("verify", "oci:image")
     assert done.returncode == 1
     assert f"FAILED  layer {layer}: " in done.stdout
+    told = command("verify", "--json", "oci:image")
+    wrong = [check for check in json.loads(told.stdout) if check["problem"]]
+    assert (told.returncode, [check["what"] for check in wrong]) == (1, [f"layer {layer}"])
     blob.unlink()
     assert f"FAILED  layer {layer}: " in command("verify", "oci:image").stdout
 

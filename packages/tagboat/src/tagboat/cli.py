@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from tagboat.arguments import Parser
 from tagboat.errors import TagboatError
 from tagboat.image_cli import add_image_commands
 from tagboat.release_cli import add_release_commands
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     from ocikit import OcikitError
 
     try:
@@ -54,13 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    whole: argparse.ArgumentParser = Parser(
         prog="tagboat",
         description="From git tag to a served page: build, tag, push and deploy a Python app without Docker.",
         epilog="example: tagboat tag && tagboat deploy",
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
     build = commands.add_parser(
         "build",
@@ -197,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
             f"--{name}", type=int, default=0, metavar="N", help=f"port of the {what} (default: free)"
         )
     demo.set_defaults(run=_demo)
-    return parser
+    return whole
 
 
 def _add_platform(parser: argparse.ArgumentParser) -> None:

@@ -87,6 +87,7 @@ class Ci:
     branch: str = "main"
     environment: str = "production"
     image: str = "debian:bookworm"
+    runner: str | None = None  # its label
     version_header: str | None = None
     smoke_timeout: int = 60  # seconds
 
@@ -170,6 +171,7 @@ def _parse_ci(reader: _Table) -> Ci:
         branch=reader.string("branch") or Ci.branch,
         environment=reader.string("environment") or Ci.environment,
         image=reader.string("image") or Ci.image,
+        runner=reader.string("runner"),
         version_header=reader.string("version-header"),
         smoke_timeout=reader.integer("smoke-timeout", Ci.smoke_timeout, range(1, 3601)),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,7 @@ def add_release_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     changelog.add_argument(
         "--write", action="store_true", help="put it into CHANGELOG.md, to be edited there"
     )
+    changelog.add_argument("--json", action="store_true", help="print the draft and its version as JSON")
     changelog.set_defaults(run=_changelog)
 
     ci = commands.add_parser(
@@ -69,6 +71,7 @@ def add_release_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         action="store_true",
         help="write nothing; print what differs, in every pipeline that is there, and then end with 1",
     )
+    ci.add_argument("--json", action="store_true", help="print the files, and what differs, as JSON")
     ci.set_defaults(run=_ci)
 
 
@@ -90,7 +93,8 @@ def _tag(options: argparse.Namespace) -> int:
 
     component = Component.load(options.component)
     if options.check:
-        print(require_release(component).name)
+        release = require_release(component)
+        print(json.dumps({"tag": release.name, "commit": release.commit}) if options.json else release.name)
         return 0
     plan = plan_release(component, remote=options.remote, branch=options.branch, step=options.bump)
     commit = plan.commit if options.dry_run else create_release_tag(plan).commit
@@ -143,14 +147,19 @@ def _changelog(options: argparse.Namespace) -> int:
     since = f"since {drafted.since}" if drafted.since else "so far"
     if not drafted.body:
         _say(f"no commit {since} touches {component.name}")
+        if options.json:
+            print(json.dumps(asdict(drafted)))
         return 1
     _say(f"{drafted.commits} commits {since} touch {component.name}")
-    if not options.write:
+    if options.write:
+        text = file.read_text(encoding="utf-8") if file.exists() else None
+        file.write_text(with_section(text, drafted.version, drafted.body, today), encoding="utf-8")
+        what = drafted.version or "what is not released yet"
+        _say(f"{file} has a section for {what}: edit it, then commit it")
+    if options.json:
+        print(json.dumps(asdict(drafted)))
+    elif not options.write:
         print(with_section("", drafted.version, drafted.body, today).strip())
-        return 0
-    text = file.read_text(encoding="utf-8") if file.exists() else None
-    file.write_text(with_section(text, drafted.version, drafted.body, today), encoding="utf-8")
-    _say(f"{file} has a section for {drafted.version or 'what is not released yet'}: edit it, then commit it")
     return 0
 
 
@@ -165,9 +174,12 @@ def _ci(options: argparse.Namespace) -> int:
         looked_at = [pipeline for pipeline in pipelines if pipeline.is_there or options.system]
         if not looked_at:
             raise ConfigError(f"{component.name} has no pipeline yet", hint="`tagboat ci github` writes one")
-        differences = "".join(pipeline.difference() for pipeline in looked_at)
-        sys.stdout.write(differences)
-        return 1 if differences else 0
+        differences = {str(pipeline.file): pipeline.difference() for pipeline in looked_at}
+        if options.json:
+            print(json.dumps([{"file": name, "difference": text} for name, text in differences.items()]))
+        else:
+            sys.stdout.write("".join(differences.values()))
+        return 1 if any(differences.values()) else 0
     if options.system is None:
         raise ConfigError("which CI is it for?", hint="`tagboat ci github` or `tagboat ci gitlab`")
     pipeline = Pipeline.of(component, options.system)
@@ -175,7 +187,7 @@ def _ci(options: argparse.Namespace) -> int:
     if changed:
         pipeline.write()
     _say(f"{pipeline.file} {'is written' if changed else 'was current'}{pipeline.note()}")
-    print(pipeline.file)
+    print(json.dumps({"file": str(pipeline.file), "written": changed}) if options.json else pipeline.file)
     return 0
 
 

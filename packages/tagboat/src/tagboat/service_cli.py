@@ -92,6 +92,7 @@ def add_service_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         metavar="S",
         help="seconds to wait (default: tool.tagboat.ci.smoke-timeout, 60)",
     )
+    _add_json(smoke)
     smoke.set_defaults(run=_smoke)
 
 
@@ -220,7 +221,10 @@ def _smoke(options: argparse.Namespace) -> int:
     )
     timeout = options.timeout or component.config.ci.smoke_timeout
     smoke_test(options.url, expected, timeout=timeout, progress=_say)
-    _say(f"{options.url} is well{f', and version {component.version}' if expected.version_header else ''}")
+    served = component.version if expected.version_header else None
+    _say(f"{options.url} is well{f', and version {served}' if served else ''}")
+    if options.json:
+        print(json.dumps({"url": options.url, "version": served}))
     return 0
 
 

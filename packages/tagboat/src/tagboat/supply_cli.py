@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +58,7 @@ def add_supply_commands(commands: argparse._SubParsersAction[argparse.ArgumentPa
         metavar="OWNER/REPO",
         help="a tag of this repository must have pushed it, as the homeport says whose origin.pub is the key",
     )
+    verify.add_argument("--json", action="store_true", help="print each check, and its problem, as JSON")
     verify.set_defaults(run=_verify)
 
 
@@ -107,7 +110,9 @@ def _verify(options: argparse.Namespace) -> int:
         attested=options.provenance,
         released_by=options.released_by,
     )
-    for check in checks:
+    if options.json:
+        print(json.dumps([asdict(check) for check in checks], indent=2))
+    for check in [] if options.json else checks:
         # Registries answer what they like: a terminal gets no control characters.
         print("".join(c if c.isprintable() else repr(c)[1:-1] for c in str(check)))
     failed = sum(check.problem is not None for check in checks)

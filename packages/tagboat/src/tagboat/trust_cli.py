@@ -45,6 +45,7 @@ def add_trust_command(commands: argparse._SubParsersAction[argparse.ArgumentPars
         type=_account,
         help="change nothing; print what IAM would need to hold in that account of AWS, as JSON",
     )
+    trust.add_argument("--json", action="store_true", help="print the variables as JSON")
     trust.set_defaults(run=_trust)
 
 
@@ -91,8 +92,12 @@ def _trust(options: argparse.Namespace) -> int:
         print(json.dumps(documents, indent=2))
         return 0
     write_trust(wanted, _say)
-    for name, value in wanted.variables().items():
-        print(f"{name}={value}")
+    variables = wanted.variables()
+    if options.json:
+        print(json.dumps(variables))
+    else:
+        for name, value in variables.items():
+            print(f"{name}={value}")
     environment = component.config.ci.environment
     _say(f"set these variables in the environment {environment} of {project.path}")
     return 0

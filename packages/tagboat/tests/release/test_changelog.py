@@ -1,5 +1,6 @@
 """Changelogs: their sections, and what is drafted from commits."""
 
+import json
 from datetime import date
 
 import pytest
@@ -134,6 +135,9 @@ def test_the_draft_holds_what_touches_the_component_since_its_last_tag(checkout)
     assert lines[8].startswith("- Weights of goods (")
     assert "nobody" not in done.stdout
     assert "2 commits since shop-v1.4.0 touch shop" in done.stderr
+    draft = json.loads(checkout.tagboat("changelog", "--json", "shop").stdout)
+    assert (draft["version"], draft["since"], draft["commits"]) == (None, "shop-v1.4.0", 2)
+    assert draft["body"].startswith("### Added\n\n- Prices (")
 
 
 def test_the_draft_of_a_version_that_is_not_tagged_yet_is_its_section(checkout):
@@ -162,3 +166,5 @@ def test_nothing_new_makes_no_draft(checkout):
     done = checkout.tagboat("changelog", "shop")
     assert (done.returncode, done.stdout) == (1, "")
     assert "no commit since shop-v1.4.0 touches shop" in done.stderr
+    told = checkout.tagboat("changelog", "--json", "shop")
+    assert (told.returncode, json.loads(told.stdout)["commits"]) == (1, 0)

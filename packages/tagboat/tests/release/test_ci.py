@@ -1,5 +1,6 @@
 """The pipelines that `tagboat ci` writes: what they hold, and when they are out of date."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -47,6 +48,14 @@ def test_the_pipeline_is_written_beside_the_code_and_checked(tested):
     assert old.returncode == 1
     assert "-  timeout: 99 minutes\n+  timeout: 45 minutes" in old.stdout
     assert "99 minutes" in tested.read(GITLAB)
+    told = tested.tagboat("ci", "--check", "--json", cwd="shop")
+    github, gitlab = json.loads(told.stdout)
+    assert (told.returncode, github["difference"]) == (1, "")
+    assert gitlab == {"file": str(tested.root / GITLAB), "difference": old.stdout}
+    assert json.loads(tested.tagboat("ci", "gitlab", "--json", "shop").stdout) == {
+        "file": str(tested.root / GITLAB),
+        "written": True,
+    }
 
 
 def test_without_a_system_there_is_nothing_to_write(tested):
@@ -62,7 +71,9 @@ def test_a_component_that_is_not_tested_gets_no_pipeline(checkout):
     assert 'test = "make test"' in done.stderr
 
 
-@pytest.mark.parametrize("line", ['branch = "main; reboot"', 'environment = "${{ x }}"', 'image = "a\\nb"'])
+@pytest.mark.parametrize(
+    "line", ['branch = "main; reboot"', 'environment = "${{ x }}"', 'image = "a\\nb"', 'runner = "a]"']
+)
 def test_what_could_break_out_of_its_place_is_refused(tested, line):
     tested.write("shop/pyproject.toml", tested.read("shop/pyproject.toml") + line.replace("$", "$$") + "\n")
     done = tested.tagboat("ci", "gitlab", "shop")
@@ -127,6 +138,15 @@ def test_how_tagboat_gets_there_can_be_said(tested):
         assert [s["run"] for s in jobs[name]["steps"] if s["name"] == "Install tagboat"] == [
             "scripts/setup\n"
         ]
+
+
+def test_a_runner_of_ones_own_deploys_and_runs_nothing_else(tested):
+    tested.write("shop/pyproject.toml", tested.read("shop/pyproject.toml") + 'runner = "port"\n')
+    jobs = workflow(tested)["jobs"]
+    assert [job["runs-on"] for job in jobs.values()] == ["ubuntu-24.04", "ubuntu-24.04", "port"]
+    assert tested.tagboat("ci", "gitlab", "shop").returncode == 0
+    jobs = yaml.safe_load(tested.read(GITLAB))
+    assert [job.get("tags") for job in jobs.values()] == [None, None, ["port"]]
 
 
 def test_the_pipeline_of_gitlab_deploys_protected_tags_alone_and_keeps_no_secret(tested):

@@ -317,6 +317,14 @@ def test_the_report_says_all_of_the_release(checkout, pushed):
         "subject": "Release shop 1.4.0",
         "changelog": "- What 1.4.0 has.",
     }
+    checked = checkout.tag("--check", "--json")
+    if pushed:
+        assert json.loads(checked.stdout) == {
+            "tag": "shop-v1.4.0",
+            "commit": checkout.git("rev-parse", "HEAD"),
+        }
+    else:
+        assert (checked.returncode, checked.stdout) == (1, "")
 
 
 @pytest.fixture

@@ -94,6 +94,7 @@ def _fields(component: Component, system: str, root: Path) -> dict[str, str]:
     building = (config.base_text, *config.environment.values())
     deploying = (*building, config.repository_text, *config.service.environment.values())
     folder = PurePosixPath(component.directory.relative_to(root)).as_posix()
+    runner = _plain("tool.tagboat.ci.runner", ci.runner or _RUNNER, project)
     return _ACTIONS | {
         "name": component.name,
         "name_pattern": re.escape(component.name).replace("/", r"\/"),
@@ -102,6 +103,8 @@ def _fields(component: Component, system: str, root: Path) -> dict[str, str]:
         "environment": _plain("tool.tagboat.ci.environment", ci.environment, project),
         "image": _plain("tool.tagboat.ci.image", ci.image, project),
         "runner": _RUNNER,
+        "deploy_runner": runner,
+        "deploy_tags": f'\n  tags: ["{runner}"]' if ci.runner else "",
         "test": ci.test.strip(),
         "install": (ci.install or _INSTALL[system].format(version=version("tagboat"))).strip(),
         "build_variables": _variables(building, " " * 10),
