@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -149,6 +150,30 @@ def test_collecting_finds_out_what_is_missing_and_fetches_it_in_one_go() -> None
     assert store.fetches == [["2", "4"]]
     assert [pages.read(number) for number in wanted] == [content[number] for number in wanted]
     assert len(store.fetches) == 1
+
+
+def test_pages_that_divide_bring_the_two_before_them_that_have_the_same_parent() -> None:
+    children = [number * CHUNK_PAGES for number in (5, 2, 7, 1)]
+    pages, _, store = _stored(9)
+    parent = _inner_node(children)
+    pages = Pages(Base(pages.count, pages.base.chunks, {8 * CHUNK_PAGES: parent}), store.fetch)
+    for missed, fetched in ((0, ["5"]), (3, ["1", "2", "7"])):
+        with pages.collecting(dividing=True):
+            _probe(pages, children[missed])
+        assert store.fetches.pop() == fetched
+    with pages.collecting(dividing=True):
+        _probe(pages, 3 * CHUNK_PAGES)  # which no node names
+    assert store.fetches == [["3"]]
+
+
+def _inner_node(children: Sequence[int]) -> bytes:
+    """A page of a B-tree that leads to these pages, as SQLite has it: cells from the end, the last apart."""
+    *first, last = children
+    places = [PAGE_SIZE - 8 * (number + 1) for number in range(len(first))]
+    head = struct.pack(">BHHHBI", 2, 0, len(first), places[-1], 0, last + 1)
+    head += struct.pack(f">{len(places)}H", *places)
+    cells = b"".join(struct.pack(">II", child + 1, 0) for child in reversed(first))
+    return head + bytes(PAGE_SIZE - len(head) - len(cells)) + cells
 
 
 def test_a_probe_that_needs_two_pages_gets_the_first() -> None:

@@ -180,7 +180,7 @@ class Image:
         """Fetch what becomes needed where a page is full and SQLite divides its rows with the next ones."""
         for _ in range(_REHEARSALS):
             before = self._pages.fetched
-            with self._pages.collecting():
+            with self._pages.collecting(dividing=True):
                 for e, a, v, _ in changes:
                     if not self._connection.in_transaction:  # an error of the file rolls back
                         self._connection.execute("BEGIN")

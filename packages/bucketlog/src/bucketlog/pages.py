@@ -8,13 +8,14 @@ next snapshot.
 
 from __future__ import annotations
 
+import struct
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["CHUNK_PAGES", "PAGE_SIZE", "Base", "MissingPagesError", "Pages"]
+__all__ = ["CHUNK_PAGES", "INNER_NODES", "PAGE_SIZE", "Base", "MissingPagesError", "Pages"]
 
 PAGE_SIZE: Final = 16384
 """Bytes of a page. Large pages keep the inner nodes few: about a thousandth of the image."""
@@ -24,6 +25,9 @@ _KEPT_CHUNKS: Final = 256  # unpacked ones: 32 MiB
 _MAX_AHEAD: Final = 32
 
 _EMPTY: Final = bytes(PAGE_SIZE)
+
+INNER_NODES: Final = frozenset({2, 5})
+"""The first byte of an inner node of an index or a table B-tree."""
 
 
 class MissingPagesError(Exception):
@@ -59,6 +63,7 @@ class Pages:
         self.fetched = 0
         """How many chunks have been fetched."""
         self._wanted: set[int] | None = None
+        self._before: Mapping[int, Sequence[int]] = {}
 
     @property
     def count(self) -> int:
@@ -85,6 +90,11 @@ class Pages:
         number, place = divmod(page, CHUNK_PAGES)
         if number >= len(self._base.chunks):
             return _EMPTY
+        if self._wanted is not None and number not in self._chunks:
+            self._wanted.add(number)
+            beside = {other // CHUNK_PAGES for other in self._before.get(page, ())}
+            self._wanted |= beside - self._chunks.keys()
+            raise MissingPagesError
         start = place * PAGE_SIZE
         return self._chunk(number)[start : start + PAGE_SIZE] or _EMPTY
 
@@ -102,10 +112,15 @@ class Pages:
         self._count = count
 
     @contextmanager
-    def collecting(self) -> Iterator[None]:
-        """Reads of what is not here raise `MissingPagesError`; it is fetched in the end, all at once."""
+    def collecting(self, *, dividing: bool = False) -> Iterator[None]:
+        """Reads of what is not here raise `MissingPagesError`; it is fetched in the end, all at once.
+
+        When pages are `dividing`, what is missed is the last of up to three neighbours that SQLite reads, so
+        that the two before it are fetched as well.
+        """
         wanted: set[int] = set()
         self._wanted = wanted
+        self._before = _leaves_before(self._base) if dividing else {}
         try:
             yield
         finally:
@@ -131,9 +146,6 @@ class Pages:
         chunk = self._chunks.get(number)
         if chunk is not None:
             return chunk
-        if self._wanted is not None:
-            self._wanted.add(number)
-            raise MissingPagesError
         # Who reads one row gets one chunk; who goes on missing is scanning, and gets ever more at once.
         ahead = min(_MAX_AHEAD, 1 << self._misses // 2)
         self._misses += 1
@@ -149,3 +161,21 @@ class Pages:
         self._chunks.update(zip(numbers, loaded, strict=True))
         while len(self._chunks) > max(_KEPT_CHUNKS, len(numbers)):
             self._chunks.popitem(last=False)
+
+
+def _leaves_before(base: Base) -> dict[int, Sequence[int]]:
+    """Of each page that an inner node names, the two that the same node names before it.
+
+    An inner node is (https://www.sqlite.org/fileformat2.html#b_tree_pages) a byte that says so, in bytes 3
+    and 4 the number of cells, in 8 to 11 the last child, from 12 on the cells' places of two bytes each. A
+    cell begins with its child's number, counted from 1.
+    """
+    before: dict[int, Sequence[int]] = {}
+    for page, data in base.inline.items():
+        if page and data[0] in INNER_NODES:
+            (cells,) = struct.unpack_from(">H", data, 3)
+            places = struct.unpack_from(f">{cells}H", data, 12)
+            children = [struct.unpack_from(">I", data, place)[0] - 1 for place in (*places, 8)]
+            for number, child in enumerate(children):
+                before[child] = children[max(0, number - 2) : number]
+    return before

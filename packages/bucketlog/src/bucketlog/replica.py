@@ -30,8 +30,9 @@ _log: Final = logging.getLogger("bucketlog")
 
 # When the next snapshot is due: so many entries since the last, unless they are little beside the whole
 # image; at the latest so many, which bounds the reads of an open; or so many datoms, which bounds what it
-# replays.
+# replays. A small image is one object, and it is cheaper to write that more often than to read a long tail.
 _ENTRIES: Final = 128
+_ENTRIES_OF_A_SMALL_IMAGE: Final = 48
 _SMALL_PART: Final = 16
 _MOST_ENTRIES: Final = 256
 _DATOMS: Final = 100_000
@@ -49,12 +50,15 @@ class _Tail:
     entries: int = 0
     datoms: int = 0
 
-    def is_due(self, image_datoms: int, patience: int) -> bool:
+    def is_due(self, image_datoms: int, *, is_small: bool, patience: float) -> bool:
         """Whether it is time for the next snapshot of an image of so many datoms.
 
-        `patience` is a number of entries, another one in each process, so that not all find it due at once.
+        By the part `patience` there may be more entries: another one in each process, so that not all find it
+        due at once.
         """
-        entries = self.entries - patience
+        entries = self.entries / (1 + patience)
+        if is_small and entries >= _ENTRIES_OF_A_SMALL_IMAGE:
+            return True
         if entries >= _MOST_ENTRIES or self.datoms >= max(_DATOMS, image_datoms // 2):
             return True
         return entries >= _ENTRIES and self.datoms * _SMALL_PART >= image_datoms
@@ -77,7 +81,7 @@ class Replica:
         self._writer: Future[None] | None = None
         self._may_write = bucket.store.can_list
         self._marks = 0
-        self._patience = random.randrange(_ENTRIES // 2)  # noqa: S311 -- spreads processes
+        self._patience = random.random() / 4  # noqa: S311 -- spreads processes
         with ThreadPoolExecutor(3, "bucketlog-open") as pool:
             keys = pool.submit(bucket.snapshots)
             first = bucket.log.read(0)
@@ -245,8 +249,11 @@ class Replica:
     def snapshot_if_due(self) -> None:
         """Begin to write a snapshot in the background when the log after the last one has grown long."""
         busy = self._writer is not None and not self._writer.done()
-        if self._may_write and not busy and self._tail.is_due(sum(self.image.sizes.values()), self._patience):
-            self._writer = self._begin_snapshot(enough=_ENTRIES // 2)
+        datoms, is_small = sum(self.image.sizes.values()), not self.image.pages.base.chunks
+        due = self._tail.is_due(datoms, is_small=is_small, patience=self._patience)
+        if self._may_write and not busy and due:
+            entries = _ENTRIES_OF_A_SMALL_IMAGE if is_small else _ENTRIES
+            self._writer = self._begin_snapshot(enough=entries // 2)
 
     def snapshot(self, *, anew: bool = False) -> None:
         """Write a snapshot now, unless there is one of this state and it is not wanted `anew`.

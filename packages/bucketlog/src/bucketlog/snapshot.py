@@ -33,7 +33,7 @@ import zstandard
 from bucketlog.errors import FormatError
 from bucketlog.log import value_from_json, value_to_json
 from bucketlog.objects import NamedObjects, name_of
-from bucketlog.pages import CHUNK_PAGES, PAGE_SIZE, Base, Pages
+from bucketlog.pages import CHUNK_PAGES, INNER_NODES, PAGE_SIZE, Base, Pages
 from bucketlog.value import Stored
 
 __all__ = [
@@ -61,7 +61,6 @@ _SMALL: Final = 4 << 20
 """Bytes of an image all of whose pages are inline: one read opens it."""
 _WRITERS: Final = 16
 _MAX_UNPACKED: Final = 1 << 30
-_INNER_NODES: Final = frozenset({2, 5})  # the first byte of an inner page of an index or a table B-tree
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -210,7 +209,7 @@ def write_pages(
 
 def _is_inner(page: int, data: bytes) -> bool:
     """Whether a page is an inner node of a B-tree, or the first one, which every connection reads."""
-    return page == 0 or data[0] in _INNER_NODES
+    return page == 0 or data[0] in INNER_NODES
 
 
 def _pack(data: bytes) -> bytes:

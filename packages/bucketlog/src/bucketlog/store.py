@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["LogStore", "ObjectStore", "open_store"]
 
 _ATTEMPTS: Final = 8
-_READERS: Final = 64
+_READERS: Final = 256
+"""Reads at once of listed entries: as many as there are between two snapshots, so one round trip does."""
+_GUESSES: Final = 64  # reads at once of entries that may not be there
 _LAG: Final = (0.02, 0.1, 0.5)  # seconds between reads of what was listed and is not found
 _READ_ONLY: Final = (PermissionDeniedError, UnauthenticatedError, NotSupportedError)
 _REFUSALS: Final = (
@@ -185,7 +187,7 @@ class LogStore:
         `ahead` of them at once and then more.
         """
         expected = t + 1
-        with ThreadPoolExecutor(_READERS, "bucketlog-read") as pool:
+        with ThreadPoolExecutor(_GUESSES, "bucketlog-read") as pool:
             while True:
                 guesses = range(expected, expected + ahead)
                 for first, entry in zip(guesses, pool.map(self.read, guesses), strict=True):
@@ -195,7 +197,7 @@ class LogStore:
                         return
                     yield entry
                     expected = entry.last_t + 1
-                ahead = _READERS
+                ahead = _GUESSES
 
     def replace(self, entry: Entry) -> None:
         """Write an entry over the one that is there: only for excision, which is to leave nothing of it."""
