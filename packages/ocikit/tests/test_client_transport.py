@@ -208,3 +208,18 @@ def test_certificates_that_cannot_be_read_are_named(environment, tmp_path, conte
     with Registry("localhost:9", insecure=False) as registry, pytest.raises(RegistryError) as caught:
         registry.tags("app")
     assert content is not None or "SSL_CERT_FILE" in str(caught.value)
+
+
+def test_a_host_that_is_named_is_spoken_to_in_plain_http_and_no_other(fake, environment, pauses):
+    """Through a proxy, which sees the scheme of what it is asked for."""
+    fake.answer = lambda _: (200, {}, TAGS)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+        environment.setenv(name, f"http://{fake.host}")
+    environment.setenv("OCIKIT_INSECURE_REGISTRIES", "other.example, r.example:5000")
+    with Registry("r.example:5000") as registry:
+        assert registry.tags("app") == ["a"]
+    assert fake.asked[0].path == "http://r.example:5000/v2/app/tags/list"
+    for host, insecure in (("r.example", None), ("r.example:5000", False)):
+        with Registry(host, insecure=insecure) as registry, pytest.raises(RegistryError, match="https://"):
+            registry.tags("app")
+    assert len(fake.asked) == 1

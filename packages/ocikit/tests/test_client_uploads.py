@@ -1,16 +1,22 @@
 """Uploads of the client: mounted, resumed, begun anew, given up."""
 
 import hashlib
+import io
 import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from ocikit import (
+    AuthenticationError,
     BytesBlob,
     Credentials,
     Descriptor,
@@ -19,6 +25,7 @@ from ocikit import (
     History,
     Image,
     Layer,
+    Layout,
     Platform,
     Reference,
     Registry,
@@ -357,3 +364,98 @@ def test_what_the_registry_has_lost_since_is_pushed_after_all(served, make_image
         client.push(after, Reference(served.host, "app", "a"))
         with client.image(Reference(served.host, "app", "a")).layers[0].blob.open() as blob:
             assert Digest.of(blob.read()) == lost
+
+
+class Slow:
+    """A registry that begins to take an upload, which sets `sending`, and does not read it."""
+
+    def __init__(self):
+        self.sending = threading.Event()
+        self.ended = threading.Event()
+
+    def answer(self, asked):
+        if asked.method == "POST":
+            return 202, {"Location": f"{asked.path}1"}, b""
+        return 404, {}, b""
+
+    def cut(self, asked):
+        if asked.method == "PUT":
+            self.sending.set()
+            self.ended.wait(60)
+        return False
+
+
+@pytest.fixture
+def slow(fake):
+    slow = Slow()
+    fake.answer, fake.cut = slow.answer, slow.cut
+    yield slow
+    slow.ended.set()
+
+
+INTERRUPTED = """
+import os, sys
+from pathlib import Path
+from ocikit import Layout, Reference, Registry
+image = Layout(Path(sys.argv[2])).image()
+try:
+    with Registry(sys.argv[1]) as registry:
+        registry.push(image, Reference(sys.argv[1], "app", "a"))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    os._exit(130)
+"""
+
+
+def test_who_interrupts_a_push_does_not_wait_for_what_is_being_sent(fake, slow, tmp_path):
+    Layout(tmp_path / "layout").write(_image(os.urandom(32 * MIB)))
+    command = [sys.executable, "-c", INTERRUPTED, fake.host, tmp_path / "layout"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert slow.sending.wait(60)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30) == ("interrupted\n", None)
+    assert process.returncode == 130
+    assert not any("/manifests/" in path for path in fake.paths("PUT"))  # no tag without its layers
+
+
+class Trickle(io.RawIOBase):
+    """Slowly gives `size` bytes; `begun` is set with the first."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.left = size
+        self.begun = threading.Event()
+
+    def open(self):
+        return io.BufferedReader(self, MIB)
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        if self.begun.is_set():
+            time.sleep(0.05)
+        self.begun.set()
+        count = min(len(buffer), self.left)
+        self.left -= count
+        return count
+
+
+def test_a_layer_that_is_refused_stops_those_that_are_being_sent(fake):
+    trickle = Trickle(2000 * MIB)
+
+    def answer(asked):
+        if asked.method == "POST":
+            return 202, {"Location": f"{asked.path}{len(fake.asked)}"}, b""
+        if asked.method == "PUT" and int(asked.headers["Content-Length"]) < MIB:
+            trickle.begun.wait(60)
+            return 403, {}, b""
+        return 404, {}, b""
+
+    fake.answer = answer
+    slow = Layer(Descriptor(LAYER, Digest.of(b"?"), trickle.left), Digest.of(b"?"), trickle)
+    image = _image(b"small").append(slow, History())
+    with Registry(fake.host) as registry, pytest.raises(AuthenticationError):
+        registry.push(image, Reference(fake.host, "app", "a"))
+    assert trickle.left > 1000 * MIB
+    assert not any("/manifests/" in path for path in fake.paths("PUT"))

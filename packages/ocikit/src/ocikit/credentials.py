@@ -32,14 +32,14 @@ class Credentials:
 
 
 def find_credentials(registry: str) -> Credentials | None:
-    """What docker's configuration knows of a registry, else what an installed provider knows.
+    """What docker's configuration knows of a registry, else an installed provider, else AWS of its own (ECR).
 
     Docker's: `credHelpers`, `credsStore`, `auths` in `config.json`, in the folder `$DOCKER_CONFIG` or
     `~/.docker`. A provider is an entry point of the group `ocikit.credentials`: it is called with the
     registry's host and returns Credentials, or None where the host is none of its own. Raises OcikitError
     when the file, a helper or a provider is broken; messages hold no secret.
     """
-    return _configured(registry) or _provided(registry)
+    return _configured(registry) or _provided(registry) or _of_aws(registry)
 
 
 def _configured(registry: str) -> Credentials | None:
@@ -87,6 +87,14 @@ def _provided(registry: str) -> Credentials | None:
         if found is not None:
             return found
     return None
+
+
+def _of_aws(registry: str) -> Credentials | None:
+    if ".amazon" not in registry and not registry.endswith(".on.aws"):
+        return None
+    from ocikit.ecr import credentials  # noqa: PLC0415  it needs this module
+
+    return credentials(registry)
 
 
 def _ask(helper: str, key: str) -> Credentials | None:

@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         _complain("interrupted", None)
-        return 130
+        sys.stdout.flush()
+        os._exit(130)  # at once: what threads are still sending or making is nobody's until it is whole
     except BrokenPipeError:  # whoever reads, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from ipaddress import ip_address
 from urllib.parse import urljoin, urlsplit
 
@@ -17,6 +18,12 @@ def is_loopback(host: str) -> bool:
         return ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def is_plain(host: str) -> bool:
+    """Whether `host[:port]` is spoken to in plain HTTP: loopback, and what the user has named."""
+    named = os.environ.get("OCIKIT_INSECURE_REGISTRIES", "").replace(",", " ").split()
+    return host in named or is_loopback(host)
 
 
 def origin(url: str) -> tuple[str, str, int | None]:

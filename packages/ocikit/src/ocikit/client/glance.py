@@ -9,7 +9,7 @@ import os
 import ssl
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
-from ocikit.client.address import is_loopback
+from ocikit.client.address import is_loopback, is_plain
 from ocikit.reference import Reference
 
 _TIMEOUT = 10  # seconds
@@ -22,9 +22,9 @@ def stands_for(reference: Reference, digest: str, media_type: str) -> bool:
     False says nothing: it may want a login, be behind a proxy, or out of reach; `Registry` finds out.
     """
     host = reference.registry
-    plain = is_loopback(host)
+    plain = is_plain(host)
     proxied = any(name.lower().endswith("_proxy") and value for name, value in os.environ.items())
-    if host == _HUB or (proxied and not plain):
+    if host == _HUB or (proxied and not is_loopback(host)):
         return False
     try:
         if plain:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from threading import Event
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -38,7 +39,8 @@ _DEEPEST = 8  # indexes within indexes
 class Registry:
     """One registry host. Thread-safe; a context manager that closes its connections.
 
-    `insecure` allows plain HTTP; by default only a loopback host is spoken to in plain HTTP.
+    `insecure` allows plain HTTP; by default only a loopback host is spoken to in plain HTTP, and a host that
+    the environment variable OCIKIT_INSECURE_REGISTRIES lists (`HOST[:PORT],…`).
     Credentials go to that host, over the scheme that it is spoken to in, and to where it has tokens fetched,
     if that is HTTPS or a loopback host; never to where it redirects. Proxies and certificates are those of
     the environment: HTTPS_PROXY, HTTP_PROXY, NO_PROXY, SSL_CERT_FILE.
@@ -240,16 +242,22 @@ class Registry:
         return frozenset(part.digest for part in (manifest.config, *manifest.layers))
 
     def _provide(self, repository: str, contents: list[Content], progress: Progress | None) -> None:
-        with ThreadPoolExecutor(PARALLEL) as pool:
+        stop = Event()
+        pool = ThreadPoolExecutor(PARALLEL)
+        try:
             waiting = [
-                pool.submit(provide, self._session, repository, content, progress) for content in contents
+                pool.submit(provide, self._session, repository, content, progress, stop)
+                for content in contents
             ]
-            try:
-                for done in waiting:
-                    done.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            done, _ = wait(waiting, return_when=FIRST_EXCEPTION)
+            for one in done:
+                one.result()
+        except BaseException:
+            # Of a failure, or of Ctrl-C, nobody waits for the others to send the rest of theirs.
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
 
     def _source(self, blob: Blob, repository: str) -> str | None:
         """Where in this registry the blob is already."""

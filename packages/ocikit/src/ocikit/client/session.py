@@ -11,7 +11,7 @@ from typing import IO, Any, Protocol, cast
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from ocikit.client.address import is_loopback, next_place, origin, shown
+from ocikit.client.address import is_loopback, is_plain, next_place, origin, shown
 from ocikit.client.answer import Answer, checked, dismiss, read, reason
 from ocikit.client.login import Login
 from ocikit.client.retry import PassingError, repeated
@@ -58,10 +58,10 @@ class Session:
 
     def __init__(self, host: str, credentials: Credentials | None, insecure: bool | None) -> None:
         self.host = host
-        plain = is_loopback(host) if insecure is None else insecure
+        plain = is_plain(host) if insecure is None else insecure
         self.base = f"{'http' if plain else 'https'}://{_HUB if host == 'docker.io' else host}/v2"
         self._transport = Transport(PARALLEL * 2)
-        self._login = Login(host, credentials, self._transport, insecure=insecure is True)
+        self._login = Login(host, credentials, self._transport, insecure=plain and not is_loopback(host))
 
     def close(self) -> None:
         self._transport.clear()

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from threading import Event
 from typing import BinaryIO
 from urllib.parse import urlencode
 
@@ -43,8 +44,12 @@ class _Place:
     least: int
 
 
-def provide(session: Session, repository: str, content: Content, progress: Progress | None) -> None:
-    """See to it that the repository has the blob. Raises RegistryError, DigestMismatchError."""
+def provide(
+    session: Session, repository: str, content: Content, progress: Progress | None, stop: Event
+) -> None:
+    """See to it that the repository has the blob, unless `stop` is set. Raises RegistryError,
+    DigestMismatchError.
+    """
     if has_blob(session, repository, content.digest):
         return
     if content.mount_from is None:
@@ -52,7 +57,7 @@ def provide(session: Session, repository: str, content: Content, progress: Progr
     else:
         place = _mount(session, repository, content.digest, content.mount_from)
     if place is not None:
-        _Upload(session, repository, content, progress).run(place)
+        _Upload(session, repository, content, progress, stop).run(place)
 
 
 def _mount(session: Session, repository: str, digest: Digest, source: str) -> _Place | None:
@@ -84,12 +89,13 @@ class _Upload:
     """
 
     def __init__(
-        self, session: Session, repository: str, content: Content, progress: Progress | None
+        self, session: Session, repository: str, content: Content, progress: Progress | None, stop: Event
     ) -> None:
         self._session = session
         self._repository = repository
         self._content = content
         self._progress = progress
+        self._stop = stop
 
     def run(self, place: _Place) -> None:
         """Raises RegistryError; DigestMismatchError if the content is not what it should be."""
@@ -98,9 +104,11 @@ class _Upload:
             try:
                 self._send(place, reached)
             except PassingError as error:
+                if self._stop.is_set():
+                    raise error.error from error
                 failed, retry_after, goes_on = error.error, error.retry_after, True
             except RegistryError as error:
-                if not reached:
+                if not reached or self._stop.is_set():
                     raise
                 # The registry may be still at work on what broke off: it says so, or where it is by now.
                 failed, retry_after, goes_on = (
@@ -165,7 +173,7 @@ class _Upload:
         return place
 
     def _part(self, source: BinaryIO, size: int, *, last: bool) -> _Part:
-        return _Part(source, size, str(self._content.digest), self._progress, last=last)
+        return _Part(source, size, str(self._content.digest), self._progress, self._stop, last=last)
 
     def _ask(self, place: _Place) -> tuple[_Place, int] | None:
         """Where the upload goes on, and how many bytes are there; None where nobody knows."""
@@ -189,8 +197,16 @@ class _Part:
     """The next `size` bytes of a source as a request's body, which tells how far it has been read."""
 
     def __init__(
-        self, source: BinaryIO, size: int, name: str, progress: Progress | None, *, last: bool
+        self,
+        source: BinaryIO,
+        size: int,
+        name: str,
+        progress: Progress | None,
+        stop: Event,
+        *,
+        last: bool,
     ) -> None:
+        self._stop = stop
         self._source = source
         self._left = size
         self._name = name
@@ -198,6 +214,8 @@ class _Part:
         self._last = last
 
     def read(self, size: int = -1) -> bytes:
+        if self._stop.is_set():
+            raise RegistryError("another part of the push has failed, or it was interrupted")
         wanted = min(self._left, CHUNK if size < 0 else max(size, CHUNK))
         # Past the end of the last part too: there the source finds out whether it is what was promised.
         data = self._source.read(wanted or 1) if wanted or self._last else b""
