@@ -40,9 +40,9 @@ class Authority:
         # The certificate is written last: without it, a half-made authority is made again.
         if not self.certificate_path.exists():
             key = ec.generate_private_key(ec.SECP256R1())
-            _write(key_path, _pem(key), mode=0o600)
+            write(key_path, key_pem(key), mode=0o600)
             certificate = _authority(key).public_bytes(serialization.Encoding.PEM)
-            _write(self.certificate_path, certificate, mode=0o644)
+            write(self.certificate_path, certificate, mode=0o644)
         loaded = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
             raise TypeError(f"{key_path} is not an elliptic curve key")
@@ -57,10 +57,13 @@ class Authority:
         """
         if path.exists() and _good(path, names, self._certificate):
             return False
-        key = ec.generate_private_key(ec.SECP256R1())
-        leaf = self._leaf(key, names).public_bytes(serialization.Encoding.PEM)
-        _write(path, leaf + _pem(key), mode=0o600)
+        write(path, self.issue(names), mode=0o600)
         return True
+
+    def issue(self, names: Sequence[str]) -> bytes:
+        """A new certificate with its key, PEM; it lasts 30 days."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        return self._leaf(key, names).public_bytes(serialization.Encoding.PEM) + key_pem(key)
 
     def _leaf(self, key: ec.EllipticCurvePrivateKey, names: Sequence[str]) -> x509.Certificate:
         now = datetime.now(UTC)
@@ -124,13 +127,14 @@ def _good(path: Path, names: Sequence[str], authority: x509.Certificate) -> bool
     )
 
 
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A private key as files hold it."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
-def _write(path: Path, content: bytes, *, mode: int) -> None:
+def write(path: Path, content: bytes, *, mode: int) -> None:
     """Whole or not at all, and never readable by others in between."""
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)

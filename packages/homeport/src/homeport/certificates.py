@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any, Final, Protocol
 from cryptography import x509
 
 import bucketlog
-from homeport.authority import Authority
+from homeport.authority import Authority, write
 from homeport.command import off_loop
 from homeport.errors import CertificateError, HomeportError
 from homeport.hosts import is_local
@@ -28,6 +27,7 @@ _FIRST_PAUSE: Final = timedelta(minutes=1)
 _LONGEST_PAUSE: Final = timedelta(hours=12)  # Let's Encrypt bears five failures an hour for each name
 _LOOK: Final = 600.0  # seconds between looks for what is due, when nothing happens
 _AT_ONCE: Final = 4  # orders under way at a time
+_MARK: Final = "Issued by "  # begins a file; what stands before the first PEM block is a comment
 
 _SCHEMA = [
     {
@@ -43,8 +43,12 @@ _SCHEMA = [
 class Issuer(Protocol):
     """Whoever can prove to an authority that a name leads here.
 
-    `thumbprint` is the one of its account's key, by which the edge answers challenges.
+    `directory` is the authority's URL; `thumbprint` the one of the account's key, by which the edge answers
+    challenges.
     """
+
+    @property
+    def directory(self) -> str: ...
 
     @property
     def thumbprint(self) -> str: ...
@@ -97,6 +101,7 @@ class Certificates:
         self._wanted: frozenset[str] = frozenset()
         self._failures: dict[str, Failure] = {}
         self._lives: dict[str, tuple[datetime, datetime]] = {}
+        self._foreign: set[str] = set()  # whose certificate another authority has signed than now would
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._binding: set[str] = set()
         self._wake = asyncio.Event()
@@ -179,7 +184,9 @@ class Certificates:
         failure, life = self._failures.get(name), self._lives.get(name)
         if failure is not None:
             return failure.retry_at
-        return datetime.min.replace(tzinfo=UTC) if life is None else renewal_time(name, *life)
+        if life is None or name in self._foreign:
+            return datetime.min.replace(tzinfo=UTC)
+        return renewal_time(name, *life)
 
     async def _get(self, name: str) -> None:
         if not self.has(name):
@@ -188,7 +195,7 @@ class Certificates:
             async with self._orders:
                 await off_loop(self._issue, name)
             await self._changed()
-            await off_loop(self._forget, name)
+            await off_loop(self.forget, name)
         except (HomeportError, OSError) as error:
             before = self._failures.get(name)
             failure = Failure(1 if before is None else before.count + 1, str(error), datetime.now(UTC))
@@ -201,20 +208,21 @@ class Certificates:
     def _issue(self, name: str) -> None:
         path = self.path(name)
         if is_local(name):
-            self._authority.ensure_leaf(path, [name])
+            write(path, self._authority.issue([name]), mode=0o600)
         elif self._issuer is None:
             raise CertificateError(f"no authority may sign for {name}: start homeport with --acme URL")
         else:
             content = self._issuer.issue(name)
-            new = path.with_name(f"{path.name}.new")
-            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(content)
-            new.replace(path)
+            write(path, f"{_MARK}{self._issuer.directory}\n".encode() + content, mode=0o600)
         self._read(path)
 
     def _read(self, path: Path) -> None:
-        leaf = x509.load_pem_x509_certificate(path.read_bytes())
+        content = path.read_bytes()
+        leaf = x509.load_pem_x509_certificate(content)
         self._lives[path.stem] = (leaf.not_valid_before_utc, leaf.not_valid_after_utc)
+        first = content.partition(b"\n")[0].decode(errors="replace")
+        now = None if self._issuer is None or is_local(path.stem) else f"{_MARK}{self._issuer.directory}"
+        (self._foreign.discard if now in (None, first) else self._foreign.add)(path.stem)
 
     def _note(self, name: str, failure: Failure) -> None:
         self._database.transact([
@@ -226,6 +234,7 @@ class Certificates:
             }
         ])  # fmt: skip
 
-    def _forget(self, name: str) -> None:
+    def forget(self, name: str) -> None:
+        """That it has failed before: it is tried again at once. Blocks."""
         if self._failures.pop(name, None) is not None:
             self._database.transact([[":db/retractEntity", [":certificate/name", name]]])

@@ -10,7 +10,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from homeport import redirect_command, role_command, secret_command
 
@@ -40,7 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser(
         "serve",
         help="serve everything of a data directory until SIGTERM or Ctrl-C",
-        epilog="example: homeport serve --data port --https-port 443 --http-port 80",
+        epilog="example: homeport serve --data port --address :: --https-port 443 --http-port 80"
+        " --domain apps.example.com --acme https://acme-v02.api.letsencrypt.org/directory",
     )
     _add_data(serve)
     for name, default, what in (
@@ -53,8 +56,29 @@ def _parser() -> argparse.ArgumentParser:
             type=_port,
             default=default,
             metavar="N",
-            help=f"loopback port of the {what}; 0 for a free one (%(default)s)",
+            help=f"port of the {what}; 0 for a free one (%(default)s)",
         )
+    serve.add_argument(
+        "--address",
+        type=_address,
+        default="127.0.0.1",
+        metavar="IP",
+        help="where the edge listens, :: for everybody; registry and API stay on loopback (%(default)s)",
+    )
+    serve.add_argument(
+        "--domain",
+        type=_domain,
+        default="localhost",
+        metavar="NAME",
+        help="what the services' own names end in; DNS leads all below it here (%(default)s)",
+    )
+    serve.add_argument(
+        "--acme",
+        type=_directory,
+        metavar="URL",
+        help="directory of the authority that signs for names which are not local, by ACME and HTTP-01;"
+        " to name it is to agree to its terms of service",
+    )
     serve.set_defaults(run=_serve)
     env = commands.add_parser(
         "env",
@@ -98,6 +122,29 @@ def _port(text: str) -> int:
     return number
 
 
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is no IP address") from None
+
+
+def _domain(text: str) -> str:
+    from homeport.hosts import HostError, host_name
+
+    try:
+        return text if text == "localhost" else host_name(text)
+    except HostError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _directory(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname:
+        raise argparse.ArgumentTypeError(f"{text} is no https URL")
+    return text
+
+
 def _time(text: str) -> datetime:
     now = datetime.now(UTC)
     units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -116,10 +163,12 @@ def _serve(options: argparse.Namespace) -> int:
         return 2
     import uvloop
 
-    from homeport.serve import Ports, serve
+    from homeport.serve import Front, Ports, serve
 
     options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    uvloop.run(serve(options.data.resolve(), Ports(options.port, options.https_port, options.http_port)))
+    ports = Ports(options.port, options.https_port, options.http_port)
+    front = Front(options.address, options.domain, options.acme)
+    uvloop.run(serve(options.data.resolve(), ports, front))
     return 0
 
 

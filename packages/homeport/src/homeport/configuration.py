@@ -8,7 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from homeport.hosts import is_local
 from homeport.layout import Layout
+from homeport.model import Entrance
 from homeport.redirects import Redirect
 
 _CONFIGURATION = """\
@@ -22,6 +24,11 @@ global
     crt-base {certificates}
     ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets
     ssl-default-bind-ciphers ECDHE+AESGCM:ECDHE+CHACHA20
+    # What a browser sends is far below these; what comes up to them is somebody who tries.
+    tune.bufsize 16384
+    tune.maxrewrite 1024
+    tune.http.maxhdr 100
+    tune.h2.max-concurrent-streams 100
 
 defaults
     mode http
@@ -40,8 +47,14 @@ defaults
     retries 3
     balance leastconn
 
+# How many connections an address has open: one client alone does not use up what all share.
+backend clients
+    stick-table type ipv6 size 100k expire 2m store conn_cur
+
 frontend http
     bind {http}
+    tcp-request connection track-sc0 src table clients
+    tcp-request connection reject if {{ sc0_conn_cur gt {one_client} }}
 {challenge}\
     http-request set-var(txn.host) req.hdr(host),host_only,lower
 {redirects}\
@@ -53,12 +66,20 @@ frontend http
 
 frontend https
     bind {https} ssl crt-list {list} alpn h2,http/1.1
+    tcp-request connection track-sc0 src table clients
+    tcp-request connection reject if {{ sc0_conn_cur gt {one_client} }}
     http-request set-var(txn.host) req.hdr(host),host_only,lower
+{hsts}\
 {redirects}\
     http-request set-var(txn.service) var(txn.host),map({hosts})
     http-request return status 421 {unknown} unless {{ var(txn.service) -m found }}{or_redirect}
-    http-request del-header Forwarded
-    http-request del-header X-Forwarded-For
+    http-request del-header forwarded
+    http-request del-header x-real-ip
+    # With underscores too: to WSGI, as to CGI before it, both are the same header.
+    http-request del-header x-forwarded- -m beg
+    http-request del-header x-forwarded_ -m beg
+    http-request del-header x_forwarded- -m beg
+    http-request del-header x_forwarded_ -m beg
     http-request set-header X-Forwarded-For %[src]
     http-request set-header X-Forwarded-Proto https
     http-request set-header X-Forwarded-Host %[req.hdr(host)]
@@ -73,8 +94,17 @@ _CHALLENGE = """\
 %[path,field(4,/)].{thumbprint} if {{ path -m reg ^/\\.well-known/acme-challenge/[A-Za-z0-9_-]+$ }}
 """
 
+# RFC 6797. A name that never leaves the machine is spared: its HTTPS is on a port that HTTP has not, and a
+# browser that has once been told would ask the one for the other.
+_HSTS = """\
+    http-after-response set-header Strict-Transport-Security max-age=31536000 \
+if !{ var(txn.host) -m end localhost } !{ res.hdr(strict-transport-security) -m found }
+"""
+
 ACTIVATOR: Final = "activator"  # its server in a service's backend
 HELD: Final = 100  # requests of a service that its activator holds; what is more waits in the queue
+
+_ONE_CLIENT: Final = 1000  # connections of one address, of the 4000 that there are
 
 _MAPS: Final = ("hosts", "wildcards", "queries", "paths", "lower", "prefixes")
 REDIRECT: Final = "redirect-"  # before the id of a redirect: its backend
@@ -128,13 +158,15 @@ class Names:
     """What the edge answers for beside the services' own hosts.
 
     `domains` are the services' ids by custom host name; `certificates` the files of such names' certificates;
-    `thumbprint` is that of the ACME account's key, by which challenges are answered.
+    `thumbprint` is that of the ACME account's key, by which challenges are answered; `entrances` are the
+    services that let requests in otherwise than by default, by id.
     """
 
     domains: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     redirects: Sequence[Redirect] = ()
     certificates: Sequence[Path] = ()
     thumbprint: str | None = None
+    entrances: Mapping[str, Entrance] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def configuration(layout: Layout, binding: Binding, routes: Mapping[str, Route], names: Names) -> str:
@@ -150,6 +182,8 @@ def configuration(layout: Layout, binding: Binding, routes: Mapping[str, Route],
         https_port=binding.https_port,
         list=quoted(layout.edge / "certificates.list"),
         certificates=quoted(layout.edge),
+        hsts=_HSTS,
+        one_client=_ONE_CLIENT,
         challenge="" if names.thumbprint is None else _CHALLENGE.format(thumbprint=names.thumbprint),
         redirects=_lookups(paths) if redirects else "",
         or_redirect=f" or {found}" if redirects else "",
@@ -162,7 +196,10 @@ def configuration(layout: Layout, binding: Binding, routes: Mapping[str, Route],
     return "".join(
         (
             head,
-            *(_backend(layout, service, route) for service, route in routes.items()),
+            *(
+                _backend(layout, service, route, names.entrances.get(service, Entrance()))
+                for service, route in routes.items()
+            ),
             *(_redirect(redirect) for redirect in names.redirects),
         )
     )
@@ -170,7 +207,8 @@ def configuration(layout: Layout, binding: Binding, routes: Mapping[str, Route],
 
 def certificate_list(layout: Layout, routes: Mapping[str, Route], names: Names) -> str:
     """The certificates by their paths below `crt-base`; the first is for a name that none has."""
-    files = ["default.pem", *(f"services/{service}.pem" for service in routes)]
+    own = (service for service, route in routes.items() if is_local(route.host))
+    files = ["default.pem", *(f"services/{service}.pem" for service in own)]
     files += [str(path.relative_to(layout.edge)) for path in names.certificates]
     return "".join(f"{file}\n" for file in files)
 
@@ -218,8 +256,12 @@ def _lookups(paths: Mapping[str, str]) -> str:
     return "".join(f"    http-request {line}\n" for line in lines)
 
 
-def _backend(layout: Layout, service: str, route: Route) -> str:
+def _backend(layout: Layout, service: str, route: Route, entrance: Entrance) -> str:
     lines = [f"\nbackend {service}"]
+    if entrance.allow:
+        lines.append(f"    http-request deny deny_status 403 unless {{ src {' '.join(entrance.allow)} }}")
+    if entrance.timeout != Entrance().timeout:
+        lines.append(f"    timeout server {entrance.timeout}s")
     for name, server in route.servers.items():
         state = f"maxconn {server.limit}" if server.limit else "disabled"
         lines.append(f"    server {name} {server.address}:{server.port} {state}")

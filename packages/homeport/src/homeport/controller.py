@@ -87,12 +87,16 @@ class Port:
         s3_port: int,
         environment: Callable[[Service], Mapping[str, str]],
         address: str = "127.0.0.1",
+        domain: str = "localhost",
         issuer: Issuer | None = None,
     ) -> None:
-        """The edge listens on `address`; `issuer` has certificates for custom domains."""
+        """The edge listens on `address`; services are called `NAME.domain`; `issuer` has certificates for
+        names that are not local.
+        """
         self._layout = layout = Layout(data.resolve())
         self._https_port = https_port
         self._binding = Binding(address, http_port, https_port)
+        self._domain = domain
         self._issuer = issuer
         self._database = database
         self._state = State(database)
@@ -138,6 +142,7 @@ class Port:
             authority,
             self._edge,
             self._issuer,
+            domain=self._domain,
             services=lambda: {service.arn: service for service in self.services()},
             say=self._say,
         )
@@ -212,6 +217,7 @@ class Port:
             )
             operation = _operation(service.arn, OperationType.CREATE_SERVICE)
             await self._state.save(service, operation)
+            await self.ingress.refresh(service)
             runner = self._runners[service.arn] = Runner(self._machine, service.arn)
             await runner.begin()
             return service, operation
@@ -219,7 +225,9 @@ class Port:
     async def update_service(self, arn: str, spec: ServiceSpec) -> tuple[Service, Operation]:
         """Raises NoSuchServiceError, and ServiceBusyError for a service that is not RUNNING."""
         async with self._calls:
-            return await self._begin(arn, OperationType.UPDATE_SERVICE, spec=spec)
+            begun = await self._begin(arn, OperationType.UPDATE_SERVICE, spec=spec)
+            await self.ingress.refresh(begun[0])
+            return begun
 
     async def delete_service(self, arn: str) -> tuple[Service, Operation]:
         """Raises NoSuchServiceError, and ServiceBusyError while another operation is under way."""
@@ -338,7 +346,7 @@ class Port:
             self._logbook.log(service.id, "service").write("events", [(text, 0)])
 
     def _url(self, name: str) -> str:
-        host = f"{name.lower()}.localhost"
+        host = f"{name.lower()}.{self._domain}"
         return host if self._https_port == 443 else f"{host}:{self._https_port}"
 
     # After a crash

@@ -36,6 +36,7 @@ from homeport.configuration import (
     maps,
 )
 from homeport.errors import CommandError, EdgeError
+from homeport.hosts import is_local
 from homeport.layout import Layout
 from homeport.process import Process
 
@@ -112,6 +113,11 @@ class Edge:
             self._names = names
             await off_loop(self._write)
             await self._reload()
+
+    async def follow(self, names: Names) -> None:
+        """As `rename`, but where these are the names already nothing happens."""
+        if names != self._names:
+            await self.rename(names)
 
     async def add(self, service: str, host: str, name: str, server: Server) -> None:
         """Send the service's requests to one more instance."""
@@ -271,16 +277,18 @@ class Edge:
         directory.mkdir(mode=0o700, exist_ok=True)
         new = self._authority.ensure_leaf(self._layout.edge / "default.pem", ["localhost"])
         for service, route in self._routes.items():
-            new |= self._authority.ensure_leaf(directory / f"{service}.pem", [route.host, "localhost"])
+            if is_local(route.host):  # of other names `Names` has the certificates
+                new |= self._authority.ensure_leaf(directory / f"{service}.pem", [route.host, "localhost"])
         for path in directory.iterdir():
             if path.stem not in self._routes:
                 path.unlink()
-        for name, text in maps(self._routes, self._names).items():
+        # A name may have gone since we were told, and its certificate with it.
+        there = [path for path in self._names.certificates if path.exists()]
+        names = replace(self._names, certificates=there)
+        for name, text in maps(self._routes, names).items():
             _replace(self._layout.edge / f"{name}.map", text)
-        _replace(
-            self._layout.edge / "certificates.list", certificate_list(self._layout, self._routes, self._names)
-        )
-        _replace(self._file, configuration(self._layout, self._binding, self._routes, self._names))
+        _replace(self._layout.edge / "certificates.list", certificate_list(self._layout, self._routes, names))
+        _replace(self._file, configuration(self._layout, self._binding, self._routes, names))
         return new
 
     @property

@@ -21,6 +21,7 @@ from homeport.layout import Layout
 from homeport.model import (
     CustomDomain,
     CustomDomainStatus,
+    Entrance,
     InvalidDomainError,
     Service,
     ServiceBusyError,
@@ -33,8 +34,8 @@ _COUNT: Final = 5.0  # seconds between looks at the redirects' hits
 
 
 class Ingress:
-    """Between `load` and the end of `run`. `services`: those that are not deleted, by ARN; `say` writes into
-    a service's log.
+    """Between `load` and the end of `run`. `domain`: what the services' own names end in; `services`: those
+    that are not deleted, by ARN; `say` writes into a service's log.
     """
 
     def __init__(
@@ -45,10 +46,12 @@ class Ingress:
         edge: Edge,
         issuer: Issuer | None,
         *,
+        domain: str,
         services: Callable[[], Mapping[str, Service]],
         say: Callable[[Service, str], None],
     ) -> None:
         self._edge = edge
+        self._domain = domain
         self._services = services
         self._say = say
         self._domains = Domains(database)
@@ -83,7 +86,21 @@ class Ingress:
             for name in domain.names
             if domain.service_arn in services and self._certificates.has(name)
         }
-        return Names(domains, self._redirects.all(), self._certificates.files(), self._thumbprint)
+        entrances = {
+            service.id: service.spec.entrance
+            for service in services.values()
+            if service.spec.entrance != Entrance()
+        }
+        return Names(domains, self._redirects.all(), self._certificates.files(), self._thumbprint, entrances)
+
+    async def refresh(self, service: Service) -> None:
+        """A service has come, or lets requests in in another way: let the edge know."""
+        self._want()
+        try:
+            async with self._lock:
+                await self._edge.follow(self.names())
+        except EdgeError as error:
+            self._say(service, f"The edge has not taken the change yet: {error}")
 
     # Custom domains
 
@@ -96,13 +113,15 @@ class Ingress:
         except HostError as error:
             hint = "; a wildcard cannot be proved over HTTP" if name.startswith("*.") else ""
             raise InvalidDomainError(f"{error}{hint}") from None
-        if is_local(name) and (name.count(".") < 2 or name == "localhost"):
+        if self._domain in (name, name.partition(".")[2]):
             raise InvalidDomainError(f"{name} is, or may become, a service's own name: take one below it")
         if len(self._domains.of(service.arn)) >= _MOST_DOMAINS:
             raise InvalidDomainError(f"the service has {_MOST_DOMAINS} custom domains already")
         await self._sweep()
         domain = Domain(name, service.arn, www, datetime.now(UTC))
         await off_loop(self._domains.add, domain)
+        for one in domain.names:  # whoever asks again has mended something
+            await off_loop(self._certificates.forget, one)
         self._want()
         if any(self._certificates.has(name) for name in domain.names):  # of an earlier association
             await self._changed()
@@ -218,7 +237,8 @@ class Ingress:
             name for domain in self._domains.all() if domain.service_arn in services for name in domain.names
         }
         hosts = {redirect.source.host for redirect in self._redirects.all()}
-        self._certificates.want(names | {host for host in hosts - own if not host.startswith("*.")})
+        names |= {host for host in hosts - own if not host.startswith("*.")}
+        self._certificates.want(names | {host for host in own if not is_local(host)})
 
     async def _changed(self) -> None:
         async with self._lock:
@@ -227,6 +247,7 @@ class Ingress:
 
     def _failed(self, name: str, reason: str) -> None:
         services = self._services()
-        for domain in self._domains.all():
-            if name in domain.names and domain.service_arn in services:
-                self._say(services[domain.service_arn], f"No certificate for {name}: {reason}")
+        named = {service.arn for service in services.values() if service.url.partition(":")[0] == name}
+        named |= {domain.service_arn for domain in self._domains.all() if name in domain.names}
+        for arn in named & services.keys():
+            self._say(services[arn], f"No certificate for {name}: {reason}")

@@ -78,6 +78,14 @@ class Scaling:
 
 
 @dataclass(frozen=True, slots=True)
+class Entrance:
+    """How the edge lets requests in: at once for all that a service runs, no instance is started for it."""
+
+    allow: tuple[str, ...] = ()  # networks from which alone the service may be asked, as CIDR; none: all
+    timeout: int = 120  # seconds that an instance may keep silent while it owes an answer
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSpec:
     """What a service should be: the whole of what CreateService and UpdateService can say."""
 
@@ -93,6 +101,7 @@ class ServiceSpec:
     auto_deploy: bool = True
     health: HealthCheck = field(default_factory=HealthCheck)
     scaling: Scaling = field(default_factory=Scaling)
+    entrance: Entrance = field(default_factory=Entrance)
     origin: str | None = None  # whose images alone it may run (`origins.OriginPolicy`)
     track: str | None = None  # which tags it follows instead of the image's own (`tracking.Track`)
     mounts: Mounts = field(default_factory=Mounts)

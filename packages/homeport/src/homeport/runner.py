@@ -208,8 +208,9 @@ class Runner:
             service_status = ServiceStatus.CREATE_FAILED
         elif operation.type != OperationType.PAUSE_SERVICE:
             status = OperationStatus.ROLLBACK_SUCCEEDED
-            # What it may run at all is not taken back with what it could not.
-            changes = {"spec": replace(self.service.deployed, origin=self.service.spec.origin)}
+            # What it may run at all, and whom the edge lets in, is not taken back with what it could not.
+            spec = self.service.spec
+            changes = {"spec": replace(self.service.deployed, origin=spec.origin, entrance=spec.entrance)}
             self._say("The version that served before goes on serving")
         recorded = self._machine.state.operations[self._arn][operation.id]
         done = replace(recorded, status=status, reason=reason, updated_at=now, ended_at=now)
@@ -248,7 +249,7 @@ def _scaled(service: Service, digest: str) -> bool:
     deployed, spec = service.deployed, service.spec
     if deployed is None or service.digest != digest:
         return False
-    free = {name: getattr(spec, name) for name in ("scaling", "auto_deploy", "origin", "track")}
+    free = {name: getattr(spec, name) for name in ("scaling", "auto_deploy", "origin", "track", "entrance")}
     return replace(deployed, **free) == spec
 
 

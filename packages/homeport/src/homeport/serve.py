@@ -19,6 +19,7 @@ from obstore.store import LocalStore
 from starlette.types import ASGIApp
 
 import bucketlog
+from homeport.acme import Acme
 from homeport.admin import Admin
 from homeport.api import Gate, create_app, create_s3_app
 from homeport.attestation import public_pem
@@ -28,6 +29,7 @@ from homeport.controller import Port
 from homeport.credentials import Keyring
 from homeport.errors import HomeportError
 from homeport.expiry import expire
+from homeport.hosts import is_local
 from homeport.jwks import Keys
 from homeport.model import Service
 from homeport.origins import Origins
@@ -47,11 +49,22 @@ _KEEP_ALIVE = 120  # seconds; obstore keeps idle connections for 90, and must ne
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Ports on loopback; 0 asks for a free one."""
+    """Ports, of which `control` is on loopback; 0 asks for a free one."""
 
     control: int
     https: int
     http: int
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """How the world sees us: the address that the edge listens on, what services' names end in, and the
+    directory of the authority (ACME) that signs for names which are not local.
+    """
+
+    address: str = LOOPBACK
+    domain: str = "localhost"
+    acme: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +96,7 @@ class Addresses:
         partial.replace(data / "homeport.json")
 
 
-async def serve(data: Path, ports: Ports) -> None:
+async def serve(data: Path, ports: Ports, front: Front) -> None:
     """Serve the folder `data` until SIGTERM or SIGINT, then stop what was started. Raises HomeportError."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -115,6 +128,9 @@ async def serve(data: Path, ports: Ports) -> None:
             http_port=edge.http,
             s3_port=S3_PORT,
             environment=environment,
+            address=front.address,
+            domain=front.domain,
+            issuer=None if front.acme is None else Acme(front.acme, data / "acme"),
         )
         await port.start()
         # From here on the directory is ours alone; before, another process may be at work in it.
@@ -148,7 +164,9 @@ async def serve(data: Path, ports: Ports) -> None:
                 data
             )
             _say(f"registry and AWS API at http://{registry_host}")
-            _say(f"services at https://NAME.localhost:{edge.https}, trusted by {data / 'ca.pem'}")
+            suffix = "" if edge.https == 443 else f":{edge.https}"
+            trusted = f", trusted by {data / 'ca.pem'}" if is_local(front.domain) else ""
+            _say(f"services at https://NAME.{front.domain}{suffix}{trusted}")
             _say(f'to drive it: eval "$(homeport env --data {data})"')
             stopped = asyncio.create_task(stop.wait())
             await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)

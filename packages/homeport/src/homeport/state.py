@@ -18,6 +18,7 @@ import bucketlog
 from homeport.command import off_loop
 from homeport.instance import Instance
 from homeport.model import (
+    Entrance,
     HealthCheck,
     Operation,
     OperationStatus,
@@ -221,6 +222,7 @@ def _spec_json(spec: ServiceSpec) -> str:
             "health": asdict(spec.health),
             "scaling": asdict(spec.scaling),
             "mounts": asdict(spec.mounts),
+            "entrance": asdict(spec.entrance),
         }
     )
 
@@ -237,6 +239,7 @@ def _spec(text: str) -> ServiceSpec:
             "scaling": Scaling(**value.get("scaling", {})),
             "mounts": _mounts(value.get("mounts", {})),
             "host_ports": tuple(value.get("host_ports", ())),
+            "entrance": _entrance(**value.get("entrance", {})),
         }
     )
 
@@ -247,6 +250,10 @@ def _mounts(value: Mapping[str, Any]) -> Mounts:
         tuple(Tmpfs(**one) for one in value.get("tmpfs", ())),
         tuple(Volume(**one) for one in value.get("volumes", ())),
     )
+
+
+def _entrance(allow: Collection[str] = (), **more: Any) -> Entrance:
+    return Entrance(tuple(allow), **more)
 
 
 def _present(facts: Mapping[str, Any]) -> dict[str, Any]:

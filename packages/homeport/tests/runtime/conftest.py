@@ -126,9 +126,11 @@ class Harbour:
         self.https_port, self.http_port, self.s3_port = find_port(), find_port(), 9000
         self.storage = open_storage(data / "registry")
         self.process: subprocess.Popen[str] | None = None
+        self.acme: str | None = None  # the directory of an authority
 
     def start(self) -> dict[str, Any]:
         arguments = [str(self.data), str(self.https_port), str(self.http_port), str(self.s3_port)]
+        arguments += [self.acme] if self.acme else []
         with (self.data.parent / "port.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, _PORT, *arguments],

@@ -1,4 +1,7 @@
-"""A port in a process of its own, told what to do by lines of JSON: DATA HTTPS_PORT HTTP_PORT S3_PORT."""
+"""A port in a process of its own, told what to do by lines of JSON.
+
+Arguments: DATA HTTPS_PORT HTTP_PORT S3_PORT [ACME].
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,17 @@ import uvloop
 from obstore.store import LocalStore
 
 import bucketlog
+from homeport.acme import Acme
 from homeport.controller import Port
 from homeport.model import HealthCheck, Scaling, Service, ServiceSpec
 from homeport.mounts import Mounts, parse_tmpfs, parse_volumes
+from homeport.redirects import Redirect, Source
 from ocikit.registry import Storage
 
 
 async def main() -> None:
     data = Path(sys.argv[1])
-    https_port, http_port, s3_port = (int(text) for text in sys.argv[2:])
+    https_port, http_port, s3_port = (int(text) for text in sys.argv[2:5])
     database = bucketlog.connect(f"file://{data}/db")
     port = Port(
         data,
@@ -34,6 +39,7 @@ async def main() -> None:
         http_port=http_port,
         s3_port=s3_port,
         environment=environment,
+        issuer=Acme(sys.argv[5], data / "acme") if len(sys.argv) > 5 else None,
     )
     await port.start()
     answer({"bridge": port.bridge_address})
@@ -63,6 +69,11 @@ async def do(port: Port, call: str, arguments: dict[str, Any]) -> object:
             parse_volumes(text) if (text := spec.pop("volumes", "")) else (),
         )
         arguments["spec"] = ServiceSpec(**spec, health=health, scaling=scaling, mounts=mounts)
+    if call == "add_redirect":
+        await port.ingress.add_redirect(Redirect(Source.parse(arguments["source"]), arguments["target"]))
+        return None
+    if call == "remove_redirect":
+        return str(await port.ingress.remove_redirect(Source.parse(arguments["source"])))
     result = getattr(port, call)(**arguments)
     if asyncio.iscoroutine(result):
         result = await result

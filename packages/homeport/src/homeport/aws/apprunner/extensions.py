@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from ipaddress import ip_network
 from typing import Any
 
 from homeport.aws.apprunner.faults import invalid
-from homeport.model import Controller, NoSuchReleaseError, Scaling, Service, ServiceSpec
+from homeport.model import Controller, Entrance, NoSuchReleaseError, Scaling, Service, ServiceSpec
 from homeport.mounts import parse_tmpfs, parse_volumes
 from homeport.origins import OriginPolicy
 from homeport.tracking import Track
@@ -21,6 +22,7 @@ ROLLBACK = "homeport:rollback"
 _PREFIX = "homeport:"
 _PREVIOUS = "previous"
 _LONGEST = 86_400  # seconds
+_LONGEST_REQUEST = 3_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +78,27 @@ def _switch(text: str) -> bool:
     return text == "true"
 
 
-def _seconds(text: str) -> float:
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:6]) <= _LONGEST:
+def _seconds(text: str, longest: int = _LONGEST) -> int:
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:6]) <= longest:
         raise ValueError(text)
-    return float(text)
+    return int(text)
+
+
+def _networks(text: str) -> tuple[str, ...]:
+    """Addresses and networks as CIDR, apart by spaces or commas; each once, in its shortest form."""
+    found = [ip_network(one) for one in text.replace(",", " ").split()]
+    if not found:
+        raise ValueError(text)
+    return tuple(dict.fromkeys(str(one) for one in found))
 
 
 def _policy(text: str) -> str:
     OriginPolicy.parse(text)
     return text
+
+
+def _entrance(name: str) -> Callable[[ServiceSpec, Any], ServiceSpec]:
+    return lambda spec, value: replace(spec, entrance=replace(spec.entrance, **{name: value}))
 
 
 def _scaling(name: str) -> Callable[[ServiceSpec, Any], ServiceSpec]:
@@ -116,7 +130,7 @@ _EXTENSIONS = {
     "homeport:scale-to-zero": _Extension("true or false", _switch, _scaling("to_zero"), _DEFAULT.to_zero),
     "homeport:idle-seconds": _Extension(
         f"a whole number of seconds from 1 to {_LONGEST}",
-        _seconds,
+        lambda text: float(_seconds(text)),
         _scaling("idle_after"),
         _DEFAULT.idle_after,
     ),
@@ -141,6 +155,18 @@ _EXTENSIONS = {
         _policy,
         _plain("origin"),
         None,
+    ),
+    "homeport:allow": _Extension(
+        "addresses or networks as CIDR with spaces between, as in 192.0.2.0/24 2001:db8::/32",
+        _networks,
+        _entrance("allow"),
+        Entrance().allow,
+    ),
+    "homeport:request-timeout": _Extension(
+        f"a whole number of seconds from 1 to {_LONGEST_REQUEST}",
+        lambda text: _seconds(text, _LONGEST_REQUEST),
+        _entrance("timeout"),
+        Entrance().timeout,
     ),
 }
 KNOWN = (*_EXTENSIONS, ROLLBACK)

@@ -1,0 +1,285 @@
+"""Certificates by ACME from pebble, Let's Encrypt's authority for tests, and its name server, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import socket
+import ssl
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+import bucketlog
+from homeport.acme import Acme
+from homeport.authority import Authority
+from homeport.certificates import Certificates
+from homeport.edge import Names
+from homeport.errors import CertificateError
+
+
+class Pebble:
+    """The authority as far as a test speaks with it, and what its names lead to."""
+
+    def __init__(self, folder: Path, port: int, management: int, names: int) -> None:
+        self.directory = f"https://localhost:{port}/dir"
+        self.trust = folder / "ca.pem"
+        self._management = management
+        self._names = names
+
+    def lead(self, name: str, address: str) -> None:
+        """Let DNS say it."""
+        self._tell("clear-a", {"host": f"{name}."})
+        self._tell("add-a", {"host": f"{name}.", "addresses": [address]})
+
+    def root(self) -> str:
+        """The certificate that its chains end in."""
+        context = ssl.create_default_context(cafile=str(self.trust))
+        url = f"https://localhost:{self._management}/roots/0"
+        with urllib.request.urlopen(url, context=context, timeout=10) as answer:
+            return str(answer.read().decode())
+
+    def _tell(self, call: str, document: dict[str, Any]) -> None:
+        url = f"http://127.0.0.1:{self._names}/{call}"
+        urllib.request.urlopen(url, json.dumps(document).encode(), timeout=10).close()
+
+
+@pytest.fixture(scope="module")
+def open_pebble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Pebble]]:
+    with ExitStack() as stack:
+
+        def start(http_port: int, life: int = 86_400) -> Pebble:
+            folder = tmp_path_factory.mktemp("pebble")
+            return stack.enter_context(_pebble(folder, _free_ports(4), http_port, life))
+
+        yield start
+
+
+@contextmanager
+def _pebble(folder: Path, ports: list[int], http_port: int, life: int) -> Iterator[Pebble]:
+    acme, management, dns, names = ports
+    Authority(folder).ensure_leaf(folder / "leaf.pem", ["localhost"])
+    settings = {
+        "listenAddress": f"127.0.0.1:{acme}",
+        "managementListenAddress": f"127.0.0.1:{management}",
+        "certificate": str(folder / "leaf.pem"),
+        "privateKey": str(folder / "leaf.pem"),
+        "httpPort": http_port,
+        "tlsPort": 1,
+        "certificateValidityPeriod": life,
+    }
+    (folder / "pebble.json").write_text(json.dumps({"pebble": settings}))
+    server = ["pebble-challtestsrv", "-dns01", f"127.0.0.1:{dns}", "-management", f"127.0.0.1:{names}"]
+    server += [
+        "-http01",
+        "",
+        "-https01",
+        "",
+        "-tlsalpn01",
+        "",
+        "-defaultIPv4",
+        "127.0.0.1",
+        "-defaultIPv6",
+        "",
+    ]
+    authority = ["pebble", "-config", str(folder / "pebble.json"), "-dnsserver", f"127.0.0.1:{dns}"]
+    quick = os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0"}
+    with (folder / "log").open("wb") as log, ExitStack() as stack:
+        for command in (server, authority):
+            process = stack.enter_context(subprocess.Popen(command, stdout=log, stderr=log, env=quick))
+            stack.callback(process.kill)
+        for port in (acme, management, names):
+            _await(port)
+        yield Pebble(folder, acme, management, names)
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        found = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in found]
+
+
+def _await(port: int) -> None:
+    for _ in range(600):
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 5).close()
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"nothing listens on {port}")
+
+
+@pytest.fixture(scope="module")
+def pebble(shared_harbour: Any, open_pebble: Any) -> Iterator[Pebble]:
+    """That the shared port has its certificates from."""
+    made: Pebble = open_pebble(shared_harbour.http_port)
+    shared_harbour.acme = made.directory
+    before = os.environ.get("SSL_CERT_FILE")
+    os.environ["SSL_CERT_FILE"] = str(made.trust)
+    shared_harbour.kill()
+    shared_harbour.start()
+    yield made
+    if before is None:
+        del os.environ["SSL_CERT_FILE"]
+    else:
+        os.environ["SSL_CERT_FILE"] = before
+
+
+@pytest.fixture(scope="module")
+def web(shared_harbour: Any, pebble: Pebble, make_image: Any) -> str:
+    shared_harbour.store(make_image())
+    return str(shared_harbour.create("web"))
+
+
+def visit(harbour: Any, pebble: Pebble, name: str, target: str = "/") -> tuple[int, str, bytes]:
+    """Status, location or body, and certificate, over a chain that ends at pebble's root."""
+    context = ssl.create_default_context(cadata=pebble.root())
+    with (
+        socket.create_connection(("127.0.0.1", harbour.https_port), 10) as plain,
+        context.wrap_socket(plain, server_hostname=name) as connection,
+    ):
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        certificate = connection.getpeercert(binary_form=True)
+        assert certificate is not None
+        return answer.status, answer.headers.get("Location") or answer.read().decode(), certificate
+
+
+def domain(harbour: Any, arn: str, name: str) -> Any:
+    return next(one for one in harbour.tell("custom_domains", arn=arn) if one["name"] == name)
+
+
+def test_a_domain_and_its_www_are_served_with_certificates_that_outlive_a_crash(
+    shared_harbour: Any, pebble: Pebble, web: str, eventually: Any
+) -> None:
+    shared_harbour.tell("associate_domain", arn=web, name="shop.example")
+    eventually(lambda: domain(shared_harbour, web, "shop.example")["status"] == "ACTIVE", 60)
+    status, text, certificate = visit(shared_harbour, pebble, "shop.example")
+    assert (status, text) == (200, "1")
+    assert visit(shared_harbour, pebble, "www.shop.example")[:2] == (200, "1")
+    key = shared_harbour.data / "acme/account-key.pem"
+    assert key.stat().st_mode & 0o777 == 0o600
+    account = key.read_bytes()
+
+    shared_harbour.kill()
+    shared_harbour.start()
+    assert visit(shared_harbour, pebble, "shop.example") == (200, "1", certificate)
+    shown = domain(shared_harbour, web, "shop.example")
+    assert shown["status"] == "ACTIVE"
+    # The account is known again, by its key alone.
+    shared_harbour.tell("associate_domain", arn=web, name="again.example", www=False)
+    eventually(lambda: domain(shared_harbour, web, "again.example")["status"] == "ACTIVE", 60)
+    assert key.read_bytes() == account
+
+
+def test_a_redirect_of_everything_swallows_no_challenge(
+    shared_harbour: Any, pebble: Pebble, web: str, eventually: Any
+) -> None:
+    for source in ("old.example", "*.old.example"):
+        shared_harbour.tell("add_redirect", source=source, target="https://shop.example/moved")
+    try:
+        # The wildcard leads every name away, and still each can be proved.
+        shared_harbour.tell("associate_domain", arn=web, name="new.old.example", www=False)
+        eventually(lambda: domain(shared_harbour, web, "new.old.example")["status"] == "ACTIVE", 60)
+
+        def moved() -> bool:
+            with suppress(OSError):
+                return visit(shared_harbour, pebble, "old.example", "/a?b=1")[:2] == (
+                    301,
+                    "https://shop.example/moved/a?b=1",
+                )
+            return False
+
+        eventually(moved, 60)
+    finally:
+        for source in ("old.example", "*.old.example"):
+            shared_harbour.tell("remove_redirect", source=source)
+
+
+def test_a_name_that_leads_elsewhere_waits_with_the_reason_until_it_is_asked_for_again(
+    shared_harbour: Any, pebble: Pebble, web: str, eventually: Any
+) -> None:
+    pebble.lead("lost.example", "127.0.0.9")
+    shared_harbour.tell("associate_domain", arn=web, name="lost.example", www=False)
+    eventually(lambda: domain(shared_harbour, web, "lost.example")["reason"], 60)
+    shown = domain(shared_harbour, web, "lost.example")
+    assert shown["status"] == "PENDING_CERTIFICATE_DNS_VALIDATION"
+    assert shown["records"][0]["status"] == "FAILED"
+    assert any("No certificate for lost.example" in line for line in shared_harbour.events(web))
+    # What else the service has goes on.
+    assert shared_harbour.served("web") == "1"
+
+    pebble.lead("lost.example", "127.0.0.1")
+    shared_harbour.tell("disassociate_domain", arn=web, name="lost.example")
+    shared_harbour.tell("associate_domain", arn=web, name="lost.example", www=False)
+    eventually(lambda: domain(shared_harbour, web, "lost.example")["status"] == "ACTIVE", 60)
+    assert domain(shared_harbour, web, "lost.example")["reason"] is None
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[bucketlog.Connection]:
+    with bucketlog.connect(f"file://{tmp_path / 'db'}") as database:
+        yield database
+
+
+def test_a_certificate_is_renewed_before_its_end_and_by_another_authority_at_once(
+    open_front: Any, open_pebble: Any, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    front = open_front()
+    brief, lasting = open_pebble(front.http_port, life=6), open_pebble(front.http_port)
+    both = tmp_path / "both.pem"
+    both.write_text(brief.trust.read_text() + lasting.trust.read_text())
+    monkeypatch.setenv("SSL_CERT_FILE", str(both))
+    folder = front.layout.edge / "names"
+
+    async def serials(pebble: Pebble, count: int) -> list[tuple[int, str]]:
+        """Of the first certificates that come, the last of which is then the edge's."""
+        issuer = Acme(pebble.directory, tmp_path / "acme")
+        seen: list[tuple[int, str]] = []
+        enough = asyncio.Event()
+
+        async def changed() -> None:
+            file = certificates.path("shop.example")
+            leaf = x509.load_pem_x509_certificate(file.read_bytes())
+            seen.append((leaf.serial_number, leaf.issuer.rfc4514_string()))
+            if len(seen) == count:
+                enough.set()
+
+        def failed(name: str, reason: str) -> None:
+            raise AssertionError(f"{name}: {reason}")
+
+        certificates = Certificates(
+            folder, store, Authority(tmp_path), issuer, changed=changed, failed=failed
+        )
+        certificates.load()
+        await front.edge.rename(Names(thumbprint=issuer.thumbprint))
+        certificates.want(["shop.example"])
+        running = asyncio.create_task(certificates.run())
+        async with asyncio.timeout(60):
+            await asyncio.wait([running, asyncio.create_task(enough.wait())], return_when="FIRST_COMPLETED")
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return seen
+
+    first, second = front.do(serials(brief, 2))
+    assert first[0] != second[0]
+    (third,) = front.do(serials(lasting, 1))
+    assert third[1] != second[1]
+
+
+def test_an_authority_that_cannot_be_asked_is_a_reason(tmp_path: Path, free_port: Any) -> None:
+    acme = Acme(f"https://localhost:{free_port()}/dir", tmp_path / "acme")
+    with pytest.raises(CertificateError, match=r"https://localhost:\d+/dir: .*refused"):
+        acme.issue("shop.example")
+    (tmp_path / "acme/account-key.pem").write_text("nonsense")
+    with pytest.raises(CertificateError, match="is no private key"):
+        Acme("https://localhost/dir", tmp_path / "acme")
