@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from homeport.edge import Edge
@@ -89,10 +89,14 @@ class Admission:
 
     async def grant(self, running: Running) -> None:
         """Let the edge have the places that the activator leaves."""
-        room = max(running.limit - running.held, 0)
+        room = 0 if running.resting else max(running.limit - running.held, 0)
         if room != running.granted:
             running.granted = room
             await self._edge.limit(self._service, running.instance.id, room)
+
+    async def grant_all(self, members: Iterable[Running]) -> None:
+        for running in members:
+            await self._grant_quietly(running)
 
     async def _grant_quietly(self, running: Running) -> None:
         with suppress(HomeportError):  # an edge that is down is told when it comes back

@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import os
 import resource
-import signal
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,11 +24,8 @@ from homeport.mounts import Mounts, Tmpfs
 _PERIOD = 100_000  # µs, of the CPU quota
 _PIDS = 1024
 _TRIES = 5
-_KILLED = 2.0  # seconds that a killed process may take to be gone
-_POLL = 0.01
 _OPEN_FILES = 65_536
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_CGROUPS = Path("/sys/fs/cgroup")
 
 _ROOT = Path("/run/homeport/root")  # empty for everybody but a runc that starts in a chroot
 _ENTER = 'mount --rbind / "$0" && mount --make-rprivate "$0" && exec chroot "$0" "$@"'
@@ -183,8 +178,9 @@ class Runc:
         return int(pid_file.read_text())
 
     def pids(self) -> dict[str, int]:
-        """The running containers; runc compares start times, so a number that was used again does not fool
-        it.
+        """The running containers, frozen ones too.
+
+        runc compares start times, so a number that was used again does not fool it.
         """
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         for _ in range(_TRIES):
@@ -195,7 +191,7 @@ class Runc:
 
     def _list(self) -> dict[str, int]:
         listed = json.loads(run("runc", "--root", self.root, "list", "--format", "json")) or []
-        return {row["id"]: row["pid"] for row in listed if row["status"] == "running"}
+        return {row["id"]: row["pid"] for row in listed if row["status"] in ("running", "paused")}
 
     def names(self) -> list[str]:
         """All containers that runc has a record of."""
@@ -214,43 +210,6 @@ class Runc:
                 raise
             with suppress(OSError):
                 (self.root / name).rmdir()
-
-
-def oom_killed(cgroup: str) -> bool:
-    """Whether the kernel killed a process of this cgroup for its memory limit (cgroup v2, then v1)."""
-    for path in (_CGROUPS / cgroup.lstrip("/") / "memory.events",
-                 _CGROUPS / "memory" / cgroup.lstrip("/") / "memory.oom_control"):  # fmt: skip
-        with suppress(OSError):
-            counts = dict(line.split() for line in path.read_text().splitlines())
-            return int(counts.get("oom_kill", "0")) > 0
-    return False
-
-
-def cgroups(name: str) -> list[Path]:
-    """The directories of a cgroup: one with cgroup v2, one in each hierarchy with v1."""
-    name = name.lstrip("/")
-    found = [_CGROUPS / name, *(path / name for path in _CGROUPS.iterdir())]
-    return [path for path in found if path.is_dir()]
-
-
-def clear_cgroup(name: str) -> None:
-    """Kill what runs in a cgroup or below it, and remove it; nothing happens where there is none."""
-    deadline = time.monotonic() + _KILLED
-    while True:
-        directories = [Path(found) for top in cgroups(name) for found, _, _ in os.walk(top, topdown=False)]
-        pids: set[int] = set()
-        for directory in directories:
-            with suppress(OSError):
-                pids |= {int(line) for line in (directory / "cgroup.procs").read_text().split()}
-        if not pids or time.monotonic() > deadline:
-            break
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(_POLL)
-    for directory in directories:
-        with suppress(OSError):  # not empty yet: the next clean-up finds it again
-            directory.rmdir()
 
 
 def _spawn(arguments: list[str], output: int, runc_log: Path) -> None:

@@ -53,6 +53,7 @@ from ocikit.registry import Storage
 
 _PUMP = 0.2  # seconds between looks for new log lines
 _GLANCE = 0.2  # seconds between readings of the load
+_INSPECTION = 5.0  # seconds between looks at what instances have taken
 _UPKEEP = 600.0  # seconds between clean-ups
 
 # The states in which a service takes an operation; where none is named it has to be RUNNING.
@@ -174,6 +175,7 @@ class Port:
             self.ingress.run(),
             self._pump(),
             self._scale(),
+            self._inspect(),
             self._upkeep(),
             self._remove_orphans(orphans),
         )
@@ -363,6 +365,8 @@ class Port:
         A process id of 0 is no process: only remains.
         """
         pids = await off_loop(self._instances.running)
+        for name in pids:
+            self._instances.thaw(name)
         known = await off_loop(self._instances.known)
         adopted = set()
         for arn, service in self._state.services.items():
@@ -377,7 +381,9 @@ class Port:
                     tail.finish()
                     await off_loop(self._network.detach, instance.id)
                     continue
-                members.append(Running(instance, process, tail, asyncio.get_running_loop().time()))
+                running = Running(instance, process, tail, asyncio.get_running_loop().time())
+                running.oom_kills = self._instances.oom_kills(instance.id)
+                members.append(running)
                 adopted.add(instance.id)
                 self._machine.addresses.add(instance.address)
             self._runners[arn] = Runner(self._machine, arn, members)
@@ -420,6 +426,13 @@ class Port:
             for runner in list(self._runners.values()):
                 runner.pump()
             await asyncio.sleep(_PUMP)
+
+    async def _inspect(self) -> None:
+        """Look after what instances take that the kernel sets no limit to."""
+        while True:
+            await asyncio.sleep(_INSPECTION)
+            for runner in list(self._runners.values()):
+                await runner.inspect()
 
     async def _scale(self) -> None:
         """Tell each service what it has to do."""

@@ -42,6 +42,8 @@ class Fleet:
         self.recording = asyncio.Lock()  # of changes to the service's record
         self._scaler = Scaler()
         self._size = 0
+        self._resting: asyncio.Task[None] | None = None  # they are about to be frozen
+        self._waking: set[asyncio.Task[None]] = set()
         self._launches: set[asyncio.Task[None]] = set()  # that the fleet has begun by itself
         self._starting: set[Running] = set()
         self._retiring: dict[asyncio.Task[None], Running] = {}
@@ -115,6 +117,18 @@ class Fleet:
             with suppress(OSError):  # a full disk stops the log, not the service
                 running.tail.pump()
 
+    async def inspect(self) -> None:
+        """See to it that the instances keep to their limits."""
+        for running in list(self.members.values()):
+            if not running.resting and (said := await self._machine.inspect(running)) is not None:
+                self._tell(running, said)
+
+    def _tell(self, running: Running, said: str) -> None:
+        """In the service's log, and in the instance's own where that is read."""
+        self._say(f"Instance {running.instance.id}: {said}")
+        with suppress(OSError):
+            running.tail.note(f"[homeport: {said}]")
+
     def _all(self) -> list[Running]:
         return [*self.members.values(), *self._starting, *self._retiring.values()]
 
@@ -126,6 +140,8 @@ class Fleet:
         if self.active and deployed is not None:
             self._scaler.observe(_time(), load, len(self.members), deployed.scaling)
             self._decide()
+            if deployed.scaling.freeze and self._scaler.idle(_time(), deployed.scaling):
+                self._rest()
 
     def size_under(self, spec: ServiceSpec) -> int:
         """How many instances a new version begins with: as many as are needed now, and one at least."""
@@ -145,6 +161,7 @@ class Fleet:
         name = self.service.spec.name
         if not self.active or self._machine.closing:
             raise UnavailableError(f"The service {name} is not running.")
+        self._wake()
         if (running := await self._admission.take()) is not None:
             return running
         if not self.members and self._failing:
@@ -155,6 +172,59 @@ class Fleet:
 
     def release(self, running: Running) -> None:
         self._admission.release(running)
+
+    # Standing still while nobody asks
+
+    def _rest(self) -> None:
+        """Freeze all instances, in the background, unless there is something to do."""
+        if self._resting is None and all(not one.resting for one in self.members.values()):
+            self._resting = asyncio.create_task(self._freeze())
+
+            def ended(_: asyncio.Task[None]) -> None:
+                self._resting = None
+
+            self._resting.add_done_callback(ended)
+
+    async def _freeze(self) -> None:
+        """The edge sends all that comes to the activator first: so none is asked while it stands still."""
+        async with self._swap:
+            members = list(self.members.values())
+            settled = len(members) == self._size and not self._launches and not self._starting
+            if not self.active or not settled or any(one.trouble for one in members):
+                return
+            for running in members:
+                running.resting = True
+            try:
+                for running in members:
+                    await self._admission.grant(running)
+                busy = [one for one in members if await self._machine.edge.busy(one.instance.id)]
+            except HomeportError:
+                busy = members
+            # From here to the last of them nothing else runs. Who came meanwhile has woken them.
+            if busy or not all(one.resting and not one.held for one in members):
+                self._wake()
+                return
+            for running in members:
+                if not self._machine.instances.freeze(running.instance.id):
+                    self._wake()
+                    return
+
+    def _wake(self) -> None:
+        """Let all that stand still go on: at once, and a moment later at the edge too."""
+        woken = [running for running in self.members.values() if running.resting]
+        if not woken:
+            return
+        for running in woken:
+            self._thaw(running)
+        self._scaler.note(_time(), 1)
+        task = asyncio.create_task(self._admission.grant_all(woken))
+        self._waking.add(task)
+        task.add_done_callback(self._waking.discard)
+
+    def _thaw(self, running: Running) -> None:
+        if running.resting:
+            self._machine.instances.thaw(running.instance.id)
+            running.resting = False
 
     @property
     def _failing(self) -> bool:
@@ -211,6 +281,8 @@ class Fleet:
         async with self._swap:
             async with self.recording:
                 await self._machine.state.save(replace(self.service, digest=digest, deployed=spec))
+            if not spec.scaling.freeze:
+                self._wake()
             for running in self.members.values():
                 running.limit = spec.scaling.max_concurrency
                 await self._admission.grant(running)
@@ -326,7 +398,9 @@ class Fleet:
 
     async def _bury(self, dead: Running) -> None:
         """A dead instance takes no more requests."""
-        self._say(f"Instance {dead.instance.id}: {self._machine.explain(dead)}")
+        with suppress(OSError):
+            dead.tail.finish()
+        self._tell(dead, self._machine.explain(dead))
         if dead.trouble is None:
             self._count_death(_time() - dead.since)
         await self._dismiss(dead)
@@ -341,6 +415,7 @@ class Fleet:
             self._not_before = _time() + min(_BACKOFF * 2 ** (self._deaths - 2), _BACKOFF_MOST)
 
     def _enlist(self, running: Running) -> None:
+        self._starting.discard(running)
         self.members[running.instance.id] = running
         self._watches[running.instance.id] = asyncio.create_task(self._watch(running))
 
@@ -348,7 +423,7 @@ class Fleet:
         """Until the instance has ended: note when it falls ill, and when it is well again."""
         subject = (*running.address, running.instance.spec.health, self.service.url)
         while True:
-            ill = asyncio.create_task(until_unhealthy(*subject))
+            ill = asyncio.create_task(until_unhealthy(*subject, lambda: running.resting))
             await first_of(ill, running.process.wait())
             if not running.process.alive:
                 break
@@ -365,6 +440,7 @@ class Fleet:
     async def _leave(self, running: Running) -> None:
         """Out of rotation, and away once its last request is answered."""
         self.members.pop(running.instance.id, None)
+        self._thaw(running)
         if (watch := self._watches.pop(running.instance.id, None)) is not None:
             watch.cancel()
         with suppress(HomeportError):  # an edge that is down comes back without it

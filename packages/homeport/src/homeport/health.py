@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 from homeport.errors import HomeportError
@@ -77,15 +78,25 @@ async def until_well(address: str, port: int, health: HealthCheck, host: str) ->
             passed = 0
 
 
-async def until_unhealthy(address: str, port: int, health: HealthCheck, host: str) -> str:
-    """Watch an instance; returns how the last check failed when `unhealthy_threshold` in a row have."""
+async def until_unhealthy(
+    address: str, port: int, health: HealthCheck, host: str, resting: Callable[[], bool] = lambda: False
+) -> str:
+    """Watch an instance; returns how the last check failed when `unhealthy_threshold` in a row have.
+
+    While it is `resting` it cannot answer, and need not.
+    """
     failed = 0
     while True:
         await asyncio.sleep(health.interval)
+        if resting():
+            failed = 0
+            continue
         try:
             await check(address, port, health, host)
             failed = 0
         except UnhealthyError as error:
+            if resting():
+                continue
             failed += 1
             if failed >= health.unhealthy_threshold:
                 return str(error)

@@ -15,17 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from homeport.cgroup import Cgroup
 from homeport.command import run
-from homeport.container import (
-    Limits,
-    Runc,
-    User,
-    cgroups,
-    clear_cgroup,
-    configuration,
-    find_user,
-    oom_killed,
-)
+from homeport.container import Limits, Runc, User, configuration, find_user
 from homeport.errors import CommandError, ImageError
 from homeport.images import LocalImage
 from homeport.layout import Layout
@@ -34,6 +26,7 @@ from homeport.network import Network, host_resolv_conf, nameservers
 
 _HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost\n{bridge}\thost.homeport.internal\n{address}\t{hostname}\n"
 _PRIVATE_OPTIONS = "mode=700,size=16m,nosuid,nodev,noexec"
+_SECTOR = 512  # bytes, of stat(2)'s st_blocks
 _MOUNT_OPTIONS = 4000  # bytes: mount(2) passes one page
 
 
@@ -109,7 +102,7 @@ class Instances:
             hostname=hostname,
             network=self._network.namespace(instance.id),
             files=files,
-            limits=Limits(spec.cpu, spec.memory, self._cgroup(instance.id)),
+            limits=Limits(spec.cpu, spec.memory, self._cgroup(instance.id).name),
             mounts=spec.mounts,
             volumes={
                 volume.path: self._volume(spec.name, volume.name, user) for volume in spec.mounts.volumes
@@ -132,16 +125,39 @@ class Instances:
     def known(self) -> set[str]:
         """Every instance of which anything is left: a container, a cgroup, a namespace, a directory."""
         directories = [path.name for path in self._layout.instances.iterdir()]
-        groups = [path.name for top in cgroups(self._cgroup("")) for path in top.iterdir() if path.is_dir()]
+        tops = self._cgroup("").directories()
+        groups = [path.name for top in tops for path in top.iterdir() if path.is_dir()]
         return {*directories, *groups, *self._runc.names(), *self._network.namespaces()}
 
-    def oom_killed(self, instance: str) -> bool:
-        return oom_killed(self._cgroup(instance))
+    def oom_kills(self, instance: str) -> int:
+        """How many of its processes the kernel has killed for its limit of memory."""
+        return self._cgroup(instance).oom_kills()
+
+    def written(self, instance: str) -> int:
+        """Bytes on the disk that it has written outside its volumes, its output that waits included."""
+        total = 0
+        directory = self.directory(instance)
+        with suppress(FileNotFoundError):
+            total += self.log(instance).stat().st_blocks
+        for folder, _, names in os.walk(directory / "upper"):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    total += os.lstat(os.path.join(folder, name)).st_blocks  # noqa: PTH118 - many of them
+        return total * _SECTOR
+
+    def freeze(self, instance: str) -> bool:
+        """Let it stand still; False where that cannot be had now."""
+        return self._cgroup(instance).freeze()
+
+    def thaw(self, instance: str) -> None:
+        """Let it go on, if it stands still."""
+        self._cgroup(instance).thaw()
 
     def remove(self, instance: str) -> None:
         """Remove a stopped instance, or kill it; again and again does no harm."""
+        self.thaw(instance)
         self._runc.delete(instance)
-        clear_cgroup(self._cgroup(instance))  # runc's record may be lost, then it kills nobody
+        self._cgroup(instance).clear()  # runc's record may be lost, then it kills nobody
         directory = self.directory(instance)
         for mounted in (directory / "root", self._private(instance)):
             while mounted.is_mount():
@@ -150,7 +166,7 @@ class Instances:
         shutil.rmtree(directory, ignore_errors=True)
 
     def remove_cgroups(self) -> None:
-        clear_cgroup(self._cgroup(""))
+        self._cgroup("").clear()
 
     def directory(self, instance: str) -> Path:
         return self._layout.instances / instance
@@ -172,8 +188,8 @@ class Instances:
             os.chown(folder, user.uid, user.gid)
         return folder
 
-    def _cgroup(self, instance: str) -> str:
-        return f"/{self._layout.key}/{instance}".rstrip("/")
+    def _cgroup(self, instance: str) -> Cgroup:
+        return Cgroup(f"/{self._layout.key}/{instance}".rstrip("/"))
 
     def _mount(self, bundle: Path, root: Path, layers: Sequence[Path]) -> None:
         for name in ("upper", "work", "root"):

@@ -114,6 +114,10 @@ class Tail:
         while self._take(ended=True):
             pass
 
+    def note(self, text: str) -> None:
+        """Put a line of homeport's own behind what has been taken over."""
+        self._log.write(self._stream, [(text, self._position)])
+
     def _take(self, *, ended: bool) -> bool:
         """True when there is more."""
         try:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import Signals
+from signal import SIGKILL, Signals
 from typing import Any
 
 from homeport.command import off_loop
@@ -30,6 +30,7 @@ _CLOSE = 30.0  # and where nothing takes its place, so that somebody waits for t
 _GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 _POLL = 0.05  # seconds between questions for the requests in flight
 _LAST_LINES = 20
+_DISK = 3 << 10  # MiB that an instance may write, as App Runner has it
 _STARTS = 4  # instances that are started at a time
 
 
@@ -45,6 +46,10 @@ class Running:
     held: int = 0  # of these, how many the activator passes to it
     granted: int = 0  # and how many the edge may
     trouble: str | None = None  # why it is to be replaced
+    oom_kills: int = 0  # processes of it that ended so, told already
+    oom_seen: int = 0  # and at the last look
+    overdrawn: str | None = None  # what it took too much of, and was ended for
+    resting: bool = False  # not to be asked, and frozen unless it is just about to be
 
     @property
     def address(self) -> tuple[str, int]:
@@ -128,7 +133,9 @@ class Machine:
 
     def explain(self, running: Running) -> str:
         """Why an instance that ended did so."""
-        if self.instances.oom_killed(running.instance.id):
+        if running.overdrawn is not None:
+            return f"the instance {running.overdrawn} and was killed"
+        if self.instances.oom_kills(running.instance.id) > running.oom_kills:
             return (
                 f"the instance used more than its {running.instance.spec.memory} MiB of memory and was killed"
             )
@@ -138,6 +145,23 @@ class Machine:
         if code < 0:
             return f"the instance was ended by {Signals(-code).name}"
         return f"the instance exited with code {code}"
+
+    async def inspect(self, running: Running) -> str | None:
+        """Whether it keeps to its limits, beyond what the kernel sees to; returns what is to be said of it.
+
+        A process that the kernel has killed need not be the first one, whose end is the instance's. It is
+        told of at the second look, as the end of the first is told otherwise.
+        """
+        name, spec = running.instance.id, running.instance.spec
+        kills, seen = self.instances.oom_kills(name), running.oom_seen
+        running.oom_seen = kills
+        if await off_loop(self.instances.written, name) > _DISK << 20:
+            running.overdrawn = f"wrote more than {_DISK} MiB to its disk"
+            running.process.send(SIGKILL)
+        elif running.oom_kills < kills == seen and running.process.alive:
+            running.oom_kills = kills
+            return f"a process of it used more than its {spec.memory} MiB of memory and was killed"
+        return None
 
     async def wind_down(
         self, name: str, process: Process, *, running: Running | None = None, gone: bool = False

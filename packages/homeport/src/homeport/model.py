@@ -67,7 +67,8 @@ class HealthCheck:
 class Scaling:
     """How many instances serve, by the requests that are in flight. The defaults are App Runner's.
 
-    `to_zero`: none at all while nobody asks; the next request is held until one is up again.
+    `to_zero`: none at all while nobody asks; the next request is held until one is up again. `freeze`: those
+    that stay while nobody asks stand still, with their memory, until the next request.
     """
 
     max_concurrency: int = 100  # requests that one instance answers at a time; what is more waits
@@ -75,6 +76,7 @@ class Scaling:
     max_size: int = 25
     to_zero: bool = False
     idle_after: float = 60.0  # seconds for which an instance has not been needed before it goes
+    freeze: bool = False
 
 
 @dataclass(frozen=True, slots=True)

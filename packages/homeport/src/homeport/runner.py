@@ -119,6 +119,10 @@ class Runner:
         """Take over what the instances have written since."""
         self._fleet.pump()
 
+    async def inspect(self) -> None:
+        """See to it that the instances keep to their limits."""
+        await self._fleet.inspect()
+
     async def end(self) -> None:
         """Stop operations and watching (what is under way goes on at the next start), then drain and stop."""
         for task in self._tasks:

@@ -58,8 +58,16 @@ class Scaler:
         self._requests = load.requests
         self.note(at, count)
 
+    def idle(self, at: float, scaling: Scaling) -> bool:
+        """Whether none was needed within the last `idle_after` seconds."""
+        self._forget(at - scaling.idle_after)
+        return not self._peaks or self._peaks[0][1] == 0
+
     def size(self, at: float, scaling: Scaling) -> int:
         """The decision: the most that was needed within the last `idle_after` seconds, within the bounds."""
-        while len(self._peaks) > 1 and self._peaks[0][0] <= at - scaling.idle_after:
-            self._peaks.popleft()
+        self._forget(at - scaling.idle_after)
         return bounded(self._peaks[0][1] if self._peaks else 0, scaling)
+
+    def _forget(self, before: float) -> None:
+        while len(self._peaks) > 1 and self._peaks[0][0] <= before:
+            self._peaks.popleft()

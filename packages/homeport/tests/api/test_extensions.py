@@ -37,10 +37,11 @@ def _listed(apprunner: Any, arn: str) -> dict[str, str]:
 
 def test_a_service_is_made_to_scale_to_zero(harbour: Any, apprunner: Any) -> None:
     source = {"ImageRepository": {"ImageIdentifier": "h:1/blog", "ImageRepositoryType": "ECR"}}
-    tags = [*_tags(scale_to_zero="true", idle_seconds="300"), {"Key": "team", "Value": "web"}]
+    tags = [*_tags(scale_to_zero="true", idle_seconds="300", freeze="true"), {"Key": "team", "Value": "web"}]
     made = apprunner.create_service(ServiceName="blog", SourceConfiguration=source, Tags=tags)["Service"]
     scaling = harbour.controller.service(made["ServiceArn"]).spec.scaling
     assert (scaling.to_zero, scaling.idle_after, scaling.max_concurrency) == (True, 300, 100)
+    assert scaling.freeze
     assert _listed(apprunner, made["ServiceArn"]) == {tag["Key"]: tag["Value"] for tag in tags}
 
 

@@ -104,6 +104,37 @@ class Handler(BaseHTTPRequestHandler):
         hoard.append(b"x" * (int(query["mib"]) << 20))
         return 200, ""
 
+    def get_spawn(self, query):
+        """As many threads as there may be; they end with the process."""
+        threading.stack_size(64 << 10)
+        count = 0
+        try:
+            while count < 5000:
+                threading.Thread(target=threading.Event().wait, daemon=True).start()
+                count += 1
+        except RuntimeError:
+            pass
+        return 200, str(count)
+
+    def get_burn(self, query):
+        """A process that takes all the CPU it gets."""
+        if os.fork() == 0:
+            while True:
+                pass
+        return 200, ""
+
+    def get_breed(self, query):
+        """A process that takes too much memory."""
+        if os.fork() == 0:
+            hoard.append(b"x" * (1 << 30))
+        return 200, ""
+
+    def get_fill(self, query):
+        with Path("/tmp/fill").open("wb") as file:  # noqa: S108
+            for _ in range(int(query["mib"])):
+                file.write(b"x" * (1 << 20))
+        return 200, ""
+
     def get_exit(self, query):
         os._exit(int(query["code"]))
 

@@ -18,12 +18,16 @@ import uvloop
 from obstore.store import LocalStore
 
 import bucketlog
+from homeport import controller, machine
 from homeport.acme import Acme
 from homeport.controller import Port
 from homeport.model import HealthCheck, Scaling, Service, ServiceSpec
 from homeport.mounts import Mounts, parse_tmpfs, parse_volumes
 from homeport.redirects import Redirect, Source
 from ocikit.registry import Storage
+
+controller._INSPECTION = 0.5
+machine._DISK = 64  # MiB: less to write
 
 
 async def main() -> None:

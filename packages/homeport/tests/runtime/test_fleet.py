@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +29,18 @@ def harbour(shared_harbour: Any) -> Iterator[Any]:
 def answering(seen: Any) -> set[str]:
     """Which instances have answered `/work`."""
     return {body.split()[0] for status, body in seen.answers if status == 200}
+
+
+def frozen(harbour: Any) -> set[str]:
+    """The instances that stand still, by the kernel's word."""
+    found = set()
+    for name in harbour.containers():
+        group = f"{harbour.layout.key}/{name}"
+        for path in (f"freezer/{group}/freezer.state", f"{group}/cgroup.freeze"):
+            with suppress(FileNotFoundError):
+                if (Path("/sys/fs/cgroup") / path).read_text().strip() in ("FROZEN", "1"):
+                    found.add(name)
+    return found
 
 
 def crowd(seen: Any) -> int:
@@ -123,6 +138,49 @@ def test_a_deployment_at_zero_proves_the_version_and_goes_back_to_zero(
     assert harbour.ended(arn)["status"] == "SUCCEEDED"
     eventually(lambda: harbour.containers() == {})
     assert harbour.served() == "two"
+
+
+def test_instances_that_nobody_asks_stand_still_until_somebody_does(
+    harbour: Any, make_image: Any, eventually: Any
+) -> None:
+    harbour.store(make_image())
+    scaling = {"min_size": 2, "freeze": True, "idle_after": 0.5}
+    arn = harbour.create(health=HTTP, scaling=scaling)
+    instances = harbour.containers()
+    eventually(lambda: frozen(harbour) == set(instances))
+    with ThreadPoolExecutor(10) as clients:
+        answers = list(clients.map(lambda _: harbour.get("/work?seconds=0.01"), range(10)))
+    assert [answer.status for answer in answers] == [200] * 10
+    assert harbour.containers() == instances
+    # A frozen one is not asked for its health, and not taken for ill.
+    eventually(lambda: frozen(harbour) == set(instances))
+    time.sleep(3)
+    assert frozen(harbour) == set(instances)
+    assert harbour.containers() == instances
+    # It is let go on to be stopped.
+    harbour.push(make_image(VERSION="two"))
+    assert harbour.ended(arn)["status"] == "SUCCEEDED"
+    eventually(lambda: len(harbour.containers()) == 2 and not harbour.containers().keys() & instances.keys())
+    assert harbour.output(arn).count("stopped well") == 2
+    assert harbour.served() == "two"
+
+
+def test_a_homeport_that_was_killed_over_frozen_instances_lets_them_go_on(
+    harbour: Any, make_image: Any, eventually: Any
+) -> None:
+    harbour.store(make_image())
+    arn = harbour.create(scaling={"freeze": True, "idle_after": 0.5})
+    instances = harbour.containers()
+    eventually(lambda: frozen(harbour) == set(instances))
+    harbour.kill()
+    harbour.start()
+    assert harbour.served() == "1"
+    assert harbour.containers() == instances
+    eventually(lambda: frozen(harbour) == set(instances))
+    # Also those that are no longer anybody's.
+    harbour.tell("pause_service", arn=arn)
+    assert harbour.ended(arn)["status"] == "SUCCEEDED"
+    assert harbour.containers() == {}
 
 
 def test_other_numbers_of_instances_take_effect_without_a_new_one_of_what_serves(

@@ -28,6 +28,23 @@ async def _serving(answer: Answer, ask: Callable[[int], Awaitable[None]]) -> Non
         await ask(server.sockets[0].getsockname()[1])
 
 
+def test_who_rests_is_not_asked_and_not_ill_for_having_been_asked_as_the_rest_began() -> None:
+    asked: list[bytes] = []
+    health = HealthCheck(protocol="HTTP", path="/", interval=0, timeout=1, unhealthy_threshold=1)
+
+    def answer(request: bytes) -> bytes:
+        asked.append(request)
+        return b"HTTP/1.1 500 \r\n\r\n"
+
+    async def ask(port: int) -> None:
+        rests = iter([True, True, False, True, False, False])
+        said = await until_unhealthy("127.0.0.1", port, health, "web", lambda: next(rests))
+        assert said == "GET / answered 500"
+
+    asyncio.run(_serving(answer, ask))
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize("status", [200, 204, 302])
 def test_an_answer_of_2xx_or_3xx_is_healthy(status: int) -> None:
     seen: list[bytes] = []

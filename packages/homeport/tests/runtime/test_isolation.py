@@ -193,6 +193,46 @@ def test_an_instance_that_takes_too_much_memory_is_killed_and_started_again_and_
     )
 
 
+def test_a_process_of_an_instance_that_takes_too_much_memory_is_told_of_though_the_instance_lives(
+    services: Any, eventually: Any
+) -> None:
+    before = services.containers()
+    (arn,) = (one["arn"] for one in services.tell("services") if one["spec"]["name"] == "web")
+    services.get("/breed")
+    told = "a process of it used more than its 128 MiB of memory and was killed"
+    eventually(lambda: any(told in event for event in services.events(arn)))
+    assert f"[homeport: {told}]" in services.output(arn)
+    assert services.containers() == before
+
+
+def test_a_neighbour_that_takes_all_it_can_does_not_sink_the_others(
+    services: Any, traffic: Any, eventually: Any
+) -> None:
+    arn = services.create("noisy", memory=512)
+    other = services.containers()
+    with traffic(services) as seen:
+        assert 500 < int(services.get("/spawn", "noisy").text) < 1024
+        for _ in range(3):
+            services.get("/burn", "noisy")
+        count = seen.answers.total()
+        eventually(lambda: seen.answers.total() > count + 100)
+        with suppress(OSError, http.client.HTTPException):
+            services.get("/eat?mib=600", "noisy")
+        told = "the instance used more than its 512 MiB of memory and was killed"
+        eventually(lambda: any(told in event for event in services.events(arn)))
+        eventually(lambda: services.served("noisy") == "1", 60)
+        with suppress(OSError, http.client.HTTPException):
+            services.get("/fill?mib=80", "noisy")
+        told = "the instance wrote more than 64 MiB to its disk and was killed"
+        eventually(lambda: any(told in event for event in services.events(arn)))
+        assert f"[homeport: {told}]" in services.output(arn)
+        eventually(lambda: services.served("noisy") == "1", 60)
+    services.tell("delete_service", arn=arn)
+    assert services.ended(arn)["status"] == "SUCCEEDED"
+    assert seen.bad == {}
+    assert services.containers().items() < other.items()
+
+
 def test_a_user_of_the_image_by_name_and_a_port_below_1024_work(harbour: Any, make_image: Any) -> None:
     harbour.store(make_image(user="web"))
     harbour.create(port=80)

@@ -85,6 +85,20 @@ def test_an_instance_is_filled_to_seventy_per_cent_before_there_is_another(
     assert needed(in_flight, Scaling(max_concurrency=limit)) == count
 
 
+@given(scalings, readings)
+def test_a_service_is_idle_when_nothing_was_needed_within_the_window(
+    scaling: Scaling, loads: list[tuple[int, bool]]
+) -> None:
+    scaler = Scaler()
+    requests = 0
+    window = int(scaling.idle_after / GLANCE)
+    for index, (in_flight, more) in enumerate(loads):
+        requests += more
+        scaler.observe(index * GLANCE, Load(in_flight, requests), scaling.min_size, scaling)
+        if scaler.idle(index * GLANCE, scaling):
+            assert not any(busy or more for busy, more in loads[max(index - window + 1, 0) : index + 1])
+
+
 def test_a_load_that_goes_takes_its_instances_with_it_after_the_window() -> None:
     scaling = Scaling(max_concurrency=10, max_size=5, idle_after=2.0)
     decided = sizes(scaling, [(35, True)] * 5 + [(0, False)] * 15)

@@ -134,6 +134,7 @@ _EXTENSIONS = {
         _scaling("idle_after"),
         _DEFAULT.idle_after,
     ),
+    "homeport:freeze": _Extension("true or false", _switch, _scaling("freeze"), _DEFAULT.freeze),
     "homeport:track": _Extension(
         "semver, or semver:BEGIN with the beginning of the tags that are to be followed",
         _track,
