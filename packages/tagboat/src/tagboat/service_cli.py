@@ -219,7 +219,7 @@ def _smoke(options: argparse.Namespace) -> int:
     expected = Expected(
         component.config.service.health_path or "/", component.config.ci.version_header, component.version
     )
-    timeout = options.timeout or component.config.ci.smoke_timeout
+    timeout = component.config.ci.smoke_timeout if options.timeout is None else options.timeout
     smoke_test(options.url, expected, timeout=timeout, progress=_say)
     served = component.version if expected.version_header else None
     _say(f"{options.url} is well{f', and version {served}' if served else ''}")
