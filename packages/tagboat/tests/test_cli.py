@@ -34,6 +34,8 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat ci gitlab",
         "tagboat ci --check",
         "tagboat trust github octo/shop",
+        "tagboat cost --chart",
+        "tagboat cost --details --views 1000000 --region us-east-1",
         "tagboat build",
         "tagboat build --explain",
         "tagboat build --output oci:image",
@@ -176,7 +178,20 @@ def test_options_and_folders_come_in_any_order(arguments, component):
 
 @pytest.mark.parametrize(
     "command",
-    ["tag", "changelog", "ci", "trust", "deploy", "status", "logs", "history", "rollback", "smoke", "verify"],
+    [
+        "tag",
+        "changelog",
+        "ci",
+        "trust",
+        "deploy",
+        "status",
+        "logs",
+        "history",
+        "rollback",
+        "smoke",
+        "verify",
+        "cost",
+    ],
 )
 def test_scripts_can_have_json_of_every_step_of_a_release(command, capsys):
     with pytest.raises(SystemExit):

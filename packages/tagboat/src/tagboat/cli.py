@@ -17,6 +17,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from tagboat.arguments import Parser
+from tagboat.cost_cli import add_cost_command
 from tagboat.errors import TagboatError
 from tagboat.image_cli import add_image_commands
 from tagboat.release_cli import add_release_commands
@@ -172,7 +173,13 @@ def parser() -> argparse.ArgumentParser:
 
     add_service_commands(commands)
     add_trust_command(commands)
+    add_cost_command(commands)
 
+    _add_demo(commands)
+    return whole
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     demo = commands.add_parser(
         "demo",
         help="the whole way on this machine: a port, a site, two releases, a crash",
@@ -199,7 +206,6 @@ def parser() -> argparse.ArgumentParser:
             f"--{name}", type=int, default=0, metavar="N", help=f"port of the {what} (default: free)"
         )
     demo.set_defaults(run=_demo)
-    return whole
 
 
 def _add_platform(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,1 @@
+"""What a month of a component costs, on each target and as it was done before."""
