@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from bench.lambda_service import http_event, lambda_service
 
 from ocikit import Image, Layout, unpack
 from tagboat.container import ContainerError, Port, configuration, run_image
@@ -44,9 +45,8 @@ def python(built):
     """An image that runs a Python script, with arguments."""
 
     def image(script: str, *arguments: str, **config) -> Image:
-        container = replace(
-            built.build.image.config.config, entrypoint=("python", "-c", script, *arguments), **config
-        )
+        command = {"entrypoint": ("python", "-c", script, *arguments)} | config
+        container = replace(built.build.image.config.config, **command)
         return built.build.image.with_config(container)
 
     return image
@@ -236,3 +236,23 @@ def test_run_without_a_variable_that_it_should_pass_on_is_wrong_use(tagboat):
     done = tagboat("run", "--env", "HAIL_NO_SUCH_VARIABLE")
     assert (done.returncode, done.stdout) == (2, "")
     assert "HAIL_NO_SUCH_VARIABLE" in done.stderr
+
+
+def test_every_image_answers_aws_lambda_where_that_starts_it(start, built):
+    script = (
+        "import http.server, os\n"
+        "class Hello(http.server.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        self.send_response(200); self.end_headers(); self.wfile.write(self.path.encode())\n"
+        "    def log_message(self, *_): pass\n"
+        "http.server.HTTPServer(('127.0.0.1', int(os.environ['PORT'])), Hello).serve_forever()\n"
+    )
+    variables = built.build.image.config.config.env
+    with lambda_service() as service:
+        start(
+            script,
+            entrypoint=("/opt/tagboat/lambda", "python", "-c", script),
+            env=(*variables, f"AWS_LAMBDA_RUNTIME_API={service.address}", f"PORT={free_port()}"),
+        )
+        assert service.invoke(http_event("/hello")).body == b"/hello"
+        assert service.invoke(http_event("/again")).body == b"/again"

@@ -21,7 +21,7 @@ from tagboat.build.venv import merged, skeleton
 from tagboat.component import Component
 from tagboat.errors import ConfigError
 
-_FORMAT = "2"  # raise it when the same sources would make other bytes
+_FORMAT = "3"  # raise it when the same sources would make other bytes
 WORKDIR = "app"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import functools
 import hashlib
 import io
 import posixpath
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PathDistribution
+from importlib.resources import files as resources
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
@@ -34,8 +36,12 @@ class VenvError(TagboatError):
     """What was installed does not make an environment."""
 
 
+LAMBDA = "opt/tagboat/lambda"
+"""What answers AWS Lambda's runtime API for the app (`lambda_bridge`)."""
+
+
 def skeleton(interpreter: Interpreter) -> dict[str, Entry]:
-    """A virtual environment with nothing installed (PEP 405)."""
+    """A virtual environment with nothing installed (PEP 405), and the way to it from AWS Lambda."""
     home = posixpath.dirname(interpreter.path)
     version = ".".join(map(str, interpreter.version))
     config = f"home = {home}\ninclude-system-site-packages = false\nversion = {version}\n"
@@ -44,7 +50,14 @@ def skeleton(interpreter: Interpreter) -> dict[str, Entry]:
         f"{VENV}/bin/python": Link(interpreter.path),
         f"{VENV}/bin/python3": Link("python"),
         f"{VENV}/bin/python{interpreter.short}": Link("python"),
+        LAMBDA: File(_lambda_bridge(), executable=True),
     }
+
+
+@functools.cache
+def _lambda_bridge() -> bytes:
+    source = resources("tagboat.build").joinpath("lambda_bridge.py").read_bytes()
+    return f"#!{PYTHON} -I\n".encode() + source
 
 
 def installed_files(prefix: Path, interpreter: Interpreter) -> dict[str, Entry]:

@@ -1,0 +1,255 @@
+"""Answers AWS Lambda's runtime API with an app that speaks HTTP.
+
+This file goes into every image as `/opt/tagboat/lambda`, and runs there with nothing but the standard
+library. Where Lambda starts it (as the function's entry point, with the image's own command as arguments) it
+starts that command, waits until `PORT` (8080 by default) takes connections, and from then on hands each event
+of a function URL, or of an HTTP API in payload format 2.0, to the app as the request that it stands for. The
+app is not changed and knows nothing of it; elsewhere the image starts without this file.
+
+The answer is streamed as it comes, which needs `InvokeMode: RESPONSE_STREAM`; with
+`TAGBOAT_LAMBDA_RESPONSE=buffer` it is one document, as HTTP APIs and function URLs without that mode want it.
+
+Sources: the runtime API (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html), what streams add to
+it (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtimes-custom-response-streaming), the
+events (https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse
+from typing import Any, Final
+from urllib.parse import quote
+
+_API: Final = "/2018-06-01/runtime"
+_LOOK: Final = 0.002  # seconds between two tries to reach an app that starts
+_MARGIN: Final = 0.5  # seconds before the deadline in which Lambda is still told of it
+_PIECE: Final = 64 * 1024
+_PRELUDE_END: Final = bytes(8)
+
+_UNRESERVED: Final = "/%:@!$&'()*+,;=~"
+"""What may stand in a path as it is; `%` because what is escaped already stays (RFC 3986 section 3.3)."""
+
+_OF_ONE_CONNECTION: Final = frozenset(
+    {"connection", "keep-alive", "proxy-authenticate", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+"""Headers that mean the connection and not the message (RFC 9110 section 7.6.1)."""
+
+
+class BadEventError(Exception):
+    """An event that stands for no HTTP request."""
+
+
+class AppGoneError(Exception):
+    """The app has ended."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The HTTP request that an event stands for; `target` is path and query."""
+
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    @classmethod
+    def of(cls, event: Any, trace: str | None = None) -> Request:
+        """Read an event of payload format 2.0; raises BadEventError."""
+        try:
+            context = event["requestContext"]
+            method = context["http"]["method"].upper()
+            query = event.get("rawQueryString")
+            target = quote(event["rawPath"] or "/", safe=_UNRESERVED) + (f"?{query}" if query else "")
+            body = event.get("body") or ""
+            content = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
+            headers = {name.lower(): value.strip() for name, value in (event.get("headers") or {}).items()}
+            if cookies := event.get("cookies"):
+                headers["cookie"] = "; ".join(cookies)
+            headers.setdefault("host", str(context.get("domainName") or "localhost"))
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise BadEventError(
+                f"the event is no request of a function URL or an HTTP API (payload format 2.0): {error!r}"
+            ) from None
+        headers.pop("content-length", None)
+        if content or method in ("POST", "PUT", "PATCH"):
+            headers["content-length"] = str(len(content))
+        if trace:
+            headers["x-amzn-trace-id"] = trace
+        kept = [(name, value) for name, value in headers.items() if name not in _OF_ONE_CONNECTION]
+        return cls(method, target, (*kept, ("connection", "close")), content)
+
+
+class App:
+    """The app: a process that listens on `port` of this machine's loopback."""
+
+    def __init__(self, command: list[str], port: int) -> None:
+        self._process = subprocess.Popen(command, env=os.environ | {"PORT": str(port)})
+        self._port = port
+        signal.signal(signal.SIGTERM, self._stop)
+
+    def _stop(self, number: int, _frame: object) -> None:
+        self._process.send_signal(number)
+        sys.exit(self._process.wait())
+
+    def wait(self) -> None:
+        """Return when it takes connections; raises AppGoneError."""
+        while True:
+            self.check()
+            try:
+                socket.create_connection(("127.0.0.1", self._port)).close()
+            except OSError:
+                time.sleep(_LOOK)
+            else:
+                return
+
+    def check(self) -> None:
+        """Raise AppGoneError when it has ended."""
+        if (code := self._process.poll()) is not None:
+            raise AppGoneError(f"the app ended with code {code}")
+
+    def ask(self, request: Request, seconds: float) -> HTTPResponse:
+        """The head of its answer, the body still to be read.
+
+        Raises OSError and HTTPException, and ValueError for a method or header that HTTP does not have.
+        """
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=seconds)
+        connection.putrequest(request.method, request.target, skip_host=True, skip_accept_encoding=True)
+        for name, value in request.headers:
+            connection.putheader(name, value.encode("latin-1", "replace"))
+        connection.endheaders(request.body)
+        return connection.getresponse()
+
+
+class Runtime:
+    """Lambda's runtime API, over one connection for as long as it lasts."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._connection = HTTPConnection(address)
+
+    def next(self) -> tuple[HTTPMessage, Any]:
+        """The next invocation, when there is one: its headers and its event."""
+        self._connection.request("GET", f"{_API}/invocation/next")
+        response = self._connection.getresponse()
+        data = response.read()
+        if response.status != 200:
+            raise RuntimeError(f"the runtime API answers {response.status}")
+        return response.headers, json.loads(data)
+
+    def fail(self, place: str, error: BaseException) -> None:
+        """Tell that an invocation, or the start, failed."""
+        kind = type(error).__name__
+        body = json.dumps({"errorType": kind, "errorMessage": str(error)})
+        headers = {"Lambda-Runtime-Function-Error-Type": kind, "Content-Type": "application/json"}
+        self._send(f"{_API}/{place}/error", body.encode(), headers)
+
+    def respond(self, invocation: str, response: HTTPResponse) -> None:
+        """Give the whole answer as one document."""
+        body = response.read()
+        document = {**head_of(response), "body": base64.b64encode(body).decode(), "isBase64Encoded": True}
+        place = f"{_API}/invocation/{invocation}/response"
+        self._send(place, json.dumps(document).encode(), {"Content-Type": "application/json"})
+
+    def stream(self, invocation: str, response: HTTPResponse) -> None:
+        """Give the answer as it comes. Where it breaks off Lambda is told so: it is in the trailer."""
+        connection = self._connection
+        connection.putrequest("POST", f"{_API}/invocation/{invocation}/response")
+        connection.putheader("Content-Type", "application/vnd.awslambda.http-integration-response")
+        connection.putheader("Lambda-Runtime-Function-Response-Mode", "streaming")
+        connection.putheader("Transfer-Encoding", "chunked")
+        connection.putheader(
+            "Trailer", "Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body"
+        )
+        connection.endheaders()
+        connection.send(_chunk(json.dumps(head_of(response)).encode() + _PRELUDE_END))
+        trailer = b""
+        try:
+            for piece in _pieces(response):
+                connection.send(_chunk(piece))
+        except (OSError, HTTPException) as error:
+            document = json.dumps({"errorType": type(error).__name__, "errorMessage": str(error)}).encode()
+            trailer = (
+                b"Lambda-Runtime-Function-Error-Type: Runtime.BrokenResponse\r\n"
+                b"Lambda-Runtime-Function-Error-Body: " + base64.b64encode(document) + b"\r\n"
+            )
+        connection.send(b"0\r\n" + trailer + b"\r\n")
+        connection.getresponse().read()
+
+    def _send(self, place: str, body: bytes, headers: Mapping[str, str]) -> None:
+        self._connection.request("POST", place, body, dict(headers))
+        self._connection.getresponse().read()
+
+
+def head_of(response: HTTPResponse) -> dict[str, Any]:
+    """Status, headers and cookies as a function URL wants them: one header a name, cookies apart."""
+    headers: dict[str, str] = {}
+    cookies: list[str] = []
+    for name, value in response.getheaders():
+        key = name.lower()
+        if key == "set-cookie":
+            cookies.append(value)
+        elif key not in _OF_ONE_CONNECTION:
+            headers[key] = f"{headers[key]}, {value}" if key in headers else value
+    return {"statusCode": response.status, "headers": headers, "cookies": cookies}
+
+
+def _pieces(response: HTTPResponse) -> Iterator[bytes]:
+    while piece := response.read1(_PIECE):
+        yield piece
+    if response.length:  # what was announced and did not come
+        raise HTTPException(f"the answer of the app lacks {response.length} bytes")
+
+
+def _chunk(data: bytes) -> bytes:
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+def serve(runtime: Runtime, app: App, *, streams: bool) -> None:
+    """Answer invocations until the app ends, which raises AppGoneError after the caller was told."""
+    while True:
+        headers, event = runtime.next()
+        invocation = headers["Lambda-Runtime-Aws-Request-Id"]
+        seconds = int(headers["Lambda-Runtime-Deadline-Ms"]) / 1e3 - time.time() - _MARGIN
+        try:
+            request = Request.of(event, headers.get("Lambda-Runtime-Trace-Id"))
+            response = app.ask(request, max(_MARGIN, seconds))
+        except (BadEventError, OSError, HTTPException, ValueError) as error:
+            runtime.fail(f"invocation/{invocation}", error)
+            app.check()
+            continue
+        with response:
+            (runtime.stream if streams else runtime.respond)(invocation, response)
+
+
+def main() -> None:
+    """`lambda COMMAND [ARGUMENT ...]`, with `AWS_LAMBDA_RUNTIME_API` in the environment."""
+    address = os.environ.get("AWS_LAMBDA_RUNTIME_API")
+    if address is None or not sys.argv[1:]:
+        sys.exit(
+            "usage: lambda COMMAND [ARGUMENT ...], started by AWS Lambda (AWS_LAMBDA_RUNTIME_API is not set)"
+        )
+    runtime = Runtime(address)
+    try:
+        app = App(sys.argv[1:], int(os.environ.get("PORT", "8080")))
+        app.wait()
+    except (AppGoneError, OSError, ValueError) as error:
+        runtime.fail("init", error)
+        sys.exit(f"lambda: {error}")
+    try:
+        serve(runtime, app, streams=os.environ.get("TAGBOAT_LAMBDA_RESPONSE") != "buffer")
+    except AppGoneError as error:
+        sys.exit(f"lambda: {error}")
+
+
+if __name__ == "__main__":
+    main()
