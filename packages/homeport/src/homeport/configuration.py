@@ -43,6 +43,8 @@ defaults
     option http-server-close
     # After a reload the old worker answers one more request on each idle connection before it closes it.
     option idle-close-on-response
+    # A browser opens connections before it needs them: one that is never used is closed without a word.
+    option http-ignore-probes
     option redispatch 1
     retries 3
     balance leastconn
@@ -68,6 +70,9 @@ frontend https
     bind {https} ssl crt-list {list} alpn h2,http/1.1
     tcp-request connection track-sc0 src table clients
     tcp-request connection reject if {{ sc0_conn_cur gt {one_client} }}
+    # HAProxy lets these through, and a server may read them in another way than it does.
+    http-request deny deny_status 400 if HTTP_1.0 {{ req.hdr_cnt(transfer-encoding) gt 0 }}
+    http-request deny deny_status 400 if {{ req.hdrs -m reg \\\\x00 }}
     http-request set-var(txn.host) req.hdr(host),host_only,lower
 {hsts}\
 {redirects}\

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from homeport.model import ServiceStatus
+from homeport.model import Entrance, ServiceStatus
 from homeport.mounts import Mounts, Tmpfs, Volume
 from homeport.state import _spec, _spec_json
 
@@ -83,6 +83,17 @@ def test_a_tag_that_acts_is_an_update(harbour: Any, apprunner: Any, blog: str) -
     assert _listed(apprunner, blog) == {}
 
 
+def test_whom_the_edge_lets_in_is_said_by_tags(harbour: Any, apprunner: Any, blog: str) -> None:
+    networks = "192.0.2.7 10.0.0.0/8 2001:DB8::/32 10.0.0.0/8"
+    apprunner.tag_resource(ResourceArn=blog, Tags=_tags(allow=networks, request_timeout="600"))
+    assert harbour.controller.service(blog).spec.entrance == Entrance(
+        ("192.0.2.7/32", "10.0.0.0/8", "2001:db8::/32"), 600
+    )
+    harbour.controller.finish(blog)
+    apprunner.untag_resource(ResourceArn=blog, TagKeys=["homeport:allow", "homeport:request-timeout"])
+    assert harbour.controller.service(blog).spec.entrance == Entrance()
+
+
 def test_a_tag_that_says_what_holds_already_is_no_update(harbour: Any, apprunner: Any, blog: str) -> None:
     before = harbour.controller.operations(blog)
     apprunner.tag_resource(ResourceArn=blog, Tags=_tags(scale_to_zero="false"))
@@ -114,6 +125,11 @@ def test_an_update_of_the_service_keeps_what_its_tags_say(harbour: Any, apprunne
         (_tags(host_ports="5432 x"), "not TCP ports"),
         (_tags(host_ports="0"), "not TCP ports"),
         (_tags(track="newest"), "'newest', not semver"),
+        (_tags(allow="here"), "'here', not addresses or networks"),
+        (_tags(allow="192.0.2.1/24"), "not addresses or networks"),
+        (_tags(allow=" "), "not addresses or networks"),
+        (_tags(request_timeout="0"), "from 1 to 3600"),
+        (_tags(request_timeout="3601"), "from 1 to 3600"),
         (_tags(warp_speed="9"), "no tag homeport:warp-speed; it knows homeport:"),
     ],
 )

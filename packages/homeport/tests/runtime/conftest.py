@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -337,7 +337,12 @@ class Front:
         shutil.rmtree(self.layout.run)
 
     def raw(
-        self, *, tls: bool = True, name: str = "web.localhost", source: str = "127.0.0.1"
+        self,
+        *,
+        tls: bool = True,
+        name: str = "web.localhost",
+        source: str = "127.0.0.1",
+        protocol: str = "http/1.1",
     ) -> socket.socket:
         """A connection, its TLS handshake done."""
         port = self.https_port if tls else self.http_port
@@ -345,18 +350,29 @@ class Front:
         if not tls:
             return plain
         context = ssl.create_default_context(cafile=str(self.layout.data / "ca.pem"))
+        context.set_alpn_protocols([protocol])
         return context.wrap_socket(plain, server_hostname=name)
 
-    def ask(self, host: str, target: str = "/", method: str = "GET", *, tls: bool = False) -> Response:
+    def ask(
+        self,
+        host: str,
+        target: str = "/",
+        method: str = "GET",
+        *,
+        tls: bool = False,
+        source: str = "127.0.0.1",
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
         """One request on a connection of its own; the certificate is not looked at."""
         port = self.https_port if tls else self.http_port
-        plain: socket.socket = socket.create_connection(("127.0.0.1", port), 10)
+        plain: socket.socket = socket.create_connection(("127.0.0.1", port), 10, source_address=(source, 0))
         if tls:
             context = ssl.create_default_context()
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            plain = context.wrap_socket(plain, server_hostname=host)
+            plain = context.wrap_socket(plain, server_hostname=host or None)
         with plain:
             head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
+            head += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
             plain.sendall(f"{head}Content-Length: 0\r\n\r\n".encode("latin-1"))
             answer = http.client.HTTPResponse(plain, method=method)
             answer.begin()
