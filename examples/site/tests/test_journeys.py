@@ -26,7 +26,7 @@ def page(request, browser: Browser, site) -> Iterator[Page]:
 def sign_in(page: Page, name: str) -> None:
     page.goto("/login")
     page.get_by_role("button", name=name).click()
-    expect(page.get_by_text(name, exact=True)).to_be_visible()
+    expect(page.get_by_role("banner").get_by_text(name, exact=True)).to_be_visible()
 
 
 def fits(page: Page) -> bool:
@@ -44,7 +44,6 @@ def test_a_reader_finds_a_post_and_the_next(page):
     expect(page.get_by_role("heading", level=1)).to_be_visible()
     assert fits(page)
     page.get_by_role("link", name="Read the log").click()
-    page.get_by_role("link", name="Older", exact=True).click()
     assert fits(page)
     # Other tests write posts too: the oldest one is at the very end.
     page.goto("/posts/fridays-are-for-deploying")

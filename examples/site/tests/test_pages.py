@@ -2,13 +2,35 @@
 
 import gzip
 import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
+import bucketlog
 from company_site import __version__
+from company_site.accounts.store import find_user
+from company_site.posts.model import Content
+from company_site.posts.store import new_post
 
 
-@pytest.mark.parametrize("path", ["/", "/posts", "/posts?page=2", "/about", "/markdown", "/login"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/posts",
+        "/about",
+        "/careers",
+        "/search",
+        "/search?q=tea",
+        "/archive",
+        "/tags/design",
+        "/markdown",
+        "/login",
+    ],
+)
 def test_every_page_has_one_heading_a_title_and_a_way_past_the_menu(site, path):
     page = site.client().get(path)
     assert page.status == 200
@@ -45,7 +67,8 @@ def test_pages_need_nothing_but_this_site(site):
     client = site.client()
     for path in ("/", "/posts/we-moved-our-database-into-a-bucket"):
         page = client.get(path)
-        assert "<script" not in page.text
+        scripts = re.findall(r"<script[^>]*>", page.text)
+        assert set(scripts) == {'<script type="application/ld+json">'}  # data, which no browser runs
         assert " style=" not in page.text
         loaded = re.findall(r'<link rel="(?:stylesheet|icon)"[^>]*href="([^"]+)"', page.text)
         loaded += re.findall(r'<img[^>]*src="([^"]+)"', page.text)
@@ -64,20 +87,44 @@ def test_a_page_and_its_style_weigh_less_than_a_photograph(site):
     assert len(page.body) + len(client.get(style, Accept_Encoding="gzip").body) < 10_000
 
 
-def test_the_list_is_newest_first_and_cut_into_pages(site):
+def test_a_list_is_newest_first_and_cut_into_pages_of_twenty(start_site):
+    site = start_site()
+    with bucketlog.connect(site.database_url) as connection:
+        for day in range(1, 18):
+            connection.transact([published(day)])
     client = site.client()
-    first, second = client.get("/posts"), client.get("/posts?page=2")
+    deadline = time.monotonic() + 10
+    while (second := client.get("/posts?page=2")).text.count("<article") != 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    first = client.get("/posts")
+    assert first.text.count("<article") == 20
     instants = re.findall(r'<time datetime="([^"]+)"', first.text + second.text)
     assert instants == sorted(instants, reverse=True)
-    assert first.text.count("<article") == 6
     assert 'rel="next" href="/posts?page=2"' in first.text
-    assert 'rel="prev" href="/posts?page=1"' in second.text
+    assert 'rel="prev" href="/posts"' in second.text
+    assert "Page 2 of 2" in second.text
+    assert client.get("/posts?page=3").status == 404
 
 
-def test_the_list_can_be_narrowed_to_a_tag(site):
-    page = site.client().get("/posts?tag=hiring")
+def published(day: int) -> Callable[[bucketlog.Database], list[Any]]:
+    """A transaction function that publishes a post."""
+
+    def apply(database: bucketlog.Database) -> list[Any]:
+        author = find_user(database, "author")
+        assert author is not None
+        return [new_post(database, Content(f"Day {day}", "b"), author, datetime(2025, 1, day, tzinfo=UTC))]
+
+    return apply
+
+
+def test_a_tag_has_a_page_and_its_old_address_leads_there(site):
+    client = site.client()
+    page = client.get("/tags/hiring")
     assert page.text.count("<article") == 1
     assert "We are hiring two engineers" in page.text
+    moved = client.get("/posts?tag=hiring")
+    assert (moved.status, moved.location) == (301, "/tags/hiring")
 
 
 def test_a_post_is_rendered_with_its_neighbours(site):
@@ -95,7 +142,12 @@ def test_a_post_is_rendered_with_its_neighbours(site):
         "/posts/nothing",
         "/posts?page=0",
         "/posts?page=999",
-        "/posts?tag=nothing",
+        "/posts?page=2",
+        "/tags/nothing",
+        "/tags/nothing/feed.atom",
+        "/authors/nothing",
+        "/archive/1999",
+        "/feed.xml",
         "/static/nothing.css",
         "/static/..%2Fversion.py",
         "/uploads/nothing",
@@ -150,7 +202,8 @@ def test_the_version_stands_on_every_page(site):
 
 
 def test_pages_of_users_are_kept_by_nobody(site):
-    assert site.client().get("/").headers["Cache-Control"] == "no-cache"
+    assert site.client().get("/").headers["Cache-Control"] == "public, max-age=0, s-maxage=10"
+    assert site.client().get("/login").headers["Cache-Control"] == "no-cache"
     page = site.as_user("reader").get("/")
     assert page.headers["Cache-Control"] == "private, no-store"
     assert "Cookie" in page.headers["Vary"]

@@ -67,7 +67,7 @@ def test_an_author_writes_and_everybody_reads(site):
     assert "<h1>Low tide</h1>" in page.text
     assert "<em>still</em>" in page.text
     assert "Mira Okafor" in page.text
-    assert page.text.index("?tag=a") < page.text.index("?tag=b")
+    assert page.text.index("/tags/a") < page.text.index("/tags/b")
     assert "Low tide" in author.get("/posts").text
 
 
@@ -125,8 +125,8 @@ def test_an_edit_opens_with_the_text_and_keeps_the_address(site):
     page = author.get(path)
     assert "<h1>Second name</h1>" in page.text
     assert "Second text" in page.text
-    assert "?tag=new" in page.text
-    assert "?tag=old" not in page.text
+    assert "/tags/new" in page.text
+    assert "/tags/old" not in page.text
 
 
 def test_an_edit_that_was_overtaken_shows_both_and_loses_neither(site):

@@ -8,22 +8,24 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from company_site import assets, database
 from company_site.accounts import store as account_store
 from company_site.accounts import views as account_views
+from company_site.caching import PageCache, fingerprint
 from company_site.csrf import CrossOriginProtection
 from company_site.database import Data, once
+from company_site.feeds import views as feed_views
 from company_site.headers import SecurityHeaders
 from company_site.logs import RequestLog
-from company_site.pages import failures
+from company_site.pages import discovery, failures
 from company_site.pages import views as page_views
 from company_site.posts import editor, seed
 from company_site.posts import store as post_store
 from company_site.posts import views as post_views
+from company_site.posts.edition import Editions
 from company_site.settings import Mode, Settings
 from company_site.site import Site
 from company_site.templating import environment
@@ -42,7 +44,9 @@ def create_app(settings: Settings) -> ASGIApp:
     """
     routes = [
         *page_views.routes,
+        *discovery.routes,
         *editor.routes,
+        *feed_views.routes,
         *post_views.routes,
         *account_views.routes(settings),
         *upload_views.routes,
@@ -51,10 +55,13 @@ def create_app(settings: Settings) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        data = Data.open(settings.database_url, _SCHEMA, *_first_content(settings))
+        editions = Editions()
+        data = Data.open(settings.database_url, _SCHEMA, *_first_content(settings), prepare=editions.at)
         try:
             images = ImageStore.open(settings.uploads_url)
-            app.state.site = Site(settings, data, images, environment(settings))
+            app.state.site = Site(
+                settings, data, images, environment(settings), editions, fingerprint(settings)
+            )
             yield
         finally:
             data.close()
@@ -62,11 +69,10 @@ def create_app(settings: Settings) -> ASGIApp:
     app = Starlette(
         # Within the mount, so that its refusals become pages as all others do.
         routes=[Mount("", routes=routes, middleware=[Middleware(CrossOriginProtection)])],
-        middleware=[Middleware(GZipMiddleware, minimum_size=1024, compresslevel=6)],
         exception_handlers=failures.handlers,
         lifespan=lifespan,
     )
-    return RequestLog(SecurityHeaders(app))
+    return RequestLog(SecurityHeaders(PageCache(app)))
 
 
 def _first_content(settings: Settings) -> list[list[Any]]:

@@ -5,9 +5,10 @@ Several instances of the site may write to one bucket. How soon does one see wha
 - A signed-in visitor always sees the newest value: the read waits for a look at the log's tail that began
   after the request came in. So an author reads back what they wrote whichever instance answers, and a role
   that was revoked or a session that was ended counts from the next request on.
-- For everybody else a value is good for `STALENESS` seconds. That is one read of the tail in that time,
-  however many visitors there are. When the bucket does not answer they get the last value known, after at
-  most `PATIENCE` seconds.
+- Everybody else gets the value that is known, at once. When the last look is `STALENESS` seconds ago, a
+  visit begins the next one, which nobody waits for: one read of the tail in that time, however many visitors
+  there are. Only when it is `OLDEST` seconds ago a visitor waits for it; and when the bucket does not answer
+  they get the last value known, after at most `PATIENCE` seconds.
 
 Looks at the tail run in a thread, one at a time; those that wait for one share it.
 """
@@ -21,17 +22,24 @@ from typing import Any, TypeVar
 
 import bucketlog
 
-STALENESS = 0.25  # seconds
+STALENESS = 0.5  # seconds
+OLDEST = 2.0  # seconds
 PATIENCE = 1.0  # seconds
 
 _T = TypeVar("_T")
+Prepare = Callable[[bucketlog.Database], object]
 
 
 class Data:
-    """One connection, used from one event loop. `close` ends it."""
+    """One connection, used from one event loop. `close` ends it.
 
-    def __init__(self, connection: bucketlog.Connection) -> None:
+    `prepare` is called with each new value in the thread that brings it, so that what is derived from it for
+    visitors is there when they ask.
+    """
+
+    def __init__(self, connection: bucketlog.Connection, prepare: Prepare | None = None) -> None:
         self._connection = connection
+        self._prepare = prepare or (lambda _: None)
         self._looked = 0.0  # when the last look that has ended began, by time.monotonic()
         self._running: asyncio.Task[bucketlog.Database] | None = None
         self._running_since = 0.0
@@ -39,19 +47,23 @@ class Data:
         self._derived: dict[Callable[[bucketlog.Database], Any], tuple[int, Any]] = {}
 
     @classmethod
-    def open(cls, url: str, *prepare: Iterable[Any]) -> Data:
+    def open(cls, url: str, *steps: Iterable[Any], prepare: Prepare | None = None) -> Data:
         """Connect, making the database when there is none, and bring it up to date with these transactions.
 
         Each must be one that does nothing the second time. Raises bucketlog.BucketlogError.
         """
+        began = time.monotonic()
         connection = bucketlog.connect(url)
         try:
-            for transaction in prepare:
+            for transaction in steps:
                 connection.transact(list(transaction))
+            data = cls(connection, prepare)
+            data._prepare(connection.db())
         except BaseException:
             connection.close()
             raise
-        return cls(connection)
+        data._looked = began
+        return data
 
     def close(self) -> None:
         self._connection.close()
@@ -64,20 +76,22 @@ class Data:
         return await asyncio.shield(self._look_from_now())
 
     async def recent(self) -> bucketlog.Database:
-        """A value at most `STALENESS` seconds old if the bucket answers, and the last known one if not."""
+        """A value at most `OLDEST` seconds old if the bucket answers, and the last known one if not."""
         now = time.monotonic()
-        if now - self._looked < STALENESS:
+        age = now - self._looked
+        if age < STALENESS:
             return self._connection.db()
         if self._running is None:
             look, patience = self._look_from_now(), PATIENCE
         else:
             look, patience = self._running, self._running_since + PATIENCE - now
-        await asyncio.wait([look], timeout=max(patience, 0))
+        if age >= OLDEST:
+            await asyncio.wait([look], timeout=max(patience, 0))
         return self._connection.db()
 
     async def transact(self, transaction: Iterable[Any]) -> bucketlog.TransactionReport:
         """Commit; when this returns, `newest` of every instance has it. Raises bucketlog.BucketlogError."""
-        return await asyncio.to_thread(self._connection.transact, list(transaction))
+        return await asyncio.to_thread(self._transact, list(transaction))
 
     def derive(self, database: bucketlog.Database, compute: Callable[[bucketlog.Database], _T]) -> _T:
         """`compute(database)`, kept for as long as the database stays the same."""
@@ -86,6 +100,16 @@ class Data:
             kept = self._derived[compute] = (database.basis_t, compute(database))
         value: _T = kept[1]
         return value
+
+    def _transact(self, transaction: list[Any]) -> bucketlog.TransactionReport:
+        report = self._connection.transact(transaction)
+        self._prepare(report.db_after)
+        return report
+
+    def _sync(self) -> bucketlog.Database:
+        database = self._connection.sync()
+        self._prepare(database)
+        return database
 
     def _look_from_now(self) -> asyncio.Task[bucketlog.Database]:
         # A look that is under way may have passed a write that ended since: only the next one will do.
@@ -100,7 +124,7 @@ class Data:
         self._running, self._queued = self._queued, None
         began = self._running_since = time.monotonic()
         try:
-            return await asyncio.to_thread(self._connection.sync)
+            return await asyncio.to_thread(self._sync)
         finally:
             self._looked = began
             if self._queued is None:
@@ -130,15 +154,19 @@ def once(name: str, transaction: Transaction) -> Transaction:
     return apply
 
 
-def attribute(ident: str, value_type: str, *, many: bool = False, identity: bool = False) -> dict[str, str]:
-    """A schema attribute as transaction data."""
-    definition = {
+def attribute(
+    ident: str, value_type: str, *, many: bool = False, identity: bool = False, searched: bool = False
+) -> dict[str, Any]:
+    """A schema attribute as transaction data; `searched` keeps a full text index of it."""
+    definition: dict[str, Any] = {
         ":db/ident": f":{ident}",
         ":db/valueType": f":db.type/{value_type}",
         ":db/cardinality": ":db.cardinality/many" if many else ":db.cardinality/one",
     }
     if identity:
         definition[":db/unique"] = ":db.unique/identity"
+    if searched:
+        definition[":db/fulltext"] = True
     return definition
 
 

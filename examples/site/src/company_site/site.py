@@ -13,6 +13,7 @@ from company_site.accounts.model import User
 from company_site.accounts.store import DEMO_METHOD, Session, find_session, touch_session
 from company_site.database import Data
 from company_site.errors import NotAllowedError, SignInNeededError
+from company_site.posts.edition import Edition, Editions
 from company_site.settings import Mode, Settings
 from company_site.uploads.store import ImageStore
 
@@ -25,11 +26,17 @@ class Site:
     data: Data
     images: ImageStore
     templates: jinja2.Environment
+    editions: Editions
+    fingerprint: str
 
     @classmethod
     def of(cls, request: Request) -> Site:
         site: Site = request.app.state.site
         return site
+
+    async def edition(self) -> Edition:
+        """What visitors without a session may read now."""
+        return self.editions.at(await self.data.recent())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Home, about, Markdown help, and health."""
+"""Home, about, careers, Markdown help, and health."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from company_site.addresses import origin
+from company_site.assets import asset
+from company_site.meta import Meta, website
 from company_site.posts.model import Page
-from company_site.posts.store import featured_on
-from company_site.posts.views import public_entries
-from company_site.site import visit
-from company_site.templating import page
+from company_site.site import Site, visit
+from company_site.templating import card_of, page
 from company_site.version import __version__
 
 HEADLINE = "Software for people who keep things moving."
@@ -18,15 +19,59 @@ _NEWEST = 6
 
 
 async def home(request: Request) -> Response:
-    seen = await visit(request)
-    posts = public_entries(request, seen)
-    featured = featured_on(posts, Page.HOME)
-    newest = [post for post in posts if post is not featured][:_NEWEST]
-    return page(request, "pages/home.html", seen, headline=HEADLINE, featured=featured, newest=newest)
+    """What we are, the entry that the page features, the others that stand on it, and the newest."""
+    base, name = origin(request), Site.of(request).settings.site_name
+    description = f"{name} builds software for ports, depots and the people who keep things moving."
+    meta = Meta(
+        url=f"{base}/",
+        title=f"{name}: {HEADLINE}",
+        description=description,
+        image=card_of(request, None),
+        structured=website(name, base, description, base + asset("favicon.svg")),
+    )
+    return await _page(request, Page.HOME, meta, headline=HEADLINE)
 
 
 async def about(request: Request) -> Response:
-    return page(request, "pages/about.html", await visit(request))
+    name = Site.of(request).settings.site_name
+    meta = Meta(
+        url=f"{origin(request)}/about",
+        title=f"About {name}",
+        description=f"Who {name} is, what we do, how we work and where to find us.",
+        image=card_of(request, None),
+    )
+    return await _page(request, Page.ABOUT, meta)
+
+
+async def careers(request: Request) -> Response:
+    name = Site.of(request).settings.site_name
+    meta = Meta(
+        url=f"{origin(request)}/careers",
+        title=f"Work at {name}",
+        description=f"What working at {name} is like, and whom we are looking for.",
+        image=card_of(request, None),
+    )
+    return await _page(request, Page.CAREERS, meta)
+
+
+async def _page(request: Request, name: Page, meta: Meta, headline: str = "") -> Response:
+    seen = await visit(request)
+    edition = Site.of(request).editions.at(seen.database)
+    standing = edition.on(name)
+    featured = standing[0] if standing and standing[0].featured else None
+    others = [post for post in standing if post is not featured]
+    newest = [post for post in edition.posts if post not in standing][:_NEWEST]
+    return page(
+        request,
+        f"pages/{name}.html",
+        seen,
+        edition,
+        meta,
+        featured=featured,
+        others=others,
+        newest=newest,
+        headline=headline,
+    )
 
 
 async def markdown_help(request: Request) -> Response:
@@ -43,6 +88,7 @@ async def health(_: Request) -> Response:
 routes = [
     Route("/", home),
     Route("/about", about),
+    Route("/careers", careers),
     Route("/markdown", markdown_help),
     Route("/healthz", health),
 ]

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from company_site.addresses import post_path
 from company_site.errors import DeletedError, GoneError, NotAllowedError
 from company_site.forms import Form, read_form
 from company_site.posts.model import FORM_LIMIT, Draft, InvalidDraftError, Page, Post, may_change
@@ -22,7 +23,7 @@ from company_site.posts.store import (
     find_version,
     versions,
 )
-from company_site.posts.views import post_path, whole
+from company_site.posts.views import whole
 from company_site.routing import resource
 from company_site.site import Site, Visit, visit
 from company_site.templating import page

@@ -122,6 +122,15 @@ def summarise(text: str) -> str:
     return " ".join(kept)
 
 
+def plain_text(text: str) -> str:
+    """All that a reader reads, without its marks, on one line."""
+    words: list[str] = []
+    for token in _PARSER.parse(text):
+        content = token.content if token.type in ("fence", "code_block") else _plain(token.children or [])
+        words += content.split()
+    return " ".join(words)
+
+
 def _plain(tokens: Sequence[Token]) -> str:
     return "".join(
         " " if token.type in ("softbreak", "hardbreak") else token.content

@@ -37,12 +37,12 @@ from company_site.posts.model import (
 SCHEMA = [
     attribute("post/slug", "string", identity=True),
     attribute("post/revision", "long"),
-    attribute("post/title", "string"),
-    attribute("post/body", "string"),
+    attribute("post/title", "string", searched=True),
+    attribute("post/body", "string", searched=True),
     attribute("post/summary", "string"),
     attribute("post/author", "ref"),
     attribute("post/editor", "ref"),  # who made this revision
-    attribute("post/tags", "string", many=True),
+    attribute("post/tags", "string", many=True, searched=True),
     attribute("post/pages", "string", many=True),
     attribute("post/featured", "boolean"),
     attribute("post/created", "instant"),
@@ -58,6 +58,12 @@ _LISTED = """[:post/slug :post/title :post/summary :post/tags :post/pages :post/
               {:post/author [:user/id :user/name]}]"""
 # What every revision changes, or what follows from another attribute.
 _SILENT = frozenset({":post/revision", ":post/updated", ":post/editor", ":post/summary", ":post/draft"})
+
+
+_ALWAYS = {
+    f":post/{name}" for name in ("slug", "title", "summary", "author", "featured", "created", "updated")
+}
+_REVISION, _NAME = ":post/revision", ":user/name"  # one of these is in every change that readers may see
 
 
 class EditConflictError(SiteError):
@@ -83,6 +89,38 @@ def entries(database: Database) -> tuple[Summary, ...]:
     found = database.q(f"[:find [(pull ?p {_LISTED}) ...] :where [?p :post/slug]]")
     posts = (Summary(**_summary(pulled)) for pulled in found)
     return tuple(sorted(posts, key=lambda post: (post.date, post.slug), reverse=True))
+
+
+def read_entries(database: Database, since: int = 0) -> dict[int, Summary] | None:
+    """By entity, all posts in whatever state; or those that changed after the transaction number `since`.
+
+    None when more changed than posts: a name, or a post that version 0.1 deleted. A post that lacks what
+    every post has is left out, so that it breaks no page but its own.
+    """
+    if not since:
+        found = database.q(f"[:find ?p (pull ?p {_LISTED}) :where [?p :post/slug]]")
+        return {entity: Summary(**_summary(pulled)) for entity, pulled in found if pulled.keys() >= _ALWAYS}
+    changed = (
+        database.history()
+        .since(since)
+        .q("[:find [?e ...] :in $ [?a ...] :where [?e ?a]]", [_REVISION, _NAME])
+    )
+    posts = {entity: database.pull(_LISTED, entity) for entity in changed}
+    if not all(pulled.keys() >= _ALWAYS for pulled in posts.values()):
+        return None
+    return {entity: Summary(**_summary(pulled)) for entity, pulled in posts.items()}
+
+
+def last_change(database: Database, since: int = 0) -> int:
+    """The last transaction that changed a post or a name, of those after the transaction number `since`; 0
+    when there is none.
+    """
+    changed: int | None = (
+        database.history()
+        .since(since)
+        .q("[:find (max ?tx) . :in $ [?a ...] :where [_ ?a _ ?tx]]", [_REVISION, _NAME])
+    )
+    return changed or 0
 
 
 def public(posts: Iterable[Summary], now: datetime) -> list[Summary]:
@@ -123,6 +161,14 @@ def find_moved(database: Database, slug: str) -> Post | None:
     if holders:
         raise DeletedError(f"{slug!r} was deleted")
     return None
+
+
+def earlier_names(database: Database) -> list[tuple[str, str]]:
+    """User id and name, of every name that somebody had once, the latest first."""
+    found = database.history().q(
+        "[:find ?id ?name ?tx :where [?u :user/name ?name ?tx false] [?u :user/id ?id _ true]]"
+    )
+    return [(user, name) for user, name, _ in sorted(found, key=lambda row: row[2], reverse=True)]
 
 
 def read_post(database: Database, entity: int) -> Post | None:

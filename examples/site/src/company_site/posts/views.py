@@ -1,47 +1,120 @@
-"""Reading posts, and the lists of them."""
+"""Reading posts: each by itself, by lists, tags, authors and years, and by search."""
 
 from __future__ import annotations
 
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from company_site.addresses import author_path, origin, post_path, tag_path, year_path
 from company_site.errors import DeletedError, GoneError
-from company_site.posts.model import Post, Summary, may_change
-from company_site.posts.store import entries, find_moved, find_post, is_public, public
+from company_site.meta import Article, Meta, blog_posting, breadcrumbs
+from company_site.posts.edition import Edition, months
+from company_site.posts.markdown import render
+from company_site.posts.model import Post, Summary, may_change, slugify
+from company_site.posts.search import QUERY_LIMIT, search
+from company_site.posts.store import earlier_names, find_moved, find_post, is_public
 from company_site.site import Site, Visit, visit
-from company_site.templating import page
+from company_site.templating import card_of, page
 
-PAGE_SIZE = 6
-
-
-def public_entries(request: Request, seen: Visit) -> list[Summary]:
-    """What everybody may read now, newest first."""
-    return public(Site.of(request).data.derive(seen.database, entries), datetime.now(UTC))
+PAGE_SIZE = 20
+_LOG = "The log"
+_ABOUT_THE_LOG = "What we build, what we learn, and what went wrong."
+_IMAGE = re.compile(r'<img [^>]*?src="(/uploads/[^"]+)"')
 
 
 async def posts(request: Request) -> Response:
-    """A page of the list: `?page=` counts from 1, `?tag=` keeps the posts that have it."""
-    seen = await visit(request)
-    tag = request.query_params.get("tag")
-    number = whole(request.query_params.get("page", "1"))
-    found = [post for post in public_entries(request, seen) if tag in (None, *post.tags)]
-    last = max(1, -(-len(found) // PAGE_SIZE))
-    if not 1 <= number <= last or (tag is not None and not found):
+    """A page of the list: `?page=` counts from 1. `?tag=` was the address of a tag once."""
+    if "tag" in request.query_params:
+        return RedirectResponse(tag_path(request.query_params["tag"]), 301)
+    seen, edition = await _now(request)
+    return _list(request, seen, edition, edition.posts, path="/posts", title=_LOG, description=_ABOUT_THE_LOG)
+
+
+async def tagged(request: Request) -> Response:
+    seen, edition = await _now(request)
+    tag = request.path_params["tag"]
+    found = edition.tags.get(tag)
+    if found is None:
         raise HTTPException(404)
-    shown = found[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
-    return page(request, "posts/list.html", seen, posts=shown, tag=tag, number=number, last=last)
+    return _list(
+        request,
+        seen,
+        edition,
+        found,
+        path=tag_path(tag),
+        title=f"Entries on {tag}",
+        description=f"{_count(found)} on {tag}.",
+    )
+
+
+async def by_author(request: Request) -> Response:
+    """What somebody has written. Under a name that they had before it answers with where it is now."""
+    seen, edition = await _now(request)
+    slug = request.path_params["author"]
+    author = edition.authors.get(slug)
+    if author is None:
+        for user, name in earlier_names(seen.database):
+            if slugify(name) == slug and user in edition.slugs:
+                return RedirectResponse(author_path(edition.slugs[user]), 301, {"Cache-Control": "no-cache"})
+        raise HTTPException(404)
+    return _list(
+        request,
+        seen,
+        edition,
+        author.posts,
+        path=author_path(slug),
+        title=f"Entries by {author.name}",
+        description=f"{_count(author.posts)} by {author.name}.",
+    )
+
+
+async def archive(request: Request) -> Response:
+    """All titles of a year, by month; without one, of the newest year."""
+    seen, edition = await _now(request)
+    newest = next(iter(edition.years), datetime.now(UTC).year)
+    year = request.path_params.get("year", newest)
+    found = edition.years.get(year, ())
+    if not found and "year" in request.path_params:
+        raise HTTPException(404)
+    meta = Meta(
+        url=origin(request) + year_path(year),
+        title=f"The log of {year}",
+        description=f"{_count(found)} of {year}, by month.",
+        image=card_of(request, None),
+    )
+    return page(
+        request,
+        "posts/archive.html",
+        seen,
+        edition,
+        meta,
+        year=year,
+        years=edition.years,
+        months=months(found),
+    )
+
+
+async def find(request: Request) -> Response:
+    """Search: `?q=`."""
+    seen, edition = await _now(request)
+    query = " ".join(request.query_params.get("q", "").split())[:QUERY_LIMIT]
+    hits = await asyncio.to_thread(search, seen.database, edition, query) if query else []
+    return page(request, "posts/search.html", seen, query=query, hits=hits, author_slugs=edition.slugs)
 
 
 async def post(request: Request) -> Response:
     """One post. Under an earlier slug it answers with where it is now; when it was deleted, with 410. Who
     may change it reads it before it is public, too.
     """
-    seen = await visit(request)
+    seen, edition = await _now(request)
     slug = request.path_params["slug"]
     found = find_post(seen.database, slug)
     if found is None:
@@ -51,19 +124,90 @@ async def post(request: Request) -> Response:
         return RedirectResponse(post_path(moved.slug), 301, headers={"Cache-Control": "no-cache"})
     if not _may_read(seen, found):
         raise _absent(found, slug)
-    ordered = public_entries(request, seen)
-    places = [place for place, summary in enumerate(ordered) if summary.slug == found.slug]
-    place = places[0] if places else None
+    place = edition.places.get(slug)
+    ordered = edition.posts
     return page(
         request,
         "posts/post.html",
         seen,
+        None if place is None else edition,
+        None if place is None else _meta(request, found, edition),
         post=found,
-        is_public=is_public(found, datetime.now(UTC)),
+        author_slug=edition.slugs.get(found.author.id),
+        is_public=place is not None,
         newer=ordered[place - 1] if place else None,
         older=ordered[place + 1] if place is not None and place + 1 < len(ordered) else None,
         may_change=may_change(seen.user, found.author),
     )
+
+
+def _meta(request: Request, post: Post, edition: Edition) -> Meta:
+    site, base = Site.of(request), origin(request)
+    image = _IMAGE.search(render(post.body))
+    meta = Meta(
+        url=base + post_path(post.slug),
+        title=post.title,
+        description=post.summary,
+        image=base + image[1] if image else card_of(request, post.slug),
+        article=Article(post.author.name, post.date, max(post.updated, post.date), post.tags),
+    )
+    author = base + author_path(edition.slugs[post.author.id])
+    words = len(post.body.split())
+    return replace(meta, structured=blog_posting(meta, site.settings.site_name, base, author, words))
+
+
+def _list(
+    request: Request,
+    seen: Visit,
+    edition: Edition,
+    found: Sequence[Summary],
+    *,
+    path: str,
+    title: str,
+    description: str,
+) -> Response:
+    number = whole(request.query_params.get("page", "1"))
+    last = max(1, -(-len(found) // PAGE_SIZE))
+    if not 1 <= number <= last:
+        raise HTTPException(404)
+
+    def address(of: int) -> str:
+        return path if of == 1 else f"{path}?page={of}"
+
+    base, whole_log = origin(request), path == "/posts"
+    meta = Meta(
+        url=base + address(number),
+        title=title if number == 1 else f"{title}, page {number}",
+        description=description,
+        image=card_of(request, None),
+        feeds="" if whole_log else path,
+        structured=() if whole_log else (breadcrumbs((_LOG, f"{base}/posts"), (title, base + path)),),
+    )
+    return page(
+        request,
+        "posts/list.html",
+        seen,
+        edition,
+        meta,
+        posts=found[(number - 1) * PAGE_SIZE : number * PAGE_SIZE],
+        heading=title,
+        whole_log=whole_log,
+        tags=edition.tags if whole_log and number == 1 else {},
+        count=len(found),
+        number=number,
+        last=last,
+        newer=address(number - 1) if number > 1 else None,
+        older=address(number + 1) if number < last else None,
+    )
+
+
+async def _now(request: Request) -> tuple[Visit, Edition]:
+    seen = await visit(request)
+    return seen, Site.of(request).editions.at(seen.database)
+
+
+def _count(found: Sequence[Summary]) -> str:
+    return "One entry" if len(found) == 1 else f"{len(found)} entries"
 
 
 def _may_read(seen: Visit, post: Post) -> bool:
@@ -85,12 +229,12 @@ def whole(text: str) -> int:
     return int(text)
 
 
-def post_path(slug: str) -> str:
-    """Where the site serves a post."""
-    return f"/posts/{quote(slug, safe='')}"
-
-
 routes = [
     Route("/posts", posts),
     Route("/posts/{slug}", post),
+    Route("/tags/{tag:path}", tagged),
+    Route("/authors/{author}", by_author),
+    Route("/archive", archive),
+    Route("/archive/{year:int}", archive),
+    Route("/search", find),
 ]

@@ -1,7 +1,7 @@
 """The posts that a new site begins with: the Markdown files beside this one.
 
-A file begins with `name: value` lines (title, author, tags, published, and perhaps featured), then an empty
-line, then the text.
+A file begins with `name: value` lines (title, author, tags, published, and perhaps pages and featured), then
+an empty line, then the text.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ def add_first_posts(database: Database) -> list[Any]:
         if author is None:
             raise GoneError(f"{file.name} is by {fields['author']}, whom the database does not know")
         featured = fields.get("featured") == "yes"
-        content = Draft(fields["title"], body, fields["tags"], featured=featured).checked()
+        pages = tuple(fields.get("pages", "").split())
+        content = Draft(fields["title"], body, fields["tags"], pages=pages, featured=featured).checked()
         posts.append(new_post(database, content, author, datetime.fromisoformat(fields["published"])))
     return posts
