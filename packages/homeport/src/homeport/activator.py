@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from homeport.errors import UnavailableError
+from homeport.listeners import Listeners
 
 _USER = "nobody"  # whom HAProxy runs as
 _BACKLOG = 1024
@@ -49,28 +50,50 @@ class Supply(Protocol[P]):
 class Activator:
     """Listens on a socket from `open` to `close`; requests under way are finished beyond that."""
 
-    def __init__(self, path: Path, supply: Supply[Any]) -> None:
+    def __init__(self, path: Path, supply: Supply[Any], listeners: Listeners) -> None:
         self._path = path
         self._supply = supply
+        self._listeners = listeners
         self._server: asyncio.Server | None = None
+        self._passing = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
 
     async def open(self) -> None:
-        self._path.unlink(missing_ok=True)
-        server = await asyncio.start_unix_server(
-            self._serve, self._path, backlog=_BACKLOG, limit=_PIECE, start_serving=False
-        )
+        listener = self._listeners.unix(self._path)
         self._path.chmod(0o600)
         shutil.chown(self._path, _USER)
-        await server.start_serving()
-        self._server = server
+        self._server = await asyncio.start_unix_server(
+            self._serve, sock=listener, backlog=_BACKLOG, limit=_PIECE
+        )
 
     def close(self) -> None:
+        self._refrain()
+        self._listeners.close(self._path)
+
+    async def hand_over(self, seconds: float) -> None:
+        """Accept no more, though the socket listens on, until all that were accepted are answered."""
+        self._refrain()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._quiet.wait()
+
+    def _refrain(self) -> None:
         if self._server is not None:
             self._server.close()
             self._server = None
-            self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._passing += 1
+        self._quiet.clear()
+        try:
+            await self._answer(reader, writer)
+        finally:
+            self._passing -= 1
+            if not self._passing:
+                self._quiet.set()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             place = await self._supply.acquire()
         except UnavailableError as error:

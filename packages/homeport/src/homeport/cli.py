@@ -80,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
         " to name it is to agree to its terms of service",
     )
     serve.set_defaults(run=_serve)
+    upgrade = commands.add_parser(
+        "upgrade",
+        help="replace the homeport that serves by the version installed now; no request is lost",
+        epilog="example: homeport upgrade --data port",
+    )
+    _add_data(upgrade)
+    upgrade.set_defaults(run=_upgrade)
     env = commands.add_parser(
         "env",
         help="print the settings by which AWS's clients find and drive it",
@@ -163,12 +170,25 @@ def _serve(options: argparse.Namespace) -> int:
         return 2
     import uvloop
 
+    from homeport.listeners import Listeners
     from homeport.serve import Front, Ports, serve
 
     options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     ports = Ports(options.port, options.https_port, options.http_port)
     front = Front(options.address, options.domain, options.acme)
-    uvloop.run(serve(options.data.resolve(), ports, front))
+    listeners = Listeners.inherit()
+    if uvloop.run(serve(options.data.resolve(), ports, front, listeners)):
+        # In our place, with our process id: whoever has started us, or watches us, need not notice.
+        environment = os.environ | listeners.leave()
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
+    return 0
+
+
+def _upgrade(options: argparse.Namespace) -> int:
+    from homeport.serve import upgrade
+
+    seconds = upgrade(options.data)
+    print(f"homeport: the installed version serves, after {seconds:.1f} s", file=sys.stderr)
     return 0
 
 

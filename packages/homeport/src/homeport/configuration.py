@@ -19,7 +19,7 @@ global
     user nobody
     group nogroup
     maxconn 4000
-    hard-stop-after 120s
+    hard-stop-after {longest}s
     stats socket {socket} mode 600 level admin expose-fd listeners
     crt-base {certificates}
     ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets
@@ -181,6 +181,7 @@ def configuration(layout: Layout, binding: Binding, routes: Mapping[str, Route],
     found = "{ var(txn.redirect) -m found }"
     head = _CONFIGURATION.format(
         socket=quoted(layout.run / "edge.sock"),
+        longest=max(entrance.timeout for entrance in (Entrance(), *names.entrances.values())),
         hosts=paths["hosts"],
         http=binding.at(binding.http_port),
         https=binding.at(binding.https_port),

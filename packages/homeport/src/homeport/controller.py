@@ -26,6 +26,7 @@ from homeport.images import Images
 from homeport.ingress import Ingress
 from homeport.instance import Instances
 from homeport.layout import Layout
+from homeport.listeners import Listeners
 from homeport.logs import Logbook
 from homeport.machine import Machine, Running
 from homeport.model import (
@@ -90,10 +91,12 @@ class Port:
         address: str = "127.0.0.1",
         domain: str = "localhost",
         issuer: Issuer | None = None,
+        listeners: Listeners | None = None,
     ) -> None:
         """The edge listens on `address`; services are called `NAME.domain`; `issuer` has certificates for
-        names that are not local.
+        names that are not local; `listeners` may hold what a predecessor of this process has left.
         """
+        self._listeners = listeners or Listeners()
         self._layout = layout = Layout(data.resolve())
         self._https_port = https_port
         self._binding = Binding(address, http_port, https_port)
@@ -159,6 +162,7 @@ class Port:
             Vault(layout.secrets),
             self._origins,
             self._environment,
+            self._listeners,
         )
         orphans = await self._adopt()
         try:
@@ -195,6 +199,18 @@ class Port:
         await off_loop(self._instances.remove_cgroups)
         await off_loop(self._network.close)
         await off_loop(shutil.rmtree, self._layout.run, ignore_errors=True)
+        self._listeners.close_all()
+        if self._directory_lock is not None:
+            self._directory_lock.close()
+
+    async def leave(self) -> None:
+        """Let everything run on for the next `start`, and look after it no more. Requests that are held, or
+        passed on by an activator, are answered first.
+        """
+        await asyncio.gather(*(runner.leave() for runner in self._runners.values()))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._directory_lock is not None:
             self._directory_lock.close()
 

@@ -43,6 +43,7 @@ class Fleet:
         self._scaler = Scaler()
         self._size = 0
         self._resting: asyncio.Task[None] | None = None  # they are about to be frozen
+        self._sleepless = False
         self._waking: set[asyncio.Task[None]] = set()
         self._launches: set[asyncio.Task[None]] = set()  # that the fleet has begun by itself
         self._starting: set[Running] = set()
@@ -87,6 +88,25 @@ class Fleet:
             for running in list(self.members.values()):
                 await self._leave(running)
         await self.retired()
+
+    async def leave(self) -> None:
+        """Look after the instances no more; they run on, and the edge asks them, for the next homeport."""
+        tasks = [*self._retiring, *self._watches.values(), *self._waking]
+        tasks += [one for one in (self._supervisor, self._resting) if one is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.active = False
+        await self._settle()
+
+    async def awake(self) -> None:
+        """See to it that no instance stands still, and that none will."""
+        self._sleepless = True
+        if self._resting is not None:
+            await asyncio.wait([self._resting])
+        self._wake()
+        if self._waking:
+            await asyncio.wait(list(self._waking))
 
     async def close(self, *, drain: bool) -> None:
         """Stop all instances after their last request, and start none until it is opened again."""
@@ -140,7 +160,11 @@ class Fleet:
         if self.active and deployed is not None:
             self._scaler.observe(_time(), load, len(self.members), deployed.scaling)
             self._decide()
-            if deployed.scaling.freeze and self._scaler.idle(_time(), deployed.scaling):
+            if (
+                deployed.scaling.freeze
+                and not self._sleepless
+                and self._scaler.idle(_time(), deployed.scaling)
+            ):
                 self._rest()
 
     def size_under(self, spec: ServiceSpec) -> int:
@@ -456,7 +480,10 @@ class Fleet:
 
     async def _retire(self, running: Running) -> None:
         name = running.instance.id
-        await self._machine.wind_down(name, running.process, running=running, gone=self._gone)
+        patience = self.service.spec.entrance.timeout
+        await self._machine.wind_down(
+            name, running.process, running=running, gone=self._gone, patience=patience
+        )
         with suppress(HomeportError):
             await self._machine.edge.remove(self._id, name)
         await self._remove(running)

@@ -17,6 +17,7 @@ from homeport.errors import DeploymentError, HomeportError
 from homeport.health import UnhealthyError, until_healthy
 from homeport.images import Images
 from homeport.instance import Instance, Instances
+from homeport.listeners import Listeners
 from homeport.logs import Logbook, Tail
 from homeport.model import Service, ServiceSpec
 from homeport.network import Network
@@ -74,6 +75,7 @@ class Machine:
     vault: Vault
     origins: Origins
     environment: Callable[[Service], Mapping[str, str]]
+    listeners: Listeners
     closing: bool = False  # the port stops: no request is to come
     addresses: set[str] = field(default_factory=set)  # promised to instances
     # Between naming an image and removing the unnamed.
@@ -164,10 +166,17 @@ class Machine:
         return None
 
     async def wind_down(
-        self, name: str, process: Process, *, running: Running | None = None, gone: bool = False
+        self,
+        name: str,
+        process: Process,
+        *,
+        running: Running | None = None,
+        gone: bool = False,
+        patience: float = 0,
     ) -> None:
-        """Wait, at most 2 minutes, until an instance out of rotation has answered everything; then stop it.
+        """Wait until an instance out of rotation has answered everything; then stop it.
 
+        It has 2 minutes, or `patience` where that is more, the seconds that its service lets a request take.
         One of a service that is `gone` has half a minute, and need not wait for requests that may yet come.
         """
         loop = asyncio.get_running_loop()
@@ -176,7 +185,7 @@ class Machine:
         idle = 0
         while idle < 2 and process.alive:
             closing = gone or self.closing
-            if loop.time() - since > (_CLOSE if closing else _DRAIN):
+            if loop.time() - since > (_CLOSE if closing else max(_DRAIN, patience)):
                 break
             try:
                 busy = await self.edge.busy(name, closing=closing)

@@ -21,6 +21,7 @@ from homeport.model import Operation, OperationStatus, OperationType, Service, S
 from ocikit import OcikitError
 
 _PAUSE = 5.0  # seconds before an operation that could not be recorded is tried again
+_HANDOVER = 60.0  # seconds that requests which are held may take to be answered
 _RELEASES = 6  # digests that a service keeps: what serves, and what it may go back to
 _EVENTS = "events"  # the stream of a service's own log
 _NAMES = {
@@ -44,7 +45,7 @@ class Runner:
         self._events: Log = machine.logbook.log(self._id, "service")
         self._fleet = Fleet(machine, arn, members, self._say)
         self._queue = self._fleet.recording  # of what waits
-        self._activator = Activator(machine.activator(self._id), self._fleet)
+        self._activator = Activator(machine.activator(self._id), self._fleet, machine.listeners)
         self._tasks: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()  # there may be an operation to do
 
@@ -130,6 +131,18 @@ class Runner:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._fleet.end()
         self._activator.close()
+
+    async def leave(self) -> None:
+        """Answer what is held, and let the instances run on for the next homeport.
+
+        An operation that is under way goes on at its start.
+        """
+        await self._fleet.awake()
+        await self._activator.hand_over(_HANDOVER)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._fleet.leave()
 
     # Operations
 

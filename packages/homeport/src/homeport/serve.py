@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -31,6 +32,7 @@ from homeport.errors import HomeportError
 from homeport.expiry import expire
 from homeport.hosts import is_local
 from homeport.jwks import Keys
+from homeport.listeners import Listeners
 from homeport.model import Service
 from homeport.origins import Origins
 from homeport.place import REGION
@@ -43,6 +45,7 @@ from ocikit.registry import Storage
 S3_PORT = 9000  # on the bridge's own address, so that no other homeport is in the way
 LOOPBACK = "127.0.0.1"
 
+_UPGRADE = 120.0  # seconds that another version may take until it serves
 _GRACE = 10  # seconds that requests under way get when we stop
 _KEEP_ALIVE = 120  # seconds; obstore keeps idle connections for 90, and must never write into a closing one
 
@@ -96,14 +99,16 @@ class Addresses:
         partial.replace(data / "homeport.json")
 
 
-async def serve(data: Path, ports: Ports, front: Front) -> None:
-    """Serve the folder `data` until SIGTERM or SIGINT, then stop what was started. Raises HomeportError."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    control = _listener(LOOPBACK, ports.control)
+async def serve(data: Path, ports: Ports, front: Front, listeners: Listeners) -> bool:
+    """Serve the folder `data` until SIGTERM or SIGINT, then stop what was started. Raises HomeportError.
+
+    SIGUSR2 is for another version that has been installed: True is returned while everything runs on, and
+    `listeners` listen, for whoever serves the folder next.
+    """
+    orders = _Orders()
+    control = listeners.tcp(LOOPBACK, ports.control)
     registry_host = f"{LOOPBACK}:{control.getsockname()[1]}"
-    edge = Ports(0, ports.https or _free_port(), ports.http or _free_port())
+    edge = _edge_ports(data, ports, listeners)
     keyring = Keyring.open(data)
     registry = Storage(LocalStore(data / "registry", mkdir=True))
     with bucketlog.connect(f"file://{data / 'state'}") as database:
@@ -131,6 +136,7 @@ async def serve(data: Path, ports: Ports, front: Front) -> None:
             address=front.address,
             domain=front.domain,
             issuer=None if front.acme is None else Acme(front.acme, data / "acme"),
+            listeners=listeners,
         )
         await port.start()
         # From here on the directory is ours alone; before, another process may be at work in it.
@@ -155,7 +161,7 @@ async def serve(data: Path, ports: Ports, front: Front) -> None:
                 s3=s3,
                 trail=trail,
             )
-            bridge = _listener(port.bridge_address, S3_PORT)
+            bridge = listeners.tcp(port.bridge_address, S3_PORT)
             servers = [_Server(s3, bridge), _Server(Admin(app, gate, port.ingress), control)]
             tasks = [asyncio.create_task(server.run()) for server in servers]
             keeping = asyncio.create_task(trail.keep())
@@ -168,19 +174,40 @@ async def serve(data: Path, ports: Ports, front: Front) -> None:
             trusted = f", trusted by {data / 'ca.pem'}" if is_local(front.domain) else ""
             _say(f"services at https://NAME.{front.domain}{suffix}{trusted}")
             _say(f'to drive it: eval "$(homeport env --data {data})"')
-            stopped = asyncio.create_task(stop.wait())
-            await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
-            _say("stopping")
+            told = asyncio.create_task(orders.told.wait())
+            await asyncio.wait([told, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            _say("making room for another version" if orders.leave else "stopping")
             upkeep.cancel()
         finally:
             # Instances first: until they are gone they may need the object store.
-            await port.stop()
-            (data / "homeport.json").unlink(missing_ok=True)
+            if orders.leave:
+                await port.leave()
+            else:
+                await port.stop()
+                (data / "homeport.json").unlink(missing_ok=True)
         for server in servers:
             server.should_exit = True
         await asyncio.gather(*tasks)
         keeping.cancel()  # the last calls are written
         await asyncio.gather(keeping, return_exceptions=True)
+    return orders.leave
+
+
+class _Orders:
+    """What this process is told by signals. The first one counts."""
+
+    def __init__(self) -> None:
+        self.told = asyncio.Event()
+        self.leave = False
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.told.set)
+        loop.add_signal_handler(signal.SIGUSR2, self._leave)
+
+    def _leave(self) -> None:
+        if not self.told.is_set():
+            self.leave = True
+            self.told.set()
 
 
 class _Server(uvicorn.Server):
@@ -222,21 +249,37 @@ def environment_of(data: Path) -> dict[str, str]:
     }
 
 
-def _listener(address: str, port: int) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((address, port))
-        listener.listen(1024)
-    except OSError as error:
-        listener.close()
-        reason = error.strerror or str(error)
-        raise HomeportError(f"{address}:{port} cannot be listened on: {reason}") from error
-    return listener
+def upgrade(data: Path) -> float:
+    """Have the homeport that serves `data` be replaced by the version that is installed now, which is ours.
+
+    Returns the seconds that it took. Raises HomeportError when it does not serve again within two minutes.
+    """
+    file = data / "homeport.json"
+    pid = Addresses.read(data).pid
+    command = Path(f"/proc/{pid}/cmdline")
+    if not command.exists() or b"homeport" not in command.read_bytes():
+        raise HomeportError(f"no homeport serves {data}: start it with `homeport serve --data {data}`")
+    before, started = file.stat().st_ino, time.monotonic()
+    os.kill(pid, signal.SIGUSR2)
+    while file.stat().st_ino == before:
+        if not command.exists():
+            raise HomeportError(f"homeport did not come back: start it with `homeport serve --data {data}`")
+        if time.monotonic() - started > _UPGRADE:
+            raise HomeportError(f"homeport does not serve again {_UPGRADE:.0f} s after it was told")
+        time.sleep(0.02)
+    return time.monotonic() - started
+
+
+def _edge_ports(data: Path, ports: Ports, listeners: Listeners) -> Ports:
+    """Free ones where none are said: those of the predecessor, if there is one."""
+    if listeners.inherited:
+        before = Addresses.read(data)
+        return Ports(0, ports.https or before.https_port, ports.http or before.http_port)
+    return Ports(0, ports.https or _free_port(), ports.http or _free_port())
 
 
 def _free_port() -> int:
-    with _listener(LOOPBACK, 0) as probe:
+    with socket.create_server((LOOPBACK, 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
 

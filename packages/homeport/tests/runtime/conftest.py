@@ -24,13 +24,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from obstore.store import LocalStore
 
 from homeport.authority import Authority
 from homeport.container import Runc
+from homeport.credentials import Keyring
 from homeport.edge import Binding, Edge, Names, Route
 from homeport.layout import Layout
+from homeport.place import REGION
 from ocikit import Blob, BytesBlob, ContainerConfig, Digest, History, Image, Layer, LayerWriter, Platform
 from ocikit.registry import Storage
 from ocikit.registry.storage import StoredManifest
@@ -269,6 +272,54 @@ class Harbour:
         return [*lines, *(str(path) for path in self.layout.instances.glob("*"))]
 
 
+class Serving(Harbour):
+    """A real `homeport serve`, driven by AWS's client."""
+
+    def start(self) -> dict[str, Any]:
+        ports = ["--port", "0", "--https-port", str(self.https_port), "--http-port", str(self.http_port)]
+        with (self.data.parent / "port.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "homeport", "serve", "--data", self.data, *ports],
+                stderr=log,
+                start_new_session=True,
+                text=True,
+            )
+        eventually((self.data / "homeport.json").exists, 60)
+        return dict(json.loads((self.data / "homeport.json").read_text()))
+
+    def stop(self) -> None:
+        assert self.process is not None
+        self.process.terminate()
+        assert self.process.wait(60) == 0
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = json.loads((self.data / "homeport.json").read_text())["registry"].partition(":")
+        return host, int(port)
+
+    def make(self, name: str, tags: dict[str, str]) -> None:
+        """A running service of the image `NAME:latest`."""
+        root = Keyring.load(self.data).root
+        apprunner = boto3.client(
+            "apprunner",
+            endpoint_url="http://{}:{}".format(*self.address),
+            region_name=REGION,
+            aws_access_key_id=root.id,
+            aws_secret_access_key=root.secret,
+        )
+        image = {
+            "ImageIdentifier": "{}:{}/{}:latest".format(*self.address, name),
+            "ImageRepositoryType": "ECR",
+        }
+        arn = apprunner.create_service(
+            ServiceName=name,
+            SourceConfiguration={"ImageRepository": image},
+            Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+        )["Service"]["ServiceArn"]
+        eventually(lambda: apprunner.describe_service(ServiceArn=arn)["Service"]["Status"] == "RUNNING", 60)
+        apprunner.close()
+
+
 class _Loopback(http.client.HTTPSConnection):
     tls: ssl.SSLContext
 
@@ -401,6 +452,19 @@ def harbour(tmp_path: Path) -> Iterator[Harbour]:
     yield from _harbour(tmp_path)
 
 
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Serving]:
+    """A homeport that serves; stopped, and proved to have left nothing, at the end of the test."""
+    (tmp_path / "data").mkdir()
+    serving = Serving(tmp_path / "data")
+    serving.start()
+    try:
+        yield serving
+    finally:
+        serving.stop()
+    assert serving.remains() == []
+
+
 @pytest.fixture(scope="module")
 def shared_harbour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour]:
     """One port for the tests of a module that do not disturb one another."""
@@ -438,12 +502,14 @@ def traffic() -> Callable[..., AbstractContextManager[Traffic]]:
     """Clients that ask without a pause to speak of, each on a connection that it keeps."""
 
     @contextmanager
-    def run(harbour: Harbour, clients: int = 2, pause: float = 0.005, path: str = "/") -> Iterator[Traffic]:
+    def run(
+        harbour: Harbour, clients: int = 2, pause: float = 0.005, path: str = "/", name: str = "web"
+    ) -> Iterator[Traffic]:
         seen = Traffic()
         stop = threading.Event()
 
         def ask() -> None:
-            connection = harbour.client()
+            connection = harbour.client(name)
             while not stop.is_set():
                 try:
                     connection.request("GET", path)
