@@ -9,7 +9,8 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -26,6 +27,10 @@ settings.load_profile("any-machine")
 SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
+# Of a request its fields and headers, to an answer: its status, headers and body.
+Page = Callable[[dict[str, str], Mapping[str, str]], tuple[int, dict[str, str], bytes]]
+
+
 def encoded(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
@@ -35,7 +40,8 @@ class Issuer:
     """An issuer of identity tokens on loopback, which says what GitHub's says, and whatever a test wants.
 
     `keys` are those that it publishes, `documents` what it answers instead of its own documents, `asked` the
-    paths that were asked for, `bearer` what a runner shows to get a token of `claims`.
+    paths that were asked for, `bearer` what a runner shows to get a token of `claims`. `pages` are what else
+    it does, by method and path, such as a login: each is given the query or the form, and the headers.
     """
 
     url: str
@@ -45,6 +51,7 @@ class Issuer:
     bearer: str = field(default_factory=lambda: uuid.uuid4().hex)
     claims: dict[str, Any] = field(default_factory=dict)
     given: list[str] = field(default_factory=list)
+    pages: dict[tuple[str, str], Page] = field(default_factory=dict)
 
     def token(
         self,
@@ -53,8 +60,9 @@ class Issuer:
         header: dict[str, Any] | None = None,
         key: SigningKey | bytes | None = None,
         kid: str = "rsa",
+        base: dict[str, Any] | None = None,
     ) -> str:
-        """A token of a release job with other claims, of which those that are None are left out.
+        """A token of a release job, or of `base`, with other claims; those that are None are left out.
 
         It is signed with the key of that name, or with `key`; bytes are a key of HS256.
         """
@@ -63,7 +71,7 @@ class Issuer:
             type(key), "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256"
         )
         head = {"alg": algorithm, "typ": "JWT", "kid": kid} | (header or {})
-        body = self.release() | self.claims | (claims or {})
+        body = (self.release() if base is None else base) | self.claims | (claims or {})
         parts = [{name: value for name, value in part.items() if value is not None} for part in (head, body)]
         signed = ".".join(encoded(json.dumps(part).encode()) for part in parts)
         return f"{signed}.{encoded(signature(key, signed.encode()))}"
@@ -131,20 +139,39 @@ def jwk(kid: str, key: SigningKey) -> dict[str, str]:
 
 
 class _Answers(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        if not self._did_page("POST", form):
+            self._answer(404, {}, b"")
+
     def do_GET(self) -> None:
         issuer: Issuer = self.server.issuer  # type: ignore[attr-defined]
         parts = urlsplit(self.path)
         issuer.asked[parts.path] += 1
+        if self._did_page("GET", parts.query):
+            return
         if parts.path == "/token" and self.headers["Authorization"] == f"Bearer {issuer.bearer}":
             token = issuer.token({"aud": parse_qs(parts.query)["audience"][0]} | issuer.claims)
             issuer.given.append(token)
             data: bytes | None = json.dumps({"value": token}).encode()
         else:
             data = issuer.document(parts.path)
-        self.send_response(404 if data is None else 200)
-        self.send_header("Content-Length", str(len(data or b"")))
+        self._answer(404 if data is None else 200, {}, data or b"")
+
+    def _did_page(self, method: str, fields: str) -> bool:
+        issuer: Issuer = self.server.issuer  # type: ignore[attr-defined]
+        page = issuer.pages.get((method, urlsplit(self.path).path))
+        if page is not None:
+            given = {name: values[0] for name, values in parse_qs(fields).items()}
+            self._answer(*page(given, self.headers))
+        return page is not None
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(body))} | headers).items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(data or b"")
+        self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -160,10 +187,9 @@ def signing_keys() -> dict[str, SigningKey]:
     }
 
 
-@pytest.fixture
-def issuer(signing_keys: dict[str, SigningKey]) -> Iterator[Issuer]:
+@contextmanager
+def serving(keys: dict[str, SigningKey]) -> Iterator[Issuer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
-    keys = {name: signing_keys[name] for name in ("rsa", "ec")}
     made = Issuer(f"http://127.0.0.1:{server.server_port}", keys)
     server.issuer = made  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -174,3 +200,16 @@ def issuer(signing_keys: dict[str, SigningKey]) -> Iterator[Issuer]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@pytest.fixture
+def issuer(signing_keys: dict[str, SigningKey]) -> Iterator[Issuer]:
+    with serving({name: signing_keys[name] for name in ("rsa", "ec")}) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def start_issuer(signing_keys: dict[str, SigningKey]) -> Iterator[Callable[[], Issuer]]:
+    """Issuers that many tests share."""
+    with ExitStack() as running:
+        yield lambda: running.enter_context(serving({name: signing_keys[name] for name in ("rsa", "ec")}))

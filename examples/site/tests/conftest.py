@@ -1,5 +1,7 @@
 """Real sites on free ports over real directories, and clients that visit them."""
 
+import base64
+import hashlib
 import html
 import json
 import os
@@ -14,9 +16,10 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPMessage
 from http.cookies import SimpleCookie
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote_plus, urlencode, urlsplit
 
 import pytest
 from PIL import Image
@@ -32,6 +35,9 @@ CHROMIUM = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+_clients = count(1)
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ class Client:
 
     url: str
     cookies: dict[str, str] = field(default_factory=dict)
+    # As an edge says: each is somebody else, so that what many tests do is not too often for one.
+    address: str = field(default_factory=lambda: f"2001:db8:{next(_clients):x}::1")
 
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
@@ -73,7 +81,8 @@ class Client:
         """With the cookies and these headers alone; a body is a form unless they say otherwise."""
         parts = urlsplit(self.url)
         connection = HTTPConnection(parts.hostname, parts.port, timeout=30)
-        given = {} if body is None else {"Content-Type": "application/x-www-form-urlencoded"}
+        given = {"X-Forwarded-For": self.address}
+        given |= {} if body is None else {"Content-Type": "application/x-www-form-urlencoded"}
         if self.cookies:
             given["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         try:
@@ -126,6 +135,13 @@ class Client:
         assert (answer.status, answer.location) == (303, "/"), answer.text
         return self
 
+    def sign_in_at(self, provider: Any, account: str = "mira", following: str = "/") -> "Client":
+        """As somebody whom an issuer knows."""
+        begun = self.get(f"/login/start?next={following}")
+        answer = self.get(provider.approve(begun.location, account), Sec_Fetch_Site="cross-site")
+        assert (answer.status, answer.location) == (303, following), answer.text
+        return self
+
     def write(self, title: str, body: str = "A text.", tags: str = "") -> str:
         """Publish a post and return its address."""
         answer = self.post("/posts/new", {"title": title, "body": body, "tags": tags})
@@ -176,6 +192,122 @@ class Site:
 
 StartSite = Callable[..., Site]
 
+MIRA = {
+    "sub": "sub-of-mira",
+    "email": "mira@northpier.example",
+    "email_verified": True,
+    "name": "Mira Okafor",
+}
+INES = {
+    "sub": "sub-of-ines",
+    "email": "ines@northpier.example",
+    "email_verified": True,
+    "name": "Ines Halvorsen",
+}
+STRANGER = {"sub": "sub-of-eve", "email": "eve@elsewhere.example", "email_verified": True, "name": "Eve"}
+
+
+@dataclass
+class Provider:
+    """An issuer at which people sign in: it shows its accounts, gives codes, and takes each code once, from
+    its client, with the verifier that belongs to it.
+
+    `token` are changes of the identity tokens that it gives: `claims`, `header`, `key` or `kid`. `reply` is
+    what the token endpoint answers instead, `careless` makes it take a code twice.
+    """
+
+    issuer: Any
+    client_id: str = "the-site"
+    client_secret: str = "a secret/+%&of the site"
+    accounts: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {"mira": MIRA, "ines": INES, "eve": STRANGER}
+    )
+    token: dict[str, Any] = field(default_factory=dict)
+    reply: tuple[int, bytes] | None = None
+    careless: bool = False
+    codes: dict[str, dict[str, str]] = field(default_factory=dict)
+    asked: list[dict[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.describe()
+        self.issuer.pages = {
+            ("GET", "/authorize"): self._authorize,
+            ("GET", "/choose"): self._choose,
+            ("POST", "/token"): self._redeem,
+        }
+
+    def describe(self, **changes: Any) -> None:
+        """State of the issuer what it is, with these changes."""
+        url = self.issuer.url
+        document = {
+            "issuer": url,
+            "authorization_endpoint": f"{url}/authorize",
+            "token_endpoint": f"{url}/token",
+            "jwks_uri": f"{url}/keys",
+            "response_types_supported": ["code"],
+            "code_challenge_methods_supported": ["S256"],
+            "id_token_signing_alg_values_supported": ["RS256", "ES256"],
+            "token_endpoint_auth_methods_supported": ["client_secret_basic"],
+        }
+        described = {name: value for name, value in (document | changes).items() if value is not None}
+        self.issuer.documents["/.well-known/openid-configuration"] = json.dumps(described).encode()
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        """The variables of a site whose login this is."""
+        return {
+            "SITE_MODE": "prod",
+            "OIDC_ISSUER": self.issuer.url,
+            "OIDC_CLIENT_ID": self.client_id,
+            "OIDC_CLIENT_SECRET": self.client_secret,
+            "OWNER_EMAILS": "ines@northpier.example",
+            "ALLOWED_EMAILS": "northpier.example",
+        } | changes
+
+    def approve(self, address: str | None, account: str = "mira") -> str:
+        """What the browser is sent back to when that account was chosen, as a path of the site."""
+        assert address is not None
+        asked = urlsplit(address)
+        assert address.startswith(f"{self.issuer.url}/authorize?"), address
+        answer = Client(self.issuer.url).bare("GET", f"/choose?{asked.query}&account={account}", None, {})
+        assert answer.status == 303, answer.text
+        back = urlsplit(answer.location or "")
+        return f"{back.path}?{back.query}"
+
+    def _authorize(self, query: dict[str, str], _: Any) -> tuple[int, dict[str, str], bytes]:
+        links = [
+            f'<p><a href="/choose?{html.escape(urlencode(query | {"account": name}))}">{claims["name"]}</a>'
+            for name, claims in self.accounts.items()
+        ]
+        return 200, {"Content-Type": "text/html"}, f"<h1>Choose an account</h1>{''.join(links)}".encode()
+
+    def _choose(self, query: dict[str, str], _: Any) -> tuple[int, dict[str, str], bytes]:
+        self.asked.append(query)
+        code = f"code-{len(self.codes)}"
+        self.codes[code] = query
+        back = urlencode({"code": code, "state": query["state"]})
+        return 303, {"Location": f"{query['redirect_uri']}?{back}"}, b""
+
+    def _redeem(self, form: dict[str, str], headers: Any) -> tuple[int, dict[str, str], bytes]:
+        if self.reply is not None:
+            status, body = self.reply
+            return status, {"Location": f"{self.issuer.url}/elsewhere"} if status == 302 else {}, body
+        pair = f"{quote_plus(self.client_id)}:{quote_plus(self.client_secret)}"
+        if headers["Authorization"] != f"Basic {base64.b64encode(pair.encode()).decode()}":
+            return 401, {}, b'{"error": "invalid_client"}'
+        query = self.codes.get(form["code"]) if self.careless else self.codes.pop(form["code"], None)
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(form["code_verifier"].encode()).digest())
+        if (
+            query is None
+            or query["redirect_uri"] != form["redirect_uri"]
+            or query["code_challenge"] != challenge.rstrip(b"=").decode()
+        ):
+            return 400, {}, b'{"error": "invalid_grant"}'
+        now = int(time.time())
+        base = {"iss": self.issuer.url, "aud": self.client_id, "iat": now, "exp": now + 300}
+        base |= {"nonce": query["nonce"]} | self.accounts[query["account"]]
+        token = self.issuer.token(base=base, **self.token)
+        return 200, {}, json.dumps({"access_token": "x", "token_type": "Bearer", "id_token": token}).encode()
+
 
 def free_port() -> int:
     with socket.socket() as listener:
@@ -195,6 +327,8 @@ def start(directory: Path, *, wait: bool = True, **variables: str) -> Site:
         "PORT": str(port),
         **variables,
     }
+    if "OIDC_CLIENT_ID" in variables:
+        environment.setdefault("SITE_URL", f"http://127.0.0.1:{port}")
     log = directory / f"{port}.log"
     clean = {name: value for name, value in os.environ.items() if name not in environment}
     with log.open("wb") as output:
@@ -241,6 +375,21 @@ def start_site(tmp_path: Path) -> Iterator[StartSite]:
         one.process.terminate()
     for one in running:
         one.process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def make_provider() -> Callable[[Any], Provider]:
+    return Provider
+
+
+@pytest.fixture
+def provider(start_issuer: Callable[[], Any]) -> Provider:
+    return Provider(start_issuer())
+
+
+@pytest.fixture(scope="session", name="start")
+def _start() -> StartSite:
+    return start
 
 
 @pytest.fixture(name="free_port")

@@ -27,18 +27,30 @@ def test_the_demo_lets_nobody_else_in(site):
 def test_outside_of_the_demo_no_request_can_sign_in(start_site):
     site = start_site(SITE_MODE="prod")
     client = site.client()
-    assert client.get("/login").status == 404
-    assert "Sign in" not in client.get("/").text
+    assert "<form" not in client.get("/login").text
+    assert client.get("/login/start").status == 404
+    assert client.get("/login/callback?code=c&state=s").status == 404
     for path in ("/login", "/login/", "/login?mode=demo", "//login", "/LOGIN"):
         answer = client.post(
             path, {"user": "author", "SITE_MODE": "demo", "mode": "demo"}, X_Site_Mode="demo"
         )
-        assert answer.status in (404, 307), path
+        assert answer.status in (404, 405, 307), path
     client.cookies = {"session": "author", "__Host-session": "author", "SITE_MODE": "demo", "mode": "demo"}
-    assert client.post("/login", {"user": "author"}).status == 404
+    assert client.post("/login", {"user": "author"}).status == 405
     for path in MEMBERS_PAGES:
-        assert client.get(path).status == 403
+        assert client.get(path).location == f"/login?next={path}"
     assert client.post("/posts/new", {"title": "t", "body": "b"}).status == 403
+
+
+def test_a_site_that_has_no_login_says_what_to_set(start_site):
+    site = start_site(SITE_MODE="prod")
+    page = site.client().get("/login")
+    assert page.status == 200
+    for name in ("SITE_URL", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET", "OWNER_EMAILS", "ALLOWED_EMAILS"):
+        assert name in page.text
+    assert f"{site.url}/login/callback" in page.text
+    assert "/login" in site.client().get("/").text
+    assert "OIDC_CLIENT_ID is not set" in site.log.read_text()
 
 
 def test_a_session_of_the_demo_is_worth_nothing_outside_of_it(start_site):

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import bucketlog
@@ -28,6 +29,9 @@ PATIENCE = 1.0  # seconds
 
 _T = TypeVar("_T")
 Prepare = Callable[[bucketlog.Database], object]
+
+acting: ContextVar[str | None] = ContextVar("acting", default=None)
+"""The id of the user whom the running request is answered for: every transaction states its own."""
 
 
 class Data:
@@ -90,8 +94,15 @@ class Data:
         return self._connection.db()
 
     async def transact(self, transaction: Iterable[Any]) -> bucketlog.TransactionReport:
-        """Commit; when this returns, `newest` of every instance has it. Raises bucketlog.BucketlogError."""
-        return await asyncio.to_thread(self._transact, list(transaction))
+        """Commit; when this returns, `newest` of every instance has it. Raises bucketlog.BucketlogError.
+
+        What is written says by whom: `:tx/by` of the transaction is the user who is `acting`.
+        """
+        return await asyncio.to_thread(self._transact, [attributed(transaction, acting.get())])
+
+    def stats(self) -> bucketlog.Stats:
+        """What this instance knows and has asked the bucket for; without I/O."""
+        return self._connection.stats()
 
     def derive(self, database: bucketlog.Database, compute: Callable[[bucketlog.Database], _T]) -> _T:
         """`compute(database)`, kept for as long as the database stays the same."""
@@ -141,6 +152,21 @@ Transaction = Callable[[bucketlog.Database], list[Any]]
 """A transaction function: what to write, given the value of the database that it will be written on."""
 
 
+def attributed(transaction: Iterable[Any], user_id: str | None) -> Transaction:
+    """The transaction as one function that, if there is anything to write, writes by whom, too."""
+    parts = list(transaction)
+
+    def apply(database: bucketlog.Database) -> list[Any]:
+        written: list[Any] = []
+        for part in parts:
+            written += part(database) if callable(part) else [part]
+        if written and user_id is not None:
+            written.append({":db/id": "datomic.tx", ":tx/by": [":user/id", user_id]})
+        return written
+
+    return apply
+
+
 def once(name: str, transaction: Transaction) -> Transaction:
     """A transaction function that does its work once in the life of a database, however many instances
     try.
@@ -170,4 +196,4 @@ def attribute(
     return definition
 
 
-SCHEMA = [attribute("step/name", "string", identity=True)]
+SCHEMA = [attribute("step/name", "string", identity=True), attribute("tx/by", "ref")]

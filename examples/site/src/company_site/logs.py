@@ -21,7 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
-_QUIET = frozenset({"/healthz"})  # asked every few seconds; logged only when it fails
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})  # asked often; logged when they fail
+_OPENER = "{token"  # the part of a route that opens something for whoever has it
 
 
 class JsonFormatter(logging.Formatter):
@@ -45,6 +46,12 @@ def _describe(error: BaseException) -> dict[str, object]:
         "error": f"{type(error).__module__}.{type(error).__qualname__}",
         "at": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
     }
+
+
+def _path(scope: Scope) -> str:
+    """The path, or the pattern of its route where the path holds a secret."""
+    pattern: str = scope.get("route_pattern", "")
+    return pattern if _OPENER in pattern else scope["path"][:200]
 
 
 def configure_logging() -> None:
@@ -94,7 +101,7 @@ class RequestLog:
         fields = {
             "id": request_id,
             "method": scope["method"],
-            "path": scope["path"][:200],
+            "path": _path(scope),
             "status": status,
             "ms": round((time.perf_counter() - started) * 1000, 1),
         }

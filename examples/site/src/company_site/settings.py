@@ -88,7 +88,7 @@ class Settings:
             port=given.number("PORT", cls.port, 1, 65535),
             login=given.login(),
             metrics_token=given.token("METRICS_TOKEN"),
-            proxies=given.number("PROXIES", cls.proxies, 0, 9),
+            proxies=given.number("PROXIES", cls.proxies, 1, 9),
         )
         if given.problems:
             raise SettingsError("; ".join(given.problems))
@@ -173,10 +173,10 @@ class _Environment:
             if name not in self._variables
         ]
         address = self._variables.get("SITE_URL", "").strip()
-        if address and not _is_private(address):
+        if address and not is_private(address):
             self.problems.append(f"SITE_URL is {address!r}: to sign in it has to begin with https://")
         issuer = self.text("OIDC_ISSUER", GOOGLE)
-        if issuer and not _is_private(issuer):
+        if issuer and not is_private(issuer):
             self.problems.append(f"OIDC_ISSUER is {issuer!r}: an https URL, exactly as the issuer states it")
         domain = (self.optional("OIDC_HOSTED_DOMAIN") or "").lower()
         if domain and not _DOMAIN.fullmatch(domain):
@@ -208,7 +208,7 @@ def _listed(value: str | None) -> list[str]:
     return [part.strip() for part in (value or "").split(",") if part.strip()]
 
 
-def _is_private(value: str) -> bool:
+def is_private(value: str) -> bool:
     """Whether nobody on the way can read along: https, or http on this very machine."""
     try:
         parts = urlsplit(value)

@@ -10,10 +10,14 @@ from starlette.requests import Request
 
 from bucketlog import Database
 from company_site.accounts.model import User
+from company_site.accounts.oidc import Issuer
 from company_site.accounts.store import DEMO_METHOD, Session, find_session, touch_session
-from company_site.database import Data
+from company_site.database import Data, acting
 from company_site.errors import NotAllowedError, SignInNeededError
+from company_site.limits import Limits
+from company_site.metrics import Metrics
 from company_site.posts.edition import Edition, Editions
+from company_site.readiness import Readiness
 from company_site.settings import Mode, Settings
 from company_site.uploads.store import ImageStore
 
@@ -28,6 +32,10 @@ class Site:
     templates: jinja2.Environment
     editions: Editions
     fingerprint: str
+    issuer: Issuer | None  # None in a demo, and where no login is configured
+    limits: Limits
+    metrics: Metrics
+    readiness: Readiness
 
     @classmethod
     def of(cls, request: Request) -> Site:
@@ -54,32 +62,39 @@ class Visit:
 
     def require_member(self) -> User:
         """The user, who may write. Raises SignInNeededError, NotAllowedError."""
-        if not self._require_user().is_member:
+        if not self.require_user().is_member:
             raise NotAllowedError("only members write posts and upload images")
-        return self._require_user()
+        return self.require_user()
 
     def require_owner(self) -> User:
         """The user, who may give and take roles. Raises SignInNeededError, NotAllowedError."""
-        if not self._require_user().is_owner:
+        if not self.require_user().is_owner:
             raise NotAllowedError("only owners give and take roles")
-        return self._require_user()
+        return self.require_user()
 
-    def _require_user(self) -> User:
+    def require_user(self) -> User:
+        """Whoever is signed in. Raises SignInNeededError."""
         if self.user is None:
             raise SignInNeededError("only users may do this")
         return self.user
 
 
+def is_secure(request: Request) -> bool:
+    """Whether the visitor's side of the connection is HTTPS, by the edge's word or by the configuration."""
+    address = Site.of(request).settings.site_url or ""
+    return request.url.scheme == "https" or address.startswith("https:")
+
+
 def cookie_name(request: Request) -> str:
     """Over HTTPS a `__Host-` cookie (RFC 6265bis): no other host and no plain HTTP can have set it."""
-    return "__Host-session" if request.url.scheme == "https" else "session"
+    return "__Host-session" if is_secure(request) else "session"
 
 
 async def visit(request: Request) -> Visit:
     """Find out who asks, once a request, on a value of the database that is fresh enough for them (see
     `database`).
 
-    A session from a demo login is worth nothing to a site that is not a demo. Raises bucketlog.StoreError.
+    What the request writes from now on is written in the user's name. Raises bucketlog.StoreError.
     """
     seen: Visit | None = getattr(request.state, "visit", None)
     if seen is None:
@@ -96,8 +111,25 @@ async def _find_out(request: Request) -> Visit:
     session, now = find_session(database, token), datetime.now(UTC)
     if session is None or not session.is_valid(now):
         return Visit(database, None)
-    if session.method == DEMO_METHOD and site.settings.mode is not Mode.DEMO:
+    if not _is_accepted(session, site.settings):
         return Visit(database, None)
+    acting.set(session.user.id)
     if session.is_due(now):
         await site.data.transact([touch_session(session, now)])
     return Visit(database, session)
+
+
+def _is_accepted(session: Session, settings: Settings) -> bool:
+    """Whether somebody with this session could sign in today: the configuration may have changed since.
+
+    The demo's people are nobody to a site that is not a demo.
+    """
+    if session.method == DEMO_METHOD:
+        return settings.mode is Mode.DEMO
+    login, email = settings.login, session.user.email
+    return (
+        login is not None
+        and session.method == login.issuer
+        and email is not None
+        and login.gate.lets_in(email)
+    )

@@ -17,9 +17,12 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class User:
+    """`email` is what the issuer vouched for at the last login; the people of the demo have none."""
+
     id: str
     name: str
     roles: frozenset[Role] = frozenset()
+    email: str | None = None
 
     @property
     def is_member(self) -> bool:
@@ -97,4 +100,5 @@ class Gate:
     hosted_domain: str | None = None  # Google's `hd`: the Workspace that the account must belong to
 
     def lets_in(self, email: str) -> bool:
+        """Whether the list has the address; owners need not be on it."""
         return email in self.owners or any(pattern.matches(email) for pattern in self.allowed)

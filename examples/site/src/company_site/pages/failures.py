@@ -15,7 +15,7 @@ from starlette.types import ExceptionHandler
 
 from bucketlog import StoreError
 from company_site.errors import DeletedError, GoneError, NotAllowedError, SignInNeededError
-from company_site.settings import Mode
+from company_site.limits import TooOftenError
 from company_site.site import Site, visit
 from company_site.templating import page
 
@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 _TEXTS: Mapping[int, tuple[str, str]] = {
     400: ("That did not make sense to us", "The request was put together in a way that we cannot read."),
+    401: ("Who is asking?", "This address answers only those who show its token."),
     403: (
         "This is not yours to do",
         "It needs an account that is allowed to, and a form that comes from this very site.",
@@ -32,6 +33,7 @@ _TEXTS: Mapping[int, tuple[str, str]] = {
     410: ("Taken off the wall", "There was something at this address. It has been deleted."),
     413: ("That is too large", "What you sent is larger than we take. Images may have up to 10 MB."),
     415: ("We cannot read that", "This address takes forms, and what was sent is not one."),
+    429: ("Not so fast", "That was tried very often in a short time. Please wait a little, and try again."),
     503: (
         "Back in a moment",
         "Our storage does not answer just now. Nothing is lost; please try again shortly.",
@@ -71,10 +73,17 @@ async def _not_allowed(request: Request, _: Exception) -> Response:
 
 
 async def _sign_in_needed(request: Request, error: Exception) -> Response:
-    """To the login with the way back, where there is one; what was posted is not carried over."""
-    if Site.of(request).settings.mode is Mode.DEMO and request.method == "GET":
+    """To the login with the way back; what was posted is not carried over."""
+    if request.method == "GET":
         return RedirectResponse(f"/login?next={quote(request.url.path)}", 303)
     return await _not_allowed(request, error)
+
+
+async def _too_often(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TooOftenError)  # noqa: S101 - registered for nothing else
+    Site.of(request).metrics.limited[error.limit] += 1
+    _log.warning("too often", extra={"fields": {"limit": error.limit}})
+    return await _failure(request, 429, {"Retry-After": str(error.seconds)})
 
 
 async def _gone(request: Request, _: Exception) -> Response:
@@ -100,6 +109,7 @@ handlers: Mapping[type[Exception], ExceptionHandler] = {
     HTTPException: _http,
     NotAllowedError: _not_allowed,
     SignInNeededError: _sign_in_needed,
+    TooOftenError: _too_often,
     GoneError: _gone,
     DeletedError: _deleted,
     StoreError: _unavailable,

@@ -1,9 +1,9 @@
-"""Home, about, careers, Markdown help, and health."""
+"""Home, about, careers, and Markdown help."""
 
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from company_site.addresses import origin
@@ -12,7 +12,6 @@ from company_site.meta import Meta, website
 from company_site.posts.model import Page
 from company_site.site import Site, visit
 from company_site.templating import card_of, page
-from company_site.version import __version__
 
 HEADLINE = "Software for people who keep things moving."
 _NEWEST = 6
@@ -78,17 +77,9 @@ async def markdown_help(request: Request) -> Response:
     return page(request, "pages/markdown.html", await visit(request))
 
 
-async def health(_: Request) -> Response:
-    """The process is up and has opened its database; asks nothing of the bucket, so that a slow one kills
-    nobody.
-    """
-    return JSONResponse({"status": "ok", "version": __version__}, headers={"Cache-Control": "no-store"})
-
-
 routes = [
     Route("/", home),
     Route("/about", about),
     Route("/careers", careers),
     Route("/markdown", markdown_help),
-    Route("/healthz", health),
 ]

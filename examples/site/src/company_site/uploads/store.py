@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import obstore
-from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import AlreadyExistsError, PermissionDeniedError
 from obstore.store import ObjectStore, from_url
 
 from bucketlog import Database
@@ -45,6 +45,12 @@ class ImageStore:
             return cls(from_url(url, mkdir=True))
         # Client options would displace AWS_ALLOW_HTTP.
         return cls(from_url(url, retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=10)}))
+
+    async def check(self) -> None:
+        """Ask the bucket for anything. Raises obstore's errors when it does not answer."""
+        # Who may not list a bucket is not told that an object is not there; that is an answer, too.
+        with suppress(FileNotFoundError, PermissionDeniedError):
+            await obstore.head_async(self._store, "readiness")
 
     async def put(self, file: bytes) -> ImageName:
         """Re-encode a file and keep it. Raises UnacceptableImageError, or obstore's errors."""
