@@ -30,6 +30,8 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat history",
         "tagboat rollback",
         "tagboat smoke https://shop.example",
+        "tagboat doctor",
+        "tagboat doctor --name www.shop.example",
         "tagboat ci github",
         "tagboat ci gitlab",
         "tagboat ci --check",
@@ -191,6 +193,7 @@ def test_options_and_folders_come_in_any_order(arguments, component):
         "smoke",
         "verify",
         "cost",
+        "doctor",
     ],
 )
 def test_scripts_can_have_json_of_every_step_of_a_release(command, capsys):

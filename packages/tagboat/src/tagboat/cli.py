@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from tagboat.arguments import Parser
 from tagboat.cost_cli import add_cost_command
+from tagboat.doctor_cli import add_doctor_command
 from tagboat.errors import TagboatError
 from tagboat.image_cli import add_image_commands
 from tagboat.release_cli import add_release_commands
@@ -174,6 +175,7 @@ def parser() -> argparse.ArgumentParser:
     add_service_commands(commands)
     add_trust_command(commands)
     add_cost_command(commands)
+    add_doctor_command(commands)
 
     _add_demo(commands)
     return whole
@@ -252,7 +254,7 @@ def _build(options: argparse.Namespace) -> int:
         _complain(f"--output {options.output}: it exists", "name a folder that is to be made")
         return 2
     platform = Platform.parse(options.platform) if options.platform else None
-    done = build_with_report(component, _cache(), platform=platform, progress=_progress)
+    done = build_with_report(component, cache_folder(), platform=platform, progress=_progress)
     image = done.image
     if options.explain:
         for line in done.explanation:
@@ -281,8 +283,8 @@ def _run(options: argparse.Namespace) -> int:
             return 2
         environment[name] = value if equals else os.environ[name]
     ports = [Port.parse(text) for text in options.port]
-    image = build(component, _cache(), progress=_progress)
-    return run_image(image, _cache(), arguments=options.arguments, environment=environment, ports=ports)
+    image = build(component, cache_folder(), progress=_progress)
+    return run_image(image, cache_folder(), arguments=options.arguments, environment=environment, ports=ports)
 
 
 def _push(options: argparse.Namespace) -> int:
@@ -293,7 +295,7 @@ def _push(options: argparse.Namespace) -> int:
 
     reference = Reference.parse(options.reference)
     more = options.tag or options.sbom or options.provenance or options.key
-    known = None if more else Record.of(_cache(), options.component, options.platform).recall()
+    known = None if more else Record.of(cache_folder(), options.component, options.platform).recall()
     if known is not None and stands_for(reference, known.digest, known.media_type):
         print(reference.with_digest(Digest.parse(known.digest)))
         return 0
@@ -313,9 +315,11 @@ def _build_and_push(options: argparse.Namespace, reference: Reference) -> int:
     platforms = [Platform.parse(text) for text in dict.fromkeys(options.platform)] or [Platform.host()]
     key = signing_key(options.key) if options.key else None  # before the build, which takes longer
     component = Component.load(options.component)
-    scope = Scope.of(component, _cache())
+    scope = Scope.of(component, cache_folder())
     fingerprint = scope.fingerprint()  # before the build, which thus cannot have read anything newer
-    images = [build(component, _cache(), platform=platform, progress=_progress) for platform in platforms]
+    images = [
+        build(component, cache_folder(), platform=platform, progress=_progress) for platform in platforms
+    ]
     from ocikit import Registry
 
     with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
@@ -335,7 +339,7 @@ def _build_and_push(options: argparse.Namespace, reference: Reference) -> int:
             _progress(f"signed by {key.public.identity}")
         for tag in options.tag:  # last: what has a name is whole
             registry.tag(reference.with_digest(digest), tag)
-    Record.of(_cache(), options.component, options.platform).remember(
+    Record.of(cache_folder(), options.component, options.platform).remember(
         scope, fingerprint, Pushed(str(digest), pushed.media_type)
     )
     print(reference.with_digest(digest))
@@ -346,7 +350,7 @@ def _base_update(options: argparse.Namespace) -> int:
     from tagboat.build.pin import current_pin
     from tagboat.component import Component
 
-    pin = current_pin(Component.load(options.component), _cache(), progress=_progress)
+    pin = current_pin(Component.load(options.component), cache_folder(), progress=_progress)
     for line in pin.changes:
         print(line)
     if options.check:
@@ -376,7 +380,7 @@ def _deploy(options: argparse.Namespace) -> int:
         documents = Documents(tuple(options.sbom), options.provenance, key)
     deployment = deploy(
         component,
-        _cache(),
+        cache_folder(),
         timeout=options.timeout,
         progress=_progress,
         prebuilt=prebuilt,
@@ -399,7 +403,7 @@ def _demo(options: argparse.Namespace) -> int:
     )
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
     """What builds may use again: below the user's cache folder (XDG base directory specification)."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "tagboat"

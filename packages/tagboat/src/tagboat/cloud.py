@@ -23,7 +23,7 @@ from tagboat.errors import TagboatError
 from tagboat.identity import session
 
 if TYPE_CHECKING:
-    from types_boto3_apprunner.type_defs import OperationSummaryTypeDef, ServiceTypeDef
+    from types_boto3_apprunner.type_defs import CustomDomainTypeDef, OperationSummaryTypeDef, ServiceTypeDef
 
 _RECENT = 24 * 3600.0  # seconds: how far back the last lines of a service are looked for
 _LATE = 10_000  # milliseconds by which a line may come after a later one
@@ -166,13 +166,8 @@ class Cloud:
 
     def repository(self, name: str) -> Repository:
         """The image repository called `name`, made when absent: release tags immutable, `latest` movable."""
-        try:
-            uri = self._call(self._ecr.describe_repositories, repositoryNames=[name])["repositories"][0][
-                "repositoryUri"
-            ]
-        except CloudError as error:
-            if not _has_code(error, "RepositoryNotFoundException"):
-                raise
+        uri = self.existing_repository(name)
+        if uri is None:
             uri = self._call(
                 self._ecr.create_repository,
                 repositoryName=name,
@@ -183,6 +178,17 @@ class Cloud:
         user, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
         insecure = urlsplit(data["proxyEndpoint"]).scheme == "http"
         return Repository(uri, Credentials(user, password), insecure)
+
+    def existing_repository(self, name: str) -> str | None:
+        """The address of the repository called `name`; None where there is none."""
+        try:
+            answer = self._call(self._ecr.describe_repositories, repositoryNames=[name])
+        except CloudError as error:
+            if _has_code(error, "RepositoryNotFoundException"):
+                return None
+            raise
+        address: str = answer["repositories"][0]["repositoryUri"]
+        return address
 
     def service(self, name: str) -> ServiceTypeDef | None:
         """The service called `name`, None where there is none or only a deleted one."""
@@ -211,6 +217,17 @@ class Cloud:
     def describe(self, arn: str) -> ServiceTypeDef:
         service: ServiceTypeDef = self._call(self._apprunner.describe_service, ServiceArn=arn)["Service"]
         return service
+
+    def custom_domains(self, arn: str) -> tuple[str, list[CustomDomainTypeDef]]:
+        """Where the domains of a service are to point, and these."""
+        domains: list[CustomDomainTypeDef] = []
+        token: dict[str, str] = {}
+        while True:
+            page = self._call(self._apprunner.describe_custom_domains, ServiceArn=arn, **token)
+            domains += page["CustomDomains"]
+            if not page.get("NextToken"):
+                return page["DNSTarget"], domains
+            token = {"NextToken": page["NextToken"]}
 
     def create(self, settings: Settings) -> tuple[ServiceTypeDef, str]:
         """The new service and the id of the operation that brings it up."""

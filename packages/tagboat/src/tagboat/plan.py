@@ -80,7 +80,7 @@ def plan_release(
     require_clean(status, component)
     if status.commit is None:
         raise NotPushedError("there is no commit yet", hint="commit, and push the branch")
-    _require_fresh_lock(component)
+    require_fresh_lock(component)
     edits, section = _changelog(component, version, bumped=step is not None)
     heads = (f"refs/heads/{head}" for head in dict.fromkeys((status.branch, branch or status.branch)))
     with ThreadPoolExecutor() as pool:  # git's answers are waited for side by side
@@ -155,7 +155,7 @@ def _require_image_tag(version: str) -> None:
         )
 
 
-def _require_fresh_lock(component: Component) -> None:
+def require_fresh_lock(component: Component) -> None:
     """What the packages ask for on Linux, under this Python, must be in the lock in a version that suits."""
     from tagboat.build.lockfile import read_lock  # noqa: PLC0415  only this check needs it
 

@@ -1,0 +1,223 @@
+"""The cloud that the AWS settings mean: whether it is there, what time it has, and whom it takes us for."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from botocore.exceptions import ClientError
+
+from tagboat.cloud import Cloud, CloudError
+from tagboat.component import Component
+from tagboat.doctor.domains import Associated, domains, trusting
+from tagboat.doctor.finding import Finding
+from tagboat.errors import TagboatError
+from tagboat.identity import session
+
+if TYPE_CHECKING:
+    from types_boto3_apprunner.type_defs import ServiceTypeDef
+
+_TIMEOUT = 5.0  # seconds, of one connection
+_SLOW, _WRONG = 30.0, 300.0  # seconds of difference that are told, and that AWS refuses
+_SETTINGS = 'for a homeport: eval "$(homeport env --data DIR)"'
+_ADVICE = {  # by the code of the refusal
+    "InvalidClientTokenId": f"the key is not one of this cloud; {_SETTINGS}",
+    "UnrecognizedClientException": f"the key is not one of this cloud; {_SETTINGS}",
+    "SignatureDoesNotMatch": f"the secret is not that of the key; {_SETTINGS}",
+    "InvalidSignatureException": f"the secret is not that of the key; {_SETTINGS}",
+    "ExpiredToken": "the session has ended: take a new one, e.g. `aws sso login`",
+    "ExpiredTokenException": "the session has ended: take a new one, e.g. `aws sso login`",
+    "RequestTimeTooSkewed": "set the clock of this machine: `timedatectl set-ntp true`",
+    "AccessDenied": "ask the owner of the account for the permission",
+    "AccessDeniedException": "ask the owner of the account for the permission",
+}
+_STATES = {"RUNNING": "ok", "OPERATION_IN_PROGRESS": "warning"}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the cloud answers."""
+
+    host: str
+    port: int
+    secure: bool
+    named: bool  # by AWS_ENDPOINT_URL: a homeport, or another that speaks AWS's protocols
+
+    @classmethod
+    def of_settings(cls) -> Endpoint | Finding:
+        """Of the variables of this shell; a finding where they name none."""
+        url = os.environ.get("AWS_ENDPOINT_URL")
+        if not url:
+            try:
+                region = session().region_name
+            except TagboatError as error:
+                return Finding.of("endpoint", error)
+            if not region:
+                return Finding("endpoint", "failed", "no cloud is named", f"export AWS_REGION=…; {_SETTINGS}")
+            return cls(f"sts.{region}.amazonaws.com", 443, secure=True, named=False)
+        try:
+            parts = urlsplit(url)
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError:
+            parts, port = urlsplit(""), 0
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            return Finding(
+                "endpoint", "failed", f"AWS_ENDPOINT_URL is {url!r}, no address of a web service", _SETTINGS
+            )
+        return cls(parts.hostname, port, secure=parts.scheme == "https", named=True)
+
+    @property
+    def on_loopback(self) -> bool:
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def __str__(self) -> str:
+        return f"{'https' if self.secure else 'http'}://{self.host}:{self.port}"
+
+    def date(self) -> datetime | None:
+        """What time it says it is. Raises OSError and HTTPException when it does not answer."""
+        connection = (
+            http.client.HTTPSConnection(self.host, self.port, timeout=_TIMEOUT, context=trusting())
+            if self.secure
+            else http.client.HTTPConnection(self.host, self.port, timeout=_TIMEOUT)
+        )
+        try:
+            connection.request("GET", "/")
+            said = connection.getresponse().getheader("Date")
+        finally:
+            connection.close()
+        try:
+            return parsedate_to_datetime(said) if said else None
+        except ValueError:
+            return None
+
+
+def cloud(component: Component | None) -> Iterator[Finding]:
+    """Each thing that a deployment needs, in the order in which it needs them."""
+    endpoint = Endpoint.of_settings()
+    if isinstance(endpoint, Finding):
+        yield endpoint
+        yield Finding("credentials", "skipped", "without an endpoint there is nobody to ask")
+        return
+    there, findings = _reached(endpoint)
+    yield from findings
+    if not there:
+        yield Finding("credentials", "skipped", "the endpoint does not answer")
+        return
+    yield from _credentials(component)
+
+
+def _reached(endpoint: Endpoint) -> tuple[bool, list[Finding]]:
+    try:
+        asked = time.time()
+        date = endpoint.date()
+        here = (asked + time.time()) / 2
+    except ssl.SSLCertVerificationError as error:
+        problem = f"{endpoint}: its certificate is not trusted: {error.verify_message}"
+        advice = "export HOMEPORT_CA=… if it is a homeport's, or have its certificate renewed"
+        return False, [Finding("endpoint", "failed", problem, advice)]
+    except socket.gaierror as error:
+        problem = f"{endpoint}: {endpoint.host} is not known to DNS: {error.strerror}"
+        return False, [Finding("endpoint", "failed", problem, "check the name, and /etc/resolv.conf")]
+    except (OSError, http.client.HTTPException) as error:
+        advice = "start it (`homeport serve`), or name another" if endpoint.named else "check the network"
+        return False, [Finding("endpoint", "failed", f"{endpoint} does not answer: {error}", advice)]
+    findings = [Finding("endpoint", "ok", str(endpoint))]
+    if not endpoint.secure and not endpoint.on_loopback:
+        findings = [
+            Finding(
+                "endpoint", "warning", f"{endpoint}: whoever is on the way can read it", "use HTTPS there"
+            )
+        ]
+    return True, [*findings, _clock(date, here)]
+
+
+def _clock(date: datetime | None, here: float) -> Finding:
+    if date is None:
+        return Finding("clock", "skipped", "the endpoint does not say what time it is")
+    # The header has whole seconds, cut off.
+    ahead = here - date.replace(tzinfo=date.tzinfo or UTC).timestamp() - 0.5
+    if abs(ahead) < _SLOW:
+        return Finding("clock", "ok", f"within {max(1, round(abs(ahead)))} s of the endpoint's")
+    return Finding(
+        "clock",
+        "failed" if abs(ahead) > _WRONG else "warning",
+        f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the endpoint's; "
+        f"signatures are refused from {_WRONG:.0f} s on",
+        "set it: `timedatectl set-ntp true`",
+    )
+
+
+def _credentials(component: Component | None) -> Iterator[Finding]:
+    try:
+        cloud = Cloud()
+        identity = cloud.identity()
+    except TagboatError as error:
+        yield Finding("credentials", "failed", str(error), _advice(error))
+        return
+    yield Finding("credentials", "ok", identity)
+    if component is None:
+        return
+    try:
+        name = component.config.repository
+    except TagboatError as error:
+        yield Finding.of("registry", error)
+        return
+    try:
+        repository = cloud.existing_repository(name)
+    except TagboatError as error:
+        yield Finding("registry", "failed", str(error), _advice(error))
+        return
+    yield Finding("registry", "ok", repository or f"there is no repository {name} yet: a release makes it")
+    yield from _service(cloud, component.config.service.name or component.name)
+
+
+def _service(cloud: Cloud, name: str) -> Iterator[Finding]:
+    try:
+        service = cloud.service(name)
+        if service is None:
+            yield Finding("service", "ok", f"there is no service {name} yet: a release makes it")
+            return
+    except TagboatError as error:
+        yield Finding("service", "failed", str(error), _advice(error))
+        return
+    yield _state(service)
+    try:
+        target, associated = cloud.custom_domains(service["ServiceArn"])
+    except TagboatError as error:  # a role that deploys need not be allowed to ask
+        target, associated = "", []
+        yield Finding("domains", "skipped", str(error))
+    yield from domains(service["ServiceUrl"], [Associated(domain, target) for domain in associated])
+
+
+def _state(service: ServiceTypeDef) -> Finding:
+    name, state = service["ServiceName"], service["Status"]
+    advice = None if state == "RUNNING" else "`tagboat logs --events` says why, `tagboat logs` what it wrote"
+    if state == "PAUSED":
+        advice = "`aws apprunner resume-service`"
+    verdict = _STATES.get(state, "failed")
+    return Finding(
+        "service",
+        "ok" if verdict == "ok" else "warning" if verdict == "warning" else "failed",
+        f"{name} is {state}",
+        advice,
+    )
+
+
+def _advice(error: TagboatError) -> str | None:
+    cause = error.__cause__
+    if isinstance(error, CloudError) and isinstance(cause, ClientError):
+        return _ADVICE.get(cause.response["Error"].get("Code", ""), error.hint)
+    return error.hint or _SETTINGS

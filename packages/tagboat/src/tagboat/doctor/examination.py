@@ -1,0 +1,45 @@
+"""All of it, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tagboat.component import Component
+from tagboat.doctor.cloud import cloud
+from tagboat.doctor.domains import authority, name_of_site
+from tagboat.doctor.finding import Finding
+from tagboat.doctor.machine import disks, tools
+from tagboat.doctor.project import project
+from tagboat.errors import TagboatError
+
+
+def examine(directory: Path, cache: Path, names: Sequence[str] = ()) -> Iterator[Finding]:
+    """Look at the component in `directory` and everything that its release needs.
+
+    `names` are HOST[:PORT] that visitors come by. Nothing is changed anywhere.
+    """
+    component, configuration = _component(directory)
+    yield from tools(composes=component is not None and _composes(component))
+    yield from disks(cache)
+    yield configuration
+    if component is not None:
+        yield from project(component)
+    yield from authority()
+    yield from cloud(component)
+    for name in names:
+        yield from name_of_site(name)
+
+
+def _component(directory: Path) -> tuple[Component | None, Finding]:
+    try:
+        component = Component.load(directory)
+    except TagboatError as error:
+        return None, Finding.of("configuration", error)
+    file = component.directory / "pyproject.toml"
+    return component, Finding("configuration", "ok", f"{component.name} {component.version}, {file}")
+
+
+def _composes(component: Component) -> bool:
+    """Whether its base is made of a distribution's packages."""
+    return component.config.base_text.raw.partition(":")[0] in ("debian", "ubuntu")

@@ -1,0 +1,55 @@
+"""`tagboat doctor`: what keeps a release from being made, and what to do about it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+# As in cli.py, what a command needs is imported when it runs.
+# ruff: noqa: PLC0415
+
+
+def add_doctor_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `doctor` to the commands."""
+    doctor = commands.add_parser(
+        "doctor",
+        help="look at all that a release needs, and say what to do where something is wrong",
+        epilog="example: tagboat doctor --name www.shop.example shop",
+    )
+    doctor.add_argument(
+        "component",
+        nargs="?",
+        type=Path,
+        default=Path(),
+        metavar="COMPONENT",
+        help="the folder with the component's pyproject.toml (default: this one)",
+    )
+    doctor.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]",
+        help="also look at this name, by which visitors come; may be given more than once",
+    )
+    doctor.add_argument("--json", action="store_true", help="print what was found as JSON")
+    doctor.set_defaults(run=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from tagboat.cli import cache_folder
+    from tagboat.doctor import examine
+
+    findings = []
+    for finding in examine(options.component, cache_folder(), options.name):
+        findings.append(finding)
+        if not options.json:
+            mark = {"failed": "FAILED"}.get(finding.state, finding.state)
+            print(f"{mark:<8} {finding.name}: {finding.found}", flush=True)
+            if finding.advice:
+                print(f"{'':<8} → {finding.advice}", flush=True)
+    well = all(finding.state != "failed" for finding in findings)
+    if options.json:
+        print(json.dumps({"ok": well, "findings": [asdict(finding) for finding in findings]}, indent=2))
+    return 0 if well else 1
