@@ -1,4 +1,5 @@
-"""Arguments in any order: `tagboat smoke URL --json shop` is `tagboat smoke --json URL shop`.
+"""What the commands' arguments share, and that they come in any order: `tagboat smoke URL --json shop` is
+`tagboat smoke --json URL shop`.
 
 By itself argparse gives an optional positional its default at the first option that follows another one
 (https://github.com/python/cpython/issues/59317, mended in later Pythons).
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -29,3 +31,15 @@ class Parser(argparse.ArgumentParser):
         finally:
             self._options_first = False
         return parsed
+
+
+def add_component(parser: argparse.ArgumentParser) -> None:
+    """The component that a command is about."""
+    parser.add_argument(
+        "component",
+        nargs="?",
+        type=Path,
+        default=Path(),
+        metavar="COMPONENT",
+        help="the folder with the component's pyproject.toml (default: this one)",
+    )

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from tagboat.arguments import Parser
+from tagboat.arguments import Parser, add_component
 from tagboat.cost_cli import add_cost_command
 from tagboat.doctor_cli import add_doctor_command
 from tagboat.errors import TagboatError
@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
         help="build the image and print its digest",
         epilog="example: tagboat build --output oci:image",
     )
-    _add_component(build)
+    add_component(build)
     _add_platform(build)
     build.add_argument(
         "--output",
@@ -88,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
         help="build the image and run it here, under runc",
         epilog="example: tagboat run --port 9000:8080 . -- --verbose",
     )
-    _add_component(run)
+    add_component(run)
     run.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="given to the entry point (after `--`)")
     run.add_argument(
         "--env",
@@ -114,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
     push.add_argument(
         "reference", help="where to: HOST/REPOSITORY:TAG; credentials are those of docker's config"
     )
-    _add_component(push)
+    add_component(push)
     push.add_argument(
         "--platform",
         action="append",
@@ -137,7 +137,7 @@ def parser() -> argparse.ArgumentParser:
         help="pin the base as it is today: base.lock of a distribution, the digest of a registry's image",
         epilog="example: tagboat base update && git commit -m 'Security updates' base.lock",
     )
-    _add_component(update)
+    add_component(update)
     update.add_argument(
         "--check", action="store_true", help="write nothing; exit code 1 when the pin is not current"
     )
@@ -155,7 +155,7 @@ def parser() -> argparse.ArgumentParser:
         help="build, push and roll out the release that is checked out",
         epilog='example: eval "$(homeport env --data DIR)" && tagboat deploy examples/site',
     )
-    _add_component(deploy)
+    add_component(deploy)
     deploy.add_argument(
         "--timeout",
         type=float,
@@ -226,17 +226,6 @@ def _add_documents(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--provenance", action="store_true", help="attach how it was built (SLSA), signed if there is a key"
-    )
-
-
-def _add_component(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "component",
-        nargs="?",
-        type=Path,
-        default=Path(),
-        metavar="COMPONENT",
-        help="the folder with the component's pyproject.toml (default: this one)",
     )
 
 

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tagboat.arguments import add_component
+
 if TYPE_CHECKING:
     from datetime import date
 
@@ -30,14 +32,7 @@ def add_cost_command(commands: argparse._SubParsersAction[argparse.ArgumentParse
         help="what a month of a component costs, on each target and on what it replaces",
         epilog="example: tagboat cost --views 100000 --region us-east-1 --chart examples/site",
     )
-    cost.add_argument(
-        "component",
-        nargs="?",
-        type=Path,
-        default=Path(),
-        metavar="COMPONENT",
-        help="the folder with the component's pyproject.toml (default: this one)",
-    )
+    add_component(cost)
     cost.add_argument(
         "--region", default="ap-southeast-1", metavar="NAME", help="of AWS (default: %(default)s)"
     )

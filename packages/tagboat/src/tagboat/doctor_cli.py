@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
+
+from tagboat.arguments import add_component
 
 # As in cli.py, what a command needs is imported when it runs.
 # ruff: noqa: PLC0415
@@ -18,14 +19,7 @@ def add_doctor_command(commands: argparse._SubParsersAction[argparse.ArgumentPar
         help="look at all that a release needs, and say what to do where something is wrong",
         epilog="example: tagboat doctor --name www.shop.example shop",
     )
-    doctor.add_argument(
-        "component",
-        nargs="?",
-        type=Path,
-        default=Path(),
-        metavar="COMPONENT",
-        help="the folder with the component's pyproject.toml (default: this one)",
-    )
+    add_component(doctor)
     doctor.add_argument(
         "--name",
         action="append",

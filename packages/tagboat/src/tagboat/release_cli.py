@@ -7,8 +7,9 @@ import json
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tagboat.arguments import add_component
 
 if TYPE_CHECKING:
     from tagboat.plan import Plan
@@ -24,7 +25,7 @@ def add_release_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         help="create and push the release tag NAME-vVERSION",
         epilog="example: tagboat tag --bump minor examples/site",
     )
-    _add_component(tag)
+    add_component(tag)
     tag.add_argument(
         "--bump",
         metavar="STEP",
@@ -52,7 +53,7 @@ def add_release_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         help="draft the next section of CHANGELOG.md from the commits since the last tag",
         epilog="example: tagboat changelog --write && git commit -m 'Changelog' CHANGELOG.md",
     )
-    _add_component(changelog)
+    add_component(changelog)
     changelog.add_argument(
         "--write", action="store_true", help="put it into CHANGELOG.md, to be edited there"
     )
@@ -65,7 +66,7 @@ def add_release_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         epilog="example: tagboat ci github examples/site",
     )
     ci.add_argument("system", nargs="?", choices=("github", "gitlab"), help="which CI it is for")
-    _add_component(ci)
+    add_component(ci)
     ci.add_argument(
         "--check",
         action="store_true",
@@ -73,17 +74,6 @@ def add_release_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     )
     ci.add_argument("--json", action="store_true", help="print the files, and what differs, as JSON")
     ci.set_defaults(run=_ci)
-
-
-def _add_component(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "component",
-        nargs="?",
-        type=Path,
-        default=Path(),
-        metavar="COMPONENT",
-        help="the folder with the component's pyproject.toml (default: this one)",
-    )
 
 
 def _tag(options: argparse.Namespace) -> int:

@@ -9,8 +9,9 @@ import sys
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tagboat.arguments import add_component
 
 if TYPE_CHECKING:
     from tagboat.cloud import LogLine
@@ -29,7 +30,7 @@ def add_service_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         help="what the service is doing, and which release it is",
         epilog="example: tagboat status --json examples/site",
     )
-    _add_component(status)
+    add_component(status)
     _add_json(status)
     status.set_defaults(run=_status)
 
@@ -38,7 +39,7 @@ def add_service_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         help="what the service has written",
         epilog="example: tagboat logs --follow examples/site",
     )
-    _add_component(logs)
+    add_component(logs)
     logs.add_argument("--events", action="store_true", help="what the platform says of the service instead")
     logs.add_argument("--follow", action="store_true", help="go on with what comes, until Ctrl-C")
     logs.add_argument(
@@ -59,7 +60,7 @@ def add_service_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         help="who deployed which image, from which commit, and how it went; the latest first",
         epilog="example: tagboat history examples/site",
     )
-    _add_component(history)
+    add_component(history)
     _add_json(history)
     history.set_defaults(run=_history)
 
@@ -68,7 +69,7 @@ def add_service_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         help="serve the release before again",
         epilog="example: tagboat rollback --to 1.4.0 examples/site",
     )
-    _add_component(rollback)
+    add_component(rollback)
     rollback.add_argument(
         "--to", metavar="RELEASE", help="a tag or its version (default: the last good one before this one)"
     )
@@ -85,7 +86,7 @@ def add_service_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         epilog="example: tagboat smoke https://shop.example shop",
     )
     smoke.add_argument("url", metavar="URL", help="where it is served, as `tagboat deploy` prints it")
-    _add_component(smoke)
+    add_component(smoke)
     smoke.add_argument(
         "--timeout",
         type=float,
@@ -94,17 +95,6 @@ def add_service_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     )
     _add_json(smoke)
     smoke.set_defaults(run=_smoke)
-
-
-def _add_component(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "component",
-        nargs="?",
-        type=Path,
-        default=Path(),
-        metavar="COMPONENT",
-        help="the folder with the component's pyproject.toml (default: this one)",
-    )
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

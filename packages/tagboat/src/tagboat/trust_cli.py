@@ -6,7 +6,8 @@ import argparse
 import json
 import re
 import sys
-from pathlib import Path
+
+from tagboat.arguments import add_component
 
 # As in cli.py, what a command needs is imported when it runs.
 # ruff: noqa: PLC0415
@@ -23,14 +24,7 @@ def add_trust_command(commands: argparse._SubParsersAction[argparse.ArgumentPars
     trust.add_argument(
         "repository", metavar="OWNER/REPO", type=_repository, help="as its address there has it"
     )
-    trust.add_argument(
-        "component",
-        nargs="?",
-        type=Path,
-        default=Path(),
-        metavar="COMPONENT",
-        help="the folder with the component's pyproject.toml (default: this one)",
-    )
+    add_component(trust)
     trust.add_argument("--repository-id", metavar="N", help="its number (default: its host is asked)")
     trust.add_argument("--owner-id", metavar="N", help="its owner's number (default: its host is asked)")
     trust.add_argument(
