@@ -56,9 +56,10 @@ class Answer:
         return self.headers["Location"]
 
     def field(self, name: str) -> str:
-        """The value of an input of a form."""
-        (value,) = re.findall(rf'<input[^>]* name="{name}" value="([^"]*)"', self.text)
-        return html.unescape(value)
+        """The value of an input, of the first form that has it."""
+        found = re.search(rf'<input[^>]* name="{name}" value="([^"]*)"', self.text)
+        assert found, f"no {name} in {self.path}"
+        return html.unescape(found[1])
 
 
 @dataclass

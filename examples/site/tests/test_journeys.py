@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -83,7 +84,14 @@ def test_an_author_writes_with_a_picture_previews_publishes_and_edits(page, pict
     page.get_by_role("button", name="Publish the change").click()
     expect(page.get_by_text("The tide was in.")).to_be_visible()
     page.get_by_role("link", name="History").click()
-    expect(page.get_by_role("link", name="Revision 2: Seen from the pier")).to_be_visible()
+    page.get_by_role("link", name="Revision 2: Seen from the pier").click()
+    expect(page.get_by_role("deletion").filter(has_text="out")).to_be_visible()
+    assert fits(page)
+    page.get_by_role("link", name="All revisions").click()
+    page.get_by_role("link", name="Revision 1: Seen from the pier").click()
+    page.get_by_role("button", name="Restore this revision").click()
+    expect(page.get_by_text("The tide was out.")).to_be_visible()
+    expect(page.get_by_role("img", name="The pier in the morning")).to_be_visible()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("link", name="Sign in")).to_be_visible()
 
@@ -97,11 +105,50 @@ def test_two_authors_meet_and_both_texts_survive(page, browser: Browser, site):
     page.get_by_label("Text").fill("What Mira wrote")
     page.get_by_role("button", name="Publish the change").click()
     expect(page.get_by_role("alert")).to_contain_text("Somebody else changed this entry")
-    expect(page.get_by_text("What Tomás wrote")).to_be_visible()
+    expect(page.get_by_role("region", name="As it stands")).to_contain_text("What Tomás wrote")
+    expect(page.get_by_role("region", name="Yours")).to_contain_text("What Mira wrote")
+    expect(page.get_by_role("region", name="As you began")).to_contain_text("The first text")
     expect(page.get_by_label("Text")).to_have_value("What Mira wrote")
     assert fits(page)
     page.get_by_role("button", name="Publish the change").click()
     expect(page.get_by_text("What Mira wrote")).to_be_visible()
+
+
+def test_an_author_drafts_shows_schedules_and_brings_back(page, browser: Browser, site):
+    sign_in(page, "Mira Okafor")
+    page.goto("/posts/new")
+    name = f"Kept back on a screen of {page.viewport_size['width']}"
+    page.get_by_label("Title").fill(name)
+    page.get_by_label("Text").fill("For *your* eyes.")
+    page.get_by_role("button", name="Save and make a link").click()
+    link = page.get_by_role("status").get_by_label("Link to the preview").input_value()
+    assert fits(page)
+    somebody = browser.new_page(java_script_enabled=False)
+    somebody.goto(link)
+    expect(somebody.get_by_role("heading", level=1)).to_have_text(name)
+    expect(somebody.get_by_text("your", exact=True)).to_be_visible()
+    page.get_by_role("link", name="Drafts").click()
+    assert fits(page)
+    page.get_by_role("region", name="Drafts").get_by_role("link", name=name).click()
+    page.get_by_text("Address, time and place").click()
+    assert fits(page)
+    page.get_by_label("Publish at").fill("2099-01-01T08:00:00")
+    page.get_by_role("button", name="Publish").click()
+    expect(page.get_by_role("status")).to_contain_text("1 January 2099")
+    path = urlsplit(page.url).path
+    assert site.client().get(path).status == 404
+    page.get_by_role("link", name="Delete").click()
+    page.get_by_role("button", name="Delete it").click()
+    page.get_by_role("button", name=f"Bring it back “{name}”").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+    page.get_by_role("link", name="Edit", exact=True).click()
+    page.get_by_text("Address, time and place").click()
+    page.get_by_label("Publish at").fill("2026-11-01T08:00:00")
+    page.get_by_role("button", name="Publish").click()
+    assert site.client().get(path).status == 200
+    somebody.goto(link)
+    assert urlsplit(somebody.url).path == path
+    somebody.close()
 
 
 def test_an_owner_gives_a_role_and_takes_it_again(page, site):

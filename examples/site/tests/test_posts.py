@@ -138,7 +138,8 @@ def test_an_edit_that_was_overtaken_shows_both_and_loses_neither(site):
     mine = {"title": "My title", "body": "My text", "tags": "", "basis": basis}
     conflict = author.post(f"{path}/edit", mine)
     assert conflict.status == 409
-    assert "Their text" in conflict.text
+    assert "<del>One</del><ins>Their</ins> text" in conflict.text
+    assert "<del>One</del><ins>My</ins> text" in conflict.text
     assert "My text</textarea>" in conflict.text
     assert "Their text" in author.get(path).text
     mine["basis"] = conflict.field("basis")
@@ -179,7 +180,7 @@ def test_a_deleted_post_is_gone_and_its_history_is_not(site):
     author = site.as_user("author")
     path = author.write("Short lived", "Remember me")
     confirmation = author.get(f"{path}/delete")
-    assert author.post(f"{path}/delete", {"basis": confirmation.field("basis")}).location == "/posts"
+    assert author.post(f"{path}/delete", {"basis": confirmation.field("basis")}).location == "/drafts#deleted"
     assert author.get(path).status == 410
     assert site.client().get(path).status == 410
     assert author.post(f"{path}/edit", {"title": "t", "body": "b", "basis": "2"}).status == 410

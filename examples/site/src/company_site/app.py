@@ -20,13 +20,15 @@ from company_site.caching import PageCache, fingerprint
 from company_site.csrf import CrossOriginProtection
 from company_site.database import Data, once
 from company_site.feeds import views as feed_views
+from company_site.drafts import store as draft_store
+from company_site.drafts import views as draft_views
 from company_site.headers import SecurityHeaders
 from company_site.limits import Limits
 from company_site.logs import RequestLog
 from company_site.metrics import Metrics, RequestMetrics
 from company_site.pages import discovery, failures, health
 from company_site.pages import views as page_views
-from company_site.posts import editor, seed
+from company_site.posts import editor, history, seed
 from company_site.posts import store as post_store
 from company_site.posts import views as post_views
 from company_site.posts.edition import Editions
@@ -39,7 +41,14 @@ from company_site.uploads import views as upload_views
 from company_site.uploads.store import ImageStore
 
 _log = logging.getLogger(__name__)
-_SCHEMA = [*database.SCHEMA, *account_store.SCHEMA, *post_store.SCHEMA, *upload_store.SCHEMA]
+
+_SCHEMA = [
+    *database.SCHEMA,
+    *account_store.SCHEMA,
+    *post_store.SCHEMA,
+    *draft_store.SCHEMA,
+    *upload_store.SCHEMA,
+]
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -55,6 +64,8 @@ def create_app(settings: Settings) -> ASGIApp:
         *health.routes,
         *editor.routes,
         *feed_views.routes,
+        *history.routes,
+        *draft_views.routes,
         *post_views.routes,
         *account_views.routes(settings),
         *upload_views.routes,

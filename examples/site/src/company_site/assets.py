@@ -12,7 +12,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 IMMUTABLE = "public, max-age=31536000, immutable"
-_TYPES = {".css": "text/css; charset=utf-8", ".png": "image/png", ".svg": "image/svg+xml"}
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+}
 
 
 @dataclass(frozen=True, slots=True)

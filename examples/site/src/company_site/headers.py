@@ -11,7 +11,7 @@ from company_site.version import __version__
 
 _CONTENT_SECURITY_POLICY: Mapping[str, str] = {
     "default-src": "'self'",
-    "script-src": "'none'",  # nothing on this site needs a script
+    "script-src": "'self'",  # the editor's file; nothing on this site needs a script
     "object-src": "'none'",
     "base-uri": "'none'",
     "form-action": "'self'",

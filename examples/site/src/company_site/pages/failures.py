@@ -30,7 +30,7 @@ _TEXTS: Mapping[int, tuple[str, str]] = {
     ),
     404: ("Nothing moors here", "There is no page at this address. It may have been moved, or taken down."),
     405: ("Not in this way", "This address exists, but it does not do what was asked of it."),
-    410: ("Taken off the wall", "There was something at this address. It has been deleted."),
+    410: ("Taken off the wall", "There was something at this address. It has been taken away."),
     413: ("That is too large", "What you sent is larger than we take. Images may have up to 10 MB."),
     415: ("We cannot read that", "This address takes forms, and what was sent is not one."),
     429: ("Not so fast", "That was tried very often in a short time. Please wait a little, and try again."),

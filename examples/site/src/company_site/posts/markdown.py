@@ -102,6 +102,16 @@ def render(text: str) -> str:
     )
 
 
+def undescribed_images(text: str) -> int:
+    """How many of the images of this site that the text shows have no description."""
+    return sum(
+        parse_path(str(token.attrs.get("src", ""))) is not None and not _plain(token.children or []).strip()
+        for block in _PARSER.parse(text)
+        for token in block.children or []
+        if token.type == "image"
+    )
+
+
 def summarise(text: str) -> str:
     """The first paragraphs as plain text, cut at a word."""
     tokens = _PARSER.parse(text)

@@ -1,0 +1,118 @@
+"""What changed between two texts, word by word, and between two versions of a post.
+
+Longest matching blocks, first of lines and then of words within the lines that changed (Ratcliff and
+Obershelp, by difflib): a text of 60,000 characters is compared in some hundredths of a second.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from enum import StrEnum
+
+from company_site.posts.model import Post
+
+_WORDS = re.compile(r"\w+|\s+|[^\w\s]")
+_CONTEXT = 2  # lines that are shown around a change
+_MOST_WORDS = 4000  # in one block; of larger ones the lines alone are compared
+_MANY_LINES = 1000  # in a text; in longer ones, lines that are all over the place are not matched
+
+
+class Kind(StrEnum):
+    SAME = "same"
+    ADDED = "added"
+    REMOVED = "removed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of text. Of a skipped one, `text` is the number of its lines."""
+
+    kind: Kind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One attribute, before and after, as text."""
+
+    name: str
+    pieces: tuple[Piece, ...]
+
+
+def compare(before: str, after: str, *, context: int | None = _CONTEXT) -> tuple[Piece, ...]:
+    """The pieces of both texts in order; what both have is skipped but for `context` lines around changes.
+
+    Without skipping (`context=None`), the pieces that are not ADDED make `before`, those that are not REMOVED
+    make `after`.
+    """
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    pieces: list[Piece] = []
+    many = max(len(old), len(new)) > _MANY_LINES
+    opcodes = SequenceMatcher(None, old, new, autojunk=many).get_opcodes()
+    for place, (operation, a, b, c, d) in enumerate(opcodes):
+        if operation == "equal":
+            is_first, is_last = place == 0, place == len(opcodes) - 1
+            pieces += _shorten(old[a:b], context, is_first=is_first, is_last=is_last)
+        else:
+            pieces += _words("".join(old[a:b]), "".join(new[c:d]))
+    return tuple(piece for piece in pieces if piece.text)
+
+
+def _shorten(lines: list[str], context: int | None, *, is_first: bool, is_last: bool) -> list[Piece]:
+    if context is None:
+        return [Piece(Kind.SAME, "".join(lines))]
+    head = 0 if is_first else context
+    tail = 0 if is_last else context
+    skipped = len(lines) - head - tail
+    if skipped <= 1:
+        return [Piece(Kind.SAME, "".join(lines))]
+    return [
+        Piece(Kind.SAME, "".join(lines[:head])),
+        Piece(Kind.SKIPPED, str(skipped)),
+        Piece(Kind.SAME, "".join(lines[len(lines) - tail :])),
+    ]
+
+
+def _words(before: str, after: str) -> list[Piece]:
+    old, new = _WORDS.findall(before), _WORDS.findall(after)
+    if len(old) + len(new) > _MOST_WORDS:
+        return [Piece(Kind.REMOVED, before), Piece(Kind.ADDED, after)]
+    pieces: list[Piece] = []
+    removed = added = ""
+    for operation, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        same = "".join(old[a:b])
+        if operation == "equal" and (same.strip() or not (removed or added)):
+            pieces += [Piece(Kind.REMOVED, removed), Piece(Kind.ADDED, added), Piece(Kind.SAME, same)]
+            removed = added = ""
+        else:
+            # A space between two changed words is no more than a space: they read better as one change.
+            removed += same
+            added += "".join(new[c:d])
+    return [*pieces, Piece(Kind.REMOVED, removed), Piece(Kind.ADDED, added)]
+
+
+def changes(before: Post, after: Post) -> list[FieldChange]:
+    """Every attribute that an author decides about and that differs."""
+    old, new = _texts(before), _texts(after)
+    return [FieldChange(name, compare(old[name], new[name])) for name in old if old[name] != new[name]]
+
+
+def _texts(post: Post) -> dict[str, str]:
+    def time(value: object) -> str:
+        return "" if value is None else f"{value:%-d %B %Y, %H:%M:%S} UTC"
+
+    return {
+        "title": post.title,
+        "text": post.body,
+        "tags": ", ".join(post.tags),
+        "pages": ", ".join(post.pages),
+        "featured": "yes" if post.featured else "no",
+        "address": post.slug,
+        "author": post.author.name,
+        "published": time(post.published_at) or "no",
+        "taken down": time(post.unpublish_at) or "no",
+        "deleted": time(post.deleted_at) or "no",
+    }
