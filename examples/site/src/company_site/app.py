@@ -19,9 +19,9 @@ from company_site.accounts.oidc import Issuer
 from company_site.caching import PageCache, fingerprint
 from company_site.csrf import CrossOriginProtection
 from company_site.database import Data, once
-from company_site.feeds import views as feed_views
 from company_site.drafts import store as draft_store
 from company_site.drafts import views as draft_views
+from company_site.feeds import views as feed_views
 from company_site.headers import SecurityHeaders
 from company_site.limits import Limits
 from company_site.logs import RequestLog

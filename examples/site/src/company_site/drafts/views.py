@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from company_site.addresses import post_path
 from company_site.drafts.model import WorkingCopy
 from company_site.drafts.store import copies, copy_of, drop_copy, find_copy, find_preview, keep_copy, new_key
 from company_site.errors import DeletedError, GoneError, NotAllowedError
@@ -16,7 +17,6 @@ from company_site.posts.editor import Editor, show_editor
 from company_site.posts.markdown import render
 from company_site.posts.model import FORM_LIMIT, Draft, InvalidDraftError, may_change
 from company_site.posts.store import entries, find_post, is_public, read_post
-from company_site.addresses import post_path
 from company_site.posts.views import whole
 from company_site.routing import resource
 from company_site.site import Site, visit

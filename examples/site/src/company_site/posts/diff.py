@@ -97,18 +97,28 @@ def _words(before: str, after: str) -> list[Piece]:
 def changes(before: Post, after: Post) -> list[FieldChange]:
     """Every attribute that an author decides about and that differs."""
     old, new = _texts(before), _texts(after)
-    return [FieldChange(name, compare(old[name], new[name])) for name in old if old[name] != new[name]]
+    return [FieldChange(name, _pieces(old[name], new[name])) for name in old if old[name] != new[name]]
 
 
-def _texts(post: Post) -> dict[str, str]:
+def _pieces(before: str | tuple[str, ...], after: str | tuple[str, ...]) -> tuple[Piece, ...]:
+    if isinstance(before, str) and isinstance(after, str):
+        return compare(before, after)
+    pieces = []
+    for item in sorted({*before, *after}):
+        kind = Kind.ADDED if item not in before else Kind.REMOVED if item not in after else Kind.SAME
+        pieces += [Piece(Kind.SAME, " "), Piece(kind, item)]
+    return tuple(pieces[1:])
+
+
+def _texts(post: Post) -> dict[str, str | tuple[str, ...]]:
     def time(value: object) -> str:
         return "" if value is None else f"{value:%-d %B %Y, %H:%M:%S} UTC"
 
     return {
         "title": post.title,
         "text": post.body,
-        "tags": ", ".join(post.tags),
-        "pages": ", ".join(post.pages),
+        "tags": post.tags,
+        "pages": tuple(post.pages),
         "featured": "yes" if post.featured else "no",
         "address": post.slug,
         "author": post.author.name,

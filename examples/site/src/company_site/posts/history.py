@@ -8,13 +8,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from company_site.addresses import post_path
 from company_site.errors import GoneError, NotAllowedError
 from company_site.forms import read_form
 from company_site.posts.diff import changes
 from company_site.posts.editor import find_any
 from company_site.posts.model import InvalidDraftError, Post, may_change
 from company_site.posts.store import EditConflictError, find_version, is_public, restore_post, versions
-from company_site.addresses import post_path
 from company_site.posts.views import whole
 from company_site.routing import resource
 from company_site.site import Site, Visit, visit
