@@ -112,15 +112,20 @@ def _hit(database: Database, post: Summary, pattern: re.Pattern[str]) -> Hit:
     end = start + _BEFORE + _AFTER
     if end < len(text):
         end = max(text.rfind(" ", start, end), place[1] if place else start + 1)
-    excerpt = mark(text[start:end], pattern)
+    excerpt = _mark(text[start:end], pattern)
     if start:
         excerpt = Markup("…") + excerpt
     if end < len(text):
         excerpt += "…"
-    return Hit(post, mark(post.title, pattern), excerpt)
+    return Hit(post, _mark(post.title, pattern), excerpt)
 
 
-def mark(text: str, pattern: re.Pattern[str]) -> Markup:
+def highlight(text: str, terms: Sequence[Term]) -> Markup:
+    """The text, escaped, with what the terms find in `mark` elements."""
+    return _mark(text, _pattern([term for term in terms if not term.is_excluded]))
+
+
+def _mark(text: str, pattern: re.Pattern[str]) -> Markup:
     """The text, escaped, with what the pattern finds in `mark` elements."""
     marked = Markup()
     end = 0
@@ -144,7 +149,7 @@ def _pattern(terms: Sequence[Term]) -> re.Pattern[str]:
         joined = r"[\W_]+".join(map(re.escape, term.words))
         is_whole = term.is_phrase or len(term.words) > 1 or len(term.words[0]) < _BEGINNING
         alternatives.append(joined + (r"(?![^\W_])" if is_whole else r"[^\W_]*"))
-    return re.compile(rf"(?<![^\W_])(?:{'|'.join(alternatives)})")
+    return re.compile(rf"(?<![^\W_])(?:{'|'.join(alternatives)})" if alternatives else r"(?!)")
 
 
 def _fold(text: str) -> str:
