@@ -25,10 +25,12 @@ class Outcome:
 def run(*command: str | Path, environment: Mapping[str, str] | None = None) -> Outcome:
     """Run it to its end. Raises RuntimeError with its own words when it fails."""
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as complaint:
+        # An installed program has its byte code beside it; one that is worked on gets it at its first run.
+        inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         started = time.monotonic()
         process = subprocess.Popen(
             command,
-            env={**os.environ, **(environment or {})},
+            env={**inherited, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=complaint,

@@ -172,7 +172,7 @@ def test_an_old_lock_is_told(project, build_cache, built):
     lines = []
     image = build(Component.load(project.directory), build_cache, progress=lines.append)
     assert image.layers[0].diff_id == built.build.image.layers[0].diff_id
-    assert any(re.search(r"those of \d+ days ago: `tagboat base update`", line) for line in lines)
+    assert any(re.search(r"bookworm are \d+ days old: `tagboat base update`", line) for line in lines)
 
 
 def push(registry: str, number: int) -> str:

@@ -350,6 +350,32 @@ def test_skopeo_reads_the_image(built):
     assert inspected["Architecture"] == Platform.host().architecture
 
 
+def test_buildah_builds_upon_the_image(built, tmp_path):
+    """It unpacks every layer, and runs what is in it in a chroot."""
+    storage = (
+        "buildah",
+        "--root",
+        tmp_path / "root",
+        "--runroot",
+        tmp_path / "run",
+        "--storage-driver",
+        "vfs",
+    )
+
+    def buildah(*arguments):
+        done = subprocess.run([*storage, *arguments], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    container = buildah("from", "--quiet", f"oci:{built.layout}:latest")
+    try:
+        run = buildah("run", "--isolation", "chroot", container, "hail", "x")
+    finally:
+        buildah("rm", container)
+    told = json.loads(run)
+    assert (told["uid"], told["prefix"], told["arguments"]) == (65532, "/opt/venv", ["x"])
+
+
 def test_the_image_runs_as_nobody_in_particular_with_its_byte_code(root):
     told = json.loads(run(root, "a", "b c"))
     assert (told["uid"], told["gid"]) == (65532, 65532)
@@ -436,6 +462,7 @@ def registry(built, tmp_path):
     """A registry on loopback with one image, `base:1`; gives its address and the image's digest."""
     image = built.build.image
     base = type(image).empty(image.config.platform).append(image.layers[0], image.config.history[0])
+    base = replace(base, config=replace(base.config, created="2024-05-06T07:08:09Z"))
     Layout(tmp_path / "pushed").write(base, "1")
     blobs = tmp_path / "pushed" / "blobs" / "sha256"
 
@@ -475,11 +502,14 @@ def test_a_registry_image_by_digest_is_pulled_once(built, project, build_cache, 
     lines = []
     image = build(component, build_cache, progress=lines.append)
     assert f"pulling {host}/base@{digest}" in lines
+    old = re.compile(rf"the base {host}/base@{digest} is \d+ days old: `tagboat base update`")
+    assert [line for line in lines if old.fullmatch(line)]
     assert image.layers[0].diff_id == built.build.image.layers[0].diff_id
     assert image.config.config.labels["org.opencontainers.image.base.digest"] == str(digest)
     lines.clear()
     assert build(component, build_cache, progress=lines.append).digest == image.digest
-    assert lines == []
+    assert len(lines) == 1
+    assert old.fullmatch(lines[0])
 
 
 def test_a_registry_image_without_its_digest_is_refused_with_the_pinned_form(project, build_cache, registry):

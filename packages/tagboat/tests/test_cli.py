@@ -63,6 +63,7 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat base update",
         "tagboat base update --check",
         "tagboat push --platform linux/amd64 --platform linux/arm64 registry.example/team/shop:1.4.0",
+        "tagboat build --platform linux/amd64 --platform linux/arm64 --output oci:image",
     ]
 
 

@@ -192,6 +192,9 @@ def test_a_layer_that_is_not_what_it_should_be_is_refused(image, tmp_path):
     assert done.returncode == 1
     assert str(descriptor.digest) in done.stderr
     assert "Traceback" not in done.stderr
+    checked = run("verify", f"oci:{tmp_path}")
+    assert checked.returncode == 1
+    assert "1 of" in checked.stderr
 
 
 @pytest.mark.parametrize(

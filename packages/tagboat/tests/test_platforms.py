@@ -1,5 +1,9 @@
 """Images for another architecture, made without running anything of it, and the index of several."""
 
+import json
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from ocikit import Layout, Platform, Reference, Registry, unpack
@@ -82,6 +86,22 @@ def test_build_makes_the_image_of_one_platform(tagboat, project, foreign):
     done = tagboat("build", "--platform", str(OTHER), "--output", "oci:image")
     assert done.stdout == f"{foreign.digest}\n", done.stderr
     assert Layout(project.directory / "image").image("1.2.3", OTHER).digest == foreign.digest
+
+
+def test_build_writes_several_platforms_into_one_layout(tagboat, project, foreign, built):
+    both = ("--platform", str(HERE), "--platform", str(OTHER))
+    done = tagboat("build", *both, "--output", "oci:image")
+    assert done.returncode == 0, done.stderr
+    layout = Layout(project.directory / "image")
+    assert layout.image("1.2.3", HERE).digest == built.build.image.digest
+    assert layout.image("1.2.3", OTHER).digest == foreign.digest
+    copied = ["skopeo", "copy", "--all", f"oci:{layout.path}:1.2.3", f"oci:{layout.path}-copy:one"]
+    subprocess.run(copied, check=True, capture_output=True)
+    (entry,) = json.loads(Path(f"{layout.path}-copy/index.json").read_text())["manifests"]
+    assert done.stdout == f"{entry['digest']}\n"
+    refused = tagboat("build", *both, "--output", "tar:image.tar")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "it holds one image" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,26 +33,39 @@ class Layout:
 
     def write(self, image: Image, name: str | None = None) -> Descriptor:
         """Add the image, under `name` if given (in place of what had that name). Blobs there are kept."""
-        manifest = image.manifest
+        descriptor = self._write_image(image)
+        self._name(descriptor, name)
+        return descriptor
+
+    def write_index(self, index: Index, images: Sequence[Image], name: str | None = None) -> Descriptor:
+        """Add an index and the images that it lists, in the same way; `image` then chooses by platform."""
+        for image in images:
+            self._write_image(image)
+        descriptor = self._write_document(index.to_bytes(), index.media_type)
+        self._name(descriptor, name)
+        return descriptor
+
+    def _write_image(self, image: Image) -> Descriptor:
         for layer in image.layers:
             digest, size = layer.descriptor.digest, layer.descriptor.size
             if not self._has_blob(digest, size):
                 with verified(layer.blob, digest, size, f"layer of {image.digest}") as source:
                     self._write_blob(digest, source)
-        for data in (image.config_bytes, image.manifest_bytes):
-            if not self._has_blob(Digest.of(data), len(data)):
-                with BytesBlob(data).open() as source:
-                    self._write_blob(Digest.of(data), source)
-        descriptor = Descriptor(
-            manifest.media_type,
-            image.digest,
-            len(image.manifest_bytes),
-            MappingProxyType({_NAME: name} if name is not None else {}),
-            image.config.platform,
-        )
-        with _locked(self.path):
-            self._list(descriptor, name)
+        self._write_document(image.config_bytes, image.manifest.config.media_type)
+        written = self._write_document(image.manifest_bytes, image.manifest.media_type)
+        return replace(written, platform=image.config.platform)
+
+    def _write_document(self, data: bytes, media_type: str) -> Descriptor:
+        descriptor = Descriptor(media_type, Digest.of(data), len(data))
+        if not self._has_blob(descriptor.digest, descriptor.size):
+            with BytesBlob(data).open() as source:
+                self._write_blob(descriptor.digest, source)
         return descriptor
+
+    def _name(self, descriptor: Descriptor, name: str | None) -> None:
+        named = MappingProxyType({_NAME: name} if name is not None else {})
+        with _locked(self.path):
+            self._list(replace(descriptor, annotations=named), name)
 
     def names(self) -> list[str]:
         return [entry.annotations[_NAME] for entry in self._index().manifests if _NAME in entry.annotations]

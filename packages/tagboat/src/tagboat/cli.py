@@ -27,7 +27,7 @@ from tagboat.supply_cli import KEY_HELP, add_supply_commands, signing_key
 from tagboat.trust_cli import add_trust_command
 
 if TYPE_CHECKING:
-    from ocikit import Reference
+    from ocikit import Platform, Reference
 
 # The commands import what they need when they run: `tagboat --help` answers without loading a cloud client.
 # ruff: noqa: PLC0415
@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: tagboat build --output oci:image",
     )
     add_component(build)
-    _add_platform(build)
+    _add_platforms(build)
     build.add_argument(
         "--output",
         metavar="KIND:PATH",
@@ -115,13 +115,7 @@ def parser() -> argparse.ArgumentParser:
         "reference", help="where to: HOST/REPOSITORY:TAG; credentials are those of docker's config"
     )
     add_component(push)
-    push.add_argument(
-        "--platform",
-        action="append",
-        default=[],
-        metavar="OS/ARCH",
-        help="what it is for, e.g. linux/arm64; several make an index (default: this machine's)",
-    )
+    _add_platforms(push)
     push.add_argument(
         "--tag", action="append", default=[], metavar="TAG", help="another tag in the same repository"
     )
@@ -210,10 +204,21 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     demo.set_defaults(run=_demo)
 
 
-def _add_platform(parser: argparse.ArgumentParser) -> None:
+def _add_platforms(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--platform", metavar="OS/ARCH", help="what it is for, e.g. linux/arm64 (default: this machine's)"
+        "--platform",
+        action="append",
+        default=[],
+        metavar="OS/ARCH",
+        help="what it is for, e.g. linux/arm64; several make an index (default: this machine's)",
     )
+
+
+def _platforms(options: argparse.Namespace) -> list[Platform]:
+    """Those that are asked for, each once, or this machine's."""
+    from ocikit import Platform
+
+    return [Platform.parse(text) for text in dict.fromkeys(options.platform)] or [Platform.host()]
 
 
 def _add_documents(parser: argparse.ArgumentParser) -> None:
@@ -230,9 +235,10 @@ def _add_documents(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from ocikit import Layout, Platform, unpack, write_docker_archive
+    from ocikit import Digest, unpack, write_docker_archive
     from tagboat.build import build_with_report
     from tagboat.component import Component
+    from tagboat.index import index_of, write_layout
 
     component = Component.load(options.component)
     kind, _, path = (options.output or "").partition(":")
@@ -242,19 +248,24 @@ def _build(options: argparse.Namespace) -> int:
     if kind == "dir" and Path(path).exists():
         _complain(f"--output {options.output}: it exists", "name a folder that is to be made")
         return 2
-    platform = Platform.parse(options.platform) if options.platform else None
-    done = build_with_report(component, cache_folder(), platform=platform, progress=_progress)
-    image = done.image
-    if options.explain:
-        for line in done.explanation:
-            _progress(line)
+    platforms = _platforms(options)
+    if kind in ("tar", "dir") and len(platforms) > 1:
+        _complain(f"--output {options.output}: it holds one image", "oci:DIR holds several platforms")
+        return 2
+    images = []
+    for platform in platforms:
+        done = build_with_report(component, cache_folder(), platform=platform, progress=_progress)
+        images.append(done.image)
+        if options.explain:
+            for line in done.explanation:
+                _progress(line)
     if kind == "oci":
-        Layout(Path(path)).write(image, component.version)
+        write_layout(Path(path), images, component.version)
     elif kind == "tar":
-        write_docker_archive(image, Path(path), [f"{component.name}:{component.version}"])
+        write_docker_archive(images[0], Path(path), [f"{component.name}:{component.version}"])
     elif kind == "dir":
-        unpack(image, Path(path))
-    print(image.digest)
+        unpack(images[0], Path(path))
+    print(images[0].digest if len(images) == 1 else Digest.of(index_of(images).to_bytes()))
     return 0
 
 
@@ -292,7 +303,7 @@ def _push(options: argparse.Namespace) -> int:
 
 
 def _build_and_push(options: argparse.Namespace, reference: Reference) -> int:
-    from ocikit import Platform, find_credentials
+    from ocikit import find_credentials
     from tagboat.build import build
     from tagboat.component import Component
     from tagboat.fingerprint import Pushed, Record, Scope
@@ -301,7 +312,7 @@ def _build_and_push(options: argparse.Namespace, reference: Reference) -> int:
 
     # A build mostly waits for other programs: meanwhile the client, which takes long to load, is loaded.
     Thread(target=import_module, args=("ocikit.client.registry",), daemon=True).start()
-    platforms = [Platform.parse(text) for text in dict.fromkeys(options.platform)] or [Platform.host()]
+    platforms = _platforms(options)
     key = signing_key(options.key) if options.key else None  # before the build, which takes longer
     component = Component.load(options.component)
     scope = Scope.of(component, cache_folder())

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from tagboat.supply_cli import add_verify_command
+
 if TYPE_CHECKING:
     from ocikit import Image
 
@@ -69,6 +71,8 @@ def add_image_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
     _add_platform(diff)
     diff.add_argument("--json", action="store_true", help="a list of what differs")
     diff.set_defaults(run=_diff)
+
+    add_verify_command(commands)
 
 
 def _add_location(parser: argparse.ArgumentParser) -> None:

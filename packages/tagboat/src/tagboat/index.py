@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from ocikit import Descriptor, Image, Index, Reference, Registry
+from ocikit import Descriptor, Digest, Image, Index, Layout, Reference, Registry
 
 
 def push_images(
@@ -25,9 +26,24 @@ def push_images(
         return _descriptor(images[0])
     for image in images:
         registry.push(image, reference.with_digest(image.digest), progress=progress)
-    index = Index(tuple(replace(_descriptor(image), platform=image.config.platform) for image in images))
+    index = index_of(images)
     digest = registry.push_manifest(reference, index)
     return Descriptor(index.media_type, digest, len(index.to_bytes()))
+
+
+def write_layout(path: Path, images: Sequence[Image], name: str) -> Digest:
+    """Write an image into an OCI layout, or several and the index of them; what `name` is then.
+
+    Raises OcikitError.
+    """
+    if len(images) == 1:
+        return Layout(path).write(images[0], name).digest
+    return Layout(path).write_index(index_of(images), images, name).digest
+
+
+def index_of(images: Sequence[Image]) -> Index:
+    """The images side by side, each for its platform."""
+    return Index(tuple(replace(_descriptor(image), platform=image.config.platform) for image in images))
 
 
 def _descriptor(image: Image) -> Descriptor:

@@ -38,6 +38,11 @@ def add_supply_commands(commands: argparse._SubParsersAction[argparse.ArgumentPa
     sign.add_argument("--key", type=Path, required=True, metavar="FILE", help=KEY_HELP)
     sign.set_defaults(run=_sign)
 
+    add_verify_command(commands)
+
+
+def add_verify_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `verify`, which is a command of its own and one of `tagboat image`."""
     verify = commands.add_parser(
         "verify",
         help="read all of an image and compare it with its digests; exit code 1 when anything differs",

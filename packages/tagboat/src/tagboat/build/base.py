@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ocikit import (
@@ -16,6 +17,7 @@ from ocikit import (
     find_credentials,
     read_docker_archive,
 )
+from tagboat.build.age import tell_age
 from tagboat.build.bytecode import Compiler
 from tagboat.build.cache import Cache, key_of
 from tagboat.build.debian.release import DISTRIBUTIONS, Release
@@ -96,9 +98,19 @@ def resolve_base(
         image = read_docker_archive(component.directory / rest)
     else:
         image, made = _pull(name, platform, cache, progress)
+        tell_age(_created(image), f"the base {name} is", progress)
     if not image.config.platform.matches(platform):
         raise ConfigError(f"the base {name} is for {image.config.platform}, not for {platform}")
     return Base(name, image, _interpreter(image, component.config.python, cache, here), here), made
+
+
+def _created(image: Image) -> datetime | None:
+    """When the image was made, if it says so; reproducible ones often name the beginning of time."""
+    try:
+        created = datetime.fromisoformat(image.config.created or "")
+    except ValueError:
+        return None
+    return created.astimezone(UTC) if created.year > 1980 else None
 
 
 def search_path(image: Image) -> str:

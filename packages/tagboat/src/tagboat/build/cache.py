@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 from ocikit import Compression, Descriptor, Digest, FileBlob, Layer, LayerWriter, compressor
 from tagboat.errors import TagboatError
@@ -81,19 +82,27 @@ class Cache:
             yield
 
     @contextmanager
-    def temporary(self) -> Iterator[Path]:
-        """A new folder on the cache's file system. What killed builds have left behind is removed."""
+    def temporary(self, *, many: bool = False) -> Iterator[Path]:
+        """A new folder on the cache's file system. What killed builds have left behind is removed.
+
+        With `many` files in it, it is removed while the program goes on, at the latest before it ends.
+        """
         parent = self.root / "temporary"
         self._sweep(parent)
         folder = parent / secrets.token_hex(8)
-        with folder.with_suffix(".lock").open("wb") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
-            folder.mkdir()  # after the lock: a sweep never sees a folder that nobody holds
-            try:
-                yield folder
-            finally:
+        held = folder.with_suffix(".lock").open("wb")
+
+        def remove() -> None:
+            with held:
                 _remove(folder)
                 Path(held.name).unlink(missing_ok=True)
+
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            folder.mkdir()  # after the lock: a sweep never sees a folder that nobody holds
+            yield folder
+        finally:
+            Thread(target=remove).start() if many else remove()
 
     def write(self, path: Path, content: bytes) -> None:
         """Put a file at `path`, whole or not at all."""

@@ -86,7 +86,7 @@ class _Maker:
 
         pins = [pin for tier in tiers for pin in tier.pins]
         self.progress(f"installing {_counted(pins)}")
-        folder = self.stack.enter_context(self.cache.temporary())
+        folder = self.stack.enter_context(self.cache.temporary(many=True))
         installer = Installer(self.selection, folder)
         found = installed_distributions(
             installer.install(pins, "all"), self.base.interpreter, install_alone=installer.install_alone

@@ -14,10 +14,10 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from ocikit import ContainerConfig, History, Image, LayerWriter, Platform
+from tagboat.build.age import tell_age
 from tagboat.build.bytecode import Compiler, compile_files
 from tagboat.build.cache import Cache, key_of
 from tagboat.build.debian.apt import Apt, AptError, Package, open_apt
@@ -32,7 +32,6 @@ _SEARCH = "/usr/local/bin:/usr/bin:/bin"
 _NONROOT = 65532
 _EPOCH = "1970-01-01T00:00:00Z"
 _ARCHITECTURES = ("amd64", "arm64")  # as both OCI and Debian call them
-_STALE = timedelta(days=45)  # security updates are more frequent than that
 
 # What depends on these does so to be installed or configured, which never happens here; or, for the last
 # line, to have modules of the standard library that are left out below.
@@ -115,9 +114,7 @@ def compose(
                 known = locked.packages if locked else {}
                 locked = replace(chosen, packages={**known, **chosen.packages})
                 cache.write(kept, locked.to_toml().encode())
-    age = datetime.now(UTC) - locked.date
-    if age > _STALE:
-        progress(f"the packages of {release} are those of {age.days} days ago: `tagboat base update`")
+    tell_age(locked.date, f"the packages of {release} are", progress)
     packages = locked.of(architecture, lock)
     return compose_packages(packages, release, platform, cache, compiler=compiler, progress=progress)
 
