@@ -42,7 +42,7 @@ from company_site.uploads.store import ImageStore
 
 _log = logging.getLogger(__name__)
 
-_SCHEMA = [
+SCHEMA = [
     *database.SCHEMA,
     *account_store.SCHEMA,
     *post_store.SCHEMA,
@@ -77,7 +77,7 @@ def create_app(settings: Settings) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         editions = Editions()
-        data = Data.open(settings.database_url, _SCHEMA, *_first_content(settings), prepare=editions.at)
+        data = Data.open(settings.database_url, SCHEMA, *_first_content(settings), prepare=editions.at)
         issuer = _issuer(settings)
         try:
             images = ImageStore.open(settings.uploads_url)
