@@ -80,13 +80,14 @@ def plan_release(
     require_clean(status, component)
     if status.commit is None:
         raise NotPushedError("there is no commit yet", hint="commit, and push the branch")
-    require_fresh_lock(component)
-    edits, section = _changelog(component, version, bumped=step is not None)
     heads = (f"refs/heads/{head}" for head in dict.fromkeys((status.branch, branch or status.branch)))
-    with ThreadPoolExecutor() as pool:  # git's answers are waited for side by side
+    with ThreadPoolExecutor() as pool:  # git's answers are waited for side by side, and while files are read
         there = pool.submit(tree.remote_refs, remote, *heads, f"refs/tags/{component.name}-v*")
         here = pool.submit(tree.tags, f"{component.name}-v*")
-        settings = pool.submit(tree.settings, _SETTINGS).result()
+        set_up = pool.submit(tree.settings, _SETTINGS)
+        require_fresh_lock(component)
+        edits, section = _changelog(component, version, bumped=step is not None)
+        settings = set_up.result()
         _require_remote(remote, settings)
         local = here.result()
         if name in local:
