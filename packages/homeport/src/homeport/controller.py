@@ -29,6 +29,7 @@ from homeport.layout import Layout
 from homeport.listeners import Listeners
 from homeport.logs import Logbook
 from homeport.machine import Machine, Running
+from homeport.metrics import Usage
 from homeport.model import (
     CustomDomain,
     LogKind,
@@ -49,6 +50,7 @@ from homeport.origins import Origins
 from homeport.process import Process, adopt_orphans
 from homeport.runner import Runner
 from homeport.state import State
+from homeport.traffic import Traffic
 from homeport.vault import Vault
 from ocikit.registry import Storage
 
@@ -323,6 +325,34 @@ class Port:
         if kind == "application" and (runner := self._runners.get(arn)) is not None:
             runner.pump()
         return self._logbook.log(service.id, kind).read(since, limit)
+
+    # What is seen from outside
+
+    async def traffic(self) -> Traffic:
+        """What has come to each service, by its id."""
+        return await self.ingress.look()
+
+    async def usage(self) -> dict[str, Usage]:
+        """What each service's instances use, by its id."""
+        members = {runner.service.id: list(runner.route().servers) for runner in self._runners.values()}
+
+        def measure() -> dict[str, Usage]:
+            used = {}
+            for service, names in members.items():
+                memory, cpu = zip(*map(self._instances.usage, names), strict=True) if names else ((), ())
+                used[service] = Usage(len(names), sum(memory), sum(cpu))
+            return used
+
+        return await off_loop(measure)
+
+    def certificates(self) -> dict[str, datetime]:
+        """When the certificate of each name ends that is not a service's own at `localhost`."""
+        return self.ingress.expiries()
+
+    async def hits(self) -> dict[str, int]:
+        """How often each redirect has answered, by its source."""
+        hits = await self.ingress.hits()
+        return {str(one.source): hits.get(one.id, 0) for one in self.ingress.redirects()}
 
     async def _begin(
         self,

@@ -138,8 +138,8 @@ class Keyring:
 
     def opens_registry(self, user: str, password: str, now: datetime) -> bool:
         """Whether user and password are a token that has not ended, or the root key itself."""
-        if hmac.compare_digest(user.encode(), self.root.id.encode()):
-            return hmac.compare_digest(password.encode(), self.root.secret.encode())
+        if self.is_root(user, password):
+            return True
         seconds, _, signature = password.partition(".")
         if user != TOKEN_USER or not seconds.isascii() or not seconds.isdecimal() or len(seconds) > 12:
             return False
@@ -147,6 +147,16 @@ class Keyring:
         return hmac.compare_digest(signature.encode(), expected.encode()) and now < datetime.fromtimestamp(
             int(seconds), UTC
         )
+
+    def is_root(self, access_key_id: str, secret: str) -> bool:
+        """Whether this is the root key."""
+        right = hmac.compare_digest(access_key_id.encode(), self.root.id.encode())
+        return hmac.compare_digest(secret.encode(), self.root.secret.encode()) and right
+
+    @property
+    def metrics_token(self) -> str:
+        """Opens the metrics, and nothing else."""
+        return self._derive("metrics", "token")
 
     @cached_property
     def attestation_key(self) -> ec.EllipticCurvePrivateKey:

@@ -188,6 +188,11 @@ class Instances:
             os.chown(folder, user.uid, user.gid)
         return folder
 
+    def usage(self, instance: str) -> tuple[int, float]:
+        """Bytes of memory and seconds of CPU time."""
+        group = self._cgroup(instance)
+        return group.memory(), group.cpu()
+
     def _cgroup(self, instance: str) -> Cgroup:
         return Cgroup(f"/{self._layout.key}/{instance}".rstrip("/"))
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import uvicorn
@@ -25,6 +26,7 @@ from homeport.admin import Admin
 from homeport.api import Gate, create_app, create_s3_app
 from homeport.attestation import public_pem
 from homeport.audit import FOLDER, Trail
+from homeport.authority import write
 from homeport.catalogue import Catalogue
 from homeport.controller import Port
 from homeport.credentials import Keyring
@@ -33,6 +35,7 @@ from homeport.expiry import expire
 from homeport.hosts import is_local
 from homeport.jwks import Keys
 from homeport.listeners import Listeners
+from homeport.metrics import Metrics
 from homeport.model import Service
 from homeport.origins import Origins
 from homeport.place import REGION
@@ -162,7 +165,10 @@ async def serve(data: Path, ports: Ports, front: Front, listeners: Listeners) ->
                 trail=trail,
             )
             bridge = listeners.tcp(port.bridge_address, S3_PORT)
-            servers = [_Server(s3, bridge), _Server(Admin(app, gate, port.ingress), control)]
+            metrics = Metrics(port, trail.counts, version("homeport"))
+            write(data / "metrics-token", keyring.metrics_token.encode(), mode=0o600)
+            admin = Admin(app, gate, port.ingress, metrics, keyring.metrics_token)
+            servers = [_Server(s3, bridge), _Server(admin, control)]
             tasks = [asyncio.create_task(server.run()) for server in servers]
             keeping = asyncio.create_task(trail.keep())
             upkeep = asyncio.create_task(tidy(app.registry, partial(expire, repositories, catalogue)))
