@@ -25,6 +25,7 @@ from homeport.errors import DirectoryBusyError, HomeportError, ImageError
 from homeport.images import Images
 from homeport.ingress import Ingress
 from homeport.instance import Instances
+from homeport.instance_role import InstanceRoles
 from homeport.layout import Layout
 from homeport.listeners import Listeners
 from homeport.logs import Logbook
@@ -94,11 +95,14 @@ class Port:
         domain: str = "localhost",
         issuer: Issuer | None = None,
         listeners: Listeners | None = None,
+        roles: InstanceRoles | None = None,
     ) -> None:
         """The edge listens on `address`; services are called `NAME.domain`; `issuer` has certificates for
-        names that are not local; `listeners` may hold what a predecessor of this process has left.
+        names that are not local; `listeners` may hold what a predecessor of this process has left; `roles`
+        gives instances the credentials of the roles that their services name.
         """
         self._listeners = listeners or Listeners()
+        self._roles = roles
         self._layout = layout = Layout(data.resolve())
         self._https_port = https_port
         self._binding = Binding(address, http_port, https_port)
@@ -165,6 +169,7 @@ class Port:
             self._origins,
             self._environment,
             self._listeners,
+            self._roles,
         )
         orphans = await self._adopt()
         try:
@@ -428,6 +433,8 @@ class Port:
                     await off_loop(self._network.detach, instance.id)
                     continue
                 running = Running(instance, process, tail, asyncio.get_running_loop().time())
+                with suppress(HomeportError):  # it runs on, as long as it needs no new credentials
+                    running.endpoint = await self._machine.endpoint(instance)
                 running.oom_kills = self._instances.oom_kills(instance.id)
                 members.append(running)
                 adopted.add(instance.id)

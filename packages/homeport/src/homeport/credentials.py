@@ -64,10 +64,13 @@ class Principal:
         return "root" if self.service is None else f"service/{self.service}"
 
     def may_use_bucket(self, bucket: str) -> bool:
-        """A service has the bucket of its name and those that begin with it and a dash; a role has none."""
-        if self.service is None:
+        """A service has the bucket of its name and those that begin with it and a dash; so have its instances
+        by their role's session. A role by itself has none.
+        """
+        service = self.session.service if self.session is not None else self.service
+        if service is None:
             return self.is_root
-        name = self.service.lower()
+        name = service.lower()
         return bucket == name or bucket.startswith(f"{name}-")
 
 
@@ -111,6 +114,10 @@ class Keyring:
         """The key that a service's instances get: its id says whose it is, its secret proves it."""
         text = base64.b32encode(f"{name}/{service_id}".encode()).decode().rstrip("=")
         return AccessKey(_SERVICE_PREFIX + text, self._derive("service", f"{name}/{service_id}"))
+
+    def instance_secret(self, instance: str) -> str:
+        """Known to homeport and to the instance alone."""
+        return self._derive("instance", instance)
 
     def find(self, access_key_id: str) -> tuple[Principal, str] | None:
         """Whose key this is, and its secret; None for a key that was never given out by this form."""
