@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
+
+from tagboat.arguments import add_component
 
 # As in cli.py, what a command needs is imported when it runs.
 # ruff: noqa: PLC0415
@@ -63,14 +64,7 @@ def add_provision_commands(commands: argparse._SubParsersAction[argparse.Argumen
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "component",
-        nargs="?",
-        type=Path,
-        default=Path(),
-        metavar="COMPONENT",
-        help="the folder with the component's pyproject.toml (default: this one)",
-    )
+    add_component(parser)
     add_target(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
