@@ -230,7 +230,7 @@ def _parse_ci(reader: _Table) -> Ci:
 def _parse_target(key: str, reader: _Table) -> Target:
     target = Target(
         key=key,
-        kind=reader.choice("kind", TARGET_KINDS),
+        kind=reader.required_choice("kind", TARGET_KINDS),
         region=reader.pattern("region", _REGION, "a region like eu-central-1"),
         name=reader.pattern("name", _SERVICE_NAME, "a name of letters, digits and hyphens, 4 to 32 of them"),
         platform=reader.pattern("platform", _PLATFORM, "linux/amd64 or linux/arm64"),
@@ -327,13 +327,10 @@ class _Table:
     def optional_integer(self, key: str, allowed: range) -> int | None:
         return self.integer(key, 0, allowed) or None
 
-    def choice(self, key: str, allowed: tuple[str, ...]) -> str:
-        value = self.string(key)
-        if value not in allowed:
-            raise self._wrong(
-                key, f"is {value!r}, not one of {', '.join(allowed)}" if value else "is missing"
-            )
-        return value
+    def required_choice(self, key: str, allowed: tuple[str, ...]) -> str:
+        if key not in self._values:
+            raise self._wrong(key, f"is missing: {' or '.join(map(repr, allowed))}")
+        return self.choice(key, allowed)
 
     def pattern(self, key: str, pattern: str, described: str) -> str | None:
         value = self.string(key)

@@ -40,6 +40,8 @@ def problems(place: Place) -> list[str]:
             f"cpu = {service.cpu}: a function has CPU in proportion to its memory, and {service.cpu}/1024 of "
             f"a vCPU comes with memory = {needed}; raise memory or lower cpu"
         )
+    if place.component.config.compression != "gzip":
+        found.append(f"compression = {place.component.config.compression}: Lambda reads gzip alone")
     for name in sorted(_RESERVED.intersection(place.environment)):
         found.append(f"environment {name}: Lambda sets it itself; leave it out")
     size = parts.environment_size(place.environment)
