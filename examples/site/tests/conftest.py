@@ -179,7 +179,8 @@ class Site:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             for text in self.log.read_text().splitlines():
-                if answer.headers["X-Request-ID"] in text and text.endswith("}"):
+                is_request = '"event": "request"' in text and text.endswith("}")
+                if is_request and answer.headers["X-Request-ID"] in text:
                     line: dict[str, Any] = json.loads(text)
                     return line
             time.sleep(0.01)

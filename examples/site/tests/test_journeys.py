@@ -206,3 +206,47 @@ def test_text_stands_out_from_its_background(browser: Browser, site, scheme):
             lighter, darker = sorted((_luminance(colour), _luminance(background)), reverse=True)
             assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (path, element, colour, background)
     context.close()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_somebody_signs_in_at_an_issuer_writes_and_leaves(browser: Browser, start_site, provider, size):
+    """From the button to the post and out again, without JavaScript, asking nothing of anybody else."""
+    site = start_site(**provider.environment())
+    width, height = SIZES[size]
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, java_script_enabled=False, base_url=site.url
+    )
+    page = context.new_page()
+    strangers: list[str] = []
+    refused: list[str] = []
+    own = (site.url, provider.issuer.url)
+    page.on("request", lambda sent: None if sent.url.startswith(own) else strangers.append(sent.url))
+    page.on("console", lambda message: refused.append(message.text))
+    page.goto("/posts/new")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+    assert fits(page)
+    page.get_by_role("link", name="Sign in with").click()
+    page.get_by_role("link", name="Eve").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("This account is not on the list")
+    expect(page.get_by_text("eve@elsewhere.example")).to_be_visible()
+    assert fits(page)
+    page.get_by_role("link", name="Sign in again").click()
+    page.get_by_role("link", name="Sign in with").click()
+    page.get_by_role("link", name="Mira").click()
+    page.goto("/posts/new")
+    page.get_by_label("Title").fill("In by the front door")
+    page.get_by_label("Text", exact=True).fill("And out again.")
+    page.get_by_role("button", name="Publish", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("In by the front door")
+    page.get_by_role("link", name="Mira Okafor").first.click()
+    page.goto("/account")
+    expect(page.get_by_text("mira@northpier.example")).to_be_visible()
+    assert fits(page)
+    page.get_by_role("button", name="Sign out", exact=True).click()
+    expect(page.get_by_role("link", name="Sign in")).to_be_visible()
+    page.go_back()
+    assert page.goto("/account").url.endswith("/login?next=/account")
+    assert {cookie["name"] for cookie in context.cookies()} <= {"login"}
+    context.close()
+    assert not strangers
+    assert not [text for text in refused if "Content Security Policy" in text]

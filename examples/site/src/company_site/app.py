@@ -36,6 +36,7 @@ from company_site.readiness import Readiness
 from company_site.settings import Mode, Settings
 from company_site.site import Site
 from company_site.templating import environment
+from company_site.trail import views as trail_views
 from company_site.uploads import store as upload_store
 from company_site.uploads import views as upload_views
 from company_site.uploads.store import ImageStore
@@ -68,6 +69,7 @@ def create_app(settings: Settings) -> ASGIApp:
         *draft_views.routes,
         *post_views.routes,
         *account_views.routes(settings),
+        *trail_views.routes,
         *upload_views.routes,
         *assets.routes,
     ]

@@ -14,25 +14,32 @@ import secrets
 import sys
 import time
 import traceback
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _log = logging.getLogger(__name__)
+_request: ContextVar[str | None] = ContextVar("request", default=None)  # the id of the one that is answered
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics"})  # asked often; logged when they fail
 _OPENER = "{token"  # the part of a route that opens something for whoever has it
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON; what is passed as `extra={"fields": {...}}` becomes members of it."""
+    """A record as one line of JSON; what is passed as `extra={"fields": {...}}` becomes members of it.
+
+    What is logged while a request is answered has its id.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
+        request_id = _request.get()
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
+            **({"id": request_id} if request_id else {}),
             **getattr(record, "fields", {}),
         }
         if record.exc_info is not None and record.exc_info[1] is not None:
@@ -79,6 +86,7 @@ class RequestLog:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        _request.set(request_id)
         started = time.perf_counter()
         status = 0
 
@@ -99,7 +107,6 @@ class RequestLog:
         if failure is None and status < 500 and scope["path"] in _QUIET:
             return
         fields = {
-            "id": request_id,
             "method": scope["method"],
             "path": _path(scope),
             "status": status,

@@ -63,9 +63,7 @@ def _ls(options: argparse.Namespace) -> int:
     for role in roles:
         print(role["RoleName"])
         for statement in role["AssumeRolePolicyDocument"]["Statement"]:
-            if "Service" in statement["Principal"]:
-                print("  instances of services")
-            for line in _conditions(statement.get("Condition", {})):
+            for line in _conditions(statement["Condition"]):
                 print(f"  {line}")
     return 0
 

@@ -122,7 +122,7 @@ def test_what_is_no_policy_is_refused(document: str) -> None:
     "change",
     [
         {"Effect": "allow"},
-        {"Action": "sqs:SendMessage"},
+        {"Action": "s3:GetObject"},
         {"Action": "apprunner"},
         {"Action": []},
         {"Resource": []},

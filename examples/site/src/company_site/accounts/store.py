@@ -81,13 +81,18 @@ def grant_demo_roles(_: Database) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A user as owners see them. `since` says when each role was given."""
+    """A user as owners see them. `since` says when each role was given, the lowest first.
+
+    Somebody without an account at an issuer is an author whom the site has from elsewhere. Only in a demo can
+    they sign in.
+    """
 
     user: User
     since: dict[Role, datetime]
     sessions: int
     seen: datetime | None
-    configured: bool
+    is_configured: bool
+    has_account: bool
 
 
 def people(database: Database, now: datetime) -> list[Person]:
@@ -100,21 +105,23 @@ def people(database: Database, now: datetime) -> list[Person]:
         if role in list(Role):
             since.setdefault(user_id, {})[Role(role)] = at
     seen: dict[str, list[datetime]] = {}
-    for user_id, created, last in database.q(
-        """[:find ?id ?created ?seen
+    for _, user_id, created, last in database.q(
+        """[:find ?s ?id ?created ?seen
             :where [?s :session/user ?u] [?s :session/created ?created] [?s :session/seen ?seen]
                    [?u :user/id ?id]]"""
     ):
         if _is_valid(created, last, now):
             seen.setdefault(user_id, []).append(last)
     configured = set(database.q("[:find [?id ...] :where [?u :user/configured true] [?u :user/id ?id]]"))
+    accounts = set(database.q("[:find [?id ...] :where [?u :user/account] [?u :user/id ?id]]"))
     found = (
         Person(
             user,
-            since.get(user.id, {}),
+            {role: since[user.id][role] for role in Role if role in since.get(user.id, {})},
             len(seen.get(user.id, ())),
             max(seen.get(user.id, ()), default=None),
             user.id in configured,
+            user.id in accounts,
         )
         for user in users
     )
