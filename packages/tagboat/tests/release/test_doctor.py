@@ -248,6 +248,15 @@ def test_a_clock_that_is_wrong_is_told(monkeypatch, ahead, state, words):
     assert found["credentials"].state == "failed"  # there are none
 
 
+def test_a_role_without_a_token_to_take_it_with_is_told(monkeypatch):
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::000000000000:role/release-shop")
+    monkeypatch.setenv("AWS_REGION", "local-1")
+    with answering(time.time()) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        found = by_name(cloud(None))
+    assert "`id-token: write`" in found["credentials"].advice
+
+
 def test_a_profile_that_is_not_there_is_told(monkeypatch):
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     (endpoint, _) = cloud(None)

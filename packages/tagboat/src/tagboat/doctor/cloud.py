@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, NoCredentialsError
 
 from tagboat.cloud import Cloud, CloudError
 from tagboat.component import Component
@@ -220,4 +220,8 @@ def _advice(error: TagboatError) -> str | None:
     cause = error.__cause__
     if isinstance(error, CloudError) and isinstance(cause, ClientError):
         return _ADVICE.get(cause.response["Error"].get("Code", ""), error.hint)
+    if isinstance(cause, NoCredentialsError) and "AWS_ROLE_ARN" in os.environ:
+        return (
+            "AWS_ROLE_ARN names a role, but no identity token is here: in CI, the job needs `id-token: write`"
+        )
     return error.hint or _SETTINGS
