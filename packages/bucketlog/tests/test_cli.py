@@ -376,7 +376,10 @@ def test_a_backup_is_restored_to_any_transaction(run: Run, directory: Path, tmp_
         run("backup", str(directory), copy, "--to", "3").err
         == f"bucketlog: transactions 0 to 3 are in {copy}\n"
     )
-    assert run("backup", str(directory), copy).err == f"bucketlog: transactions 0 to 4 are in {copy}\n"
+    assert run("backup", str(directory), copy, "--verify").err == (
+        f"bucketlog: transactions 0 to 4 are in {copy}\n"
+        "bucketlog: 5 entries of its log are the original's, 0 chunks of its snapshot are whole\n"
+    )
     assert run("restore", again, copy, "--to", "2").err == f"bucketlog: transactions 0 to 2 are in {again}\n"
     assert run("log", copy).out == run("log", str(directory)).out
     assert run("log", again).out == run("log", str(directory), "--to", "2").out

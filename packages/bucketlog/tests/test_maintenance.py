@@ -214,6 +214,65 @@ def test_a_backup_refuses_another_database(
         conn.backup(f"file://{tmp_path}/other")
 
 
+def test_a_backup_is_verified_byte_by_byte(
+    folder: Path, tmp_path: Path, connect: Callable[..., Connection]
+) -> None:
+    conn = connect(f"file://{folder}")
+    place, copy = tmp_path / "backup", f"file://{tmp_path}/backup"
+    with pytest.raises(StoreError, match="there is no copy"):
+        conn.verify_backup(copy)
+    t = conn.backup(copy).t
+    conn.transact([{":user/name": "later"}])
+    verified = conn.verify_backup(copy)
+    assert (verified.t, verified.entries) == (t, _count(place, "log"))
+    assert verified.chunks > 0
+
+    def damage(path: Path) -> str:
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        try:
+            with pytest.raises(StoreError) as failure:
+                conn.verify_backup(copy)
+            return str(failure.value)
+        finally:
+            path.write_bytes(data)
+
+    chunk = next(iter((place / "chunk").iterdir()))
+    assert (
+        damage(chunk)
+        == f"chunk/{chunk.name} is corrupt: its SHA-256 is not its name; restore it from a backup"
+    )
+    assert "log/0000000000000001 is corrupt" in damage(place / "log" / "0000000000000001")
+    chunk.rename(tmp_path / "aside")
+    with pytest.raises(StoreError, match=f"chunk/{chunk.name} is not in the bucket"):
+        conn.verify_backup(copy)
+    (tmp_path / "aside").rename(chunk)
+    assert conn.verify_backup(copy) == verified
+    (place / "log" / "0000000000000001").unlink()
+    with pytest.raises(StoreError, match="0000000000000001 is missing"):
+        conn.verify_backup(copy)
+
+
+def test_what_was_excised_after_it_was_copied_is_found_in_a_backup(conn: Connection, tmp_path: Path) -> None:
+    conn.transact([{":user/name": "secret"}])
+    conn.backup(f"file://{tmp_path}/copy")
+    conn.excise([[":user/name", "secret"]])
+    with pytest.raises(StoreError, match=r"log/\d{16} of the copy is not what the source has: .* excised"):
+        conn.verify_backup(f"file://{tmp_path}/copy")
+
+
+def test_a_database_is_no_backup_of_another(
+    conn: Connection, connect: Callable[..., Connection], tmp_path: Path
+) -> None:
+    connect(f"file://{tmp_path}/other")
+    with pytest.raises(StoreError, match=r"log/0{16} of the copy is not what the source has"):
+        conn.verify_backup(f"file://{tmp_path}/other")
+    conn.backup(f"file://{tmp_path}/copy")
+    connect(f"file://{tmp_path}/copy").transact([{":user/name": "written to the copy"}])
+    with pytest.raises(StoreError, match="is of no transaction of the source"):
+        conn.verify_backup(f"file://{tmp_path}/copy")
+
+
 @pytest.fixture
 def serve() -> Iterator[Callable[[Path], str]]:
     """Serve a folder over plain HTTP; its URL."""

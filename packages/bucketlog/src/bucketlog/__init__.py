@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bucketlog.backup import Copied
+from bucketlog.backup import Copied, Verified
 from bucketlog.connection import Connection, Stats, Transaction, connect
 from bucketlog.database import Database
 from bucketlog.datom import Datom
@@ -57,6 +57,7 @@ __all__ = [
     "UncertainError",
     "UniqueError",
     "UnsafeStoreError",
+    "Verified",
     "connect",
     "q",
 ]

@@ -6,7 +6,7 @@ up to any transaction. A copy that was cut short is taken up where it ended.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +16,7 @@ from bucketlog.errors import StoreError
 from bucketlog.log import Entry
 from bucketlog.snapshot import CHUNKS, SnapshotKey, read_snapshot
 
-__all__ = ["Copied", "copy"]
+__all__ = ["Copied", "Verified", "copy", "verify"]
 
 _WINDOW: Final = 256
 
@@ -27,6 +27,15 @@ class Copied:
 
     t: int
     entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What of a copy was read and found right: its last transaction, entries of the log, and chunks."""
+
+    t: int
+    entries: int
+    chunks: int
 
 
 def copy(source: Bucket, target: Bucket, t: int | None = None) -> Copied:
@@ -117,3 +126,37 @@ def _copy_snapshot(source: Bucket, target: Bucket, t: int) -> None:
     copy_key = SnapshotKey(key.t, key.name, target.prefix)
     target.objects.write(copy_key.prefix, source.objects.read(key.prefix, key.name))
     target.mark(copy_key, 0)
+
+
+def verify(source: Bucket, target: Bucket) -> Verified:
+    """Read a copy whole: its log must be the source's as far as it goes, its snapshot's chunks must be there.
+
+    Raises `StoreError` (`FormatError`) that names the first object which is not right.
+    """
+    count, end = 0, -1
+    ours = _entries(source)
+    for copied in _entries(target):
+        key = target.log.key(copied.t)
+        original = next(ours, None)
+        if original is None:
+            raise StoreError(f"{key} of the copy is of no transaction of the source: it is no copy of it")
+        if original.until(max(original.t, copied.last_t)) != copied:
+            raise StoreError(
+                f"{key} of the copy is not what the source has: where something was excised since, make "
+                f"a new copy in an empty place"
+            )
+        count, end = count + 1, copied.last_t
+    if count == 0:
+        raise StoreError("there is no copy")
+    newest = next(iter(target.snapshots()), None)
+    names = () if newest is None else read_snapshot(target.objects, newest).base.chunks
+    for start in range(0, len(names), _WINDOW):
+        target.objects.read_all(CHUNKS, names[start : start + _WINDOW])
+    return Verified(end, count, len(names))
+
+
+def _entries(bucket: Bucket) -> Iterator[Entry]:
+    first = bucket.log.read(0)
+    if first is not None:
+        yield first
+        yield from bucket.log.read_after(first.last_t)

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from bucketlog import excision
-from bucketlog.backup import Copied, copy
+from bucketlog.backup import Copied, Verified, copy, verify
 from bucketlog.bucket import Bucket
 from bucketlog.commit import Committer
 from bucketlog.database import Database
@@ -243,6 +243,11 @@ class Connection:
         """
         self._check_open()
         return copy(self._bucket, Bucket(_opened(location), None), t)
+
+    def verify_backup(self, location: str | ObjectStore) -> Verified:
+        """Read a backup of this database whole, and compare it; raises `StoreError` when it is not right."""
+        self._check_open()
+        return verify(self._bucket, Bucket(_opened(location), None))
 
     def close(self) -> None:
         """Let go of the image; values of the database cannot be used any more.

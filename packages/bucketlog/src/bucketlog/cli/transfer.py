@@ -67,13 +67,21 @@ def _backup_arguments(parser: argparse.ArgumentParser) -> None:
         "target", metavar="TARGET", help="an empty place, or an older copy to bring up to date"
     )
     parser.add_argument("--to", type=transaction_number, metavar="T", help="the last transaction to copy")
+    parser.add_argument("--verify", action="store_true", help="then read the copy whole, and compare it")
     add_branch(parser)
 
 
 def _backup(options: argparse.Namespace) -> None:
     with opened(options) as conn:
         copied = conn.backup(url_of(options.target), options.to)
-    print(f"bucketlog: transactions 0 to {copied.t} are in {options.target}", file=sys.stderr)
+        print(f"bucketlog: transactions 0 to {copied.t} are in {options.target}", file=sys.stderr)
+        if options.verify:
+            verified = conn.verify_backup(url_of(options.target))
+            print(
+                f"bucketlog: {verified.entries} entries of its log are the original's, "
+                f"{verified.chunks} chunks of its snapshot are whole",
+                file=sys.stderr,
+            )
 
 
 def _restore_arguments(parser: argparse.ArgumentParser) -> None:
