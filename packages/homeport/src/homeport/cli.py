@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from homeport import redirect_command, role_command, secret_command
+from homeport import backup_command, redirect_command, role_command, secret_command
 
 # ruff: noqa: PLC0415  `--help` answers without loading servers and databases
 
@@ -79,6 +79,11 @@ def _parser() -> argparse.ArgumentParser:
         help="directory of the authority that signs for names which are not local, by ACME and HTTP-01;"
         " to name it is to agree to its terms of service",
     )
+    serve.add_argument(
+        "--backup",
+        metavar="TARGET",
+        help="bring a backup there up to date once a day, as `homeport backup` does",
+    )
     serve.set_defaults(run=_serve)
     upgrade = commands.add_parser(
         "upgrade",
@@ -110,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--reads", action="store_true", help="also calls that change nothing")
     audit.add_argument("--json", action="store_true", help="one JSON object a line")
     audit.set_defaults(run=_audit)
+    backup_command.add_parser(commands, _add_data)
     redirect_command.add_parser(commands, _add_data)
     role_command.add_parser(commands, _add_data)
     secret_command.add_parser(commands, _add_data)
@@ -177,7 +183,7 @@ def _serve(options: argparse.Namespace) -> int:
     ports = Ports(options.port, options.https_port, options.http_port)
     front = Front(options.address, options.domain, options.acme)
     listeners = Listeners.inherit()
-    if uvloop.run(serve(options.data.resolve(), ports, front, listeners)):
+    if uvloop.run(serve(options.data.resolve(), ports, front, listeners, options.backup)):
         # In our place, with our process id: whoever has started us, or watches us, need not notice.
         environment = os.environ | listeners.leave()
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606

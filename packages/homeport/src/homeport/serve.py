@@ -39,7 +39,7 @@ from homeport.place import REGION
 from homeport.repositories import Repositories
 from homeport.resources import Resources
 from homeport.roles import Roles
-from homeport.upkeep import tidy
+from homeport.upkeep import look_after
 from ocikit.registry import Storage
 
 S3_PORT = 9000  # on the bridge's own address, so that no other homeport is in the way
@@ -99,9 +99,12 @@ class Addresses:
         partial.replace(data / "homeport.json")
 
 
-async def serve(data: Path, ports: Ports, front: Front, listeners: Listeners) -> bool:
+async def serve(
+    data: Path, ports: Ports, front: Front, listeners: Listeners, backup: str | None = None
+) -> bool:
     """Serve the folder `data` until SIGTERM or SIGINT, then stop what was started. Raises HomeportError.
 
+    Where a `backup` is named, it is brought up to date once a day.
     SIGUSR2 is for another version that has been installed: True is returned while everything runs on, and
     `listeners` listen, for whoever serves the folder next.
     """
@@ -165,7 +168,9 @@ async def serve(data: Path, ports: Ports, front: Front, listeners: Listeners) ->
             servers = [_Server(s3, bridge), _Server(Admin(app, gate, port.ingress), control)]
             tasks = [asyncio.create_task(server.run()) for server in servers]
             keeping = asyncio.create_task(trail.keep())
-            upkeep = asyncio.create_task(tidy(app.registry, partial(expire, repositories, catalogue)))
+            upkeep = asyncio.create_task(
+                look_after(data, app.registry, partial(expire, repositories, catalogue), backup)
+            )
             Addresses(f"http://{registry_host}", registry_host, edge.https, edge.http, os.getpid()).write(
                 data
             )
@@ -189,7 +194,7 @@ async def serve(data: Path, ports: Ports, front: Front, listeners: Listeners) ->
             server.should_exit = True
         await asyncio.gather(*tasks)
         keeping.cancel()  # the last calls are written
-        await asyncio.gather(keeping, return_exceptions=True)
+        await asyncio.gather(keeping, upkeep, return_exceptions=True)
     return orders.leave
 
 

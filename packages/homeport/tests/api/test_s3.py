@@ -561,7 +561,6 @@ def test_what_would_be_lost_is_refused(s3: Any, error_of: Any) -> None:
     ):
         assert error_of(s3.put_object, Bucket="box", Key="a", Body=b"", **arguments) == "NotImplemented"
     s3.put_object(Bucket="box", Key="a", Body=b"kept", ACL="private", StorageClass="STANDARD")
-    assert error_of(s3.copy_object, Bucket="box", Key="b", CopySource="box/a") == "NotImplemented"
     acl = {"Bucket": "box", "Key": "a", "ACL": "private"}
     assert error_of(s3.put_object_acl, **acl) == "NotImplemented"
     tags = {"Bucket": "box", "Key": "a", "Tagging": {"TagSet": []}}
@@ -588,6 +587,65 @@ def test_a_thousand_of_the_longest_keys_can_be_deleted_at_once(s3: Any) -> None:
     below = "/".join(["k" * 255] * 3)
     longest = [{"Key": f"{number:0255}/{below}"} for number in range(1000)]
     assert len(s3.delete_objects(Bucket="box", Delete={"Objects": longest})["Deleted"]) == 1000
+
+
+# Copies
+
+
+def test_an_object_is_copied_within_a_bucket_and_to_another(s3: Any, error_of: Any) -> None:
+    s3.create_bucket(Bucket="other")
+    s3.put_object(Bucket="box", Key="a b/é", Body=b"content")
+    copied = s3.copy_object(Bucket="other", Key="c", CopySource={"Bucket": "box", "Key": "a b/é"})
+    assert copied["CopyObjectResult"]["ETag"] == s3.head_object(Bucket="other", Key="c")["ETag"]
+    s3.copy_object(Bucket="box", Key="a b/é", CopySource="other/c")  # also onto what is there
+    assert s3.get_object(Bucket="other", Key="c")["Body"].read() == b"content"
+    assert _get(s3, "a b/é") == b"content"
+    nothing = {"Bucket": "box", "Key": "d", "CopySource": "box/none"}
+    assert error_of(s3.copy_object, **nothing) == "NoSuchKey"
+    assert error_of(s3.copy_object, **nothing | {"CopySource": "nowhere/a"}) == "NoSuchBucket"
+    assert error_of(s3.copy_object, **nothing | {"CopySource": "box"}) == "InvalidArgument"
+    assert error_of(s3.copy_object, **nothing | {"CopySource": "box/../a"}) == "InvalidArgument"
+    version = {"CopySource": {"Bucket": "other", "Key": "c", "VersionId": "1"}}
+    assert error_of(s3.copy_object, **nothing | version) == "NotImplemented"
+    condition = {"CopySource": "other/c", "CopySourceIfMatch": '"x"'}
+    assert error_of(s3.copy_object, **nothing | condition) == "NotImplemented"
+    metadata = {"CopySource": "other/c", "Metadata": {"a": "b"}, "MetadataDirective": "REPLACE"}
+    assert error_of(s3.copy_object, **nothing | metadata) == "NotImplemented"
+    create = {"CopySource": "other/c", "IfNoneMatch": "*", "Key": "a b/é"}
+    assert error_of(s3.copy_object, **nothing | create) == "PreconditionFailed"
+    assert _keys(s3) == ["a b/é"]
+
+
+def test_a_large_object_is_copied_in_parts(s3: Any, error_of: Any) -> None:
+    body = bytes(range(256)) * 4096
+    s3.put_object(Bucket="box", Key="large", Body=body)
+    upload = _begin(s3)
+    part = {"Bucket": "box", "Key": "a", "UploadId": upload, "CopySource": "box/large"}
+    assert (
+        error_of(s3.upload_part_copy, **part, PartNumber=1, CopySourceRange="bytes=9-1048576")
+        == "InvalidRange"
+    )
+    assert (
+        error_of(s3.upload_part_copy, **part, PartNumber=1, CopySourceRange="bytes=9-8") == "InvalidArgument"
+    )
+    first = s3.upload_part_copy(**part, PartNumber=1, CopySourceRange="bytes=0-99")
+    second = s3.upload_part_copy(**part, PartNumber=2, CopySourceRange="bytes=100-1048575")
+    parts = [
+        {"PartNumber": number, "ETag": copied["CopyPartResult"]["ETag"]}
+        for number, copied in ((1, first), (2, second))
+    ]
+    s3.complete_multipart_upload(Bucket="box", Key="a", UploadId=upload, MultipartUpload={"Parts": parts})
+    assert _get(s3, "a") == body
+
+
+def test_a_service_copies_from_its_own_buckets_alone(s3: Any, harbour: Any, error_of: Any) -> None:
+    _, key = harbour.service_key("blog")
+    blog = harbour.client("s3", key, s3={"addressing_style": "path"})
+    s3.put_object(Bucket="box", Key="a", Body=b"not for others")
+    assert error_of(blog.copy_object, Bucket="blog", Key="a", CopySource="box/a") == "AccessDenied"
+    blog.put_object(Bucket="blog", Key="b", Body=b"own")
+    blog.copy_object(Bucket="blog-more", Key="c", CopySource="blog/b")
+    assert blog.get_object(Bucket="blog-more", Key="c")["Body"].read() == b"own"
 
 
 # Uploads in parts

@@ -24,6 +24,7 @@ from homeport.credentials import Principal
 from homeport.s3 import keys, objects, xml
 from homeport.s3.body import read_document, received
 from homeport.s3.buckets import Bucket, Buckets
+from homeport.s3.copying import SOURCE, Source
 from homeport.s3.listing import Page, Query
 from homeport.s3.multipart import Multipart
 from homeport.s3.objects import Object
@@ -185,9 +186,9 @@ class S3:
     async def _object(
         self, request: Request, principal: Principal, chain: Chain, name: str, key: str
     ) -> Response:
-        if "x-amz-copy-source" in request.headers:
-            raise ApiError("NotImplemented", "copying is not supported", 501)
         match request.method, _subresource(request):
+            case "PUT", "" | "uploadId" if SOURCE in request.headers:
+                return await self._copy(request, principal, self._writable(principal, name), key)
             case _, "uploads" | "uploadId":
                 return await self._in_parts(request, principal, chain, name, key)
             case "GET" | "HEAD", "":
@@ -199,6 +200,26 @@ class S3:
                 await asyncio.to_thread(objects.remove, self._buckets.find(name).folder, key)
                 return Response(status_code=204)
         raise _not_supported(request)
+
+    async def _copy(self, request: Request, principal: Principal, bucket: Bucket, key: str) -> Response:
+        _refuse_metadata(request)
+        source = Source.of(request)
+        if not principal.may_use_bucket(source.bucket):
+            raise ApiError("AccessDenied", f"this key may not use bucket {source.bucket}", 403)
+        folder = self._buckets.find(source.bucket).folder
+        create = _create_only(request)
+        upload = request.query_params.get("uploadId")
+        number = request.query_params.get("partNumber", "")
+
+        def copy() -> str:
+            with source.copied(folder, self._multipart.folder) as body:
+                if upload is not None:
+                    return self._multipart.add(upload, bucket.name, key, number, body)
+                return objects.put(bucket.folder, key, body.path, create=create).etag
+
+        etag = await asyncio.to_thread(copy)
+        kind = "CopyObjectResult" if upload is None else "CopyPartResult"
+        return xml.document(kind, {"ETag": etag, "LastModified": _timestamp(datetime.now(UTC))})
 
     async def _in_parts(
         self, request: Request, principal: Principal, chain: Chain, name: str, key: str
