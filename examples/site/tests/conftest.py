@@ -114,6 +114,7 @@ class Client:
         name: str = "photo.jpg",
         kind: str = "image/jpeg",
         form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
         boundary = b"----a-boundary-that-is-in-no-picture"
         parts = [
@@ -124,7 +125,7 @@ class Client:
         parts.append(f"{disposition}\r\nContent-Type: {kind}\r\n\r\n".encode() + data)
         body = b"".join(b"--%s\r\n%s\r\n" % (boundary, part) for part in parts) + b"--%s--\r\n" % boundary
         media_type = f"multipart/form-data; boundary={boundary.decode()}"
-        return self.request("POST", path, body, {"Content-Type": media_type})
+        return self.request("POST", path, body, {"Content-Type": media_type, **(headers or {})})
 
     def follow(self, answer: Answer) -> Answer:
         assert answer.status == 303, (answer.status, answer.text)

@@ -10,7 +10,23 @@ from company_site.posts.markdown import render, summarise
 
 ALLOWED = {
     *("h2", "h3", "h4", "h5", "h6", "p", "blockquote", "pre", "hr", "ul", "ol", "li", "div"),
-    *("table", "thead", "tbody", "tr", "th", "td", "a", "img", "br", "code", "em", "s", "strong"),
+    *(
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "a",
+        "picture",
+        "source",
+        "img",
+        "br",
+        "code",
+        "em",
+        "s",
+        "strong",
+    ),
 }
 IMAGE = f"/uploads/{'ab12' * 10}-640x480.webp"
 
@@ -59,9 +75,23 @@ def test_tables_scroll_by_themselves_and_align_without_styles():
 
 
 def test_an_uploaded_image_reserves_its_room():
-    assert elements(f"![A pier]({IMAGE})")[1] == (
+    _, picture, source, image = elements(f"![A pier]({IMAGE})")
+    stem = IMAGE.removesuffix(".webp")
+    assert picture == ("picture", {})
+    assert source[1]["type"] == "image/avif"
+    assert source[1]["srcset"] == f"{stem}-480.avif 480w, {stem}-640.avif 640w"
+    sizes = source[1]["sizes"]
+    assert image == (
         "img",
-        {"src": IMAGE, "alt": "A pier", "width": "640", "height": "480", "loading": "lazy"},
+        {
+            "src": IMAGE,
+            "alt": "A pier",
+            "width": "640",
+            "height": "480",
+            "loading": "lazy",
+            "srcset": f"{stem}-480.webp 480w, {IMAGE} 640w",
+            "sizes": sizes,
+        },
     )
 
 

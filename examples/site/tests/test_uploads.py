@@ -1,9 +1,12 @@
 """Images: only from members, never as they were sent, served as what they are."""
 
+import gzip
 import hashlib
+import json
 import re
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import pytest
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from company_site.uploads.image import UnacceptableImageError, reencode
-from company_site.uploads.model import ImageName, parse_name
+from company_site.uploads.model import ImageName, parse_name, parse_variant
 
 ADDRESS = re.compile(r"/uploads/[0-9a-f]{40}-\d+x\d+\.webp")
 SCRIPT = b"<script>alert(document.domain)</script>"
@@ -33,6 +36,27 @@ def encoded(kind: str, **options) -> bytes:
     output = BytesIO()
     Image.new("RGB", (16, 16), "navy").save(output, kind, **options)
     return output.getvalue()
+
+
+def jpeg_that_claims(width: int, height: int) -> bytes:
+    whole = bytearray(encoded("JPEG"))
+    place = whole.index(b"\xff\xc0") + 5
+    whole[place : place + 4] = struct.pack(">HH", height, width)
+    return bytes(whole)
+
+
+def webp_that_claims(width: int, height: int) -> bytes:
+    size = (width - 1) | (height - 1) << 14
+    body = b"VP8L" + struct.pack("<I", 10) + b"\x2f" + struct.pack("<I", size) + b"\0" * 5
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
+def png_with_text(compressed: bytes) -> bytes:
+    """A good PNG but for a compressed text before its picture."""
+    whole = encoded("PNG")
+    data = b"zTXt" + b"a\0\0" + compressed
+    chunk = struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
+    return whole[:33] + chunk + whole[33:]
 
 
 REFUSED = {
@@ -61,19 +85,55 @@ REFUSED = {
     "a ZIP": b"PK\x03\x04" + b"\0" * 60,
     "an ELF program": b"\x7fELF" + b"\0" * 60,
     "zeros": b"\0" * 4096,
+    "html that a browser would sniff": b"\n\n  <script>alert(1)</script><html><body>" + b" " * 600,
+    "an XHTML page": b'<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml">'
+    + SCRIPT
+    + b"</html>",
+    "an SVG behind a byte order mark": b"\xef\xbb\xbf<svg xmlns='http://www.w3.org/2000/svg' onload='x()'/>",
+    "a compressed SVG": gzip.compress(b"<svg xmlns='http://www.w3.org/2000/svg' onload='x()'/>"),
+    "an SVG that draws in entities": b'<!DOCTYPE svg [<!ENTITY a "b"><!ENTITY c "&a;&a;">]><svg>&c;</svg>',
+    "JavaScript": b"alert(document.domain)//",
+    "a MHTML page": b"MIME-Version: 1.0\r\nContent-Type: multipart/related\r\n\r\n" + SCRIPT,
+    "a Flash film": b"FWS\x09" + b"\0" * 60,
+    "a Windows program": b"MZ" + b"\0" * 300,
+    "a shell script": b"#!/bin/sh\nrm -rf /\n",
+    "PHP after the magic of a GIF": b"GIF89a;<?php system($_GET['c']); ?>",
+    "a Phar": b"<?php __HALT_COMPILER(); ?>\r\n" + b"\0" * 60,
+    "MVG for ImageMagick": b"push graphic-context\nfill 'url(https://evil.example/x.png\"|id\")'\n",
+    "an XBM": b"#define x_width 9\n#define x_height 9\nstatic char x_bits[] = {0x00};",
+    "a PPM that claims too much": b"P6 60000 60000 255\n" + b"\0" * 60,
+    "a JPEG 2000": encoded("JPEG2000"),
+    "a film": b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + b"\0" * 60,
+    "the head of an AVIF": b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + SCRIPT,
+    "half an AVIF": encoded("AVIF")[:120],
+    "half a WebP": encoded("WEBP")[:40],
+    "a GIF without a picture": b"GIF89a\x10\0\x10\0\0\0\0;",
+    "a GIF that claims too much": b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\0\0\0,",
+    "a JPEG that claims too much": jpeg_that_claims(65500, 65500),
+    "a WebP that claims too much": webp_that_claims(16384, 16384),
+    "a text chunk that inflates to a gigabyte": png_with_text(zlib.compress(b"A" * 80_000_000)),
 }
+
+
+def stored(site) -> list[str]:
+    """What is in the bucket but for the versions that are made of an image when they are first asked for."""
+    return sorted(path.name for path in site.uploads.iterdir() if parse_variant(path.name) is None)
+
+
+def test_the_hostile_files_are_as_many_as_promised():
+    assert len(REFUSED) >= 40
 
 
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED.keys())
 def test_what_is_no_image_is_refused_and_leaves_nothing(site, data):
-    before = sorted(site.uploads.iterdir())
+    before = stored(site)
     page = site.as_user("author").upload("/uploads", data, name="photo.png", kind="image/png")
     assert page.status == 422
     assert 'id="image-problem" role="alert"' in page.text
-    assert sorted(site.uploads.iterdir()) == before
+    assert stored(site) == before
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "AVIF"])
 def test_an_image_becomes_a_webp_named_by_its_content(site, picture, kind):
     author = site.as_user("author")
     page = author.follow(author.upload("/uploads", picture((120, 90), kind)))
@@ -97,6 +157,58 @@ def test_images_are_served_to_everybody_as_nothing_else_and_for_good(site, pictu
     assert int(image.headers["Content-Length"]) == len(image.body)
     again = site.client().get(address, If_None_Match=image.headers["ETag"])
     assert (again.status, again.body) == (304, b"")
+
+
+def test_an_image_is_there_in_several_widths_and_encodings(site, picture):
+    author = site.as_user("author")
+    answer = author.upload("/uploads", picture((1000, 500)), headers={"Accept": "application/json"})
+    assert answer.status == 201
+    path = json.loads(answer.text)["path"]
+    page = author.post("/drafts/preview", {"body": f"![A pier]({path})"})
+    sources = re.findall(r'srcset="([^"]+)"', page.text)
+    addresses = [entry.split() for source in sources for entry in source.split(", ")]
+    assert [width for _, width in addresses] == ["480w", "960w", "1000w", "480w", "960w", "1000w"]
+    for address, width in addresses:
+        image = site.client().get(address)
+        assert image.status == 200
+        assert image.headers["Content-Type"] == f"image/{address.rpartition('.')[2]}"
+        assert image.headers["X-Content-Type-Options"] == "nosniff"
+        assert image.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        with Image.open(BytesIO(image.body)) as shown:
+            assert f"{shown.width}w" == width
+            assert shown.height == round(shown.width / 2)
+        again = site.client().get(address, If_None_Match=image.headers["ETag"])
+        assert (again.status, again.body) == (304, b"")
+    assert len({site.client().get(address).headers["ETag"] for address, _ in addresses}) == 6
+
+
+def test_readers_who_come_at_once_have_a_version_made_once(site, picture):
+    author = site.as_user("author")
+    answer = author.upload("/uploads", picture((1200, 300)), headers={"Accept": "application/json"})
+    address = json.loads(answer.text)["path"].replace(".webp", "-960.avif")
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: site.client().get(address), range(8)))
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.body for answer in answers}) == 1
+
+
+@pytest.mark.parametrize(
+    "end", ["-481.webp", "-1000.webp", "-2000.avif", "-0.avif", "-480.png", "-480.webp.webp"]
+)
+def test_nobody_has_other_versions_made(site, picture, end):
+    author = site.as_user("author")
+    answer = author.upload("/uploads", picture((1000, 400)), headers={"Accept": "application/json"})
+    path = json.loads(answer.text)["path"].removesuffix(".webp")
+    before = len(list(site.uploads.iterdir()))
+    assert site.client().get(path + end).status == 404
+    assert site.client().get("/uploads/" + "0" * 40 + "-1000x400-480.webp").status == 404
+    assert len(list(site.uploads.iterdir())) == before
+
+
+def test_the_script_is_told_what_is_wrong_with_an_image(site):
+    answer = site.as_user("author").upload("/uploads", SCRIPT, headers={"Accept": "application/json"})
+    assert answer.status == 422
+    assert json.loads(answer.text) == {"problem": "This is not a JPEG, PNG, WebP, AVIF or GIF image."}
 
 
 @pytest.mark.parametrize(
@@ -184,10 +296,10 @@ def test_the_same_picture_is_kept_once(site, picture):
 @pytest.mark.parametrize("sender", ["nobody", "reader"])
 def test_only_members_upload(site, picture, sender):
     client = site.client() if sender == "nobody" else site.as_user(sender)
-    before = sorted(site.uploads.iterdir())
+    before = stored(site)
     assert client.upload("/uploads", picture((91, 92))).status == 403
     assert client.upload("/posts/new", picture((91, 92)), form={"action": "upload"}).status == 403
-    assert sorted(site.uploads.iterdir()) == before
+    assert stored(site) == before
 
 
 @pytest.mark.parametrize(
@@ -208,7 +320,7 @@ def test_the_name_that_was_sent_means_nothing(site, picture, name):
     data = picture((57, 19))
     page = author.follow(author.upload("/uploads", data, name=name, kind="text/html"))
     assert f"/uploads/{reencode(data).name}" in page.text
-    assert {path.suffix for path in site.uploads.iterdir()} == {".webp"}
+    assert {path.suffix for path in site.uploads.iterdir()} <= {".webp", ".avif"}
     assert all(path.parent == site.uploads for path in site.uploads.rglob("*"))
 
 
@@ -277,7 +389,15 @@ def test_a_bad_image_in_the_editor_loses_no_text(site):
     )
     assert page.status == 422
     assert "Text so far</textarea>" in page.text
-    assert "This is not a JPEG, PNG, WebP or GIF image." in page.text
+    assert "This is not a JPEG, PNG, WebP, AVIF or GIF image." in page.text
+
+
+@given(st.integers(1, 2048), st.integers(1, 2048))
+def test_versions_are_read_as_they_are_written(width, height):
+    name = ImageName("0" * 40, width, height)
+    for variant in name.variants:
+        assert parse_variant(str(variant)) == variant
+        assert parse_name(str(variant)) is None
 
 
 @given(st.from_regex(r"[0-9a-f]{40}-[1-9][0-9]{0,3}x[1-9][0-9]{0,3}\.webp", fullmatch=True))

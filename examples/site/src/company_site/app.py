@@ -98,6 +98,7 @@ def create_app(settings: Settings) -> ASGIApp:
             if issuer is None and settings.mode is not Mode.DEMO:
                 _log.warning("nobody can sign in: OIDC_CLIENT_ID is not set; /login says what to do")
             yield
+            await images.close()
         finally:
             data.close()
             if issuer is not None:

@@ -20,18 +20,35 @@ from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 from markdown_it.utils import OptionsDict
 
-from company_site.uploads.model import parse_path
+from company_site.uploads.model import SIZES, Kind, parse_path, parse_variant
 
 _SUMMARY_LENGTH = 200  # characters
 
 _TAGS = {
     *("h2", "h3", "h4", "h5", "h6", "p", "blockquote", "pre", "hr", "ul", "ol", "li", "div"),
-    *("table", "thead", "tbody", "tr", "th", "td", "a", "img", "br", "code", "em", "s", "strong"),
+    *(
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "a",
+        "picture",
+        "source",
+        "img",
+        "br",
+        "code",
+        "em",
+        "s",
+        "strong",
+    ),
 }
 _ATTRIBUTES = {
     "a": {"href", "title"},
     "div": {"class", "tabindex"},
-    "img": {"src", "alt", "title", "width", "height", "loading"},
+    "img": {"src", "srcset", "sizes", "alt", "title", "width", "height", "loading"},
+    "source": {"type", "srcset", "sizes"},
     "ol": {"start"},
     "pre": {"tabindex"},
     "td": {"class"},
@@ -50,7 +67,9 @@ class _Renderer(RendererHTML):
         if name is None:
             return f"<em>[image: {escapeHtml(description)}]</em>"
         token.attrs |= {"width": name.width, "height": name.height, "loading": "lazy"}
-        return super().image(tokens, idx, options, env)
+        token.attrs |= {"srcset": name.srcset(Kind.WEBP), "sizes": SIZES}
+        source = f'<source type="image/avif" srcset="{name.srcset(Kind.AVIF)}" sizes="{SIZES}">'
+        return f"<picture>{source}{super().image(tokens, idx, options, env)}</picture>"
 
     def table_open(self, *_: Any) -> str:
         # What scrolls must be reachable by keyboard.
@@ -89,6 +108,20 @@ def _parser() -> MarkdownIt:
 _PARSER = _parser()
 
 
+def _filter(element: str, attribute: str, value: str) -> str | None:
+    """Pictures come from the uploads, whatever the allow list of addresses would let through."""
+    if attribute == "srcset":
+        paths = [entry.partition(" ")[0] for entry in value.split(", ")]
+        return value if all(map(_is_picture, paths)) else None
+    if (element, attribute) == ("img", "src"):
+        return value if _is_picture(value) else None
+    return value
+
+
+def _is_picture(path: str) -> bool:
+    return parse_path(path) is not None or parse_variant(path.removeprefix("/uploads/")) is not None
+
+
 @lru_cache(maxsize=256)
 def render(text: str) -> str:
     """Safe HTML, with headings from h2 down."""
@@ -97,6 +130,7 @@ def render(text: str) -> str:
         tags=_TAGS,
         attributes=_ATTRIBUTES,
         url_schemes=_SCHEMES,
+        attribute_filter=_filter,
         link_rel="noopener nofollow ugc",
         strip_comments=True,
     )
