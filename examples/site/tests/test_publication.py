@@ -9,18 +9,16 @@ from company_site.accounts import store as account_store
 from company_site.database import attribute
 from company_site.errors import DeletedError
 from company_site.posts import store
+from company_site.posts.edition import Editions
 from company_site.posts.model import Content, Draft, InvalidDraftError, Page
 from company_site.posts.store import (
     create_post,
     delete_post,
     edit_post,
-    entries,
-    featured_on,
     find_moved,
     find_post,
     find_version,
     is_public,
-    public,
     restore_post,
     undelete_post,
     unpublish_post,
@@ -53,13 +51,13 @@ def again(connection, post):
 def test_a_draft_is_nobodys_to_read_until_it_is_published(connection):
     draft = write(connection, publish=False)
     assert draft.published_at is None
-    assert public(entries(connection.db()), NOW) == []
+    assert Editions().at(connection.db(), NOW).posts == []
     content = Content(draft.title, draft.body)
     connection.transact([edit_post(draft.slug, 1, content, "author", NOW + HOUR)])
     published = again(connection, draft)
     assert published.published_at == NOW + HOUR
     assert published.created == NOW
-    assert [post.slug for post in public(entries(connection.db()), NOW + HOUR)] == [draft.slug]
+    assert [post.slug for post in Editions().at(connection.db(), NOW + HOUR).posts] == [draft.slug]
 
 
 def test_a_scheduled_post_comes_and_goes_by_the_clock_alone(connection):
@@ -141,10 +139,10 @@ def test_a_page_features_one_and_the_one_before_makes_way(connection):
     first = write(connection, "First", pages=(Page.HOME,), featured=True)
     other = write(connection, "Other page", pages=(Page.ABOUT,), featured=True)
     second = write(connection, "Second", "editor", pages=(Page.HOME, Page.CAREERS), featured=True)
-    posts = public(entries(connection.db()), NOW)
-    assert featured_on(posts, Page.HOME).slug == second.slug
-    assert featured_on(posts, Page.CAREERS).slug == second.slug
-    assert featured_on(posts, Page.ABOUT).slug == other.slug
+    edition = Editions().at(connection.db(), NOW)
+    assert edition.on(Page.HOME)[0].slug == second.slug
+    assert edition.on(Page.CAREERS)[0].slug == second.slug
+    assert edition.on(Page.ABOUT)[0].slug == other.slug
     assert (again(connection, first).featured, again(connection, first).revision) == (False, 2)
 
 
@@ -207,9 +205,9 @@ def test_what_version_0_1_wrote_is_public_and_can_be_changed(tmp_path):
         connection.transact([[":db/retractEntity", [":post/slug", "gone"]]])
     with bucketlog.connect(url) as connection:
         connection.transact([*account_store.SCHEMA, *store.SCHEMA])
-        posts = public(entries(connection.db()), NOW)
-        assert {post.slug for post in posts} == {"old", "hero"}
-        assert featured_on(posts, Page.HOME).slug == "hero"
+        edition = Editions().at(connection.db(), NOW)
+        assert {post.slug for post in edition.posts} == {"old", "hero"}
+        assert edition.on(Page.HOME)[0].slug == "hero"
         with pytest.raises(DeletedError):
             find_moved(connection.db(), "gone")
         # A version 0.1 that still runs beside this one writes such posts, too.

@@ -17,7 +17,7 @@ from company_site.feeds import atom, json_feed, rss
 from company_site.feeds.model import Entry, Feed, absolute, tag_uri
 from company_site.posts.edition import Edition
 from company_site.posts.markdown import render
-from company_site.posts.model import Summary
+from company_site.posts.model import Heading
 from company_site.posts.store import find_post
 from company_site.site import Site, Visit, visit
 
@@ -36,7 +36,7 @@ class _Topic:
     path: str
     name: str
     description: str
-    posts: Sequence[Summary]
+    posts: Sequence[Heading]
 
 
 async def site_feed(request: Request) -> Response:
@@ -86,8 +86,8 @@ def _feed(request: Request, seen: Visit, edition: Edition, topic: _Topic) -> Res
     return Response(write(feed), headers=headers)
 
 
-def _entry(seen: Visit, edition: Edition, summary: Summary, base: str) -> Entry | None:
-    post = find_post(seen.database, summary.slug)
+def _entry(seen: Visit, edition: Edition, heading: Heading, base: str) -> Entry | None:
+    post = find_post(seen.database, heading.slug)
     if post is None:
         return None
     return Entry(

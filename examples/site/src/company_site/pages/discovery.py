@@ -13,7 +13,7 @@ from starlette.routing import Route
 from company_site.addresses import author_path, origin, post_path, tag_path, year_path
 from company_site.caching import public_headers
 from company_site.posts.edition import Edition
-from company_site.posts.model import Summary
+from company_site.posts.model import Heading
 from company_site.site import Site, visit
 
 _LIMIT = 50_000  # addresses that one sitemap may have
@@ -53,7 +53,7 @@ def _addresses(edition: Edition) -> Iterator[tuple[str, datetime | None]]:
         yield author_path(author.slug), max(map(_changed, author.posts))
 
 
-def _changed(post: Summary) -> datetime:
+def _changed(post: Heading) -> datetime:
     return max(post.updated, post.date)
 
 

@@ -10,6 +10,7 @@ from company_site.addresses import origin
 from company_site.assets import asset
 from company_site.meta import Meta, website
 from company_site.posts.model import Page
+from company_site.posts.store import summarised
 from company_site.site import Site, visit
 from company_site.templating import card_of, page
 
@@ -66,9 +67,9 @@ async def _page(request: Request, name: Page, meta: Meta, headline: str = "") ->
         seen,
         edition,
         meta,
-        featured=featured,
-        others=others,
-        newest=newest,
+        featured=next(iter(summarised(seen.database, [featured])), None) if featured else None,
+        others=summarised(seen.database, others),
+        newest=summarised(seen.database, newest),
         headline=headline,
     )
 

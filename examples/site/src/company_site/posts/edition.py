@@ -14,30 +14,30 @@ from functools import cached_property
 from itertools import groupby
 
 from bucketlog import Database
-from company_site.posts.model import Page, Summary, slugify
-from company_site.posts.store import is_public, last_change, read_entries
+from company_site.posts.model import Heading, Page, slugify
+from company_site.posts.store import is_public, last_change, read_headings
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All posts without their bodies, in whatever state, by their entities, as of a database's basis."""
+    """All posts, in whatever state, by their entities, as of a database's basis."""
 
     basis: int
     changed: int
-    entries: Mapping[int, Summary]
+    entries: Mapping[int, Heading]
 
     @classmethod
     def of(cls, database: Database) -> Catalogue:
-        return cls(database.basis_t, last_change(database), read_entries(database) or {})
+        return cls(database.basis_t, last_change(database), read_headings(database) or {})
 
     def follow(self, database: Database) -> Catalogue:
         """The catalogue of a later value of the database; reads only what has changed."""
         changed = last_change(database, since=self.basis)
         if changed <= self.changed:
             return Catalogue(database.basis_t, self.changed, self.entries)
-        fresh = read_entries(database, since=self.basis)
+        fresh = read_headings(database, since=self.basis)
         if fresh is None:
             return Catalogue.of(database)
         return Catalogue(database.basis_t, changed, {**self.entries, **fresh})
@@ -49,7 +49,7 @@ class Author:
 
     name: str
     slug: str
-    posts: Sequence[Summary]
+    posts: Sequence[Heading]
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Edition:
 
     name: str
     until: datetime
-    posts: Sequence[Summary]
-    entities: Mapping[int, Summary]
+    posts: Sequence[Heading]
+    entities: Mapping[int, Heading]
 
     @classmethod
     def of(cls, catalogue: Catalogue, now: datetime) -> Edition:
@@ -89,9 +89,9 @@ class Edition:
         return {post.slug: place for place, post in enumerate(self.posts)}
 
     @cached_property
-    def tags(self) -> Mapping[str, Sequence[Summary]]:
+    def tags(self) -> Mapping[str, Sequence[Heading]]:
         """The posts of each tag; the tags in alphabetical order."""
-        found: dict[str, list[Summary]] = {}
+        found: dict[str, list[Heading]] = {}
         for post in self.posts:
             for tag in post.tags:
                 found.setdefault(tag, []).append(post)
@@ -100,7 +100,7 @@ class Edition:
     @cached_property
     def authors(self) -> Mapping[str, Author]:
         """By slug. Of two with the same name the one who wrote first has it without a number."""
-        found: dict[str, list[Summary]] = {}
+        found: dict[str, list[Heading]] = {}
         for post in reversed(self.posts):
             found.setdefault(post.author.id, []).append(post)
         authors: dict[str, Author] = {}
@@ -120,11 +120,11 @@ class Edition:
         return {author.posts[0].author.id: author.slug for author in self.authors.values()}
 
     @cached_property
-    def years(self) -> Mapping[int, Sequence[Summary]]:
+    def years(self) -> Mapping[int, Sequence[Heading]]:
         """The posts of each year (UTC), the newest first."""
         return {year: list(posts) for year, posts in groupby(self.posts, key=lambda post: post.date.year)}
 
-    def on(self, page: Page) -> Sequence[Summary]:
+    def on(self, page: Page) -> Sequence[Heading]:
         """The posts that stand on a page, the one that it features before all others."""
         found = [post for post in self.posts if page in post.pages]
         return sorted(found, key=lambda post: not post.featured)
@@ -158,7 +158,7 @@ class Editions:
         return edition
 
 
-def months(posts: Sequence[Summary]) -> Iterator[tuple[datetime, list[Summary]]]:
+def months(posts: Sequence[Heading]) -> Iterator[tuple[datetime, list[Heading]]]:
     """The posts of one year by month: the month's first moment, and its posts."""
     for _, group in groupby(posts, key=lambda post: post.date.month):
         found = list(group)

@@ -34,8 +34,8 @@ class Page(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """A post as lists show it: everything but its body.
+class Heading:
+    """A post without its texts.
 
     Without `published_at` it is a draft; with one in the future it is scheduled. From `unpublish_at` on it
     is off the site again. `store.is_public` is the rule.
@@ -43,7 +43,6 @@ class Summary:
 
     slug: str
     title: str
-    summary: str
     author: User
     tags: tuple[str, ...]
     pages: tuple[Page, ...] = ()
@@ -58,6 +57,13 @@ class Summary:
     def date(self) -> datetime:
         """When it was, or will be, published; of a draft, when it was begun."""
         return self.published_at or self.created
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary(Heading):
+    """A post as lists show it: everything but its body."""
+
+    summary: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

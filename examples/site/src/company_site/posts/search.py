@@ -17,7 +17,7 @@ from markupsafe import Markup
 from bucketlog import Database
 from company_site.posts.edition import Edition
 from company_site.posts.markdown import plain_text
-from company_site.posts.model import Summary
+from company_site.posts.model import Heading
 from company_site.posts.store import find_post
 
 QUERY_LIMIT = 100  # characters
@@ -51,7 +51,7 @@ class Term:
 class Hit:
     """A post that was found; title and excerpt have the places marked."""
 
-    post: Summary
+    post: Heading
     title: Markup
     excerpt: Markup
 
@@ -102,9 +102,9 @@ def _scores(database: Database, term: Term) -> dict[int, float]:
     return scores
 
 
-def _hit(database: Database, post: Summary, pattern: re.Pattern[str]) -> Hit:
+def _hit(database: Database, post: Heading, pattern: re.Pattern[str]) -> Hit:
     whole = find_post(database, post.slug)
-    text = plain_text(whole.body) if whole else post.summary
+    text = plain_text(whole.body) if whole else ""
     place = next(iter(_places(text, pattern)), None)
     start = 0 if place is None else max(0, place[0] - _BEFORE)
     if start:

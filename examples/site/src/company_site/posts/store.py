@@ -11,7 +11,8 @@ they were created. What it features stands on the home page.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from datetime import datetime
 from itertools import chain, count
 from typing import Any
@@ -25,6 +26,7 @@ from company_site.posts.markdown import summarise
 from company_site.posts.model import (
     RESERVED_SLUGS,
     Content,
+    Heading,
     InvalidDraftError,
     Page,
     Post,
@@ -53,16 +55,21 @@ SCHEMA = [
     attribute("post/deleted-at", "instant"),
 ]
 
-_LISTED = """[:post/slug :post/title :post/summary :post/tags :post/pages :post/featured :post/created
-              :post/updated :post/draft :post/published-at :post/unpublish-at :post/deleted-at
-              {:post/author [:user/id :user/name]}]"""
+# A heading's attributes of one value, those first that every post has.
+_ATTRIBUTES = tuple(
+    f":post/{name}"
+    for name in (
+        *("slug", "title", "author", "featured", "created", "updated"),
+        *("draft", "published-at", "unpublish-at", "deleted-at"),
+    )
+)
+_ALWAYS = frozenset(_ATTRIBUTES[:6])
+_HEADING = f"[{' '.join(_ATTRIBUTES)} :post/tags :post/pages {{:post/author [:user/id :user/name]}}]"
+_CHANGED = "[:find [?e ...] :in $ [?a ...] :where [?e ?a]]"
 # What every revision changes, or what follows from another attribute.
 _SILENT = frozenset({":post/revision", ":post/updated", ":post/editor", ":post/summary", ":post/draft"})
 
 
-_ALWAYS = {
-    f":post/{name}" for name in ("slug", "title", "summary", "author", "featured", "created", "updated")
-}
 _REVISION, _NAME = ":post/revision", ":user/name"  # one of these is in every change that readers may see
 
 
@@ -74,7 +81,7 @@ class EditConflictError(SiteError):
         self.current = current
 
 
-def is_public(post: Summary, now: datetime) -> bool:
+def is_public(post: Heading, now: datetime) -> bool:
     """Whether everybody may read it now."""
     return (
         post.deleted_at is None
@@ -84,31 +91,66 @@ def is_public(post: Summary, now: datetime) -> bool:
     )
 
 
-def entries(database: Database) -> tuple[Summary, ...]:
-    """All posts in whatever state, without their bodies, newest first. Not for readers: see `public`."""
-    found = database.q(f"[:find [(pull ?p {_LISTED}) ...] :where [?p :post/slug]]")
-    posts = (Summary(**_summary(pulled)) for pulled in found)
-    return tuple(sorted(posts, key=lambda post: (post.date, post.slug), reverse=True))
+def entries(database: Database) -> tuple[Heading, ...]:
+    """All posts in whatever state, newest first. Not for readers: see `edition`."""
+    found = (read_headings(database) or {}).values()
+    return tuple(sorted(found, key=lambda post: (post.date, post.slug), reverse=True))
 
 
-def read_entries(database: Database, since: int = 0) -> dict[int, Summary] | None:
+def read_headings(database: Database, since: int = 0) -> dict[int, Heading] | None:
     """By entity, all posts in whatever state; or those that changed after the transaction number `since`.
 
     None when more changed than posts: a name, or a post that version 0.1 deleted. A post that lacks what
     every post has is left out, so that it breaks no page but its own.
     """
-    if not since:
-        found = database.q(f"[:find ?p (pull ?p {_LISTED}) :where [?p :post/slug]]")
-        return {entity: Summary(**_summary(pulled)) for entity, pulled in found if pulled.keys() >= _ALWAYS}
-    changed = (
-        database.history()
-        .since(since)
-        .q("[:find [?e ...] :in $ [?a ...] :where [?e ?a]]", [_REVISION, _NAME])
+    if since:
+        changed = database.history().since(since).q(_CHANGED, [_REVISION, _NAME])
+        posts = {entity: database.pull(_HEADING, entity) for entity in changed}
+        if not all(pulled.keys() >= _ALWAYS for pulled in posts.values()):
+            return None
+    else:
+        posts = _all_headings(database)
+    return {entity: Heading(**_heading(pulled)) for entity, pulled in posts.items()}
+
+
+def _all_headings(database: Database) -> dict[int, dict[str, Any]]:
+    """As pull would have them, by a query for each attribute.
+
+    The texts lie between the headings when they are read by post, and apart from them by attribute. So a
+    start on a bucket reads a tenth of the bytes.
+    """
+    posts: dict[int, dict[str, Any]] = {}
+    for name in _ATTRIBUTES:
+        for entity, value in database.q(f"[:find ?p ?v :where [?p {name} ?v]]"):
+            posts.setdefault(entity, {})[name] = value
+    for name in (":post/tags", ":post/pages"):
+        for entity, value in database.q(f"[:find ?p ?v :where [?p {name} ?v]]"):
+            posts.setdefault(entity, {}).setdefault(name, []).append(value)
+    people = {
+        user: {":user/id": name, ":user/name": shown}
+        for user, name, shown in database.q(
+            "[:find ?u ?id ?name :where [?u :user/id ?id] [?u :user/name ?name]]"
+        )
+    }
+    whole = {entity: pulled for entity, pulled in posts.items() if pulled.keys() >= _ALWAYS}
+    for pulled in whole.values():
+        pulled[":post/author"] = people[pulled[":post/author"]]
+    return whole
+
+
+def summarised(database: Database, posts: Sequence[Heading]) -> list[Summary]:
+    """The posts with their summaries, in the same order; for the few that a page shows."""
+    found: dict[str, str] = dict(
+        database.q(
+            "[:find ?slug ?text :in $ [?slug ...] :where [?p :post/slug ?slug] [?p :post/summary ?text]]",
+            [post.slug for post in posts],
+        )
     )
-    posts = {entity: database.pull(_LISTED, entity) for entity in changed}
-    if not all(pulled.keys() >= _ALWAYS for pulled in posts.values()):
-        return None
-    return {entity: Summary(**_summary(pulled)) for entity, pulled in posts.items()}
+    names = [field.name for field in fields(Heading)]
+    return [
+        Summary(**{name: getattr(post, name) for name in names}, summary=found.get(post.slug, ""))
+        for post in posts
+    ]
 
 
 def last_change(database: Database, since: int = 0) -> int:
@@ -123,30 +165,10 @@ def last_change(database: Database, since: int = 0) -> int:
     return changed or 0
 
 
-def public(posts: Iterable[Summary], now: datetime) -> list[Summary]:
-    """Those of `entries` that everybody may read now, in the same order."""
-    return [post for post in posts if is_public(post, now)]
-
-
-def featured_on(posts: Iterable[Summary], page: Page) -> Summary | None:
-    """The one of these public posts, newest first, that the page features."""
-    return next((post for post in posts if post.featured and page in post.pages), None)
-
-
 def find_post(database: Database, slug: str) -> Post | None:
     """The post that has this slug now, in whatever state."""
     entity = database.q("[:find ?p . :in $ ?slug :where [?p :post/slug ?slug]]", slug)
     return None if entity is None else _read(database, entity)
-
-
-def find_public(database: Database, slug: str, now: datetime) -> Post:
-    """The post, if everybody may read it. Raises DeletedError, GoneError."""
-    post = find_post(database, slug)
-    if post is None or not is_public(post, now):
-        if post is not None and post.deleted_at is not None:
-            raise DeletedError(f"{slug!r} was deleted")
-        raise GoneError(f"there is no post {slug!r}")
-    return post
 
 
 def find_moved(database: Database, slug: str) -> Post | None:
@@ -178,11 +200,17 @@ def read_post(database: Database, entity: int) -> Post | None:
 
 def _read(database: Database, entity: int) -> Post:
     pulled = database.pull("[* {:post/author [:user/id :user/name]}]", entity)
-    return Post(**_summary(pulled), id=entity, revision=pulled[":post/revision"], body=pulled[":post/body"])
+    return Post(
+        **_heading(pulled),
+        summary=pulled[":post/summary"],
+        id=entity,
+        revision=pulled[":post/revision"],
+        body=pulled[":post/body"],
+    )
 
 
-def _summary(pulled: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a Summary."""
+def _heading(pulled: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a Heading."""
     author = pulled[":post/author"]
     featured = pulled[":post/featured"]
     kept = pulled.get(":post/pages", ())
@@ -191,7 +219,6 @@ def _summary(pulled: dict[str, Any]) -> dict[str, Any]:
     return {
         "slug": pulled[":post/slug"],
         "title": pulled[":post/title"],
-        "summary": pulled[":post/summary"],
         "author": User(author[":user/id"], author[":user/name"]),
         "tags": tuple(sorted(pulled.get(":post/tags", ()))),
         "pages": pages or ((Page.HOME,) if featured else ()),

@@ -18,9 +18,9 @@ from company_site.errors import DeletedError, GoneError
 from company_site.meta import Article, Meta, blog_posting, breadcrumbs
 from company_site.posts.edition import Edition, months
 from company_site.posts.markdown import render
-from company_site.posts.model import Post, Summary, may_change, slugify
+from company_site.posts.model import Heading, Post, may_change, slugify
 from company_site.posts.search import QUERY_LIMIT, search
-from company_site.posts.store import earlier_names, find_moved, find_post, is_public
+from company_site.posts.store import earlier_names, find_moved, find_post, is_public, summarised
 from company_site.site import Site, Visit, visit
 from company_site.templating import card_of, page
 
@@ -160,7 +160,7 @@ def _list(
     request: Request,
     seen: Visit,
     edition: Edition,
-    found: Sequence[Summary],
+    found: Sequence[Heading],
     *,
     path: str,
     title: str,
@@ -189,7 +189,7 @@ def _list(
         seen,
         edition,
         meta,
-        posts=found[(number - 1) * PAGE_SIZE : number * PAGE_SIZE],
+        posts=summarised(seen.database, found[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]),
         heading=title,
         whole_log=whole_log,
         tags=edition.tags if whole_log and number == 1 else {},
@@ -206,7 +206,7 @@ async def _now(request: Request) -> tuple[Visit, Edition]:
     return seen, Site.of(request).editions.at(seen.database)
 
 
-def _count(found: Sequence[Summary]) -> str:
+def _count(found: Sequence[Heading]) -> str:
     return "One entry" if len(found) == 1 else f"{len(found)} entries"
 
 
