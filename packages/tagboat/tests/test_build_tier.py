@@ -1,5 +1,8 @@
 """Layers: what shares one with what, and that a change of one package leaves other layers alone."""
 
+import shutil
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
@@ -39,6 +42,41 @@ def test_an_upgrade_an_addition_and_a_removal_change_one_tier(names, data):
     assert len(before - upgraded) == len(upgraded - before) == 1
     assert len(before - without) == 1
     assert len(without - before) <= 1
+
+
+@given(NAMES, st.data())
+def test_a_large_package_is_alone_and_the_others_are_where_they_were(names, data):
+    large = data.draw(st.sets(st.sampled_from(sorted(names)))) if names else set()
+    tiers = tiers_of(map(pin, names), large)
+    assert sorted(name for tier in tiers for name in tier.packages) == sorted(names)
+    alone = {tier.packages[0] for tier in tiers if len(tier.packages) == 1}
+    assert large <= alone
+    others = [tier for tier in tiers if large.isdisjoint(tier.packages)]
+    assert others == list(tiers_of(pin(name) for name in names - large))
+
+
+@pytest.fixture
+def h11_is_large(monkeypatch, build_cache, built):
+    """As if it were so: the limit is put between the sizes of the two."""
+    monkeypatch.setattr("tagboat.build.size.LARGE", 90_000)
+    monkeypatch.setattr("tagboat.build.size._FORMAT", "test")
+    monkeypatch.setattr("tagboat.build.tier.TIERS", 1)  # all others share one layer
+
+
+def test_a_large_dependency_has_its_own_layer_and_who_knows_its_size_makes_the_same(
+    h11_is_large, build_cache, project, tmp_path
+):
+    component = Component.load(project.directory)
+    first = build_with_report(component, build_cache, progress=[].append)
+    names = ["debian:bookworm", "dependencies: h11", "dependencies: jmespath", "app"]
+    assert [layer.name for layer in first.layers] == names
+    lines = []
+    again = build_with_report(component, build_cache, progress=lines.append)
+    assert (again.image.digest, lines) == (first.image.digest, [])
+    for name in ("debian", "debs"):
+        shutil.copytree(build_cache / name, tmp_path / "cache" / name)
+    elsewhere = build_with_report(component, tmp_path / "cache", progress=[].append)
+    assert elsewhere.image.digest == first.image.digest
 
 
 def test_a_dependency_that_goes_leaves_the_layers_of_others_as_they_were(built, build_cache, project):

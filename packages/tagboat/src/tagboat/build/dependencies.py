@@ -16,6 +16,7 @@ from tagboat.build.cache import Cache, MadeLayer, key_of
 from tagboat.build.files import Entry, Files, write_files
 from tagboat.build.lock import Pin
 from tagboat.build.selection import Selection
+from tagboat.build.size import Sizes
 from tagboat.build.tier import Tier, tiers_of
 from tagboat.build.venv import installed_distributions
 from tagboat.component import Component
@@ -33,38 +34,58 @@ def dependency_layers(
     ConfigError, UvError, VenvError, InterpreterError.
     """
     selection = Selection(component, base.target, cache)
-    tiers = tiers_of(selection.pins)
+    sizes = Sizes(cache, base.target)
     byte_code = component.config.byte_code
     kind = "dependencies" if byte_code else "dependencies without byte code"
-    keys = [key_of(_FORMAT, kind, base.identity, *(pin.text for pin in tier.pins)) for tier in tiers]
-    missing = [tier for tier, key in zip(tiers, keys, strict=True) if not cache.has_layer(key)]
+
+    def key_for(tier: Tier) -> str:
+        return key_of(_FORMAT, kind, base.identity, *(pin.text for pin in tier.pins))
+
     with ExitStack() as stack:
-        maker = _Maker(selection, base, cache, stack, progress, missing, byte_code)
+        maker = _Maker(selection, base, cache, stack, progress, byte_code)
+        large = sizes.large(selection.pins)
+        if large is None:
+            # What is new is looked at first; with it comes what will probably share a layer with it.
+            unknown = sizes.unknown(selection.pins)
+            guess = tiers_of(selection.pins, sizes.known_large(selection.pins))
+            maker.install([*unknown, *_missing(guess, key_for, cache)])
+            sizes.keep(unknown, maker.packages)
+            large = sizes.known_large(selection.pins)
+        tiers = tiers_of(selection.pins, large)
+        keys = [key_for(tier) for tier in tiers]
+        maker.missing = _missing(tiers, key_for, cache)
 
         def layer(tier: Tier, key: str) -> MadeLayer:
             started = time.monotonic()
             made, fresh = cache.layer(key, lambda writer: write_files(writer, maker.files(tier)))
             inputs = {"base": base.identity} | {str(pin.requirement): key_of(pin.text) for pin in tier.pins}
             seconds = time.monotonic() - started
-            return MadeLayer(tier.name, made, fresh, seconds, f"dependencies {tier.number}", inputs)
+            return MadeLayer(tier.name, made, fresh, seconds, f"dependencies {tier.label}", inputs)
 
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             return list(pool.map(layer, tiers, keys))
 
 
+def _missing(tiers: Iterable[Tier], key_for: Callable[[Tier], str], cache: Cache) -> list[Pin]:
+    return [pin for tier in tiers if not cache.has_layer(key_for(tier)) for pin in tier.pins]
+
+
 @dataclass
 class _Maker:
-    """Installs and compiles what the `missing` tiers hold, when the first of them is asked for."""
+    """Installs and compiles what is `missing`, all of it when the first of it is asked for."""
 
     selection: Selection
     base: Base
     cache: Cache
     stack: ExitStack  # what is installed is removed with it
     progress: Callable[[str], None]
-    missing: Sequence[Tier]
     byte_code: bool
+    missing: Sequence[Pin] = ()
+    packages: dict[str, Files] = field(default_factory=dict)
+    """The files of every package that is installed, by its name; not yet with byte code."""
+
     _turn: threading.Lock = field(default_factory=threading.Lock)
-    _packages: dict[str, Files] = field(default_factory=dict)
+    _whole: dict[str, Files] = field(default_factory=dict)
     _failure: TagboatError | None = None
 
     def files(self, tier: Tier) -> Files:
@@ -72,29 +93,36 @@ class _Maker:
         with self._turn:
             if self._failure is not None:  # of another tier, and for all of them
                 raise self._failure
-            if not self._packages.keys() >= set(tier.packages):
+            if not self._whole.keys() >= set(tier.packages):
                 try:
-                    self._packages |= self._installed(dict.fromkeys((*self.missing, tier)))
+                    self._make([*self.missing, *tier.pins])
                 except TagboatError as error:
                     self._failure = error
                     raise
-        return {path: entry for name in tier.packages for path, entry in self._packages[name].items()}
+        return {path: entry for name in tier.packages for path, entry in self._whole[name].items()}
 
-    def _installed(self, tiers: Iterable[Tier]) -> dict[str, Files]:
-        """The files of every package of these tiers, with byte code if wanted, by the package's name."""
+    def install(self, pins: Iterable[Pin]) -> None:
+        """Install those of `pins` that are not yet."""
         from tagboat.build.installer import Installer  # noqa: PLC0415  most builds install nothing
 
-        pins = [pin for tier in tiers for pin in tier.pins]
-        self.progress(f"installing {_counted(pins)}")
+        new = [pin for pin in dict.fromkeys(pins) if pin.name not in self.packages]
+        if not new:
+            return
+        self.progress(f"installing {_counted(new)}")
         folder = self.stack.enter_context(self.cache.temporary(many=True))
         installer = Installer(self.selection, folder)
-        found = installed_distributions(
-            installer.install(pins, "all"), self.base.interpreter, install_alone=installer.install_alone
+        self.packages |= installed_distributions(
+            installer.install(new, "all"), self.base.interpreter, install_alone=installer.install_alone
         )
-        if not self.byte_code:
-            return dict(found)
-        self.progress("compiling byte code")
-        return dict(self._compiled(found))
+
+    def _make(self, pins: Sequence[Pin]) -> None:
+        """All of these packages, with byte code if wanted."""
+        self.install(pins)
+        found = {pin.name: self.packages[pin.name] for pin in pins if pin.name not in self._whole}
+        if self.byte_code:
+            self.progress("compiling byte code")
+            found = dict(self._compiled(found))
+        self._whole |= found
 
     def _compiled(self, found: Mapping[str, Files]) -> Iterator[tuple[str, Files]]:
         """Each with its byte code: as many in one go as do not bring the same files."""

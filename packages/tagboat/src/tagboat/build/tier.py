@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,9 +16,9 @@ TIERS: Final = 24
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """Packages that share a layer, sorted by name."""
+    """Packages that share a layer, sorted by name; `label` says which layer it is from lock to lock."""
 
-    number: int
+    label: str
     pins: tuple[Pin, ...]
 
     @property
@@ -30,18 +30,22 @@ class Tier:
         return f"dependencies: {', '.join(self.packages)}"
 
 
-def tiers_of(pins: Iterable[Pin]) -> tuple[Tier, ...]:
-    """The tiers that are not empty.
+def tiers_of(pins: Iterable[Pin], large: Container[str] = ()) -> tuple[Tier, ...]:
+    """The tiers that are not empty: one for each `large` package, and those that the others are dealt out to.
 
-    Which one a package is in depends on its name alone: no upgrade, no addition and no removal of a package
-    moves another.
+    Which one a package is in depends on its name alone, and on whether it is large: no upgrade, no addition
+    and no removal of a package moves another.
     """
+    alone: dict[str, list[Pin]] = {}
     dealt: dict[int, list[Pin]] = {}
     for pin in pins:
-        dealt.setdefault(_number(pin.name), []).append(pin)
+        if pin.name in large:
+            alone.setdefault(pin.name, []).append(pin)
+        else:
+            dealt.setdefault(_number(pin.name), []).append(pin)
     return tuple(
-        Tier(number, tuple(sorted(found, key=lambda pin: (pin.name, pin.text))))
-        for number, found in sorted(dealt.items())
+        Tier(str(label), tuple(sorted(found, key=lambda pin: (pin.name, pin.text))))
+        for label, found in (*sorted(alone.items()), *sorted(dealt.items()))
     )
 
 
