@@ -119,7 +119,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(table, key, near):
 
 
 def test_an_unknown_key_like_no_other_gets_the_list():
-    assert "known keys: base, byte-code, ci, compression, entrypoint" in refusal({"zzz": 1}).hint
+    assert "known keys: base, build-from-source, byte-code, ci, compression" in refusal({"zzz": 1}).hint
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,8 @@ def test_an_unknown_key_like_no_other_gets_the_list():
         ({"entrypoint": "shop"}, "tool.tagboat.entrypoint must be a list of strings, not a string"),
         ({"entrypoint": []}, "tool.tagboat.entrypoint must be a list of strings with at least one"),
         ({"entrypoint": ["a", 1]}, "tool.tagboat.entrypoint must be a list of strings with at least one"),
+        ({"build-from-source": "a"}, "tool.tagboat.build-from-source must be a list of names, not a string"),
+        ({"build-from-source": ["../a"]}, "build-from-source must be a list of names of packages"),
         ({"compression": "xz"}, "tool.tagboat.compression is 'xz', not 'gzip' or 'zstd'"),
         ({"stop-signal": "TERM"}, "tool.tagboat.stop-signal is 'TERM', no signal of Linux such as 'SIGTERM'"),
         ({"byte-code": "no"}, "tool.tagboat.byte-code must be true or false, not a string"),

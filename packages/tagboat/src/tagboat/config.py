@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _VARIABLE = re.compile(
     r"\$(?:(?P<escaped>\$)|(?P<plain>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)\})?", re.ASCII
 )
+_PACKAGE = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?", re.ASCII)
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
@@ -109,6 +110,7 @@ class Config:
     byte_code: bool = True
     compression: Compression = "gzip"
     stop_signal: str = "SIGTERM"
+    build_from_source: frozenset[str] = frozenset()  # names of packages, normalised
     service: Service = field(default_factory=Service)
     ci: Ci = field(default_factory=Ci)
 
@@ -143,6 +145,7 @@ def parse_config(table: Mapping[str, Any], file: Path, *, name: str, scripts: It
         python=reader.absolute_path("python"),
         byte_code=reader.boolean("byte-code", Config.byte_code),
         compression="zstd" if reader.choice("compression", ("gzip", "zstd")) == "zstd" else "gzip",
+        build_from_source=reader.names("build-from-source"),
         stop_signal=reader.signal("stop-signal", Config.stop_signal),
         service=_parse_service(reader.table("service")),
         ci=_parse_ci(reader.table("ci")),
@@ -261,6 +264,13 @@ class _Table:
         if not value or not all(isinstance(item, str) for item in value):
             raise self._wrong(key, "must be a list of strings with at least one")
         return tuple(value)
+
+    def names(self, key: str) -> frozenset[str]:
+        """Names of packages, normalised (PEP 503)."""
+        value = self._take(key, list, "a list of names") or []
+        if not all(isinstance(item, str) and _PACKAGE.fullmatch(item) for item in value):
+            raise self._wrong(key, "must be a list of names of packages")
+        return frozenset(re.sub(r"[-_.]+", "-", item).lower() for item in value)
 
     def table(self, key: str) -> _Table:
         return _Table(self._take(key, dict, "a table") or {}, self._dotted(key), self._file)

@@ -149,23 +149,43 @@ def index(tmp_path_factory):
     make_wheel(folder, "onglibc", tag="py3-none-manylinux_2_17_x86_64.manylinux_2_17_aarch64")
     for tag in ("cp311-cp311-manylinux_2_39_x86_64", f"cp312-cp312-{LINUX}", "cp311-cp311-macosx_11_0_arm64"):
         make_wheel(folder, "toonew", tag=tag)
+    here = f"cp3{sys.version_info[1]}-cp3{sys.version_info[1]}-linux_{os.uname().machine}"
     (folder / "sourceonly-1.0.tar.gz").write_bytes(_sdist("sourceonly"))
+    (folder / "compiled-1.0.tar.gz").write_bytes(_sdist("compiled", here))
     served = Index(folder, password="open-sesame")
     yield served
     served.stop()
 
 
-def _sdist(name: str) -> bytes:
+# A backend that needs nothing: the wheel has one module, which says who has built it.
+_IN_TREE = """
+import zipfile
+NAME, TAG = {name!r}, {tag!r}
+INFO = NAME + "-1.0.dist-info/"
+def build_wheel(folder, settings=None, metadata=None):
+    wheel = NAME + "-1.0-" + TAG + ".whl"
+    with zipfile.ZipFile(folder + "/" + wheel, "w") as archive:
+        archive.writestr(NAME + "/__init__.py", "TAG = 'built'\\n")
+        archive.writestr(INFO + "METADATA", "Metadata-Version: 2.1\\nName: " + NAME + "\\nVersion: 1.0\\n")
+        archive.writestr(INFO + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: " + TAG + "\\n")
+        archive.writestr(INFO + "RECORD", "".join(name + ",,\\n" for name in archive.namelist()))
+    return wheel
+"""
+
+
+def _sdist(name: str, tag: str = "py3-none-any") -> bytes:
     buffer = io.BytesIO()
-    content = f"Metadata-Version: 2.2\nName: {name}\nVersion: 1.0\n".encode()
+    files = {
+        "PKG-INFO": f"Metadata-Version: 2.2\nName: {name}\nVersion: 1.0\n",
+        "pyproject.toml": f'[project]\nname = "{name}"\nversion = "1.0"\n'
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        "backend.py": _IN_TREE.format(name=name, tag=tag),
+    }
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for path in ("PKG-INFO", "pyproject.toml"):
+        for path, text in files.items():
             entry = tarfile.TarInfo(f"{name}-1.0/{path}")
-            data = (
-                content if path == "PKG-INFO" else f'[project]\nname = "{name}"\nversion = "1.0"\n'.encode()
-            )
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
+            entry.size = len(text.encode())
+            archive.addfile(entry, io.BytesIO(text.encode()))
     return buffer.getvalue()
 
 

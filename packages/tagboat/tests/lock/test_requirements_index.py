@@ -14,12 +14,13 @@ from tagboat.errors import ConfigError
 def install(tmp_path, index, uv, house, target):
     """Locks a component that needs these packages and installs them."""
 
-    def run(needs: str, change=str) -> None:
+    def run(needs: str, change=str, allowed: str = "") -> None:
         app = tmp_path / "app"
         app.mkdir()
         (app / "pyproject.toml").write_text(
             f'[project]\nname = "app"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = [{needs}]\n'
-            f'scripts = {{ app = "app:main" }}\n{index.settings}'
+            'scripts = { app = "app:main" }\n'
+            f"[tool.tagboat]\nbuild-from-source = [{allowed}]\n{index.settings}"
         )
         arguments = ("--generate-hashes", "--universal", "--no-header", "pyproject.toml")
         (app / "requirements.lock").write_text(change(uv(app, "pip", "compile", *arguments)))
@@ -52,6 +53,24 @@ def test_a_missing_wheel_is_told_with_those_that_there_are(install, tmp_path):
 def test_a_package_that_has_only_its_source_is_told(install):
     with pytest.raises(ConfigError, match=r"(?s)sourceonly 1\.0 has no wheel.*there is only a source"):
         install('"sourceonly"')
+
+
+def test_a_source_distribution_is_built_where_that_is_allowed(install, tmp_path):
+    install('"plain", "sourceonly"', allowed='"SourceOnly"')
+    (module,) = (tmp_path / "installed" / "all-built").rglob("sourceonly/__init__.py")
+    assert module.read_text() == "TAG = 'built'\n"
+    assert not list((tmp_path / "installed" / "all").rglob("sourceonly"))
+
+
+def test_a_wheel_is_taken_where_there_is_one_though_it_could_be_built(install, tmp_path):
+    install('"native"', allowed='"native"')
+    (module,) = (tmp_path / "installed" / "all-built").rglob("native/__init__.py")
+    assert "cp311-cp311-manylinux_2_28_x86_64" in module.read_text()
+
+
+def test_what_was_compiled_for_this_machine_is_refused(install):
+    with pytest.raises(ConfigError, match="compiled has parts that were compiled, for this machine"):
+        install('"compiled"', allowed='"compiled"')
 
 
 def test_what_the_index_does_not_have_at_all_is_said_in_uvs_words(install):

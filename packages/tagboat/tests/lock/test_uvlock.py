@@ -75,6 +75,18 @@ def test_the_image_is_built_from_a_private_index_and_the_password_is_nowhere(
     assert not [path for path, text in texts.items() if b"open-sesame" in text or index.host.encode() in text]
 
 
+def test_a_source_distribution_is_built_where_that_is_allowed(shop, build_cache, house, uv, tmp_path):
+    file = shop / "pyproject.toml"
+    needs = file.read_text().replace('"native"', '"native", "sourceonly"')
+    file.write_text(f'{needs}[tool.tagboat]\nbuild-from-source = ["sourceonly"]\n')
+    uv(shop, "lock")
+    image = build(Component.load(shop), build_cache, progress=[].append)
+    unpack(image, tmp_path / "files", ownership=False)
+    site = tmp_path / "files" / "opt" / "venv" / "lib" / "python3.11" / "site-packages"
+    assert (site / "sourceonly" / "__init__.py").read_text() == "TAG = 'built'\n"
+    assert list((site / "sourceonly" / "__pycache__").iterdir())
+
+
 def test_a_second_build_reads_no_lock(shop, build_cache, house, monkeypatch):
     first = build(Component.load(shop), build_cache, progress=[].append)
 
@@ -146,13 +158,13 @@ def test_a_package_without_a_wheel_for_the_base_is_refused_with_those_that_there
     error = refusal(shop, target())
     assert str(error).splitlines() == [
         f"{shop.parent / 'uv.lock'}: sourceonly 1.0 has no wheel for Python 3.11 with glibc 2.36 on x86_64",
-        "  there is only a source distribution, and those are not built",
+        "  there is only a source distribution, which is not built unless it is allowed",
         "toonew 1.0 has no wheel for Python 3.11 with glibc 2.36 on x86_64",
         "  needs glibc 2.39, and the base has glibc 2.36: toonew-1.0-cp311-cp311-manylinux_2_39_x86_64.whl",
         "  for CPython 3.12: toonew-1.0-cp312-cp312-manylinux_2_28_x86_64.whl",
         "  for macOS: toonew-1.0-cp311-cp311-macosx_11_0_arm64.whl",
     ]
-    assert "local package" in error.hint
+    assert error.hint.endswith('build-from-source = ["sourceonly"]')
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_many_wheels_are_told_by_reason_the_nearest_first(target):
         "for musl, and the base has glibc 2.36",
         "for Windows",
         "for macOS",
-        "there is also a source distribution, and those are not built",
+        "there is also a source distribution, which is not built unless it is allowed",
     ]
     assert "thing-1.0-cp313-cp313-win32.whl and 2 more" in said
 
@@ -110,7 +110,8 @@ def test_many_wheels_are_told_by_reason_the_nearest_first(target):
         ),
         ([release("cp311-cp311-musllinux_1_2_x86_64")], "take a base with musl, or"),
         ([release("cp311-cp311-win32")], "lock a version that has such a wheel"),
-        ([release(sdist=True)], "lock a version that has one, or make it a local package"),
+        ([release(sdist=True)], "lock a version that has one, or allow to build it: build-from-source = ["),
+        ([release()], "lock a version that has one, or make it a local package"),
     ],
 )
 def test_the_hint_is_what_would_help(target, releases, hint):

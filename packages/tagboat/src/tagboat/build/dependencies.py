@@ -111,9 +111,10 @@ class _Maker:
         self.progress(f"installing {_counted(new)}")
         folder = self.stack.enter_context(self.cache.temporary(many=True))
         installer = Installer(self.selection, folder)
-        self.packages |= installed_distributions(
-            installer.install(new, "all"), self.base.interpreter, install_alone=installer.install_alone
-        )
+        for prefix in installer.install(new, "all"):
+            self.packages |= installed_distributions(
+                prefix, self.base.interpreter, install_alone=installer.install_alone
+            )
 
     def _make(self, pins: Sequence[Pin]) -> None:
         """All of these packages, with byte code if wanted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from tagboat.build.lock import Pin
 from tagboat.build.lockfile import to_pylock
 from tagboat.build.missing import explain_missing
 from tagboat.build.selection import Selection
+from tagboat.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,38 +24,72 @@ class Installer:
     selection: Selection
     folder: Path
 
-    def install(self, pins: Sequence[Pin], name: str) -> Path:
-        """Install `pins` into a prefix of that name.
+    def install(self, pins: Sequence[Pin], name: str) -> list[Path]:
+        """Install `pins` into prefixes whose names begin with that one.
 
-        Raises UvError, and ConfigError that says which wheels there are when none suits.
+        Raises UvError, and ConfigError that says which wheels there are when none suits, or that what was
+        built of a source distribution is for this machine alone.
         """
-        prefix = self.folder / name
-        prefix.mkdir()
         located = self.selection.located(pins)
-        if all(pin.wheel for pin in located):
-            self._install_wheels(located, prefix)
-        else:
-            self._install_requirements(located, prefix)
-        return prefix
+        built = [pin for pin in located if self._is_built(pin)]
+        prefixes = []
+        for some, prefix in (
+            ([pin for pin in located if pin not in built], self.folder / name),
+            (built, self.folder / f"{name}-built"),
+        ):
+            if some:
+                prefix.mkdir()
+                self._install(some, prefix, build=some is built)
+                prefixes.append(prefix)
+        if built:
+            _check_portable(prefixes[-1], self.selection.lock.file)
+        return prefixes
 
-    def _install_wheels(self, pins: Sequence[Pin], prefix: Path) -> None:
+    def _is_built(self, pin: Pin) -> bool:
+        """Whether its wheel may have to be built: a lock of requirements does not say which file it means."""
+        if pin.wheel is not None:
+            return pin.wheel.is_source
+        return pin.name in self.selection.component.config.build_from_source
+
+    def _install(self, pins: Sequence[Pin], prefix: Path, *, build: bool) -> None:
+        if all(pin.wheel for pin in pins):
+            self._install_files(pins, prefix, build=build)
+        else:
+            self._install_requirements(pins, prefix, build=build)
+
+    def _install_files(self, pins: Sequence[Pin], prefix: Path, *, build: bool) -> None:
         lock = self.folder / f"pylock.{prefix.name}.toml"
         lock.write_text(to_pylock(pins), encoding="utf-8")
         # The lock's own folder has the settings that it was made with, e.g. the names of its indexes, by
         # which uv finds the user's credentials.
         directory = self.selection.lock.file.parent
-        uv.install(lock, prefix, target=self.selection.target, directory=directory)
+        uv.install(lock, prefix, target=self.selection.target, directory=directory, build=build)
 
-    def _install_requirements(self, pins: Sequence[Pin], prefix: Path) -> None:
+    def _install_requirements(self, pins: Sequence[Pin], prefix: Path, *, build: bool) -> None:
         requirements = self.folder / f"{prefix.name}.txt"
         lock, target, project = self.selection.lock, self.selection.target, self.selection.component.directory
         requirements.write_text("\n".join((*lock.options, *(pin.text for pin in pins))))
         try:
-            uv.install(requirements, prefix, target=target, directory=project)
+            uv.install(requirements, prefix, target=target, directory=project, build=build)
         except uv.UvError as error:
             explain_missing(error, lock, pins, target, (project, self.folder))
             raise
 
     def install_alone(self, name: str) -> Path:
         wanted = canonicalize_name(name)
-        return self.install([pin for pin in self.selection.pins if pin.name == wanted], f"alone-{wanted}")
+        (prefix,) = self.install(
+            [pin for pin in self.selection.pins if pin.name == wanted], f"alone-{wanted}"
+        )
+        return prefix
+
+
+def _check_portable(prefix: Path, lock: Path) -> None:
+    """Raise ConfigError for a wheel that was compiled here: its libraries are this machine's."""
+    for file in sorted(prefix.rglob("*.dist-info/WHEEL")):
+        tags = [line.partition(":")[2].strip() for line in file.read_text().splitlines()]
+        if any(re.search(r"-(linux_\w+|macosx_\w+|win\w*)$", tag) for tag in tags):
+            name = file.parent.name.partition("-")[0]
+            raise ConfigError(
+                f"{lock}: {name} has parts that were compiled, for this machine and not for the image",
+                hint="lock a version that has a wheel for the base, or build one there and lock that file",
+            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -30,7 +30,7 @@ class Pin:
     text: str
     requirement: Requirement = field(compare=False)
     wheel: Wheel | None = field(default=None, compare=False)
-    """The one for the target, where the lock names the files."""
+    """The one for the target, or the source that it is built of, where the lock names the files."""
 
     index: str | None = field(default=None, compare=False)
 
@@ -109,14 +109,18 @@ def pin_of(release: Release, wheels: Iterable[Wheel]) -> Pin:
     return Pin(release.name, text, Requirement(requirement), only, release.index)
 
 
-def pins_for(file: Path, releases: Iterable[Release], target: Target) -> tuple[Pin, ...]:
-    """A pin of the one wheel of each release that suits the target.
+def pins_for(
+    file: Path, releases: Iterable[Release], target: Target, *, built: Container[str]
+) -> tuple[Pin, ...]:
+    """A pin of the one wheel of each release that suits the target; of what may be `built`, by its name, of
+    the source distribution where no wheel does.
 
     Raises ConfigError that says of every release without one which there are, or that names the first wheel
     without a hash.
     """
     chosen = [
-        (release, best_wheel(release, target)) for release in sorted(releases, key=lambda one: one.name)
+        (release, best_wheel(release, target) or (release.sdist if release.name in built else None))
+        for release in sorted(releases, key=lambda one: one.name)
     ]
     missing = [release for release, wheel in chosen if wheel is None]
     if missing:

@@ -74,7 +74,7 @@ class StandardLock:
             raise ConfigError(f"{self.file} is for {' or '.join(map(str, environments))}, not for {target}")
         local = {package.name for package in component.packages}
         releases = [_release(package, self.file) for package in self._selected(local, target)]
-        pins = pins_for(self.file, releases, target)
+        pins = pins_for(self.file, releases, target, built=component.config.build_from_source)
         check_requirements(component, self.file, pins, target)
         return pins
 
@@ -142,17 +142,22 @@ def _release(package: Package, file: Path) -> Release:
         Wheel(wheel.filename, _place(wheel.url, wheel.path, file), _hashes(wheel.hashes))
         for wheel in package.wheels or ()
     ]
-    archive = package.archive
-    if archive is not None:
-        place = _place(archive.url, archive.path, file)
-        name = unquote(PurePosixPath(urlsplit(place).path).name)
-        if name.endswith(".whl"):
-            wheels.append(Wheel(name, place, _hashes(archive.hashes)))
+    sdist = None
+    for source in (package.sdist, package.archive):
+        if source is not None:
+            place = _place(source.url, source.path, file)
+            name = unquote(PurePosixPath(urlsplit(place).path).name)
+            found = Wheel(name, place, _hashes(source.hashes))
+            if found.is_source:
+                sdist = found
+            else:
+                wheels.append(found)
     return Release(
         package.name,
         str(package.version or "0"),
         tuple(wheels),
-        has_sdist=package.sdist is not None or (archive is not None and not wheels),
+        has_sdist=sdist is not None,
+        sdist=sdist,
         index=package.index,
     )
 
@@ -179,7 +184,8 @@ def to_pylock(pins: Iterable[Pin]) -> str:
         version = str(next(iter(pin.requirement.specifier)).version)
         lines += ["", "[[packages]]", f"name = {_toml(pin.name)}", f"version = {_toml(version)}"]
         lines += [f"index = {_toml(pin.index)}"] if pin.index else []
-        lines.append(f"wheels = [{file}]" if pin.index else f"archive = {file}")
+        key = "archive" if not pin.index else "sdist" if pin.wheel.is_source else "wheels"
+        lines.append(f"{key} = {f'[{file}]' if key == 'wheels' else file}")
     return "\n".join(lines) + "\n"
 
 

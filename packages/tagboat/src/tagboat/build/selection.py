@@ -15,7 +15,7 @@ from tagboat.build.lock import Lock, Pin
 from tagboat.build.target import Target
 from tagboat.component import Component
 
-_FORMAT = "1"  # raise it when the same lock would be understood otherwise
+_FORMAT = "2"  # raise it when the same lock would be understood otherwise
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ class Selection:
         lock = self.component.lock
         packages = (repr(package) for package in self.component.packages)
         text = lock.read_bytes() if lock.is_file() else b""
-        record = self.cache.path("pins", key_of(_FORMAT, lock.name, text, repr(self.target), *packages))
+        built = ",".join(sorted(self.component.config.build_from_source))
+        key = key_of(_FORMAT, lock.name, text, repr(self.target), built, *packages)
+        record = self.cache.path("pins", key)
         try:
             return tuple(_pin(line) for line in json.loads(record.read_bytes()))
         except (FileNotFoundError, ValueError):

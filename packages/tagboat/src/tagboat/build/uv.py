@@ -35,15 +35,19 @@ def uv_version() -> str:
     return installed_version("uv")
 
 
-def install(requirements: Path, prefix: Path, *, target: Target, directory: Path) -> None:
-    """Install a hashed lock for the target into `prefix`, wheels only. Raises UvError.
+def install(
+    requirements: Path, prefix: Path, *, target: Target, directory: Path, build: bool = False
+) -> None:
+    """Install a hashed lock for the target into `prefix`. Raises UvError.
 
     The lock is hashed requirements, or a `pylock.NAME.toml`. `directory` is where uv looks for the user's
-    settings, e.g. a private index.
+    settings, e.g. a private index. Only with `build` are wheels built of source distributions, by what these
+    say that it takes.
     """
     command = (
         "pip", "install", "--quiet", "--prefix", str(prefix), "--python", sys.executable, "--no-deps",
-        "--require-hashes", "--only-binary", ":all:", "--python-version", target.interpreter.short,
+        "--require-hashes", *(() if build else ("--only-binary", ":all:")),
+        "--python-version", target.interpreter.short,
         "--python-platform", target.uv_platform, "--link-mode", "hardlink", "--no-compile-bytecode",
         "--preview-features", "pylock", "--requirements", str(requirements),
     )  # fmt: skip

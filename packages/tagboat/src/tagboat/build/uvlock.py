@@ -103,7 +103,8 @@ class UvLock:
                     f"{self.file}: {locked.name} {locked.release.version} comes from git, without a hash",
                     hint="lock a wheel of it, or make it a local package (`[tool.uv.sources]` with a path)",
                 )
-        return pins_for(self.file, (one.release for one in reached if not one.is_local), target)
+        releases = (one.release for one in reached if not one.is_local)
+        return pins_for(self.file, releases, target, built=component.config.build_from_source)
 
     def _reached(self, component: Component, target: Target) -> list[_Locked]:
         """The component and what it depends on, directly or not, without its extras and groups."""
@@ -195,19 +196,21 @@ def _locked(package: Mapping[str, Any], folder: Path) -> _Locked:
     # A registry is a URL, or a folder of wheels (`--find-links`) whose files are named relative to it.
     is_folder = registry is not None and "://" not in registry
     start = folder / registry if is_folder else folder
-    wheels = []
-    for wheel in package.get("wheels", ()):
-        if "url" in wheel:
-            place = wheel["url"]
+
+    def distribution(entry: Mapping[str, Any]) -> Wheel:
+        if "url" in entry:
+            place = entry["url"]
         else:
-            place = str((start / (wheel["path"] if "path" in wheel else source["path"])).resolve())
-        name = wheel.get("filename") or PurePosixPath(urlsplit(place).path).name
-        wheels.append(Wheel(unquote(name), place, (wheel["hash"],) if "hash" in wheel else ()))
+            place = str((start / (entry["path"] if "path" in entry else source["path"])).resolve())
+        name = entry.get("filename") or PurePosixPath(urlsplit(place).path).name
+        return Wheel(unquote(name), place, (entry["hash"],) if "hash" in entry else ())
+
     release = Release(
         canonicalize_name(package["name"]),
         package.get("version", "0"),
-        tuple(wheels),
+        tuple(map(distribution, package.get("wheels", ()))),
         has_sdist="sdist" in package,
+        sdist=distribution(package["sdist"]) if "sdist" in package else None,
         index=None if registry is None else start.resolve().as_uri() if is_folder else registry,
     )
     return _Locked(

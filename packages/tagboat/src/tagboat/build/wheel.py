@@ -1,4 +1,4 @@
-"""Wheels that a lock names: which of them fits a target, and why the others do not."""
+"""Distributions that a lock names: which wheel fits a target, and why the others do not."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ _SYSTEMS |= {"pyodide": "WebAssembly", "emscripten": "WebAssembly"}
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """A wheel by its file name, where it is (a URL or an absolute path), and its hashes as `sha256:…`."""
+    """A wheel by its file name, where it is (a URL or an absolute path), and its hashes as `sha256:…`; or a
+    source distribution, of which one is built."""
 
     filename: str
     place: str
     hashes: tuple[str, ...]
+
+    @property
+    def is_source(self) -> bool:
+        return not self.filename.endswith(".whl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,9 @@ class Release:
     version: str
     wheels: tuple[Wheel, ...]
     has_sdist: bool = False
+    sdist: Wheel | None = None
+    """The source distribution, where the lock names its file."""
+
     index: str | None = None  # where the wheels were found; None for a file that was named itself
 
 
@@ -55,7 +63,7 @@ def why_none_fits(release: Release, target: Target) -> str:
         lines.append(f"  {reason.text}: {', '.join(sorted(names)[:_SHOWN])}{more}")
     if release.has_sdist:
         only = "there is only" if not release.wheels else "there is also"
-        lines.append(f"  {only} a source distribution, and those are not built")
+        lines.append(f"  {only} a source distribution, which is not built unless it is allowed")
     elif not release.wheels:
         lines.append("  there is none at all")
     return "\n".join(lines)
@@ -63,6 +71,7 @@ def why_none_fits(release: Release, target: Target) -> str:
 
 def remedy(releases: Iterable[Release], target: Target) -> str:
     """What to do about releases of which no wheel fits."""
+    releases = tuple(releases)
     found = [
         min((_reason(wheel.filename, target) for wheel in release.wheels), default=None)
         for release in releases
@@ -70,6 +79,10 @@ def remedy(releases: Iterable[Release], target: Target) -> str:
     bases = {reason.base for reason in found if reason is not None}
     if len(bases) == 1 and None not in bases and None not in found:
         return f"take a base with {bases.pop()}, or lock a version that has a wheel for this one"
+    sources = sorted(release.name for release in releases if release.has_sdist)
+    if sources:
+        names = ", ".join(f'"{name}"' for name in sources)
+        return f"lock a version that has one, or allow to build it: build-from-source = [{names}]"
     if None in found:
         return "lock a version that has one, or make it a local package (`[tool.uv.sources]` with a path)"
     return "lock a version that has such a wheel"

@@ -110,6 +110,7 @@ def _configuration(component: Component) -> dict[str, Any]:
     config = component.config
     return {
         "base": config.base_text.raw,
+        "build-from-source": sorted(config.build_from_source),
         "byte-code": config.byte_code,
         "compression": config.compression,
         "entrypoint": list(config.entrypoint),
