@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ import yaml
 
 from homeport.sessions import Sessions
 from ocikit import Credentials, Reference, Registry
+from tagboat.identity import IdentityError, session
 
 BIN = Path(sys.executable).parent
 CI = """
@@ -514,6 +516,76 @@ def test_a_branch_is_tested_and_nothing_more(shop: Shop) -> None:
         "build": "skipped",
         "deploy": "skipped",
     }
+
+
+NOW = time.time
+# What it is, and what makes it so: claims, and how the token is signed.
+HOSTILE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "another repository": ({"sub": "repo:octo/cart:environment:production", "repository_id": "9"}, {}),
+    "a name that begins alike": ({"sub": "repo:octo/shop-evil:environment:production"}, {}),
+    "an owner that begins alike": ({"sub": "repo:octo-evil/shop:environment:production"}, {}),
+    "the repository deleted and made again": ({"repository_id": "999999"}, {}),
+    "the owner's name taken by another": ({"repository_owner_id": "301"}, {}),
+    "the immutable subject of another": ({"sub": "repo:octo@300/shop@9:environment:production"}, {}),
+    "another environment": ({"sub": "repo:octo/shop:environment:staging"}, {}),
+    "no environment": ({"sub": "repo:octo/shop:ref:refs/tags/shop-v1"}, {}),
+    "a pull request": ({"sub": "repo:octo/shop:pull_request", "event_name": "pull_request"}, {}),
+    "pull_request_target": ({"event_name": "pull_request_target"}, {}),
+    "a branch": ({"ref": "refs/heads/main", "ref_type": "branch"}, {}),
+    "a branch called like a tag": ({"ref_type": "branch"}, {}),
+    "a tag of another component": ({"ref": "refs/tags/cart-v1.0.0"}, {}),
+    "another audience": ({"aud": "sts.amazonaws.com"}, {}),
+    "two audiences": ({"aud": ["sts.amazonaws.com", "https://evil.example"]}, {}),
+    "another issuer": ({"iss": "https://token.evil.example"}, {}),
+    "an issuer below": ({"iss": "http://127.0.0.1/evil"}, {}),
+    "expired": ({"iat": NOW() - 900, "nbf": NOW() - 900, "exp": NOW() - 600}, {}),
+    "not yet good": ({"nbf": NOW() + 3600}, {}),
+    "good for ever": ({"exp": NOW() + 1e8}, {}),
+    "no end": ({"exp": None}, {}),
+    "no name of its own, to be used again": ({"jti": None}, {}),
+    "forged with a stranger's key": ({}, {"key": "stranger"}),
+    "a key that nobody published": ({}, {"key": "rsa", "kid": "other"}),
+    "no algorithm": ({}, {"header": {"alg": "none"}}),
+    "another algorithm": ({}, {"header": {"alg": "RS384"}}),
+    "a secret for a key": ({}, {"key": b"", "header": {"alg": "HS256"}}),
+}  # fmt: skip
+
+
+def test_no_hostile_token_gets_the_role_that_trust_made(
+    shop: Shop, signing_keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issuer = shop.runner.issuer
+    for name in os.environ:
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    for name, value in shop.variables.items():
+        monkeypatch.setenv(name, value)
+    ours = {"aud": shop.variables["OIDC_AUDIENCE"], "ref": f"refs/tags/{shop.app.name}-v1.0.0"}
+
+    told: list[tuple[str, str]] = []
+
+    def refused(token: str) -> bool:
+        monkeypatch.setenv("TAGBOAT_ID_TOKEN", token)
+        try:
+            session()
+        except IdentityError as error:
+            told.append((token, str(error)))
+            return True
+        return False
+
+    tokens = {}
+    for name, (claims, signing) in HOSTILE.items():
+        how = dict(signing)
+        if isinstance(how.get("key"), str):
+            how["key"] = signing_keys[how["key"]]
+        tokens[name] = issuer.token(ours | claims, **how)
+    genuine = issuer.token(ours)
+    tokens["its end cut off"] = genuine[:-8]
+    assert [name for name, token in tokens.items() if not refused(token)] == []
+    assert len(tokens) > 20
+    assert not refused(genuine)  # all of it is about what is different in the others
+    assert refused(genuine)  # a token is good once
+    assert [words for token, words in told if token in words] == []
 
 
 @pytest.mark.parametrize(

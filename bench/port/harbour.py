@@ -81,7 +81,7 @@ class Images:
             return writer.finish()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Harbour:
     """A running homeport with its data in a folder."""
 
@@ -95,26 +95,31 @@ class Harbour:
     def start(cls, data: Path) -> Iterator[Harbour]:
         """Until the block ends; services end with it. Raises RuntimeError when it does not start."""
         data.mkdir(exist_ok=True)
-        with (data.parent / f"{data.name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [
-                    *(_BIN / "homeport", "serve", "--data", data),
-                    *("--port", "0", "--https-port", "0", "--http-port", "0"),
-                ],
-                stderr=log,
-            )
+        process = _launch(data)
         try:
             until((data / "homeport.json").exists, alive=lambda: process.poll() is None)
             exports = subprocess.run(
                 [_BIN / "homeport", "env", "--data", data], check=True, capture_output=True, text=True
             ).stdout
             environment = dict(re.findall(r"^export (\w+)='?([^'\n]*)'?$", exports, re.MULTILINE))
-            yield cls(data, process, environment, Addresses.read(data))
+            started = cls(data, process, environment, Addresses.read(data))
+            yield started
+            process = started.process
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)
 
-    def client(self, service: Any) -> Any:
+    def kill(self) -> None:
+        """SIGKILL to homeport, and to nothing that it has started."""
+        self.process.kill()
+        self.process.wait()
+
+    def again(self) -> None:
+        """Start it after a kill, on the ports that it had. Returns before it serves."""
+        control = int(self.addresses.registry.rpartition(":")[2])
+        self.process = _launch(self.data, control, self.addresses.https_port, self.addresses.http_port)
+
+    def client(self, service: Any, **more: Any) -> Any:
         """boto3's client for a service of AWS."""
         return boto3.client(
             service,
@@ -122,6 +127,7 @@ class Harbour:
             region_name=self.environment["AWS_REGION"],
             aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
+            **more,
         )
 
     def create(self, name: str, image: Image, tags: dict[str, str] | None = None) -> str:
@@ -167,18 +173,29 @@ class Harbour:
 
     def answer(self, name: str) -> str:
         """What the service answers by HTTPS."""
+        return self.ask(name)[1]
+
+    def ask(self, name: str) -> tuple[int, str]:
+        """The status and the text of the service's answer by HTTPS."""
         context = ssl.create_default_context(cafile=str(self.data / "ca.pem"))
         context.check_hostname = False  # the connection is to loopback by address
         connection = HTTPSConnection("127.0.0.1", self.addresses.https_port, context=context, timeout=30)
         try:
             connection.request("GET", "/", headers={"Host": f"{name}.localhost"})
-            return connection.getresponse().read().decode()
+            response = connection.getresponse()
+            return response.status, response.read().decode()
         finally:
             connection.close()
 
     @staticmethod
     def _status(apprunner: Any, arn: str) -> str:
         return str(apprunner.describe_service(ServiceArn=arn)["Service"]["Status"])
+
+
+def _launch(data: Path, control: int = 0, https: int = 0, http: int = 0) -> subprocess.Popen[bytes]:
+    ports = ("--port", str(control), "--https-port", str(https), "--http-port", str(http))
+    with (data.parent / f"{data.name}.log").open("ab") as log:
+        return subprocess.Popen([_BIN / "homeport", "serve", "--data", data, *ports], stderr=log)
 
 
 def until(

@@ -16,8 +16,8 @@ COMMANDS = [line.partition("#")[0].strip() for block in SHELL for line in block.
 
 
 def test_the_readme_shows_just_the_commands_that_are_tested():
-    """`tag`, `changelog`, `ci` and `trust` by release/, `deploy` and what follows it by the workspace's
-    tests, others by test_NAME.py or here.
+    """`tag`, `changelog`, `ci` and `trust` by release/, `plan`, `apply`, `drift` and `destroy` by aws/,
+    `deploy` and what follows it by the workspace's tests, others by test_NAME.py or here.
     """
     assert COMMANDS == [
         "tagboat tag",
@@ -38,6 +38,10 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat trust github octo/shop",
         "tagboat cost --chart",
         "tagboat cost --details --views 1000000 --region us-east-1",
+        "tagboat plan",
+        "tagboat apply",
+        "tagboat drift",
+        "tagboat destroy",
         "tagboat build",
         "tagboat build --explain",
         "tagboat build --output oci:image",

@@ -1,12 +1,14 @@
 """homeport's own calls, for what AWS has no word for: JSON over HTTP, signed as every other call.
 
-`GET /_homeport/redirects` lists, `POST` adds one, `DELETE /_homeport/redirects?source=…` removes one. No
-bucket's name begins with an underscore.
+`GET /_homeport/redirects` lists, `POST` adds one, `DELETE /_homeport/redirects?source=…` removes one.
+`GET /_homeport/metrics` is for Prometheus, which cannot sign: it has a token of its own that opens nothing
+else. No bucket's name begins with an underscore.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -18,27 +20,47 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from homeport.api import Gate
 from homeport.errors import EdgeError
 from homeport.ingress import Ingress
+from homeport.metrics import CONTENT_TYPE, Metrics
 from homeport.redirects import NoSuchRedirectError, Redirect, RedirectError, Source
 from homeport.sigv4 import SignatureError
 
 SERVICE: Final = "homeport"  # what the calls are signed for
 REDIRECTS: Final = "/_homeport/redirects"
+METRICS: Final = "/_homeport/metrics"
 _MOST: Final = 1 << 16  # bytes of a call
 
 
 class Admin:
     """In front of everything else on the control port, which answers what is not homeport's own."""
 
-    def __init__(self, app: ASGIApp, gate: Gate, ingress: Ingress) -> None:
+    def __init__(self, app: ASGIApp, gate: Gate, ingress: Ingress, metrics: Metrics, token: str) -> None:
         self._app = app
         self._gate = gate
         self._ingress = ingress
+        self._metrics = metrics
+        self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == REDIRECTS:
+        path = scope["path"] if scope["type"] == "http" else None
+        if path == REDIRECTS:
             await (await self._answer(Request(scope, receive)))(scope, receive, send)
+        elif path == METRICS:
+            await (await self._measure(Request(scope, receive)))(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    async def _measure(self, request: Request) -> Response:
+        given = request.headers.get("authorization", "").encode("latin-1")
+        if not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
+            return Response(
+                "the token is in the data directory's metrics-token\n",
+                401,
+                {"WWW-Authenticate": "Bearer"},
+                "text/plain",
+            )
+        if request.method not in ("GET", "HEAD"):
+            return _refusal(405, "GET")
+        return Response(await self._metrics.text(), media_type=CONTENT_TYPE)
 
     async def _answer(self, request: Request) -> Response:
         body = bytearray()

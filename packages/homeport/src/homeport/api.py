@@ -31,7 +31,7 @@ from homeport.jwks import Keys
 from homeport.model import Controller, NoSuchServiceError, ServiceStatus
 from homeport.origins import Origins
 from homeport.place import arn
-from homeport.policy import allowed
+from homeport.policy import allowed, effect
 from homeport.repositories import Repositories
 from homeport.resources import Resources
 from homeport.roles import Roles
@@ -115,6 +115,17 @@ class Gate:
                 return f"{principal.name} may not call {action} on {resource}"
         return None
 
+    def may(self, principal: Principal, action: str, bucket: str, key: str | None = None) -> bool:
+        """Whether they may do that to a bucket or an object. What a role denies, it denies of a service's own
+        buckets too.
+        """
+        if (session := principal.session) is None:
+            return principal.may_use_bucket(bucket)
+        role = self._roles.find(session.role)
+        resource = f"arn:aws:s3:::{bucket}" if key is None else f"arn:aws:s3:::{bucket}/{key}"
+        said = effect(role.permissions if role else (), action, resource, session.began_at)
+        return said == "Allow" or (said is None and principal.may_use_bucket(bucket))
+
     def _admit_session_to_registry(
         self, principal: Principal, repository: str | None, action: oci.Action, now: datetime
     ) -> None:
@@ -156,7 +167,7 @@ def create_s3_app(folder: Path, gate: Gate) -> ASGIApp:
     """S3 over the buckets in `folder`: all of the host that an instance can reach."""
     multipart = Multipart(folder.with_name(f"{folder.name}-uploads"))
     multipart.clean()
-    return S3(Buckets(folder), multipart, gate.admit_to_s3)
+    return S3(Buckets(folder), multipart, gate.admit_to_s3, gate.may)
 
 
 def create_app(
@@ -198,7 +209,7 @@ def create_app(
         keep=keep,
     )
     services = (
-        JsonService("apprunner", *apprunner.operations(controller, resources)),
+        JsonService("apprunner", *apprunner.operations(controller, resources, roles)),
         JsonService(
             "ecr",
             *ecr.operations(repositories, catalogue, keyring, registry=registry, registry_host=registry_host),

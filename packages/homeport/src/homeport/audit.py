@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -84,6 +85,7 @@ class Trail:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
+        self.counts: Counter[tuple[str, str]] = Counter()  # calls since the start, by operation and result
         self._changes: list[Call] = []
         self._reads: dict[tuple[str, ...], Call] = {}
         self._noted = asyncio.Event()
@@ -91,6 +93,10 @@ class Trail:
         self._database: bucketlog.Connection | None = None
 
     def note(self, call: Call) -> None:
+        self.counts[call.operation, call.result] += 1
+        self._keep(call)
+
+    def _keep(self, call: Call) -> None:
         if not call.reads:
             self._changes.append(call)
             del self._changes[:-_MOST]
@@ -129,7 +135,7 @@ class Trail:
         except (BucketlogError, OSError) as error:
             _log.error("%d calls are not in the audit trail yet: %s", len(calls), error)
             for call in calls:
-                self.note(call)
+                self._keep(call)
 
     def _write(self, calls: list[Call]) -> None:
         month = f"{calls[-1].at:%Y-%m}"

@@ -140,9 +140,9 @@ class Certificates:
     def files(self) -> list[Path]:
         return [self.path(name) for name in sorted(self._lives) if self.has(name)]
 
-    def expires_at(self, name: str) -> datetime | None:
-        life = self._lives.get(name)
-        return None if life is None else life[1]
+    def expiries(self) -> dict[str, datetime]:
+        """When each that there is ends."""
+        return {name: end for name, (_, end) in self._lives.items()}
 
     def failure(self, name: str) -> Failure | None:
         return self._failures.get(name)

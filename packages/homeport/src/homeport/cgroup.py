@@ -41,6 +41,25 @@ class Cgroup:
                 return int(counts.get("oom_kill", "0"))
         return 0
 
+    def memory(self) -> int:
+        """Bytes that it uses, as the kernel counts them; 0 where there is no such group."""
+        for path in (
+            self._version_2("memory.current"),
+            self._version_1("memory", "memory.usage_in_bytes"),
+        ):
+            with suppress(OSError):
+                return int(path.read_text())
+        return 0
+
+    def cpu(self) -> float:
+        """Seconds of CPU time that it has used; 0 where there is no such group."""
+        with suppress(OSError):
+            stat = dict(line.split() for line in self._version_2("cpu.stat").read_text().splitlines())
+            return int(stat["usage_usec"]) / 1e6
+        with suppress(OSError):
+            return int(self._version_1("cpuacct", "cpuacct.usage").read_text()) / 1e9
+        return 0.0
+
     def freeze(self) -> bool:
         """Let no process of it run; False, and they run on, where the kernel cannot have that now."""
         for path, word, frozen in (

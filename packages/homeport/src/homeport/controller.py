@@ -25,10 +25,12 @@ from homeport.errors import DirectoryBusyError, HomeportError, ImageError
 from homeport.images import Images
 from homeport.ingress import Ingress
 from homeport.instance import Instances
+from homeport.instance_role import InstanceRoles
 from homeport.layout import Layout
 from homeport.listeners import Listeners
 from homeport.logs import Logbook
 from homeport.machine import Machine, Running
+from homeport.metrics import Usage
 from homeport.model import (
     CustomDomain,
     LogKind,
@@ -49,6 +51,7 @@ from homeport.origins import Origins
 from homeport.process import Process, adopt_orphans
 from homeport.runner import Runner
 from homeport.state import State
+from homeport.traffic import Traffic
 from homeport.vault import Vault
 from ocikit.registry import Storage
 
@@ -92,11 +95,14 @@ class Port:
         domain: str = "localhost",
         issuer: Issuer | None = None,
         listeners: Listeners | None = None,
+        roles: InstanceRoles | None = None,
     ) -> None:
         """The edge listens on `address`; services are called `NAME.domain`; `issuer` has certificates for
-        names that are not local; `listeners` may hold what a predecessor of this process has left.
+        names that are not local; `listeners` may hold what a predecessor of this process has left; `roles`
+        gives instances the credentials of the roles that their services name.
         """
         self._listeners = listeners or Listeners()
+        self._roles = roles
         self._layout = layout = Layout(data.resolve())
         self._https_port = https_port
         self._binding = Binding(address, http_port, https_port)
@@ -163,6 +169,7 @@ class Port:
             self._origins,
             self._environment,
             self._listeners,
+            self._roles,
         )
         orphans = await self._adopt()
         try:
@@ -324,6 +331,34 @@ class Port:
             runner.pump()
         return self._logbook.log(service.id, kind).read(since, limit)
 
+    # What is seen from outside
+
+    async def traffic(self) -> Traffic:
+        """What has come to each service, by its id."""
+        return await self.ingress.look()
+
+    async def usage(self) -> dict[str, Usage]:
+        """What each service's instances use, by its id."""
+        members = {runner.service.id: list(runner.route().servers) for runner in self._runners.values()}
+
+        def measure() -> dict[str, Usage]:
+            used = {}
+            for service, names in members.items():
+                memory, cpu = zip(*map(self._instances.usage, names), strict=True) if names else ((), ())
+                used[service] = Usage(len(names), sum(memory), sum(cpu))
+            return used
+
+        return await off_loop(measure)
+
+    def certificates(self) -> dict[str, datetime]:
+        """When the certificate of each name ends that is not a service's own at `localhost`."""
+        return self.ingress.expiries()
+
+    async def hits(self) -> dict[str, int]:
+        """How often each redirect has answered, by its source."""
+        hits = await self.ingress.hits()
+        return {str(one.source): hits.get(one.id, 0) for one in self.ingress.redirects()}
+
     async def _begin(
         self,
         arn: str,
@@ -398,6 +433,8 @@ class Port:
                     await off_loop(self._network.detach, instance.id)
                     continue
                 running = Running(instance, process, tail, asyncio.get_running_loop().time())
+                with suppress(HomeportError):  # it runs on, as long as it needs no new credentials
+                    running.endpoint = await self._machine.endpoint(instance)
                 running.oom_kills = self._instances.oom_kills(instance.id)
                 members.append(running)
                 adopted.add(instance.id)

@@ -64,10 +64,13 @@ class Principal:
         return "root" if self.service is None else f"service/{self.service}"
 
     def may_use_bucket(self, bucket: str) -> bool:
-        """A service has the bucket of its name and those that begin with it and a dash; a role has none."""
-        if self.service is None:
+        """A service has the bucket of its name and those that begin with it and a dash; so have its instances
+        by their role's session. A role by itself has none.
+        """
+        service = self.session.service if self.session is not None else self.service
+        if service is None:
             return self.is_root
-        name = self.service.lower()
+        name = service.lower()
         return bucket == name or bucket.startswith(f"{name}-")
 
 
@@ -112,6 +115,10 @@ class Keyring:
         text = base64.b32encode(f"{name}/{service_id}".encode()).decode().rstrip("=")
         return AccessKey(_SERVICE_PREFIX + text, self._derive("service", f"{name}/{service_id}"))
 
+    def instance_secret(self, instance: str) -> str:
+        """Known to homeport and to the instance alone."""
+        return self._derive("instance", instance)
+
     def find(self, access_key_id: str) -> tuple[Principal, str] | None:
         """Whose key this is, and its secret; None for a key that was never given out by this form."""
         if hmac.compare_digest(access_key_id.encode(), self.root.id.encode()):
@@ -138,8 +145,8 @@ class Keyring:
 
     def opens_registry(self, user: str, password: str, now: datetime) -> bool:
         """Whether user and password are a token that has not ended, or the root key itself."""
-        if hmac.compare_digest(user.encode(), self.root.id.encode()):
-            return hmac.compare_digest(password.encode(), self.root.secret.encode())
+        if self.is_root(user, password):
+            return True
         seconds, _, signature = password.partition(".")
         if user != TOKEN_USER or not seconds.isascii() or not seconds.isdecimal() or len(seconds) > 12:
             return False
@@ -147,6 +154,16 @@ class Keyring:
         return hmac.compare_digest(signature.encode(), expected.encode()) and now < datetime.fromtimestamp(
             int(seconds), UTC
         )
+
+    def is_root(self, access_key_id: str, secret: str) -> bool:
+        """Whether this is the root key."""
+        right = hmac.compare_digest(access_key_id.encode(), self.root.id.encode())
+        return hmac.compare_digest(secret.encode(), self.root.secret.encode()) and right
+
+    @property
+    def metrics_token(self) -> str:
+        """Opens the metrics, and nothing else."""
+        return self._derive("metrics", "token")
 
     @cached_property
     def attestation_key(self) -> ec.EllipticCurvePrivateKey:

@@ -25,7 +25,6 @@ from homeport.authority import Authority
 from homeport.command import off_loop, run
 from homeport.configuration import (
     ACTIVATOR,
-    REDIRECT,
     Binding,
     Load,
     Names,
@@ -164,13 +163,10 @@ class Edge:
         """What each service has to do, by all workers' word."""
         in_flight: Counter[str] = Counter()
         counted: dict[tuple[int, str], int] = {}
-        async with self._lock:
-            workers = await self._workers()
-            for worker in workers:
-                with suppress(EdgeError):  # an old worker may end between the two questions
-                    for service, now, total in _sessions(await self._ask(f"@!{worker} {_BACKENDS}")):
-                        in_flight[service] += now
-                        counted[worker, service] = total
+        for worker, answer in (await self.statistics()).items():
+            for service, now, total in sessions(answer):
+                in_flight[service] += now
+                counted[worker, service] = total
         more: Counter[str] = Counter()
         for (worker, service), total in counted.items():
             more[service] += total - self._counted.get((worker, service), 0)
@@ -182,16 +178,14 @@ class Edge:
         }
         return self._loads
 
-    async def hits(self) -> dict[tuple[int, str], int]:
-        """How often each redirect has answered, by worker and the redirect's id."""
-        found: dict[tuple[int, str], int] = {}
+    async def statistics(self) -> dict[int, str]:
+        """What each worker answers to `show stat` of the backends, by its process id."""
+        answers: dict[int, str] = {}
         async with self._lock:
             for worker in await self._workers():
                 with suppress(EdgeError):  # an old worker may end between the two questions
-                    for backend, _, total in _sessions(await self._ask(f"@!{worker} {_BACKENDS}")):
-                        if backend.startswith(REDIRECT):
-                            found[worker, backend.removeprefix(REDIRECT)] = total
-        return found
+                    answers[worker] = await self._ask(f"@!{worker} {_BACKENDS}")
+        return answers
 
     async def in_flight(self, name: str) -> int:
         """Requests that an instance is answering now."""
@@ -423,7 +417,7 @@ def _in_use(answer: str, server: str) -> int | None:
     return next((int(row[column]) for row in lines[1:] if row[0].endswith(f"/{server}")), None)
 
 
-def _sessions(answer: str) -> Iterator[tuple[str, int, int]]:
+def sessions(answer: str) -> Iterator[tuple[str, int, int]]:
     """Of `show stat`, each backend's name, its sessions now, the queue's too, and all so far."""
     for line in answer.splitlines():
         if line and not line.startswith("#"):

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from homeport.configuration import REDIRECT
+from homeport.edge import sessions
+
 Counts = Mapping[tuple[int, str], int]  # by worker's process id and redirect's id
 
 
@@ -27,14 +30,14 @@ class Hits:
             seen = {(int(worker), str(name)): int(count) for worker, name, count in document["seen"]}
             self._totals, self._seen = totals, seen
 
-    def observe(self, counts: Counts) -> bool:
+    def observe(self, seen: Counts) -> bool:
         """Add what is new; True when something is."""
-        grown = {key: count - self._seen.get(key, 0) for key, count in counts.items()}
+        grown = {key: count - self._seen.get(key, 0) for key, count in seen.items()}
         for (worker, name), more in grown.items():
             # Fewer than before is another worker with the number of one that has ended.
-            self._totals[name] += more if more >= 0 else counts[worker, name]
+            self._totals[name] += more if more >= 0 else seen[worker, name]
         changed = any(grown.values())
-        self._seen = dict(counts)
+        self._seen = dict(seen)
         return changed
 
     def keep(self, names: Iterable[str]) -> None:
@@ -51,3 +54,13 @@ class Hits:
         seen = [[worker, name, count] for (worker, name), count in self._seen.items()]
         new.write_text(json.dumps({"totals": dict(self._totals), "seen": seen}))
         new.replace(self._path)
+
+
+def counts(answers: Mapping[int, str]) -> dict[tuple[int, str], int]:
+    """How often each redirect has answered, of what HAProxy's workers say (`Edge.statistics`)."""
+    return {
+        (worker, backend.removeprefix(REDIRECT)): total
+        for worker, answer in answers.items()
+        for backend, _, total in sessions(answer)
+        if backend.startswith(REDIRECT)
+    }

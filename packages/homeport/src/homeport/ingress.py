@@ -15,7 +15,7 @@ from homeport.command import off_loop
 from homeport.domains import Domain, Domains
 from homeport.edge import Edge, Names
 from homeport.errors import EdgeError
-from homeport.hits import Hits
+from homeport.hits import Hits, counts
 from homeport.hosts import HostError, host_name, is_local
 from homeport.layout import Layout
 from homeport.model import (
@@ -28,6 +28,7 @@ from homeport.model import (
     ValidationRecord,
 )
 from homeport.redirects import Redirect, Redirects, Source
+from homeport.traffic import Traffic
 
 _MOST_DOMAINS: Final = 100  # of one service
 _COUNT: Final = 5.0  # seconds between looks at the redirects' hits
@@ -56,6 +57,7 @@ class Ingress:
         self._say = say
         self._domains = Domains(database)
         self._redirects = Redirects(database)
+        self.traffic = Traffic()
         self._hits = Hits(layout.edge / "hits.json")
         self._thumbprint = None if issuer is None else issuer.thumbprint
         self._certificates = Certificates(
@@ -188,6 +190,11 @@ class Ingress:
         """Oldest first."""
         return self._redirects.all()
 
+    async def look(self) -> Traffic:
+        """What has come until now."""
+        await self._count()
+        return self.traffic
+
     async def hits(self) -> dict[str, int]:
         """How often each redirect has answered, by its id."""
         await self._count()
@@ -217,18 +224,24 @@ class Ingress:
         return "the certificate is being ordered" if failure is None else failure.reason
 
     async def _count_on(self) -> None:
-        """Look often enough that a worker which ends takes few hits along that nobody has seen."""
+        """Look often enough that a worker which ends takes little along that nobody has seen."""
         while True:
             await asyncio.sleep(_COUNT)
-            if self._redirects.all():
-                await self._count()
+            await self._count()
 
     async def _count(self) -> None:
         with suppress(EdgeError, OSError):  # no edge, no hits; a full disk forgets some
-            if self._hits.observe(await self._edge.hits()):
+            answers = await self._edge.statistics()
+            self.traffic.observe(answers)
+            self.traffic.keep({service.id for service in self._services().values()})
+            if self._redirects.all() and self._hits.observe(counts(answers)):
                 await off_loop(self._hits.save)
 
     # Certificates
+
+    def expiries(self) -> dict[str, datetime]:
+        """When the certificate of each name ends."""
+        return self._certificates.expiries()
 
     def _want(self) -> None:
         services = self._services()

@@ -10,7 +10,8 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,9 +56,10 @@ class Instances:
         image: LocalImage,
         environment: Mapping[str, str],
         secrets: Mapping[str, str],
+        listening: Callable[[socket.socket], None] | None = None,
     ) -> int:
         """Start it; returns the process id of its first process. Raises ImageError, CommandError or
-        NetworkError.
+        NetworkError. `listening` is given what `listen` makes, before the program runs.
 
         Each of the secrets is a variable and a file of `/run/secrets`. Whatever happens, `remove` takes
         away all that was made.
@@ -71,6 +73,8 @@ class Instances:
         run("mount", "-t", "tmpfs", "-o", _PRIVATE_OPTIONS, "tmpfs", private)
         spec = instance.spec
         self._network.attach(instance.id, instance.address, spec.host_ports)
+        if listening is not None:
+            listening(self.listen(instance.id))
         hostname = spec.name.lower()
         (bundle / "hosts").write_text(
             _HOSTS.format(bridge=self._network.bridge_address, address=instance.address, hostname=hostname)
@@ -117,6 +121,10 @@ class Instances:
             return self._runc.start(instance.id, bundle, self.log(instance.id))
         finally:
             path.unlink()
+
+    def listen(self, instance: str) -> socket.socket:
+        """A socket where its programs look for credentials, and nobody else. Raises NetworkError."""
+        return self._network.listen(instance)
 
     def running(self) -> dict[str, int]:
         """Process ids of the instances that run, also those started by an earlier homeport process."""
@@ -187,6 +195,11 @@ class Instances:
             folder.mkdir(mode=0o755)
             os.chown(folder, user.uid, user.gid)
         return folder
+
+    def usage(self, instance: str) -> tuple[int, float]:
+        """Bytes of memory and seconds of CPU time."""
+        group = self._cgroup(instance)
+        return group.memory(), group.cpu()
 
     def _cgroup(self, instance: str) -> Cgroup:
         return Cgroup(f"/{self._layout.key}/{instance}".rstrip("/"))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from signal import SIGKILL, Signals
 from typing import Any
@@ -17,6 +19,7 @@ from homeport.errors import DeploymentError, HomeportError
 from homeport.health import UnhealthyError, until_healthy
 from homeport.images import Images
 from homeport.instance import Instance, Instances
+from homeport.instance_role import VARIABLE, InstanceRoles, RoleEndpoint
 from homeport.listeners import Listeners
 from homeport.logs import Logbook, Tail
 from homeport.model import Service, ServiceSpec
@@ -49,6 +52,7 @@ class Running:
     trouble: str | None = None  # why it is to be replaced
     oom_kills: int = 0  # processes of it that ended so, told already
     oom_seen: int = 0  # and at the last look
+    endpoint: RoleEndpoint | None = None  # of its role's credentials
     overdrawn: str | None = None  # what it took too much of, and was ended for
     resting: bool = False  # not to be asked, and frozen unless it is just about to be
 
@@ -76,6 +80,7 @@ class Machine:
     origins: Origins
     environment: Callable[[Service], Mapping[str, str]]
     listeners: Listeners
+    roles: InstanceRoles | None = None
     closing: bool = False  # the port stops: no request is to come
     addresses: set[str] = field(default_factory=set)  # promised to instances
     # Between naming an image and removing the unnamed.
@@ -94,16 +99,48 @@ class Machine:
             address = self.network.free_address(self.addresses)
             self.addresses.add(address)
             instance = Instance(secrets.token_hex(6), service.id, digest, spec, address)
-            variables = {**self.environment(service), **spec.environment, "PORT": str(spec.port)}
+            variables = self._variables(service, instance)
+            made: list[socket.socket] = []
+            listening = None if self._path(instance) is None else made.append
             try:
-                pid = await off_loop(self.instances.start, instance, image, variables, values)
+                pid = await off_loop(self.instances.start, instance, image, variables, values, listening)
                 now = asyncio.get_running_loop().time()
                 limit = spec.scaling.max_concurrency
-                return Running(instance, Process(pid), self.tail(instance), now, limit)
+                running = Running(instance, Process(pid), self.tail(instance), now, limit)
+                running.endpoint = await self.endpoint(instance, *made)
             except BaseException:
+                for listener in made:
+                    listener.close()
                 await off_loop(self.instances.remove, instance.id)
                 self.addresses.discard(address)
                 raise
+            return running
+
+    async def endpoint(
+        self, instance: Instance, listener: socket.socket | None = None
+    ) -> RoleEndpoint | None:
+        """Answer an instance of a service with a role. Raises NetworkError."""
+        roles, path = self.roles, self._path(instance)
+        if roles is None or path is None:
+            return None
+        if listener is None:
+            listener = await off_loop(self.instances.listen, instance.id)
+        return await RoleEndpoint.open(listener, path, partial(roles.issue, instance))
+
+    def _path(self, instance: Instance) -> str | None:
+        if self.roles is None or instance.spec.role is None:
+            return None
+        return self.roles.path(instance)
+
+    def _variables(self, service: Service, instance: Instance) -> dict[str, str]:
+        given = dict(self.environment(service))
+        if (path := self._path(instance)) is not None:
+            # A key that is there is taken before any role.
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+                given.pop(name, None)
+            given[VARIABLE] = path
+        spec = instance.spec
+        return {**given, **spec.environment, "PORT": str(spec.port)}
 
     async def until_healthy(self, running: Running, host: str, say: Callable[[str], None]) -> None:
         """Raises DeploymentError with the reason, after saying the last lines of the instance's log."""
@@ -128,6 +165,8 @@ class Machine:
         with suppress(OSError):
             running.tail.finish()
         running.process.close()
+        if running.endpoint is not None:
+            running.endpoint.close()
         try:
             await off_loop(self.instances.remove, running.instance.id)
         finally:

@@ -107,6 +107,7 @@ class ServiceSpec:
     origin: str | None = None  # whose images alone it may run (`origins.OriginPolicy`)
     track: str | None = None  # which tags it follows instead of the image's own (`tracking.Track`)
     mounts: Mounts = field(default_factory=Mounts)
+    role: str | None = None  # that its instances have credentials of, instead of the service's key
     host_ports: tuple[int, ...] = ()  # TCP ports of the host that its instances may connect to
 
 

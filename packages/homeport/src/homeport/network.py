@@ -13,25 +13,31 @@ again.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import hashlib
 import json
+import socket
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_address
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from homeport.command import run
 from homeport.errors import CommandError, NetworkError
 from homeport.layout import Layout
 
 _RANGES = (IPv4Network("10.0.0.0/8"), IPv4Network("172.16.0.0/12"), IPv4Network("192.168.0.0/16"))
+CREDENTIALS: Final = "169.254.170.2"  # where AWS's SDKs ask for a container's credentials
+_CLONE_NEWNET: Final = 0x40000000  # <linux/sched.h>
 _LINK_LOCAL = IPv4Network("169.254.0.0/16")
 _NAMESPACES = Path("/run/netns")
 _HOST_PORTS = "host_ports"  # the set of who may connect to what on the host
+_libc = ctypes.CDLL(None, use_errno=True)
 _PREFIX = "hp-"  # of every homeport's bridge on this machine
 
 
@@ -222,6 +228,7 @@ class Network:
         run(
             "nsenter", f"--net={self.namespace(instance)}", "ip", "-batch", "-",
             text=f"addr add {address}/{self.subnet.prefixlen} dev eth0\n"
+            f"addr add {CREDENTIALS}/32 dev lo\n"
             "link set lo up\nlink set eth0 up\n"
             f"route add default via {self.bridge_address}\n",
         )  # fmt: skip
@@ -229,6 +236,29 @@ class Network:
             self._allowed[instance] = address, host_ports
             elements = _elements(address, host_ports)
             run("nft", f"add element inet {self.layout.key} {_HOST_PORTS} {{ {elements} }}")
+
+    def listen(self, instance: str) -> socket.socket:
+        """A socket inside the instance's namespace, where its programs look for credentials.
+
+        It stays there: a socket belongs to the namespace that it was made in.
+        """
+        made: list[socket.socket] = []
+        failed: list[OSError] = []
+
+        def enter() -> None:
+            # A thread of its own, which ends in the namespace that it has entered.
+            try:
+                _enter(self.namespace(instance))
+                made.append(socket.create_server((CREDENTIALS, 80)))
+            except OSError as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=enter)
+        thread.start()
+        thread.join()
+        if failed:
+            raise NetworkError(f"no socket can be had in the namespace of {instance}: {failed[0]}")
+        return made[0]
 
     def detach(self, instance: str) -> None:
         """Remove the instance's namespace, and with it, a moment later, its veth; it may be gone already."""
@@ -341,6 +371,13 @@ def _links() -> list[str]:
 
 def _elements(address: str, ports: Iterable[int]) -> str:
     return ", ".join(f"{address} . {port}" for port in ports)
+
+
+def _enter(namespace: Path) -> None:
+    """Have the calling thread be in a network namespace, setns(2). Raises OSError."""
+    with namespace.open() as opened:
+        if _libc.setns(opened.fileno(), _CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
 
 
 def _quietly(*arguments: str) -> None:

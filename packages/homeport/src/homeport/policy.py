@@ -23,8 +23,11 @@ TOKEN_TIME: Final = "aws:TokenIssueTime"  # noqa: S105  when a session began
 
 PROVIDER: Final = f"arn:aws:iam::{ACCOUNT}:oidc-provider/"
 
-_SERVICES: Final = ("apprunner", "ecr", "logs", "sts")
-_ACTION: Final = re.compile(r"\*|(?P<service>[a-z]+):[A-Za-z*?]+")
+INSTANCES: Final = "tasks.apprunner.amazonaws.com"  # the principal that a service's instances are
+PASS: Final = "iam:PassRole"  # noqa: S105  what it takes to give a service a role
+
+_SERVICES: Final = ("apprunner", "ecr", "logs", "s3", "sts")
+_ACTION: Final = re.compile(r"\*|(?P<service>[a-z0-9]+):[A-Za-z*?]+")
 _MOST: Final = 10_240  # characters of a document, as IAM has it
 # How much of the subjects of GitHub, GitLab and CircleCI says whose repository it is.
 _WHOSE: Final = re.compile(r"((repo|project_path):[^:*?]+:|org/[^/*?]+/project/[^/*?]+/).+")
@@ -88,16 +91,28 @@ class Permission:
 
 def allowed(permissions: Iterable[Permission], action: str, resource: str, began_at: datetime) -> bool:
     """Whether a session that began then may do that: something allows it, and nothing denies it."""
+    return effect(permissions, action, resource, began_at) == "Allow"
+
+
+def effect(
+    permissions: Iterable[Permission], action: str, resource: str, began_at: datetime
+) -> Effect | None:
+    """What is said of it: a denial stands above whatever allows it. None where nothing is said."""
     effects = {one.effect for one in permissions if one.covers(action, resource, began_at)}
-    return effects == {"Allow"}
+    return "Deny" if "Deny" in effects else "Allow" if effects else None
 
 
 def read_trust(text: str) -> tuple[Trust, ...]:
-    """Who may take a role. A way that does not pin audience and repository is refused.
+    """By which tokens a role may be taken. A way that does not pin audience and repository is refused.
 
     Raises PolicyError.
     """
-    return tuple(_trust(statement) for statement in _statements(text))
+    return tuple(_trust(one) for one in _statements(text) if not _is_for_instances(one))
+
+
+def trusts_instances(text: str) -> bool:
+    """Whether the instances of services may have the role. Raises PolicyError."""
+    return any(_is_for_instances(one) for one in _statements(text))
 
 
 @lru_cache(maxsize=1024)
@@ -122,6 +137,18 @@ def _statements(text: str) -> list[dict[str, Any]]:
     if not isinstance(statements, list) or not all(isinstance(one, dict) for one in statements):
         raise PolicyError("Statement is no list of statements")
     return statements
+
+
+def _is_for_instances(statement: dict[str, Any]) -> bool:
+    """Raises PolicyError where it is for a service, and says something else."""
+    principal = statement.get("Principal")
+    if not isinstance(principal, dict) or "Service" not in principal:
+        return False
+    _known_members(statement, "Principal")
+    said = (statement.get("Effect"), *_texts(statement, "Action"), *principal, *_texts(principal, "Service"))
+    if said != ("Allow", "sts:AssumeRole", "Service", INSTANCES):
+        raise PolicyError(f"a service in Principal is {INSTANCES}, and is allowed sts:AssumeRole")
+    return True
 
 
 def _trust(statement: dict[str, Any]) -> Trust:
@@ -167,8 +194,8 @@ def _permission(statement: dict[str, Any]) -> Permission:
     actions = _texts(statement, "Action")
     for action in actions:
         match = _ACTION.fullmatch(action)
-        if match is None or match["service"] not in (None, *_SERVICES):
-            raise PolicyError(f"{action[:100]!r} is no action of {', '.join(_SERVICES)}")
+        if action != PASS and (match is None or match["service"] not in (None, *_SERVICES)):
+            raise PolicyError(f"{action[:100]!r} is no action of {', '.join(_SERVICES)}, nor {PASS}")
     before = None
     for operator, entries in _members(statement.get("Condition", {})):
         entry = dict(_members(entries))

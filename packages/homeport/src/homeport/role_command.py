@@ -63,7 +63,9 @@ def _ls(options: argparse.Namespace) -> int:
     for role in roles:
         print(role["RoleName"])
         for statement in role["AssumeRolePolicyDocument"]["Statement"]:
-            for line in _conditions(statement["Condition"]):
+            if "Service" in statement["Principal"]:
+                print("  instances of services")
+            for line in _conditions(statement.get("Condition", {})):
                 print(f"  {line}")
     return 0
 

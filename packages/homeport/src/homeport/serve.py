@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import uvicorn
@@ -25,14 +26,17 @@ from homeport.admin import Admin
 from homeport.api import Gate, create_app, create_s3_app
 from homeport.attestation import public_pem
 from homeport.audit import FOLDER, Trail
+from homeport.authority import write
 from homeport.catalogue import Catalogue
 from homeport.controller import Port
 from homeport.credentials import Keyring
 from homeport.errors import HomeportError
 from homeport.expiry import expire
 from homeport.hosts import is_local
+from homeport.instance_role import InstanceRoles
 from homeport.jwks import Keys
 from homeport.listeners import Listeners
+from homeport.metrics import Metrics
 from homeport.model import Service
 from homeport.origins import Origins
 from homeport.place import REGION
@@ -116,6 +120,7 @@ async def serve(
     registry = Storage(LocalStore(data / "registry", mkdir=True))
     with bucketlog.connect(f"file://{data / 'state'}") as database:
         port: Port
+        roles: Roles | None = None  # until the directory is ours
 
         def environment(service: Service) -> Mapping[str, str]:
             key = keyring.service_key(service.spec.name, service.id)
@@ -140,6 +145,7 @@ async def serve(
             domain=front.domain,
             issuer=None if front.acme is None else Acme(front.acme, data / "acme"),
             listeners=listeners,
+            roles=InstanceRoles(keyring, lambda name: None if roles is None else roles.find(name)),
         )
         await port.start()
         # From here on the directory is ours alone; before, another process may be at work in it.
@@ -165,20 +171,20 @@ async def serve(
                 trail=trail,
             )
             bridge = listeners.tcp(port.bridge_address, S3_PORT)
-            servers = [_Server(s3, bridge), _Server(Admin(app, gate, port.ingress), control)]
+            metrics = Metrics(port, trail.counts, version("homeport"))
+            write(data / "metrics-token", keyring.metrics_token.encode(), mode=0o600)
+            admin = Admin(app, gate, port.ingress, metrics, keyring.metrics_token)
+            servers = [_Server(s3, bridge), _Server(admin, control)]
             tasks = [asyncio.create_task(server.run()) for server in servers]
             keeping = asyncio.create_task(trail.keep())
             upkeep = asyncio.create_task(
                 look_after(data, app.registry, partial(expire, repositories, catalogue), backup)
             )
-            Addresses(f"http://{registry_host}", registry_host, edge.https, edge.http, os.getpid()).write(
-                data
+            addresses = Addresses(
+                f"http://{registry_host}", registry_host, edge.https, edge.http, os.getpid()
             )
-            _say(f"registry and AWS API at http://{registry_host}")
-            suffix = "" if edge.https == 443 else f":{edge.https}"
-            trusted = f", trusted by {data / 'ca.pem'}" if is_local(front.domain) else ""
-            _say(f"services at https://NAME.{front.domain}{suffix}{trusted}")
-            _say(f'to drive it: eval "$(homeport env --data {data})"')
+            addresses.write(data)
+            _announce(data, addresses, front.domain)
             told = asyncio.create_task(orders.told.wait())
             await asyncio.wait([told, *tasks], return_when=asyncio.FIRST_COMPLETED)
             _say("making room for another version" if orders.leave else "stopping")
@@ -281,6 +287,14 @@ def _edge_ports(data: Path, ports: Ports, listeners: Listeners) -> Ports:
         before = Addresses.read(data)
         return Ports(0, ports.https or before.https_port, ports.http or before.http_port)
     return Ports(0, ports.https or _free_port(), ports.http or _free_port())
+
+
+def _announce(data: Path, addresses: Addresses, domain: str) -> None:
+    _say(f"registry and AWS API at {addresses.endpoint}")
+    suffix = "" if addresses.https_port == 443 else f":{addresses.https_port}"
+    trusted = f", trusted by {data / 'ca.pem'}" if is_local(domain) else ""
+    _say(f"services at https://NAME.{domain}{suffix}{trusted}")
+    _say(f'to drive it: eval "$(homeport env --data {data})"')
 
 
 def _free_port() -> int:

@@ -37,6 +37,7 @@ class Session:
     began: int  # seconds since 1970, as is `ends`
     ends: int
     origin: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    service: str | None = None  # whose instance it is, by name
 
     @property
     def began_at(self) -> datetime:
@@ -74,10 +75,12 @@ class Sessions:
         origin: Mapping[str, str],
         now: datetime,
         lifetime: timedelta,
+        service: str | None = None,
     ) -> SessionCredentials:
         key = PREFIX + base64.b32encode(secrets.token_bytes(10)).decode()
         ends = int((now + lifetime).timestamp())
-        session = Session(key, role, role_id, name, subject, int(now.timestamp()), ends, dict(origin))
+        began = int(now.timestamp())
+        session = Session(key, role, role_id, name, subject, began, ends, dict(origin), service)
         return SessionCredentials(session, self.secret(session), self._sealed("session-token", session))
 
     def secret(self, session: Session) -> str:

@@ -184,7 +184,7 @@ def test_an_update_keeps_what_it_does_not_mention(harbour: Any, apprunner: Any) 
         ({"InstanceConfiguration": {"Memory": "lots"}}, "Memory is 'lots'"),
         (
             {"InstanceConfiguration": {"InstanceRoleArn": "arn:aws:iam::000000000000:role/x"}},
-            "InstanceRoleArn is not supported",
+            "InstanceRoleArn: there is no role x that trusts tasks.apprunner.amazonaws.com",
         ),
         ({"HealthCheckConfiguration": {"Protocol": "UDP"}}, "not one of TCP, HTTP"),
         ({"HealthCheckConfiguration": {"Interval": 0}}, "less than 1"),

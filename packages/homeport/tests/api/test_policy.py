@@ -122,7 +122,7 @@ def test_what_is_no_policy_is_refused(document: str) -> None:
     "change",
     [
         {"Effect": "allow"},
-        {"Action": "s3:GetObject"},
+        {"Action": "sqs:SendMessage"},
         {"Action": "apprunner"},
         {"Action": []},
         {"Resource": []},

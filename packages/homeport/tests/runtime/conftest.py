@@ -275,8 +275,15 @@ class Harbour:
 class Serving(Harbour):
     """A real `homeport serve`, driven by AWS's client."""
 
+    def __init__(self, data: Path) -> None:
+        super().__init__(data)
+        self.control_port = find_port()
+
     def start(self) -> dict[str, Any]:
-        ports = ["--port", "0", "--https-port", str(self.https_port), "--http-port", str(self.http_port)]
+        ports = [
+            *("--port", str(self.control_port)),
+            *("--https-port", str(self.https_port), "--http-port", str(self.http_port)),
+        ]
         with (self.data.parent / "port.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "homeport", "serve", "--data", self.data, *ports],
@@ -292,21 +299,34 @@ class Serving(Harbour):
         self.process.terminate()
         assert self.process.wait(60) == 0
 
+    def _wait(self) -> None:
+        assert self.process is not None
+        self.process.wait(60)
+
     @property
     def address(self) -> tuple[str, int]:
-        host, _, port = json.loads((self.data / "homeport.json").read_text())["registry"].partition(":")
-        return host, int(port)
+        return "127.0.0.1", self.control_port
 
-    def make(self, name: str, tags: dict[str, str]) -> None:
-        """A running service of the image `NAME:latest`."""
+    def start_again(self) -> None:
+        """After a kill: it serves when it has written where it is found."""
+        before = (self.data / "homeport.json").stat().st_ino
+        self.start()
+        eventually(lambda: (self.data / "homeport.json").stat().st_ino != before, 60)
+
+    def aws(self, service: Any) -> Any:
+        """AWS's client, as the owner."""
         root = Keyring.load(self.data).root
-        apprunner = boto3.client(
-            "apprunner",
+        return boto3.client(
+            service,
             endpoint_url="http://{}:{}".format(*self.address),
             region_name=REGION,
             aws_access_key_id=root.id,
             aws_secret_access_key=root.secret,
         )
+
+    def make(self, name: str, tags: dict[str, str], **more: Any) -> None:
+        """A running service of the image `NAME:latest`."""
+        apprunner = self.aws("apprunner")
         image = {
             "ImageIdentifier": "{}:{}/{}:latest".format(*self.address, name),
             "ImageRepositoryType": "ECR",
@@ -315,6 +335,7 @@ class Serving(Harbour):
             ServiceName=name,
             SourceConfiguration={"ImageRepository": image},
             Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+            **more,
         )["Service"]["ServiceArn"]
         eventually(lambda: apprunner.describe_service(ServiceArn=arn)["Service"]["Status"] == "RUNNING", 60)
         apprunner.close()

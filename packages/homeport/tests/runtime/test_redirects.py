@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import bucketlog
 from homeport.configuration import Names, Route
+from homeport.hits import counts
 from homeport.redirects import (
     NoSuchRedirectError,
     Redirect,
@@ -130,12 +131,12 @@ def test_each_answer_is_counted_for_its_redirect_across_reloads(open_front: Any)
     front = open_front({}, Names(redirects=[one, two]))
     for host in ("one.example", "one.example", "two.example"):
         front.ask(host)
-    counts = front.do(front.edge.hits())
-    assert {name: count for (_, name), count in counts.items()} == {one.id: 2, two.id: 1}
+    seen = counts(front.do(front.edge.statistics()))
+    assert {name: count for (_, name), count in seen.items()} == {one.id: 2, two.id: 1}
     front.do(front.edge.rename(Names(redirects=[one])))
     front.ask("one.example")
     assert front.ask("two.example").status == 421
-    later = {name for (_, name), count in front.do(front.edge.hits()).items() if count}
+    later = {name for (_, name), count in counts(front.do(front.edge.statistics())).items() if count}
     assert one.id in later
 
 

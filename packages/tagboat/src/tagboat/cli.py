@@ -21,6 +21,7 @@ from tagboat.cost_cli import add_cost_command
 from tagboat.doctor_cli import add_doctor_command
 from tagboat.errors import TagboatError
 from tagboat.image_cli import add_image_commands
+from tagboat.provision_cli import add_provision_commands
 from tagboat.release_cli import add_release_commands
 from tagboat.service_cli import add_service_commands
 from tagboat.supply_cli import KEY_HELP, add_supply_commands, signing_key
@@ -168,6 +169,7 @@ def parser() -> argparse.ArgumentParser:
 
     add_service_commands(commands)
     add_trust_command(commands)
+    add_provision_commands(commands)
     add_cost_command(commands)
     add_doctor_command(commands)
 

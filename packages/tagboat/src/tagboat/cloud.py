@@ -162,7 +162,7 @@ class Cloud:
         try:
             return self._session.client(service, config=self._config)
         except (BotoCoreError, ValueError) as error:
-            raise CloudError(f"no {service} client: {error}", hint=_HINT) from error
+            raise CloudError(f"no {service} client: {error}", hint=HINT) from error
 
     def repository(self, name: str) -> Repository:
         """The image repository called `name`, made when absent: release tags immutable, `latest` movable."""
@@ -264,7 +264,7 @@ class Cloud:
         arn = service["ServiceArn"]
         events = self.follow(service, "service", since=int(time.time() * 1000) - 1000)
         deadline = time.monotonic() + timeout
-        for pause in _pauses():
+        for pause in pauses():
             status = next(
                 (entry["Status"] for entry in self.operations(arn) if entry["Id"] == operation), "PENDING"
             )
@@ -287,7 +287,7 @@ class Cloud:
     def settle(self, arn: str, *, timeout: float) -> None:
         """Return once no operation of the service is under way; CloudError after `timeout` seconds."""
         deadline = time.monotonic() + timeout
-        for pause in _pauses():
+        for pause in pauses():
             under_way = [entry for entry in self.operations(arn) if entry["Status"] not in _ENDED]
             if not under_way:
                 return
@@ -347,13 +347,13 @@ class Cloud:
             detail = error.response["Error"]
             raise CloudError(
                 f"{error.operation_name}: {detail.get('Code')}: {detail.get('Message')}",
-                hint=_HINT if error.response["ResponseMetadata"]["HTTPStatusCode"] in (401, 403) else None,
+                hint=HINT if error.response["ResponseMetadata"]["HTTPStatusCode"] in (401, 403) else None,
             ) from error
         except BotoCoreError as error:
-            raise CloudError(str(error), hint=_HINT) from error
+            raise CloudError(str(error), hint=HINT) from error
 
 
-_HINT = 'check the AWS settings of this shell; for a homeport: eval "$(homeport env --data DIR)"'
+HINT = 'check the AWS settings of this shell; for a homeport: eval "$(homeport env --data DIR)"'
 
 
 def _has_code(error: CloudError, code: str) -> bool:
@@ -365,7 +365,7 @@ def _log_group(service: ServiceTypeDef, kind: str) -> str:
     return f"/aws/apprunner/{service['ServiceName']}/{service['ServiceId']}/{kind}"
 
 
-def _pauses() -> Iterator[float]:
+def pauses() -> Iterator[float]:
     """Seconds between looks: quick at first, for a homeport; gentle later, for AWS, which takes minutes."""
     pause = 0.05
     while True:

@@ -24,6 +24,15 @@ _VARIABLE = re.compile(
     r"\$(?:(?P<escaped>\$)|(?P<plain>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)\})?", re.ASCII
 )
 _PACKAGE = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?", re.ASCII)
+TARGET_KINDS = ("homeport", "apprunner", "lambda", "ecs-express", "vm")
+_REGION = r"[a-z]{2}(-[a-z]+)+-\d"
+_SERVICE_NAME = r"[A-Za-z][A-Za-z0-9-]{2,30}[A-Za-z0-9]"
+_PLATFORM = r"linux/(amd64|arm64)"
+_HOST = r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
+_BUCKET = r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"
+_PATH_PATTERN = r"/[\w./~-]*\*?"
+_INSTANCE_TYPE = r"[a-z0-9-]+\.[a-z0-9-]+"
+_MAIL = r"[^@\s]+@[^@\s]+\.[^@\s]+"
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
@@ -91,6 +100,39 @@ class Ci:
     runner: str | None = None  # its label
     version_header: str | None = None
     smoke_timeout: int = 60  # seconds
+    github: str | None = None
+    gitlab: str | None = None
+    repository_id: int | None = None
+    owner_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """`[tool.tagboat.targets.NAME]`: a place where the service runs, and what of it differs there.
+
+    `given` are the keys that were written, so that a target can refuse those that mean nothing to it. Budget
+    in whole US dollars a month, `log_days` in days.
+    """
+
+    key: str
+    kind: str
+    region: str | None = None
+    name: str | None = None
+    platform: str | None = None
+    domain: str | None = None
+    redirects: tuple[str, ...] = ()
+    data_bucket: str | None = None
+    uploads_bucket: str | None = None
+    uploads_path: str | None = None
+    cached_paths: tuple[str, ...] = ()
+    min_instances: int = 1
+    max_instances: int | None = None
+    instance_type: str | None = None
+    log_days: int = 30
+    budget: int | None = None
+    alert: str | None = None
+    environment: Mapping[str, Text] = field(default_factory=dict)
+    given: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -113,6 +155,7 @@ class Config:
     build_from_source: frozenset[str] = frozenset()  # names of packages, normalised
     service: Service = field(default_factory=Service)
     ci: Ci = field(default_factory=Ci)
+    targets: Mapping[str, Target] = field(default_factory=dict)
 
     @property
     def base(self) -> str:
@@ -149,6 +192,7 @@ def parse_config(table: Mapping[str, Any], file: Path, *, name: str, scripts: It
         stop_signal=reader.signal("stop-signal", Config.stop_signal),
         service=_parse_service(reader.table("service")),
         ci=_parse_ci(reader.table("ci")),
+        targets={key: _parse_target(key, table) for key, table in reader.tables("targets").items()},
     )
     reader.refuse_unknown()
     return config
@@ -177,9 +221,39 @@ def _parse_ci(reader: _Table) -> Ci:
         runner=reader.string("runner"),
         version_header=reader.string("version-header"),
         smoke_timeout=reader.integer("smoke-timeout", Ci.smoke_timeout, range(1, 3601)),
+        github=reader.string("github"),
+        gitlab=reader.string("gitlab"),
+        repository_id=reader.optional_integer("repository-id", range(1, 1 << 53)),
+        owner_id=reader.optional_integer("owner-id", range(1, 1 << 53)),
     )
     reader.refuse_unknown()
     return ci
+
+
+def _parse_target(key: str, reader: _Table) -> Target:
+    target = Target(
+        key=key,
+        kind=reader.required_choice("kind", TARGET_KINDS),
+        region=reader.pattern("region", _REGION, "a region like eu-central-1"),
+        name=reader.pattern("name", _SERVICE_NAME, "a name of letters, digits and hyphens, 4 to 32 of them"),
+        platform=reader.pattern("platform", _PLATFORM, "linux/amd64 or linux/arm64"),
+        domain=reader.pattern("domain", _HOST, "a host name"),
+        redirects=reader.patterns("redirects", _HOST, "a host name"),
+        data_bucket=reader.pattern("data-bucket", _BUCKET, "a bucket's name"),
+        uploads_bucket=reader.pattern("uploads-bucket", _BUCKET, "a bucket's name"),
+        uploads_path=reader.pattern("uploads-path", _PATH_PATTERN, "a path like /uploads/*"),
+        cached_paths=reader.patterns("cached-paths", _PATH_PATTERN, "a path like /static/*"),
+        min_instances=reader.integer("min-instances", Target.min_instances, range(1001)),
+        max_instances=reader.optional_integer("max-instances", range(1, 1001)),
+        instance_type=reader.pattern("instance-type", _INSTANCE_TYPE, "an instance type like t4g.small"),
+        log_days=reader.integer("log-days", Target.log_days, range(1, 3654)),
+        budget=reader.optional_integer("budget", range(1, 1_000_000)),
+        alert=reader.pattern("alert", _MAIL, "an e-mail address"),
+        environment=reader.environment("environment"),
+        given=reader.given(),
+    )
+    reader.refuse_unknown()
+    return target
 
 
 def _only_script(scripts: tuple[str, ...], file: Path) -> tuple[str, ...]:
@@ -252,6 +326,39 @@ class _Table:
         if value not in allowed:
             raise self._wrong(key, f"is {value}, not between {allowed.start} and {allowed.stop - 1}")
         return int(value)
+
+    def optional_integer(self, key: str, allowed: range) -> int | None:
+        return self.integer(key, 0, allowed) or None
+
+    def required_choice(self, key: str, allowed: tuple[str, ...]) -> str:
+        if key not in self._values:
+            raise self._wrong(key, f"is missing: {' or '.join(map(repr, allowed))}")
+        return self.choice(key, allowed)
+
+    def pattern(self, key: str, pattern: str, described: str) -> str | None:
+        value = self.string(key)
+        if value is not None and not re.fullmatch(pattern, value, re.ASCII):
+            raise self._wrong(key, f"is {value!r}, not {described}")
+        return value
+
+    def patterns(self, key: str, pattern: str, described: str) -> tuple[str, ...]:
+        values = tuple(Text(one, self._dotted(key), self._file).expanded() for one in self.strings(key))
+        for value in values:
+            if not re.fullmatch(pattern, value, re.ASCII):
+                raise self._wrong(key, f"has {value!r}, not {described}")
+        return values
+
+    def tables(self, key: str) -> dict[str, _Table]:
+        found = {}
+        for name, value in (self._take(key, dict, "a table of tables") or {}).items():
+            if not isinstance(value, dict):
+                raise self._wrong(f"{key}.{name}", f"must be a table, not {_kind(value)}")
+            found[name] = _Table(value, self._dotted(f"{key}.{name}"), self._file)
+        return found
+
+    def given(self) -> frozenset[str]:
+        """The keys that are written."""
+        return frozenset(self._values)
 
     def boolean(self, key: str, default: bool) -> bool:
         value = self._take(key, bool, "true or false")

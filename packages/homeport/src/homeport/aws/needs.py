@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from homeport.place import arn
+from homeport.policy import PASS
 from ocikit import OcikitError, Reference
 from ocikit.registry import Action
 
@@ -27,8 +28,11 @@ def needs(service: str, operation: str, request: Any) -> list[Need]:
     action = f"{service}:{operation}"
     document = request if isinstance(request, dict) else {}
     named = list(_resources(service, operation, document))
-    images = _images(document) if service == "apprunner" else ()
-    return [(action, one) for one in named or ["*"]] + [(_READ, one) for one in images]
+    found = [(action, one) for one in named or ["*"]]
+    if service == "apprunner":
+        found += [(_READ, one) for one in _images(document)]
+        found += [(PASS, one) for one in _roles(document)]
+    return found
 
 
 def registry_need(action: Action, repository: str | None) -> Need | None:
@@ -58,6 +62,13 @@ def _resources(service: str, operation: str, request: Mapping[str, Any]) -> Iter
 
 def _repository(name: object) -> str:
     return arn("ecr", f"repository/{name}")
+
+
+def _roles(request: Mapping[str, Any]) -> Iterator[str]:
+    """The role that a service's instances are to have: whoever sets it can do what it may."""
+    instance = request.get("InstanceConfiguration")
+    if isinstance(instance, dict) and "InstanceRoleArn" in instance:
+        yield str(instance["InstanceRoleArn"])
 
 
 def _images(request: Mapping[str, Any]) -> Iterator[str]:

@@ -31,6 +31,7 @@ from homeport.s3.objects import Object
 from homeport.sigv4 import Chain
 
 Authenticate = Callable[[Request], tuple[Principal, Chain]]
+Permit = Callable[[Principal, str, str, str | None], bool]  # of an action on a bucket, or on a key in it
 
 _OWNER = {"ID": "homeport", "DisplayName": "homeport"}
 _STREAM = 1 << 20  # bytes of an object sent at a time
@@ -78,15 +79,23 @@ _AS_IT_IS = {
 }
 
 
+# In IAM's words, by method; what is none of these reads a bucket, or writes an object.
+_BUCKET_ACTIONS = {"PUT": "s3:CreateBucket", "DELETE": "s3:DeleteBucket", "POST": "s3:DeleteObject"}
+_OBJECT_ACTIONS = {"GET": "s3:GetObject", "HEAD": "s3:GetObject", "DELETE": "s3:DeleteObject"}
+
+
 class S3:
     """The app. `authenticate` says who signed a request and what its body's signatures go on from, or raises
-    ApiError.
+    ApiError; `permit` says what they may do.
     """
 
-    def __init__(self, buckets: Buckets, multipart: Multipart, authenticate: Authenticate) -> None:
+    def __init__(
+        self, buckets: Buckets, multipart: Multipart, authenticate: Authenticate, permit: Permit
+    ) -> None:
         self._buckets = buckets
         self._multipart = multipart
         self._authenticate = authenticate
+        self._permit = permit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -112,11 +121,18 @@ class S3:
         name, key = keys.split(path)
         if not name and not key:
             return self._list_buckets(request, principal)
-        if not principal.may_use_bucket(name):
-            raise ApiError("AccessDenied", f"this key may not use bucket {name}", 403)
+        action = _action(request, key)
+        # Of several keys a role is asked about each by itself.
+        by_key = principal.session is not None and not key and action == "s3:DeleteObject"
+        if not by_key:
+            self._require(principal, action, name, key or None)
         if not key:
             return await self._bucket(request, principal, name)
         return await self._object(request, principal, chain, name, key)
+
+    def _require(self, principal: Principal, action: str, bucket: str, key: str | None) -> None:
+        if not self._permit(principal, action, bucket, key):
+            raise ApiError("AccessDenied", f"this key may not use bucket {bucket}", 403)
 
     # Buckets
 
@@ -126,7 +142,7 @@ class S3:
         shown = [
             {"Name": bucket.name, "CreationDate": _timestamp(bucket.created_at)}
             for bucket in self._buckets.list()
-            if principal.may_use_bucket(bucket.name)
+            if self._permit(principal, "s3:ListBucket", bucket.name, None)
         ]
         return xml.document("ListAllMyBucketsResult", {"Owner": _OWNER, "Buckets": {"Bucket": shown}})
 
@@ -147,7 +163,7 @@ class S3:
             case "GET", "list-type" if request.query_params["list-type"] == "2":
                 return await self._list_objects(request, principal, name)
             case "POST", "delete":
-                return await self._delete_objects(request, self._buckets.find(name))
+                return await self._delete_objects(request, principal, self._buckets.find(name))
         raise _not_supported(request)
 
     async def _list_objects(self, request: Request, principal: Principal, name: str) -> Response:
@@ -162,7 +178,7 @@ class S3:
         page = await asyncio.to_thread(Page.read, bucket, query)
         return xml.document("ListBucketResult", page.to_xml(bucket, query))
 
-    async def _delete_objects(self, request: Request, bucket: Bucket) -> Response:
+    async def _delete_objects(self, request: Request, principal: Principal, bucket: Bucket) -> Response:
         wanted = xml.parse(await read_document(request), "Delete")
         entries = wanted.findall("Object")
         if not 1 <= len(entries) <= _MAX_DELETED:
@@ -174,6 +190,7 @@ class S3:
             try:
                 _refuse_particulars(entry)
                 keys.check(name)
+                self._require(principal, "s3:DeleteObject", bucket.name, name)
                 await asyncio.to_thread(objects.remove, bucket.folder, name)
                 deleted.append({"Key": name})
             except ApiError as error:
@@ -397,6 +414,17 @@ def _range(request: Request, size: int) -> tuple[int, int]:
 
 def _timestamp(when: datetime) -> str:
     return when.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def _action(request: Request, key: str) -> str:
+    """In IAM's words ("Actions defined by Amazon S3")."""
+    if not key and "location" in request.query_params:
+        return "s3:GetBucketLocation"
+    if key and request.method == "DELETE" and "uploadId" in request.query_params:
+        return "s3:AbortMultipartUpload"
+    if key:
+        return _OBJECT_ACTIONS.get(request.method, "s3:PutObject")
+    return _BUCKET_ACTIONS.get(request.method, "s3:ListBucket")
 
 
 def _subresource(request: Request) -> str:

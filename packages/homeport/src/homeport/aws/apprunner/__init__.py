@@ -12,14 +12,15 @@ from homeport.aws.apprunner.tags import Tags
 from homeport.aws.apprunner.vpc import VpcConnectors, VpcIngressConnections
 from homeport.model import Controller
 from homeport.resources import Resources
+from homeport.roles import Roles
 
 
-def operations(controller: Controller, resources: Resources) -> tuple[object, ...]:
+def operations(controller: Controller, resources: Resources, roles: Roles) -> tuple[object, ...]:
     """All operations that are answered, in classes of one method an operation, named as boto3 names it."""
     settings = Settings(controller, resources)
     scaling = AutoScaling(resources, settings)
     return (
-        Services(controller, settings, scaling),
+        Services(controller, settings, scaling, roles),
         scaling,
         CustomDomains(controller),
         Observability(resources, settings),

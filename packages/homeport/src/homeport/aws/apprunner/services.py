@@ -22,6 +22,8 @@ from homeport.model import (
     ServiceExistsError,
     ServiceSpec,
 )
+from homeport.policy import INSTANCES, trusts_instances
+from homeport.roles import Roles
 
 _Begin = Callable[[str], Awaitable[tuple[Service, Operation]]]
 
@@ -31,10 +33,13 @@ _PAGE = 20
 class Services:
     """One method an operation, named as boto3 names it."""
 
-    def __init__(self, controller: Controller, settings: Settings, scaling: AutoScaling) -> None:
+    def __init__(
+        self, controller: Controller, settings: Settings, scaling: AutoScaling, roles: Roles
+    ) -> None:
         self._controller = controller
         self._settings = settings
         self._scaling = scaling
+        self._roles = roles
 
     async def create_service(self, **request: Any) -> Mapping[str, Any]:
         source = request["SourceConfiguration"]
@@ -43,7 +48,7 @@ class Services:
         settings = self._settings.read(request, self._settings.defaults())
         tags = read_tags(request.get("Tags", ()))
         spec = ServiceSpec(request["ServiceName"], source["ImageRepository"]["ImageIdentifier"])
-        spec = extensions.applied(self._scaled(changed(spec, request), settings), tags)
+        spec = extensions.applied(self._scaled(self._changed(spec, request), settings), tags)
         try:
             service, operation = await self._controller.create_service(spec)
         except ServiceExistsError as error:
@@ -56,7 +61,7 @@ class Services:
         try:
             service = self._controller.service(arn)
             settings = self._settings.read(request, self._settings.of(service))
-            spec = self._scaled(changed(service.spec, request), settings)
+            spec = self._scaled(self._changed(service.spec, request), settings)
             service, operation = await self._controller.update_service(arn, spec)
         except (NoSuchServiceError, ServiceBusyError) as error:
             raise refused(error) from error
@@ -119,6 +124,15 @@ class Services:
         except (NoSuchServiceError, ServiceBusyError) as error:
             raise refused(error) from error
         return {"Service": self._shown(service), "OperationId": operation.id}
+
+    def _changed(self, spec: ServiceSpec, request: Mapping[str, Any]) -> ServiceSpec:
+        """Raises ApiError, also for a role that instances may not have."""
+        spec = changed(spec, request)
+        if spec.role is not None and "InstanceRoleArn" in request.get("InstanceConfiguration", {}):
+            role = self._roles.find(spec.role)
+            if role is None or not trusts_instances(role.trust):
+                raise invalid(f"InstanceRoleArn: there is no role {spec.role} that trusts {INSTANCES}")
+        return spec
 
     def _scaled(self, spec: ServiceSpec, settings: Mapping[str, Any]) -> ServiceSpec:
         """With what the auto scaling configuration says, as it is now: its numbers never change."""

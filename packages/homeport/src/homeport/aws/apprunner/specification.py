@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from homeport.aws.apprunner.faults import invalid
 from homeport.model import HealthCheck, Service, ServiceSpec
+from homeport.place import ACCOUNT
 from homeport.vault import SecretError, SecretReference
 from ocikit import OcikitError, Reference
+
+ROLE: Final = f"arn:aws:iam::{ACCOUNT}:role/"
 
 
 def changed(spec: ServiceSpec, request: Mapping[str, Any]) -> ServiceSpec:
@@ -26,7 +29,7 @@ def changed(spec: ServiceSpec, request: Mapping[str, Any]) -> ServiceSpec:
         changes |= _image_configuration(repository.get("ImageConfiguration", {}))
     instance = request.get("InstanceConfiguration", {})
     if "InstanceRoleArn" in instance:
-        raise invalid("InstanceRoleArn is not supported by homeport; leave it out")
+        changes["role"] = _role(instance["InstanceRoleArn"])
     if "Cpu" in instance:
         changes["cpu"] = _units(instance["Cpu"])
     if "Memory" in instance:
@@ -60,7 +63,11 @@ def shown(service: Service) -> dict[str, Any]:
             },
             "AutoDeploymentsEnabled": spec.auto_deploy,
         },
-        "InstanceConfiguration": {"Cpu": str(spec.cpu), "Memory": str(spec.memory)},
+        "InstanceConfiguration": {
+            "Cpu": str(spec.cpu),
+            "Memory": str(spec.memory),
+            "InstanceRoleArn": None if spec.role is None else ROLE + spec.role,
+        },
         "HealthCheckConfiguration": {
             "Protocol": spec.health.protocol,
             "Path": spec.health.path,
@@ -129,6 +136,13 @@ def _secrets(secrets: Mapping[str, str]) -> Mapping[str, str]:
         except SecretError as error:
             raise invalid(f"RuntimeEnvironmentSecrets.{name}: {error}") from error
     return secrets
+
+
+def _role(arn: str) -> str:
+    """By name."""
+    if not (name := arn.removeprefix(ROLE)) or name == arn or "/" in name:
+        raise invalid(f"InstanceRoleArn: {arn[:200]!r} does not begin with {ROLE}, or has a path")
+    return name
 
 
 def _units(text: str) -> int:

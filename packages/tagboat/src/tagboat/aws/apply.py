@@ -1,0 +1,219 @@
+"""What is there, read; what should be there, made; what was made, taken away. The decisions are `plan`'s."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from tagboat.aws.account import GLOBAL_REGION, Account
+from tagboat.aws.kinds import KINDS
+from tagboat.aws.plan import changed_settings, decide, differences, foreign_owner
+from tagboat.aws.resource import COMPONENT_TAG, TARGET_TAG, Found, Resource, refs, resolved
+from tagboat.cloud import CloudError, pauses
+
+_READERS = 16
+_SEEN = 60.0  # seconds within which what was made is to be seen: AWS is not always of one mind
+_MARK = {"create": "+", "update": "~"}
+
+
+def read(account: Account, resources: Sequence[Resource]) -> dict[str, Found | None]:
+    """What is there of each resource, by its key. Raises CloudError."""
+    found: dict[str, Found | None] = {}
+    _ = account.id  # once, before threads ask for it
+    with ThreadPoolExecutor(_READERS) as pool:
+
+        def look(some: Iterable[Resource]) -> None:
+            asked = [(one, pool.submit(_read_one, account, one, found)) for one in some]
+            try:
+                found.update({one.key: answer.result() for one, answer in asked})
+            finally:
+                for _, answer in asked:
+                    answer.cancel()
+
+        look(one for one in resources if not _needs_others(one))
+        look(one for one in resources if _needs_others(one))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """How many resources were made and changed, and which wait for the first release."""
+
+    created: int
+    updated: int
+    waiting: tuple[Resource, ...]
+    found: Mapping[str, Found | None]
+
+
+def apply(
+    account: Account,
+    resources: Sequence[Resource],
+    *,
+    released: bool,
+    adopted: frozenset[str] = frozenset(),
+    progress: Callable[[str], None],
+) -> Applied:
+    """Make `resources`, in order, what they should be.
+
+    It begins with what is there, so it may be cut short at any point and run again. Nothing is touched when
+    something of it belongs to somebody else. Raises CloudError.
+    """
+    found = read(account, resources)
+    _require_own(resources, found, adopted)
+    waiting: dict[str, Resource] = {}
+    count = {"create": 0, "update": 0}
+    for resource in resources:
+        waits = (resource.released and not released) or any(need in waiting for need in resource.needs)
+        change = decide(resource, found, waits=waits, adopted=resource.key in adopted)
+        if change.action == "wait":
+            waiting[resource.key] = resource
+        elif change.action in _MARK:
+            progress(f"{_MARK[change.action]} {resource.kind} {resource.name}")
+            _bring_about(account, resource, found)
+            count[change.action] += 1
+    return Applied(count["create"], count["update"], tuple(waiting.values()), found)
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What `destroy` takes away, in order, and what it keeps, with the reason."""
+
+    removed: tuple[Resource, ...]
+    kept: tuple[tuple[Resource, str], ...]
+
+
+def plan_removal(
+    resources: Sequence[Resource],
+    found: Mapping[str, Found | None],
+    *,
+    data: frozenset[str],
+    content: bool,
+) -> Removal:
+    """What may go: what is ours and holds nothing that would be lost.
+
+    What holds data goes only if its name is in `data`, and with anything in it only if `content` too. What a
+    thing that stays needs, and what is part of it, stays with it.
+    """
+    removed: list[Resource] = []
+    kept: dict[str, tuple[Resource, str]] = {}
+    for resource in reversed(resources):
+        there = found.get(resource.key)
+        if there is None:
+            continue
+        reason = _reason_to_keep(resource, there, named=resource.name in data, content=content)
+        needing = next((one for one, _ in kept.values() if resource.key in one.needs), None)
+        if reason is None and needing is not None:
+            reason = f"{needing.kind} {needing.name} needs it"
+        if reason is not None:
+            kept[resource.key] = (resource, reason)
+        else:
+            removed.append(resource)
+    for resource in [one for one in removed if one.part_of in kept]:
+        removed.remove(resource)
+        kept[resource.key] = (resource, f"it is part of {resource.part_of}")
+    return Removal(tuple(removed), tuple(kept.values()))
+
+
+def remove(
+    account: Account,
+    removal: Removal,
+    found: Mapping[str, Found | None],
+    progress: Callable[[str], None],
+) -> None:
+    """Take away what is to go. It may be cut short and run again. Raises CloudError."""
+    for resource in removal.removed:
+        there = found[resource.key]
+        if there is not None:
+            progress(f"- {resource.kind} {resource.name}")
+            KINDS[resource.kind].delete(account, _resolved(resource, found), there)
+
+
+def strays(account: Account, resources: Sequence[Resource], found: Mapping[str, Found | None]) -> list[str]:
+    """ARNs of what is tagged as this component's and target's, and is not in the configuration (any more)."""
+    tags = next((one.tags for one in resources if TARGET_TAG in one.tags), None)
+    if tags is None:
+        return []
+    known = {there.attributes.get("arn") for there in found.values() if there is not None}
+    filters = [{"Key": name, "Values": [tags[name]]} for name in (COMPONENT_TAG, TARGET_TAG)]
+    places = [account] if account.region == GLOBAL_REGION else [account, account.elsewhere(GLOBAL_REGION)]
+    return sorted(
+        {
+            entry["ResourceARN"]
+            for place in places
+            for page in place.pages("resourcegroupstaggingapi", "get_resources", TagFilters=filters)
+            for entry in page["ResourceTagMappingList"]
+        }
+        - known
+    )
+
+
+def _read_one(account: Account, resource: Resource, found: Mapping[str, Found | None]) -> Found | None:
+    return KINDS[resource.kind].read(account, _resolved(resource, found))
+
+
+def _resolved(resource: Resource, found: Mapping[str, Found | None]) -> Resource:
+    return replace(resource, settings=resolved(resource.settings, found))
+
+
+def _needs_others(resource: Resource) -> bool:
+    identity = KINDS[resource.kind].identified_by
+    return any(True for _ in refs([resource.settings.get(name) for name in identity]))
+
+
+def _require_own(
+    resources: Sequence[Resource], found: Mapping[str, Found | None], adopted: frozenset[str]
+) -> None:
+    for resource in resources:
+        there = found.get(resource.key)
+        owner = foreign_owner(resource, there) if there is not None else None
+        if owner is not None and resource.key not in adopted:
+            raise CloudError(
+                f"{resource.kind} {resource.name} is there and belongs to {owner}: nothing is changed",
+                hint=f"`--adopt {resource.key}` takes it over; `name` in tool.tagboat.targets gives ours "
+                "another name",
+            )
+
+
+def _bring_about(account: Account, resource: Resource, found: dict[str, Found | None]) -> None:
+    """Make or change one resource, and note in `found` what it is then."""
+    kind = KINDS[resource.kind]
+    if found.get(resource.key) is None:
+        kind.create(account, _resolved(resource, found))
+        found[resource.key] = _seen(account, resource, found)
+    changed = changed_settings(list(differences(resource, found[resource.key], found)))
+    there = found[resource.key]
+    if changed and there is not None:
+        kind.update(account, _resolved(resource, found), there, changed)
+        found[resource.key] = _seen(account, resource, found)
+
+
+def _seen(account: Account, resource: Resource, found: Mapping[str, Found | None]) -> Found:
+    """What was made, as soon as AWS shows it."""
+    deadline = time.monotonic() + _SEEN
+    for pause in pauses():
+        there = _read_one(account, resource, found)
+        if there is not None:
+            return there
+        if time.monotonic() > deadline:
+            break
+        time.sleep(pause)
+    raise CloudError(
+        f"{resource.kind} {resource.name} was made and is not to be seen", hint="run the same again to go on"
+    )
+
+
+def _reason_to_keep(resource: Resource, there: Found, *, named: bool, content: bool) -> str | None:
+    owner = foreign_owner(resource, there)
+    if owner is not None:
+        return f"it belongs to {owner}"
+    if resource.shared and there.holds is not None and not (resource.data and named and content):
+        return f"it holds {there.holds}"
+    if not resource.data:
+        return None
+    if not named:
+        return f"it holds data; --delete-data {resource.name} takes it away"
+    if there.holds is not None and not content:
+        return f"it is not empty ({there.holds}); --with-content takes that away too"
+    return None

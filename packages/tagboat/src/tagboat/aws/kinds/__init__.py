@@ -1,0 +1,27 @@
+"""The kinds of resources, by name."""
+
+from __future__ import annotations
+
+from tagboat.aws.kinds.acm import Certificate, Validation
+from tagboat.aws.kinds.apprunner import AppRunnerService
+from tagboat.aws.kinds.budgets import Budget
+from tagboat.aws.kinds.cloudfront import Distribution, EdgeFunction, OriginAccessControl
+from tagboat.aws.kinds.ec2 import Address, Instance, SecurityGroup
+from tagboat.aws.kinds.ecr import EcrRepository
+from tagboat.aws.kinds.ecs import ExpressService
+from tagboat.aws.kinds.iam import InstanceProfile, OidcProvider, Role
+from tagboat.aws.kinds.kind import Kind
+from tagboat.aws.kinds.lambda_ import Alias, Function, FunctionUrl, Permission
+from tagboat.aws.kinds.logs import LogGroup
+from tagboat.aws.kinds.route53 import Record
+from tagboat.aws.kinds.s3 import Bucket, BucketPolicy
+
+_ALL: tuple[Kind, ...] = (
+    Address(), Alias(), AppRunnerService(), Bucket(), BucketPolicy(), Budget(), Certificate(), Distribution(),
+    EcrRepository(), EdgeFunction(), ExpressService(), Function(), FunctionUrl(), Instance(),
+    InstanceProfile(), LogGroup(), OidcProvider(), OriginAccessControl(), Permission(), Record(), Role(),
+    SecurityGroup(), Validation(),
+)  # fmt: skip
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
+
+__all__ = ["KINDS", "Kind"]

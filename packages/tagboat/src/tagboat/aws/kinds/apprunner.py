@@ -1,0 +1,160 @@
+"""A service of App Runner's, on AWS or on a homeport."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from tagboat.aws.account import Account, wait_until
+from tagboat.aws.resource import Found, Resource
+from tagboat.aws.tags import mapping, pairs
+from tagboat.cloud import CloudError
+
+_NONE = "ResourceNotFoundException"
+
+
+class AppRunnerService:
+    """Settings: `repository` whose `latest` is served, `port`, `cpu` in 1/1024 of a vCPU, `memory` in MiB,
+    `health_path` (None: a connection is enough), `environment`, `access_role` and `instance_role` (ARNs; None
+    on a homeport, which needs neither).
+    """
+
+    name: ClassVar[str] = "apprunner.service"
+    attributes: ClassVar[Mapping[str, str]] = {"arn": "ServiceArn", "host": "ServiceUrl"}
+    identified_by: ClassVar[frozenset[str]] = frozenset()
+
+    def read(self, account: Account, resource: Resource) -> Found | None:
+        arn = _arn(account, resource.name)
+        if arn is None:
+            return None
+        service = account.call("apprunner", "describe_service", ServiceArn=arn)["Service"]
+        source = service["SourceConfiguration"]
+        image = source.get("ImageRepository", {})
+        configuration = image.get("ImageConfiguration", {})
+        instance = service["InstanceConfiguration"]
+        health = service.get("HealthCheckConfiguration", {})
+        return Found(
+            settings={
+                "repository": image.get("ImageIdentifier", "").partition("/")[2].rpartition(":")[0],
+                "port": int(configuration.get("Port", "8080")),
+                "cpu": int(instance["Cpu"]),
+                "memory": int(instance["Memory"]),
+                "health_path": health.get("Path") if health.get("Protocol") == "HTTP" else None,
+                "environment": configuration.get("RuntimeEnvironmentVariables", {}),
+                "access_role": source.get("AuthenticationConfiguration", {}).get("AccessRoleArn"),
+                "instance_role": instance.get("InstanceRoleArn"),
+            },
+            attributes={"arn": arn, "host": service["ServiceUrl"]},
+            tags=mapping(account.call("apprunner", "list_tags_for_resource", ResourceArn=arn)["Tags"]),
+        )
+
+    def create(self, account: Account, resource: Resource) -> None:
+        arn = account.call(
+            "apprunner",
+            "create_service",
+            ServiceName=resource.name,
+            Tags=pairs(resource.tags),
+            **request(_image(account, resource.settings), resource.settings),
+        )["Service"]["ServiceArn"]
+        self._settled(account, arn)
+
+    def update(
+        self,
+        account: Account,
+        resource: Resource,
+        found: Found,
+        changed: frozenset[str],
+    ) -> None:
+        arn = found.attributes["arn"]
+        if "tags" in changed:
+            account.call("apprunner", "tag_resource", ResourceArn=arn, Tags=pairs(resource.tags))
+        if changed - {"tags"}:
+            self._settled(account, arn)
+            account.call(
+                "apprunner",
+                "update_service",
+                ServiceArn=arn,
+                **request(_image(account, resource.settings), resource.settings),
+            )
+            self._settled(account, arn)
+
+    def delete(self, account: Account, resource: Resource, found: Found) -> None:
+        arn = found.attributes["arn"]
+        self._settled(account, arn, failed=True)
+        account.find("apprunner", "delete_service", _NONE, ServiceArn=arn)
+        wait_until(lambda: self.read(account, resource) is None, f"the service {resource.name} is not gone")
+
+    def template(self, resource: Resource) -> tuple[str, dict[str, Any]]:
+        settings = resource.settings
+        image = (
+            f"${{AWS::AccountId}}.dkr.ecr.${{AWS::Region}}.${{AWS::URLSuffix}}/"
+            f"{settings['repository']}:${{Release}}"
+        )
+        described = request(image, settings)
+        source = described["SourceConfiguration"]
+        variables = source["ImageRepository"]["ImageConfiguration"]
+        variables["RuntimeEnvironmentVariables"] = [
+            {"Name": name, "Value": value} for name, value in settings["environment"].items()
+        ]
+        return "AWS::AppRunner::Service", {
+            "ServiceName": resource.name,
+            **described,
+            "Tags": pairs(resource.tags),
+        }
+
+    @staticmethod
+    def _settled(account: Account, arn: str, *, failed: bool = False) -> None:
+        """Wait for the operation that is under way. Raises CloudError where the service does not run then."""
+
+        def done() -> bool:
+            service = account.call("apprunner", "describe_service", ServiceArn=arn)["Service"]
+            if service["Status"] != "OPERATION_IN_PROGRESS" and not failed and service["Status"] != "RUNNING":
+                raise CloudError(f"the service {service['ServiceName']} is {service['Status']}")
+            return bool(service["Status"] != "OPERATION_IN_PROGRESS")
+
+        wait_until(done, "the service's operation is not over", timeout=1800)
+
+
+def request(image: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What CreateService and UpdateService share."""
+    source: dict[str, Any] = {
+        "ImageRepository": {
+            "ImageIdentifier": image,
+            "ImageRepositoryType": "ECR",
+            "ImageConfiguration": {
+                "Port": str(settings["port"]),
+                "RuntimeEnvironmentVariables": dict(settings["environment"]),
+            },
+        },
+        "AutoDeploymentsEnabled": True,
+    }
+    instance = {"Cpu": str(settings["cpu"]), "Memory": str(settings["memory"])}
+    if settings["access_role"] is not None:
+        source["AuthenticationConfiguration"] = {"AccessRoleArn": settings["access_role"]}
+    if settings["instance_role"] is not None:
+        instance["InstanceRoleArn"] = settings["instance_role"]
+    path = settings["health_path"]
+    return {
+        "SourceConfiguration": source,
+        "InstanceConfiguration": instance,
+        "HealthCheckConfiguration": {"Protocol": "HTTP", "Path": path} if path else {"Protocol": "TCP"},
+    }
+
+
+def _arn(account: Account, name: str) -> str | None:
+    """The ARN of the service of that name, None where there is none or only a deleted one."""
+    token: dict[str, str] = {}
+    while True:  # botocore has no paginator for it
+        page = account.call("apprunner", "list_services", **token)
+        for summary in page["ServiceSummaryList"]:
+            if summary["ServiceName"] == name and summary["Status"] != "DELETED":
+                return str(summary["ServiceArn"])
+        if not page.get("NextToken"):
+            return None
+        token = {"NextToken": page["NextToken"]}
+
+
+def _image(account: Account, settings: Mapping[str, Any]) -> str:
+    named = {"repositoryNames": [settings["repository"]]}
+    (repository,) = account.call("ecr", "describe_repositories", **named)["repositories"]
+    return f"{repository['repositoryUri']}:latest"

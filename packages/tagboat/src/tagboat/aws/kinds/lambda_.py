@@ -1,0 +1,341 @@
+"""A function from an image, the alias that is served, its URL, and who may call that.
+
+What is served is a published version, which never changes, and the alias `live` that names it. So a change of
+the settings is a new version too, and the alias moves when it is ready.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from tagboat.aws.account import Account, AwsError, wait_until
+from tagboat.aws.kinds.ecr import latest_digest
+from tagboat.aws.resource import Found, Resource
+from tagboat.cloud import CloudError
+
+ALIAS = "live"
+_NONE = "ResourceNotFoundException"
+_ROLE_SEEN = 60.0  # seconds within which Lambda has heard of a role that IAM has just made
+_DENIED_ROLE = "cannot be assumed"
+
+
+class Function:
+    """Settings: `repository` that its image is in, `role`, `memory` in MiB, `timeout` in seconds,
+    `architecture`, `environment`, `reserved`, the most instances (None: the account's limit).
+
+    Which image it is, is no setting: that is what `tagboat deploy` changes.
+    """
+
+    name: ClassVar[str] = "lambda.function"
+    attributes: ClassVar[Mapping[str, str]] = {"arn": "Arn", "name": ""}
+    identified_by: ClassVar[frozenset[str]] = frozenset()
+
+    def read(self, account: Account, resource: Resource) -> Found | None:
+        served = account.find("lambda", "get_function", _NONE, FunctionName=resource.name, Qualifier=ALIAS)
+        there = served or account.find("lambda", "get_function", _NONE, FunctionName=resource.name)
+        if there is None:
+            return None
+        configuration = there["Configuration"]
+        arn = configuration["FunctionArn"]
+        if served is not None:  # the version's: tags and limits are the function's
+            arn = arn.rpartition(":")[0] if arn.count(":") > 6 else arn
+        reserved = account.call("lambda", "get_function_concurrency", FunctionName=resource.name)
+        return Found(
+            settings={
+                "repository": resource.settings["repository"],
+                "role": configuration["Role"],
+                "memory": configuration["MemorySize"],
+                "timeout": configuration["Timeout"],
+                "architecture": configuration["Architectures"][0],
+                "environment": configuration.get("Environment", {}).get("Variables", {}),
+                "reserved": reserved.get("ReservedConcurrentExecutions"),
+            },
+            attributes={"arn": arn, "name": resource.name},
+            tags=account.call("lambda", "list_tags", Resource=arn)["Tags"],
+        )
+
+    def create(self, account: Account, resource: Resource) -> None:
+        repository = resource.settings["repository"]
+        digest = latest_digest(account, repository)
+        if digest is None:
+            raise CloudError(f"the repository {repository} has no `latest`", hint="`tagboat deploy` first")
+        uri = account.call("ecr", "describe_repositories", repositoryNames=[repository])["repositories"][0]
+        arguments = {
+            "FunctionName": resource.name,
+            "PackageType": "Image",
+            "Code": {"ImageUri": f"{uri['repositoryUri']}@{digest}"},
+            "Architectures": [resource.settings["architecture"]],
+            "Tags": dict(resource.tags),
+            "Publish": True,
+            **_configuration(resource.settings),
+        }
+        deadline = time.monotonic() + _ROLE_SEEN
+        while True:
+            try:
+                account.call("lambda", "create_function", **arguments)
+                break
+            except AwsError as error:
+                if _DENIED_ROLE not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(2)
+        ready(account, resource.name)
+
+    def update(
+        self,
+        account: Account,
+        resource: Resource,
+        found: Found,
+        changed: frozenset[str],
+    ) -> None:
+        named = {"FunctionName": resource.name}
+        if "tags" in changed:
+            account.call("lambda", "tag_resource", Resource=found.attributes["arn"], Tags=dict(resource.tags))
+        if "reserved" in changed and resource.settings["reserved"] is None:
+            account.call("lambda", "delete_function_concurrency", **named)
+        elif "reserved" in changed:
+            account.call(
+                "lambda",
+                "put_function_concurrency",
+                **named,
+                ReservedConcurrentExecutions=resource.settings["reserved"],
+            )
+        if "architecture" in changed:
+            raise CloudError(
+                f"{resource.name} runs images for {found.settings['architecture']}, and that comes with the "
+                "image",
+                hint="`tagboat deploy` brings an image for the other architecture",
+            )
+        if changed - {"tags", "reserved"}:
+            ready(account, resource.name)
+            account.call(
+                "lambda", "update_function_configuration", **named, **_configuration(resource.settings)
+            )
+            ready(account, resource.name)
+            version = account.call("lambda", "publish_version", **named)["Version"]
+            account.find("lambda", "update_alias", _NONE, **named, Name=ALIAS, FunctionVersion=version)
+
+    def delete(self, account: Account, resource: Resource, found: Found) -> None:
+        account.find("lambda", "delete_function", _NONE, FunctionName=resource.name)
+
+    def template(self, resource: Resource) -> tuple[str, dict[str, Any]]:
+        settings = resource.settings
+        properties: dict[str, Any] = {
+            "FunctionName": resource.name,
+            "PackageType": "Image",
+            "Code": {
+                "ImageUri": f"${{AWS::AccountId}}.dkr.ecr.${{AWS::Region}}.${{AWS::URLSuffix}}/"
+                f"{settings['repository']}:${{Release}}"
+            },
+            "Architectures": [settings["architecture"]],
+            "MemorySize": settings["memory"],
+            "Timeout": settings["timeout"],
+            "Role": settings["role"],
+            "Environment": {"Variables": settings["environment"]},
+            "Tags": [{"Key": key, "Value": value} for key, value in resource.tags.items()],
+        }
+        if settings["reserved"] is not None:
+            properties["ReservedConcurrentExecutions"] = settings["reserved"]
+        return "AWS::Lambda::Function", properties
+
+
+class Alias:
+    """The version that is served; which one, `tagboat deploy` says. Settings: `function`."""
+
+    name: ClassVar[str] = "lambda.alias"
+    attributes: ClassVar[Mapping[str, str]] = {"arn": ""}
+    identified_by: ClassVar[frozenset[str]] = frozenset()
+
+    def read(self, account: Account, resource: Resource) -> Found | None:
+        named = {"FunctionName": resource.settings["function"], "Name": ALIAS}
+        there = account.find("lambda", "get_alias", _NONE, **named)
+        if there is None:
+            return None
+        return Found({"function": resource.settings["function"]}, {"arn": there["AliasArn"]})
+
+    def create(self, account: Account, resource: Resource) -> None:
+        named = {"FunctionName": resource.settings["function"]}
+        versions = [
+            version["Version"]
+            for page in account.pages("lambda", "list_versions_by_function", **named)
+            for version in page["Versions"]
+            if version["Version"] != "$LATEST"
+        ]
+        version = (
+            max(versions, key=int)
+            if versions
+            else account.call("lambda", "publish_version", **named)["Version"]
+        )
+        account.call("lambda", "create_alias", **named, Name=ALIAS, FunctionVersion=version)
+
+    def update(
+        self,
+        account: Account,
+        resource: Resource,
+        found: Found,
+        changed: frozenset[str],
+    ) -> None:
+        """It has nothing to change."""
+
+    def delete(self, account: Account, resource: Resource, found: Found) -> None:
+        named = {"FunctionName": resource.settings["function"], "Name": ALIAS}
+        account.find("lambda", "delete_alias", _NONE, **named)
+
+    def template(self, resource: Resource) -> tuple[str, dict[str, Any]]:
+        return "AWS::Lambda::Alias", {
+            "FunctionName": resource.settings["function"],
+            "FunctionVersion": {"version": resource.settings["function"]},
+            "Name": ALIAS,
+        }
+
+
+class FunctionUrl:
+    """Where the alias answers HTTPS. Settings: `function`, `auth`, `mode`."""
+
+    name: ClassVar[str] = "lambda.url"
+    attributes: ClassVar[Mapping[str, str]] = {"url": "FunctionUrl", "host": "FunctionUrl"}
+    identified_by: ClassVar[frozenset[str]] = frozenset()
+
+    def read(self, account: Account, resource: Resource) -> Found | None:
+        there = account.find("lambda", "get_function_url_config", _NONE, **_qualified(resource))
+        if there is None:
+            return None
+        url = there["FunctionUrl"].rstrip("/")
+        return Found(
+            settings={
+                "function": resource.settings["function"],
+                "auth": there["AuthType"],
+                "mode": there.get("InvokeMode", "BUFFERED"),
+            },
+            attributes={"url": url, "host": urlsplit(url).netloc},
+        )
+
+    def create(self, account: Account, resource: Resource) -> None:
+        account.call(
+            "lambda", "create_function_url_config", **_qualified(resource), **_answers(resource.settings)
+        )
+
+    def update(
+        self,
+        account: Account,
+        resource: Resource,
+        found: Found,
+        changed: frozenset[str],
+    ) -> None:
+        account.call(
+            "lambda", "update_function_url_config", **_qualified(resource), **_answers(resource.settings)
+        )
+
+    def delete(self, account: Account, resource: Resource, found: Found) -> None:
+        account.find("lambda", "delete_function_url_config", _NONE, **_qualified(resource))
+
+    def template(self, resource: Resource) -> tuple[str, dict[str, Any]]:
+        return "AWS::Lambda::Url", {
+            "TargetFunctionArn": resource.settings["function"],
+            "Qualifier": ALIAS,
+            **_answers(resource.settings),
+        }
+
+
+class Permission:
+    """Who may call the alias. Settings: `function`, `action`, `principal`."""
+
+    name: ClassVar[str] = "lambda.permission"
+    attributes: ClassVar[Mapping[str, str]] = {}
+    identified_by: ClassVar[frozenset[str]] = frozenset()
+
+    def read(self, account: Account, resource: Resource) -> Found | None:
+        there = account.find("lambda", "get_policy", _NONE, **_qualified(resource))
+        statements = json.loads(there["Policy"])["Statement"] if there else []
+        sid = _statement_id(resource)
+        statement = next((one for one in statements if one.get("Sid") == sid), None)
+        if statement is None:
+            return None
+        principal = statement["Principal"]
+        return Found(
+            settings={
+                "function": resource.settings["function"],
+                "action": statement["Action"],
+                "principal": principal.get("AWS") if isinstance(principal, Mapping) else principal,
+            }
+        )
+
+    def create(self, account: Account, resource: Resource) -> None:
+        account.call(
+            "lambda",
+            "add_permission",
+            **_qualified(resource),
+            StatementId=_statement_id(resource),
+            Action=resource.settings["action"],
+            Principal=resource.settings["principal"],
+            **_through_url(resource.settings),
+        )
+
+    def update(
+        self,
+        account: Account,
+        resource: Resource,
+        found: Found,
+        changed: frozenset[str],
+    ) -> None:
+        self.delete(account, resource, found)
+        self.create(account, resource)
+
+    def delete(self, account: Account, resource: Resource, found: Found) -> None:
+        statement = {"StatementId": _statement_id(resource)}
+        account.find("lambda", "remove_permission", _NONE, **_qualified(resource), **statement)
+
+    def template(self, resource: Resource) -> tuple[str, dict[str, Any]]:
+        settings = resource.settings
+        return "AWS::Lambda::Permission", {
+            "FunctionName": {"alias": settings["function"]},
+            "Action": settings["action"],
+            "Principal": settings["principal"],
+            **_through_url(settings),
+        }
+
+
+def ready(account: Account, function: str) -> None:
+    """Return once the function has taken the last change. Raises CloudError where it cannot."""
+
+    def done() -> bool:
+        there = account.call("lambda", "get_function_configuration", FunctionName=function)
+        if "Failed" in (there.get("State"), there.get("LastUpdateStatus")):
+            reason = there.get("LastUpdateStatusReason") or there.get("StateReason")
+            raise CloudError(f"the function {function} does not take it: {reason}")
+        return there.get("State", "Active") in ("Active", "Inactive") and (
+            there.get("LastUpdateStatus", "Successful") == "Successful"
+        )
+
+    wait_until(done, f"the function {function} is not ready")
+
+
+def _configuration(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "Role": settings["role"],
+        "MemorySize": settings["memory"],
+        "Timeout": settings["timeout"],
+        "Environment": {"Variables": settings["environment"]},
+    }
+
+
+def _qualified(resource: Resource) -> dict[str, str]:
+    return {"FunctionName": resource.settings["function"], "Qualifier": ALIAS}
+
+
+def _answers(settings: Mapping[str, Any]) -> dict[str, str]:
+    return {"AuthType": settings["auth"], "InvokeMode": settings["mode"]}
+
+
+def _statement_id(resource: Resource) -> str:
+    return resource.name.rpartition("/")[2]
+
+
+def _through_url(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """That the permission is for calls by the URL alone, as each of the two actions has it."""
+    if settings["action"] == "lambda:InvokeFunctionUrl":
+        return {"FunctionUrlAuthType": "NONE"}
+    return {"InvokedViaFunctionUrl": True}

@@ -1,0 +1,194 @@
+"""The difference between what should be there and what is, as a value. Nothing here calls anybody."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tagboat.aws.resource import COMPONENT_TAG, TARGET_TAG, Found, Resource, Unknown, resolved
+
+Action = Literal["create", "update", "keep", "wait", "foreign"]
+_MARKS: dict[Action, str] = {"create": "+", "update": "~", "keep": "=", "wait": ".", "foreign": "!"}
+_PRIVATE = "environment"  # settings whose values may be secrets: told by name alone
+_WIDTH = 100  # characters of a value that are shown
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One setting that is not as it should be; `path` has a dot for each level."""
+
+    path: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to happen to one resource, and why.
+
+    `wait`: it needs an image, or something that does, and there is no release yet. `foreign`: it is there and
+    belongs to somebody else.
+    """
+
+    resource: Resource
+    action: Action
+    differences: tuple[Difference, ...] = ()
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All changes, in the order in which they can be made."""
+
+    changes: tuple[Change, ...]
+
+    @property
+    def pending(self) -> tuple[Change, ...]:
+        """Those that `apply` would make."""
+        return tuple(change for change in self.changes if change.action in ("create", "update"))
+
+    @property
+    def foreign(self) -> tuple[Change, ...]:
+        return tuple(change for change in self.changes if change.action == "foreign")
+
+    def count(self, action: Action) -> int:
+        return sum(change.action == action for change in self.changes)
+
+
+def make_plan(
+    resources: Sequence[Resource],
+    found: Mapping[str, Found | None],
+    *,
+    released: bool,
+    adopted: frozenset[str] = frozenset(),
+) -> Plan:
+    """Compare `resources`, in order, with what was `found`; `adopted` are keys of things to take over."""
+    changes: list[Change] = []
+    waiting: set[str] = set()
+    for resource in resources:
+        change = decide(
+            resource,
+            found,
+            waits=(resource.released and not released) or bool(waiting.intersection(resource.needs)),
+            adopted=resource.key in adopted,
+        )
+        if change.action == "wait":
+            waiting.add(resource.key)
+        changes.append(change)
+    return Plan(tuple(changes))
+
+
+def decide(
+    resource: Resource, found: Mapping[str, Found | None], *, waits: bool = False, adopted: bool = False
+) -> Change:
+    """What is to happen to one resource. `waits`: it cannot be made yet; `adopted`: whoever owns it."""
+    there = found.get(resource.key)
+    if there is None:
+        if waits:
+            return Change(resource, "wait")
+        return Change(resource, "create", tuple(differences(resource, None, found)))
+    owner = None if adopted else foreign_owner(resource, there)
+    if owner is not None:
+        return Change(resource, "foreign", owner=owner)
+    changed = tuple(differences(resource, there, found))
+    return Change(resource, "update" if changed else "keep", changed)
+
+
+def foreign_owner(resource: Resource, there: Found) -> str | None:
+    """Who owns what is there, if not this component and target: their tags, or "nobody"."""
+    if there.tags is None or resource.shared:
+        return None
+    names = [name for name in (COMPONENT_TAG, TARGET_TAG) if name in resource.tags]
+    if all(there.tags.get(name) == resource.tags[name] for name in names):
+        return None
+    said = [f"{name}={there.tags[name]}" for name in names if name in there.tags]
+    return ", ".join(said) or "nobody"
+
+
+def differences(
+    resource: Resource, there: Found | None, found: Mapping[str, Found | None]
+) -> Iterator[Difference]:
+    """Each setting that is not as it should be. Settings that the resource does not name are left alone."""
+    before: dict[str, Any] = dict(there.settings) if there else {}
+    wanted = resolved(resource.settings, found)
+    for name, value in wanted.items():
+        yield from _compared(name, before.get(name, _ABSENT), value)
+    if there is not None and there.tags is not None and not resource.shared:
+        for tag, text in resource.tags.items():
+            if there.tags.get(tag) != text:
+                yield Difference(f"tags.{tag}", _shown("", there.tags.get(tag, _ABSENT)), _shown("", text))
+
+
+def changed_settings(changes: Sequence[Difference]) -> frozenset[str]:
+    """The names of the settings, at the top level, in which there are differences."""
+    return frozenset(difference.path.partition(".")[0] for difference in changes)
+
+
+def rendered(plan: Plan, *, all_kept: bool = False) -> list[str]:
+    """The plan as lines: `+` is made, `~` is changed, `.` waits for a release, `!` is somebody else's."""
+    lines: list[str] = []
+    for change in plan.changes:
+        if change.action == "keep" and not all_kept:
+            continue
+        said = f"{_MARKS[change.action]} {change.resource.kind} {change.resource.name}"
+        if change.action == "foreign":
+            said += f"  (is there and belongs to {change.owner}; --adopt {change.resource.key} takes it over)"
+        if change.action == "wait":
+            said += "  (waits for the first release)"
+        lines.append(said)
+        for difference in change.differences:
+            arrow = "" if change.action == "create" else f"{difference.before} -> "
+            lines.append(f"    {difference.path}: {arrow}{difference.after}")
+    return lines
+
+
+def summary(plan: Plan) -> str:
+    """One line: how many of what."""
+    parts = [
+        f"{plan.count('create')} to create",
+        f"{plan.count('update')} to change",
+        f"{plan.count('keep')} as they should be",
+    ]
+    if plan.count("wait"):
+        parts.append(f"{plan.count('wait')} waiting for the first release")
+    if plan.foreign:
+        parts.append(f"{plan.count('foreign')} belonging to somebody else")
+    return ", ".join(parts)
+
+
+def to_json(plan: Plan) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": change.resource.kind,
+            "name": change.resource.name,
+            "action": change.action,
+            **({"owner": change.owner} if change.owner else {}),
+            "differences": [
+                {"path": one.path, "before": one.before, "after": one.after} for one in change.differences
+            ],
+        }
+        for change in plan.changes
+    ]
+
+
+def _compared(path: str, before: Any, after: Any) -> Iterator[Difference]:
+    if isinstance(after, Mapping) and (before is _ABSENT or isinstance(before, Mapping)):
+        there = before if isinstance(before, Mapping) else {}
+        for name in [*after, *(name for name in there if name not in after)]:
+            yield from _compared(f"{path}.{name}", there.get(name, _ABSENT), after.get(name, _ABSENT))
+        if not after and before is _ABSENT:
+            yield Difference(path, _shown(path, _ABSENT), "{}")
+    elif before is _ABSENT or after is _ABSENT or before != after:
+        yield Difference(path, _shown(path, before), _shown(path, after))
+
+
+def _shown(path: str, value: Any) -> str:
+    if value is _ABSENT:
+        return "(none)"
+    if path.partition(".")[0] == _PRIVATE:
+        return "(not shown)"
+    text = str(value) if isinstance(value, Unknown) else json.dumps(value, default=str, sort_keys=True)
+    return text if len(text) <= _WIDTH else f"{text[:_WIDTH]}…"

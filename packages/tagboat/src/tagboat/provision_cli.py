@@ -1,0 +1,195 @@
+"""`tagboat plan`, `apply`, `drift`, `destroy` and `export`: what a target needs on AWS."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from tagboat.arguments import add_component
+
+# As in cli.py, what a command needs is imported when it runs.
+# ruff: noqa: PLC0415
+
+DIFFERS = 2  # the exit code of `plan` and `drift` where something is not as it should be
+
+
+def add_provision_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands about what a target needs."""
+    plan = commands.add_parser(
+        "plan",
+        help="what a target needs on AWS, beside what is there; exit code 2 when they differ",
+        epilog="example: tagboat plan --target production examples/site",
+    )
+    _add_common(plan)
+    plan.add_argument("--all", action="store_true", help="show what is as it should be, too")
+    _add_adopt(plan)
+    plan.set_defaults(run=_plan)
+
+    apply = commands.add_parser(
+        "apply",
+        help="make and change what a target needs; a second time changes nothing",
+        epilog="example: tagboat apply --target production examples/site",
+    )
+    _add_common(apply)
+    _add_adopt(apply)
+    apply.set_defaults(run=_apply)
+
+    drift = commands.add_parser(
+        "drift",
+        help="what has been changed or made beside the configuration; exit code 2 when anything has",
+        epilog="example: tagboat drift --target production examples/site",
+    )
+    _add_common(drift)
+    drift.set_defaults(run=_drift)
+
+    destroy = commands.add_parser(
+        "destroy",
+        help="take away what a target needed, but not data",
+        epilog="example: tagboat destroy --target staging --yes examples/site",
+    )
+    _add_common(destroy)
+    destroy.add_argument("--yes", action="store_true", help="do it; without this it says what would go")
+    destroy.add_argument(
+        "--delete-data",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="this bucket, repository or machine too, if it is empty",
+    )
+    destroy.add_argument(
+        "--with-content", action="store_true", help="what --delete-data names also if it is not empty"
+    )
+    destroy.set_defaults(run=_destroy)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    add_component(parser)
+    add_target(parser)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """The option that says which target is meant."""
+    parser.add_argument(
+        "--target", metavar="NAME", help="of [tool.tagboat.targets] (default: the only one that there is)"
+    )
+
+
+def _add_adopt(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--adopt",
+        action="append",
+        default=[],
+        metavar="KIND/NAME",
+        help="take over this one, which is there and nobody's or somebody else's",
+    )
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from tagboat.aws.apply import read
+    from tagboat.aws.plan import make_plan, rendered, summary, to_json
+    from tagboat.component import Component
+    from tagboat.targets.target import Stack
+
+    stack = Stack.of(Component.load(options.component), options.target)
+    found = read(stack.account, stack.resources)
+    plan = make_plan(stack.resources, found, released=stack.released(), adopted=frozenset(options.adopt))
+    if options.json:
+        print(json.dumps(to_json(plan), indent=2))
+    else:
+        for line in rendered(plan, all_kept=options.all):
+            print(line)
+        _say(f"{stack.place.target.key} in {stack.account.region}: {summary(plan)}")
+    if plan.foreign:
+        return 1
+    return DIFFERS if plan.pending else 0
+
+
+def _apply(options: argparse.Namespace) -> int:
+    from tagboat.aws.apply import apply
+    from tagboat.component import Component
+    from tagboat.targets.target import Stack
+
+    stack = Stack.of(Component.load(options.component), options.target)
+    done = apply(
+        stack.account,
+        stack.resources,
+        released=stack.released(),
+        adopted=frozenset(options.adopt),
+        progress=_say,
+    )
+    said = {
+        "created": done.created,
+        "changed": done.updated,
+        "waiting": [resource.key for resource in done.waiting],
+    }
+    if options.json:
+        print(json.dumps(said))
+    else:
+        print(f"{done.created} created, {done.updated} changed")
+    if done.waiting:
+        _say(f"{len(done.waiting)} wait for the first release: `tagboat deploy` makes them")
+    return 0
+
+
+def _drift(options: argparse.Namespace) -> int:
+    from tagboat.aws.apply import read, strays
+    from tagboat.aws.plan import Plan, make_plan, rendered, to_json
+    from tagboat.component import Component
+    from tagboat.targets.target import Stack
+
+    stack = Stack.of(Component.load(options.component), options.target)
+    found = read(stack.account, stack.resources)
+    plan = make_plan(stack.resources, found, released=stack.released())
+    drifted = Plan(tuple(change for change in plan.changes if change.action not in ("keep", "wait")))
+    unknown = strays(stack.account, stack.resources, found)
+    if options.json:
+        print(json.dumps({"drift": to_json(drifted), "strays": unknown}, indent=2))
+    else:
+        for line in rendered(drifted):
+            print(line)
+        for arn in unknown:
+            print(f"? {arn}  (tagged as this target's, and not in its configuration)")
+        if not drifted.changes and not unknown:
+            _say("all is as the configuration says")
+    return DIFFERS if drifted.changes or unknown else 0
+
+
+def _destroy(options: argparse.Namespace) -> int:
+    from tagboat.aws.apply import plan_removal, read, remove
+    from tagboat.component import Component
+    from tagboat.targets.target import Stack
+
+    stack = Stack.of(Component.load(options.component), options.target)
+    unknown = set(options.delete_data) - {one.name for one in stack.resources if one.data}
+    if unknown:
+        _say(
+            f"--delete-data {', '.join(sorted(unknown))}: the target has no such bucket, repository, machine"
+        )
+        return 2
+    found = read(stack.account, stack.resources)
+    removal = plan_removal(
+        stack.resources, found, data=frozenset(options.delete_data), content=options.with_content
+    )
+    if options.yes:
+        remove(stack.account, removal, found, _say)
+    gone = [resource.key for resource in removal.removed]
+    if options.json:
+        kept = {resource.key: reason for resource, reason in removal.kept}
+        print(json.dumps({"done": options.yes, "removed": gone, "kept": kept}, indent=2))
+        return 0 if options.yes or not gone else DIFFERS
+    for resource in removal.removed:
+        if not options.yes:
+            print(f"- {resource.kind} {resource.name}")
+    for resource, reason in removal.kept:
+        print(f"= {resource.kind} {resource.name}  (stays: {reason})")
+    if options.yes:
+        print(f"{len(gone)} removed, {len(removal.kept)} kept")
+        return 0
+    _say(f"{len(gone)} would go: --yes does it")
+    return DIFFERS if gone else 0
+
+
+def _say(line: str) -> None:
+    print(f"tagboat: {line}", file=sys.stderr, flush=True)

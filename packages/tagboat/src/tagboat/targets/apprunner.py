@@ -1,0 +1,108 @@
+"""App Runner, for accounts that have it: AWS takes no new customers since 2026-04-30."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tagboat.aws.policy import Document, allow, document, pulls, taken_by
+from tagboat.aws.resource import Ref, Resource
+from tagboat.targets import parts
+from tagboat.targets.ecs_express import size_problems
+from tagboat.targets.place import Place
+
+# App Runner's pairs of CPU and memory ("CreateService", InstanceConfiguration), MiB by 1/1024 vCPU.
+SIZES: dict[int, tuple[int, ...]] = {
+    256: (512, 1024),
+    512: (1024,),
+    1024: (2048, 3072, 4096),
+    2048: (4096, 6144),
+    4096: (8192, 10240, 12288),
+}
+_ACTIONS = ("DescribeService", "ListOperations", "StartDeployment", "UpdateService")
+
+
+def problems(place: Place) -> list[str]:
+    """What of the configuration App Runner cannot honour, and what to change."""
+    service = place.component.config.service
+    found = place.common_problems()
+    found += place.refuse("instance-type", why="App Runner has no machines; leave it out")
+    found += place.refuse(
+        "min-instances", "max-instances", why="auto scaling configurations are not managed yet; leave it out"
+    )
+    found += place.refuse(
+        "log-days", why="App Runner makes its log groups itself and keeps them; leave it out"
+    )
+    found += size_problems(service.cpu, service.memory, SIZES, "App Runner")
+    if place.target.platform == "linux/arm64":
+        found.append("platform = linux/arm64: App Runner runs linux/amd64 alone; leave it out")
+    return found
+
+
+def resources(place: Place) -> list[Resource]:
+    """Everything that it needs, in no order."""
+    repository = parts.repository(place)
+    access = parts.role(
+        place, "access", taken_by("build.apprunner.amazonaws.com"), {"pull": pulls(place.repository_arn)}
+    )
+    instance = parts.role(
+        place, "instance", taken_by("tasks.apprunner.amazonaws.com"), parts.bucket_policies(place)
+    )
+    service = service_resource(
+        place,
+        access_role=Ref(access.key, "arn"),
+        instance_role=Ref(instance.key, "arn"),
+        after=(repository.key, *(f"s3.bucket/{bucket}" for bucket in place.buckets)),
+    )
+    return [
+        repository,
+        *parts.releases(place, release_actions(place)),
+        *parts.buckets(place),
+        access,
+        instance,
+        service,
+        *parts.front(place, Ref(service.key, "host")),
+        *parts.budget(place),
+    ]
+
+
+def service_resource(
+    place: Place, *, access_role: Any, instance_role: Any, after: tuple[str, ...]
+) -> Resource:
+    """The service itself, on App Runner or on a homeport. Both set PORT themselves."""
+    service = place.component.config.service
+    environment = {name: value for name, value in place.environment.items() if name != "PORT"}
+    return Resource(
+        "apprunner.service",
+        place.name,
+        {
+            "repository": place.repository,
+            "port": service.port,
+            "cpu": service.cpu,
+            "memory": service.memory,
+            "health_path": service.health_path,
+            "environment": environment,
+            "access_role": access_role,
+            "instance_role": instance_role,
+        },
+        place.tags,
+        after=after,
+        released=True,
+    )
+
+
+def release_actions(place: Place) -> Document:
+    """What `tagboat deploy`, `rollback`, `status` and `logs` call, on what they call it."""
+    service = place.arn("apprunner", f"service/{place.name}/*")
+    roles = [place.role_arn(f"{place.name}-{suffix}") for suffix in ("access", "instance")]
+    passed = {
+        "StringEquals": {
+            "iam:PassedToService": ["build.apprunner.amazonaws.com", "tasks.apprunner.amazonaws.com"]
+        }
+    }
+    return document(
+        *parts.registry_actions(place),
+        allow(["apprunner:ListServices"], ["*"]),
+        allow([f"apprunner:{action}" for action in _ACTIONS], [service]),
+        allow(["iam:PassRole"], roles, passed),
+        parts.reads_log(place, f"/aws/apprunner/{place.name}/*"),
+    )

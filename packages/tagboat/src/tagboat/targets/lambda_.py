@@ -1,0 +1,147 @@
+"""Lambda: the image is a function, its URL is behind CloudFront, and nobody asking costs nothing."""
+
+from __future__ import annotations
+
+from tagboat.aws.kinds.lambda_ import ALIAS
+from tagboat.aws.kinds.logs import DAYS
+from tagboat.aws.policy import Document, allow, taken_by, writes_log
+from tagboat.aws.resource import Ref, Resource
+from tagboat.targets import parts
+from tagboat.targets.place import Place
+
+_TIMEOUT = 60  # seconds that a request may take; CloudFront waits no longer either
+_MEMORY = range(128, 10241)  # MiB
+_MEMORY_OF_A_CPU = 1769  # MiB at which a function has one vCPU ("Configure Lambda function memory")
+_ENVIRONMENT = 4096  # bytes of all variables together
+# "Defined runtime environment variables" that no function may set.
+_RESERVED = frozenset({
+    "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN", "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_FUNCTION_VERSION", "AWS_LAMBDA_INITIALIZATION_TYPE", "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME", "AWS_LAMBDA_RUNTIME_API", "AWS_EXECUTION_ENV", "LAMBDA_TASK_ROOT",
+    "LAMBDA_RUNTIME_DIR", "_HANDLER", "_X_AMZN_TRACE_ID",
+})  # fmt: skip
+
+
+def problems(place: Place) -> list[str]:
+    """What of the configuration Lambda cannot honour, and what to change."""
+    service = place.component.config.service
+    found = place.common_problems()
+    found += place.refuse("instance-type", why="a function has no machine; leave it out")
+    if place.target.min_instances not in (0, 1) or (
+        "min-instances" in place.target.given and place.target.min_instances != 0
+    ):
+        found.append("min-instances: a function scales to zero; leave it out, or take ecs-express")
+    if service.memory not in _MEMORY:
+        found.append(f"memory = {service.memory}: a function has {_MEMORY.start} to {_MEMORY.stop - 1} MiB")
+    needed = -(-service.cpu * _MEMORY_OF_A_CPU // 1024)
+    if service.memory < needed:
+        found.append(
+            f"cpu = {service.cpu}: a function has CPU in proportion to its memory, and {service.cpu}/1024 of "
+            f"a vCPU comes with memory = {needed}; raise memory or lower cpu"
+        )
+    if place.component.config.compression != "gzip":
+        found.append(f"compression = {place.component.config.compression}: Lambda reads gzip alone")
+    for name in sorted(_RESERVED.intersection(place.environment)):
+        found.append(f"environment {name}: Lambda sets it itself; leave it out")
+    size = parts.environment_size(place.environment)
+    if size > _ENVIRONMENT:
+        found.append(f"environment: it has {size} bytes, and a function may have {_ENVIRONMENT}")
+    if place.target.log_days not in DAYS:
+        found.append(f"log-days = {place.target.log_days}: CloudWatch Logs takes {', '.join(map(str, DAYS))}")
+    return found
+
+
+def log_group(place: Place) -> str:
+    """Where a function writes, unless it is told otherwise."""
+    return f"/aws/lambda/{place.name}"
+
+
+def resources(place: Place) -> list[Resource]:
+    """Everything that it needs, in no order."""
+    service, name = place.component.config.service, place.name
+    repository = parts.repository(place)
+    group = parts.log_group(place, log_group(place))
+    role = parts.role(
+        place,
+        "execution",
+        taken_by("lambda.amazonaws.com"),
+        {
+            "log": writes_log(place.arn("logs", f"log-group:{group.name}")),
+            **parts.bucket_policies(place),
+        },
+    )
+    function = Resource(
+        "lambda.function",
+        name,
+        {
+            "repository": place.repository,
+            "role": Ref(role.key, "arn"),
+            "memory": service.memory,
+            "timeout": _TIMEOUT,
+            "architecture": "arm64" if place.arm else "x86_64",
+            "environment": place.environment,
+            "reserved": place.target.max_instances,
+        },
+        place.tags,
+        after=(repository.key, group.key, *(f"s3.bucket/{bucket}" for bucket in place.buckets)),
+        released=True,
+    )
+    alias = Resource("lambda.alias", f"{name}/{ALIAS}", {"function": name}, after=(function.key,))
+    # Open to all as any web page is. Where CloudFront signs what it asks (AWS_IAM), the hash of a form's body
+    # has to come from the browser, and browsers send none.
+    url = Resource(
+        "lambda.url",
+        name,
+        {"function": name, "auth": "NONE", "mode": "RESPONSE_STREAM"},
+        after=(alias.key,),
+    )
+    permissions = [
+        Resource(
+            "lambda.permission",
+            f"{name}/{sid}",
+            {"function": name, "action": action, "principal": "*"},
+            after=(url.key,),
+        )
+        for sid, action in (
+            ("public-url", "lambda:InvokeFunctionUrl"),
+            ("public-invoke", "lambda:InvokeFunction"),
+        )
+    ]
+    return [
+        repository,
+        *parts.releases(place, release_actions(place)),
+        *parts.buckets(place),
+        group,
+        role,
+        function,
+        alias,
+        url,
+        *permissions,
+        *parts.front(place, Ref(url.key, "host")),
+        *parts.budget(place),
+    ]
+
+
+def release_actions(place: Place) -> Document:
+    """What `tagboat deploy`, `rollback`, `status` and `logs` call, on what they call it."""
+    function = place.arn("lambda", f"function:{place.name}")
+    return parts.released_by(
+        *parts.registry_actions(place),
+        allow(
+            [
+                f"lambda:{action}"
+                for action in (
+                    "GetAlias",
+                    "GetFunction",
+                    "GetFunctionConfiguration",
+                    "GetFunctionUrlConfig",
+                    "InvokeFunction",
+                    "UpdateAlias",
+                    "UpdateFunctionCode",
+                )
+            ],
+            [function, f"{function}:*"],
+        ),
+        parts.reads_log(place, log_group(place)),
+    )

@@ -1,0 +1,264 @@
+"""What several kinds of target are made of: the same resources in the same words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tagboat.aws import policy
+from tagboat.aws.kinds.cloudfront import HOSTED_ZONE, edge_code
+from tagboat.aws.policy import Document, allow, bucket_policy, canonical, document
+from tagboat.aws.resource import Ref, Resource
+from tagboat.targets.place import LATEST, Place
+
+_RELEASES_KEPT = 20
+_NONCURRENT_DAYS = 30
+_INCOMPLETE_DAYS = 7
+_TTL = 300  # seconds
+_MIN_UPLOADS = {"uploads": None, "bucket": None, "access_control": None}
+_ISSUER = "amazon.com"  # of ACM's certificates, for CAA
+
+
+def repository(place: Place) -> Resource:
+    """Where releases are pushed. Their tags never move; the last releases are kept."""
+    rule = {
+        "rulePriority": 1,
+        "description": "releases",
+        "selection": {
+            "tagStatus": "tagged",
+            "tagPatternList": [f"{place.component.name}-v*"],
+            "countType": "imageCountMoreThan",
+            "countNumber": _RELEASES_KEPT,
+        },
+        "action": {"type": "expire"},
+    }
+    return Resource(
+        "ecr.repository",
+        place.repository,
+        {"movable": [LATEST], "scan": True, "lifecycle": {"rules": [rule]}},
+        place.shared_tags,
+        shared=True,
+        data=True,
+    )
+
+
+def log_group(place: Place, name: str) -> Resource:
+    return Resource("logs.log-group", name, {"days": place.target.log_days}, place.tags)
+
+
+def role(
+    place: Place,
+    suffix: str,
+    trust: Document,
+    policies: Mapping[str, Document] | None = None,
+    managed: Iterable[str] = (),
+) -> Resource:
+    return Resource(
+        "iam.role",
+        f"{place.name}-{suffix}",
+        {
+            "trust": canonical(trust),
+            "policies": {name: canonical(one) for name, one in (policies or {}).items()},
+            "managed": sorted(managed),
+        },
+        place.tags,
+    )
+
+
+def bucket_policies(place: Place) -> dict[str, Document]:
+    """What the service's role needs for its buckets."""
+    return {"buckets": policy.uses_buckets(place.buckets)} if place.buckets else {}
+
+
+def buckets(place: Place) -> list[Resource]:
+    """The data bucket and the one of uploads: private, versioned, encrypted."""
+    found = []
+    for name in place.buckets:
+        bucket = Resource(
+            "s3.bucket",
+            name,
+            {
+                "public": False,
+                "ownership": "BucketOwnerEnforced",
+                "versioning": True,
+                "encryption": "AES256",
+                "noncurrent_days": _NONCURRENT_DAYS,
+                "incomplete_upload_days": _INCOMPLETE_DAYS,
+            },
+            place.tags,
+            data=True,
+        )
+        reader = None
+        if name == place.target.uploads_bucket and place.target.uploads_path:
+            reader = Ref(f"cloudfront.distribution/{place.name}", "arn")
+        found += [
+            bucket,
+            Resource(
+                "s3.bucket-policy",
+                name,
+                {"document": canonical(bucket_policy(name, readable_by=reader))},
+                after=(bucket.key,),
+                part_of=bucket.key,
+            ),
+        ]
+    return found
+
+
+def has_front(place: Place) -> bool:
+    """Whether a distribution stands in front of the service."""
+    target = place.target
+    return bool(target.domain or target.uploads_path or target.cached_paths)
+
+
+def front(place: Place, origin: Ref) -> list[Resource]:
+    """The distribution in front of `origin`, a host, with certificate and records where there is a domain."""
+    if not has_front(place):
+        return []
+    target, name = place.target, place.name
+    found: list[Resource] = []
+    settings: dict[str, Any] = {
+        "aliases": sorted(place.hosts),
+        "certificate": None,
+        "origin": origin,
+        "function": None,
+        "cached": list(target.cached_paths),
+        **_MIN_UPLOADS,
+        "enabled": True,
+    }
+    if target.uploads_path:
+        access = Resource("cloudfront.origin-access-control", name, {"type": "s3"})
+        found.append(access)
+        settings |= {
+            "uploads": target.uploads_path,
+            "bucket": Ref(f"s3.bucket/{target.uploads_bucket}", "host"),
+            "access_control": Ref(access.key, "id"),
+        }
+    if target.domain:
+        proof = certificate(place, target.domain, target.redirects)
+        code = edge_code(target.domain, target.redirects)
+        function = Resource("cloudfront.function", name, {"code": code, "published": True})
+        found += [*proof, function]
+        settings |= {
+            "certificate": Ref(f"acm.validation/{target.domain}", "arn"),
+            "function": Ref(function.key, "arn"),
+        }
+    distribution = Resource("cloudfront.distribution", name, settings, place.tags)
+    found.append(distribution)
+    for host in place.hosts:
+        found += [
+            Resource(
+                "route53.record",
+                f"{kind} {host}",
+                {
+                    "host": host,
+                    "type": kind,
+                    "alias": Ref(distribution.key, "host"),
+                    "alias_zone": HOSTED_ZONE,
+                },
+            )
+            for kind in ("A", "AAAA")
+        ]
+    return found
+
+
+def certificate(place: Place, domain: str, others: tuple[str, ...]) -> list[Resource]:
+    """The certificate, the records that prove and permit it, and that it is issued."""
+    wanted = Resource("acm.certificate", domain, {"others": list(others)}, place.tags)
+    records = [authorities(host, _ISSUER) for host in (domain, *others)]
+    for number, host in enumerate((domain, *others)):
+        records.append(
+            Resource(
+                "route53.record",
+                f"proof {host}",
+                {
+                    "host": Ref(wanted.key, f"record_{number}_name"),
+                    "type": "CNAME",
+                    "ttl": _TTL,
+                    "values": [Ref(wanted.key, f"record_{number}_value")],
+                },
+            )
+        )
+    issued = Resource(
+        "acm.validation",
+        domain,
+        {"certificate": Ref(wanted.key, "arn")},
+        after=tuple(record.key for record in records),
+    )
+    return [wanted, *records, issued]
+
+
+def authorities(host: str, *issuers: str) -> Resource:
+    """Which authorities may sign for a host (RFC 8659)."""
+    return Resource(
+        "route53.record",
+        f"CAA {host}",
+        {
+            "host": host,
+            "type": "CAA",
+            "ttl": _TTL,
+            "values": sorted(f'0 issue "{issuer}"' for issuer in issuers),
+        },
+    )
+
+
+def budget(place: Place) -> list[Resource]:
+    target = place.target
+    if target.budget is None:
+        return []
+    settings = {"dollars": target.budget, "mail": target.alert, "alarms": 2}
+    return [Resource("budgets.budget", place.name, settings, place.tags)]
+
+
+def releases(place: Place, actions: Document) -> list[Resource]:
+    """Whose CI jobs may release, without any stored key: the issuer of their tokens, and a role for them."""
+    if place.project is None:
+        return []
+    from tagboat.trust import trust  # noqa: PLC0415  it loads the cloud client
+
+    system, project = place.project
+    wanted = trust(
+        place.component,
+        system,  # type: ignore[arg-type]
+        project,
+        account=place.account,
+        region=place.region,
+    )
+    role_name = f"{place.name}-release"
+    provider = Resource(
+        "iam.oidc-provider",
+        wanted.issuer.partition("://")[2],
+        {"audiences": [wanted.audience], "roles": [role_name]},
+        place.shared_tags,
+        shared=True,
+    )
+    releaser = role(place, "release", wanted.policy, {"release": actions})
+    return [provider, Resource(**{**_fields(releaser), "after": (provider.key,)})]
+
+
+def registry_actions(place: Place) -> list[Document]:
+    """What pushing a release and finding it again needs."""
+    return [
+        allow(["ecr:GetAuthorizationToken"], ["*"]),
+        allow(
+            [f"ecr:{action}" for action in (*policy.PUSH_ACTIONS, "DescribeImages", "DescribeRepositories")],
+            [place.repository_arn],
+        ),
+    ]
+
+
+def reads_log(place: Place, group: str) -> Document:
+    return allow(["logs:FilterLogEvents"], [place.arn("logs", f"log-group:{group}:*")])
+
+
+def released_by(*statements: Document) -> Document:
+    return document(*statements)
+
+
+def environment_size(environment: Mapping[str, str]) -> int:
+    """The bytes of the variables as Lambda counts them."""
+    return len(json.dumps(environment, ensure_ascii=False).encode())
+
+
+def _fields(resource: Resource) -> dict[str, Any]:
+    return {name: getattr(resource, name) for name in Resource.__dataclass_fields__}

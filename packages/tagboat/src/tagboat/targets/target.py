@@ -1,0 +1,90 @@
+"""The kinds of targets, behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tagboat.aws.account import Account
+from tagboat.aws.graph import ordered
+from tagboat.aws.kinds.ecr import latest_digest
+from tagboat.aws.resource import Resource
+from tagboat.component import Component
+from tagboat.config import Target
+from tagboat.errors import ConfigError
+from tagboat.targets import apprunner, ecs_express, homeport, lambda_, vm
+from tagboat.targets.place import Place, UnsupportedError
+
+
+class Kind(Protocol):
+    """A kind of target, as a module has it. Pure: it looks at the configuration and at nothing else."""
+
+    def problems(self, place: Place) -> list[str]:
+        """What of the configuration it cannot honour, and what to change."""
+
+    def resources(self, place: Place) -> list[Resource]:
+        """Everything that should be there for it."""
+
+
+_KINDS: dict[str, Kind] = {
+    "apprunner": apprunner,
+    "ecs-express": ecs_express,
+    "homeport": homeport,
+    "lambda": lambda_,
+    "vm": vm,
+}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Everything that a target should have, in the order in which it can be made, and where."""
+
+    account: Account
+    place: Place
+    resources: Sequence[Resource]
+
+    @classmethod
+    def of(cls, component: Component, name: str | None) -> Stack:
+        """That of the target called `name`, or of the only one. Raises ConfigError and UnsupportedError."""
+        target = named_target(component, name)
+        account = Account(target.region)
+        place = Place(component, target, account.id, account.region)
+        return cls(account, place, desired(place))
+
+    def released(self) -> bool:
+        """Whether there is a release that could run."""
+        return latest_digest(self.account, self.place.repository) is not None
+
+
+def desired(place: Place) -> list[Resource]:
+    """What should be there, in order. Raises UnsupportedError that names each setting and what to change."""
+    kind = _KINDS[place.target.kind]
+    found = kind.problems(place)
+    if found:
+        target = place.target
+        raise UnsupportedError(
+            f"target {target.key} ({target.kind}) cannot do all that is asked:\n"
+            + "\n".join(f"  - {problem}" for problem in found)
+        )
+    return ordered(kind.resources(place))
+
+
+def named_target(component: Component, name: str | None) -> Target:
+    """The target called `name`, or the only one. Raises ConfigError."""
+    targets = component.config.targets
+    if name is not None and name in targets:
+        return targets[name]
+    known = ", ".join(sorted(targets)) or "none"
+    if name is not None:
+        raise ConfigError(f"there is no target {name}", hint=f"[tool.tagboat.targets.{name}]; known: {known}")
+    if len(targets) == 1:
+        return next(iter(targets.values()))
+    if not targets:
+        raise ConfigError(
+            f"{component.name} has no target",
+            hint='[tool.tagboat.targets.production] with kind = "lambda" and region = "eu-central-1"',
+        )
+    raise ConfigError(
+        f"{component.name} has {len(targets)} targets: {known}", hint="--target NAME says which"
+    )

@@ -1,0 +1,226 @@
+"""AWS on loopback: moto's server, and our own for what it lacks; components with targets; calls recorded."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.client
+import pytest
+from packages.tagboat.tests.aws.wire import Wire, serving
+
+from tagboat.cli import main
+
+REGION = "ap-southeast-1"
+READS = ("Describe", "Get", "List", "Head", "BatchGet", "Filter")
+
+PYPROJECT = """\
+[project]
+name = "shop"
+version = "1.4.0"
+requires-python = ">=3.11"
+
+[project.scripts]
+shop = "shop:main"
+
+[tool.tagboat.service]
+port = 8000
+cpu = 256
+memory = 512
+health-path = "/healthz"
+environment = { LOG = "info" }
+
+[tool.tagboat.ci]
+github = "octo/shop"
+repository-id = 100200
+owner-id = 300
+"""
+
+COMPLETE = """
+region = "ap-southeast-1"
+domain = "www.shop.example"
+redirects = ["shop.example"]
+data-bucket = "shop-data-1f3a"
+uploads-bucket = "shop-uploads-1f3a"
+uploads-path = "/uploads/*"
+cached-paths = ["/static/*"]
+budget = 10
+alert = "ops@shop.example"
+
+[tool.tagboat.targets.production.environment]
+DATABASE_URL = "s3://shop-data-1f3a/db"
+UPLOADS_URL = "s3://shop-uploads-1f3a"
+"""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of AWS's, as the client made it."""
+
+    service: str
+    operation: str
+    arguments: dict[str, Any] = field(compare=False)
+
+    @property
+    def changes(self) -> bool:
+        return not self.operation.startswith(READS)
+
+
+class InterruptedHere(BaseException):
+    """As if the process had been killed right after a call was answered."""
+
+
+class Calls(list[Call]):
+    """The calls that were made; after `allowed` changing ones each further one is the last."""
+
+    allowed: int | None = None
+
+    @property
+    def changing(self) -> list[Call]:
+        return [call for call in self if call.changes]
+
+
+@dataclass
+class Aws:
+    """An account with nothing in it, and the component's folder."""
+
+    directory: Path
+    wire: Wire
+    calls: Calls
+    capture: Callable[[], Any]
+
+    def configure(self, target: str) -> None:
+        """Make `target` the table of the target `production`."""
+        text = f"{PYPROJECT}\n[tool.tagboat.targets.production]\n{target}"
+        (self.directory / "pyproject.toml").write_text(text)
+
+    def change(self, old: str, new: str) -> None:
+        file = self.directory / "pyproject.toml"
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+    def client(self, service: str, region: str = REGION) -> Any:
+        return boto3.client(service, region_name=region)
+
+    def run(self, command: str, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, standard output and standard error of a tagboat command, run in this process."""
+        self.calls.clear()
+        code = main([command, *arguments, str(self.directory)])
+        out, err = self.capture()
+        return code, out, err
+
+    def release(self, digit: str = "1") -> str:
+        """Let `latest` of the repository be an image, and give its digest."""
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "size": 2,
+                "digest": f"sha256:{digit * 64}",
+            },
+            "layers": [],
+        }
+        put = self.client("ecr").put_image(
+            repositoryName="shop", imageManifest=json.dumps(manifest), imageTag="latest"
+        )
+        return str(put["image"]["imageId"]["imageDigest"])
+
+    def zone(self, name: str = "shop.example") -> str:
+        made = self.client("route53").create_hosted_zone(Name=name, CallerReference=name)
+        return str(made["HostedZone"]["Id"])
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The address of moto's server, a process of its own."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("moto_server.py"), "-H", "127.0.0.1", "-p", str(port)],
+        env=os.environ | {"MOTO_ACM_VALIDATION_WAIT": "0", "MOTO_IAM_LOAD_MANAGED_POLICIES": "true"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=1):
+                    break
+            except OSError:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def wire() -> Iterator[Wire]:
+    with serving(REGION) as made:
+        yield made
+
+
+@pytest.fixture
+def aws(
+    moto: str,
+    wire: Wire,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Aws:
+    """A fresh account for the test, with the component `shop` and nothing else."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": REGION,
+        "AWS_ENDPOINT_URL": moto,
+        "AWS_ENDPOINT_URL_ECS": wire.url,
+        "AWS_ENDPOINT_URL_APPRUNNER": wire.url,
+        "AWS_ENDPOINT_URL_BUDGETS": wire.url,
+    }.items():
+        monkeypatch.setenv(name, value)
+    _post(f"{moto}/moto-api/reset")
+    _post(f"{moto}/moto-api/config", {"lambda": {"use_docker": False}})
+    wire.reset()
+    calls = Calls()
+    original = botocore.client.BaseClient._make_api_call
+
+    def recorded(client: Any, operation: str, arguments: dict[str, Any]) -> Any:
+        call = Call(client.meta.service_model.service_name, operation, arguments)
+        calls.append(call)
+        answer = original(client, operation, arguments)
+        if call.changes and calls.allowed is not None and len(calls.changing) > calls.allowed:
+            raise InterruptedHere
+        return answer
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", recorded)
+    directory = tmp_path / "shop"
+    (directory / "src" / "shop").mkdir(parents=True)
+    (directory / "src" / "shop" / "__init__.py").touch()
+    return Aws(directory, wire, calls, capsys.readouterr)
+
+
+def _post(url: str, body: Any = None) -> None:
+    data = json.dumps(body).encode() if body is not None else b""
+    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        answer.read()

@@ -1,0 +1,223 @@
+"""`tagboat plan`, `apply`, `drift` and `destroy` on a complete stack, against moto's server."""
+
+import json
+
+import pytest
+from packages.tagboat.tests.aws.conftest import COMPLETE, InterruptedHere
+
+from tagboat.aws.apply import apply
+from tagboat.aws.policy import allow, document
+from tagboat.component import Component
+from tagboat.targets.target import Stack
+
+LAMBDA = 'kind = "lambda"' + COMPLETE
+
+
+def actions(aws, *arguments):
+    """What `plan` says, by the key of the resource; and its exit code."""
+    code, out, _ = aws.run("plan", "--json", *arguments)
+    return {f"{one['kind']}/{one['name']}": one for one in json.loads(out)}, code
+
+
+def complete(aws):
+    """The complete stack of a released component, applied."""
+    aws.configure(LAMBDA)
+    aws.zone()
+    assert aws.run("apply")[0] == 0
+    aws.release()
+    assert aws.run("apply")[0] == 0
+
+
+def test_an_empty_account_becomes_what_the_configuration_says(aws):
+    aws.configure(LAMBDA)
+    aws.zone()
+    planned, code = actions(aws)
+    assert code == 2
+    assert not aws.calls.changing
+    assert planned["s3.bucket/shop-data-1f3a"]["action"] == "create"
+    assert planned["lambda.function/shop"]["action"] == "wait"
+    assert planned["cloudfront.distribution/shop"]["action"] == "wait"
+
+    code, out, err = aws.run("apply")
+    assert code == 0
+    assert out == "17 created, 0 changed\n"
+    assert "11 wait for the first release: `tagboat deploy` makes them" in err
+    planned, code = actions(aws)
+    assert (code, {one["action"] for one in planned.values()}) == (0, {"keep", "wait"})
+
+    aws.release()
+    code, out, _ = aws.run("apply")
+    assert (code, out) == (0, "11 created, 0 changed\n")
+    planned, code = actions(aws)
+    assert (code, {one["action"] for one in planned.values()}) == (0, {"keep"})
+    assert len({one["kind"] for one in planned.values()}) >= 15
+
+    code, out, _ = aws.run("apply")
+    assert (code, out) == (0, "0 created, 0 changed\n")
+    assert not aws.calls.changing
+    assert aws.run("drift")[0] == 0
+
+
+def test_an_apply_that_is_cut_short_at_any_step_is_taken_up_again(aws):
+    aws.configure(LAMBDA)
+    aws.zone()
+    aws.client("ecr").create_repository(
+        repositoryName="shop", tags=[{"Key": "tagboat:component", "Value": "shop"}]
+    )
+    aws.release()
+    stack = Stack.of(Component.load(aws.directory), None)
+    aws.calls.allowed = 0  # each run is killed as soon as its first change is made, and the next one goes on
+    interruptions = 0
+    while True:
+        aws.calls.clear()
+        try:
+            done = apply(stack.account, stack.resources, released=True, progress=lambda _: None)
+        except InterruptedHere:
+            interruptions += 1
+            continue
+        break
+    assert (done.created, done.updated) == (0, 0)
+    assert interruptions >= 40
+    planned, code = actions(aws)
+    assert (code, {one["action"] for one in planned.values()}) == (0, {"keep"})
+    # Nothing was made twice.
+    assert len(aws.client("cloudfront").list_distributions()["DistributionList"]["Items"]) == 1
+    assert len(aws.client("acm", "us-east-1").list_certificates()["CertificateSummaryList"]) == 1
+    assert (
+        len(aws.client("cloudfront").list_origin_access_controls()["OriginAccessControlList"]["Items"]) == 1
+    )
+
+
+def test_what_was_changed_by_hand_is_told_and_put_back(aws):
+    complete(aws)
+    s3, lambda_ = aws.client("s3"), aws.client("lambda")
+    s3.put_bucket_versioning(Bucket="shop-data-1f3a", VersioningConfiguration={"Status": "Suspended"})
+    s3.delete_public_access_block(Bucket="shop-uploads-1f3a")
+    lambda_.update_function_configuration(
+        FunctionName="shop", MemorySize=128, Environment={"Variables": {"LOG": "secret-1"}}
+    )
+    version = lambda_.publish_version(FunctionName="shop")["Version"]
+    lambda_.update_alias(FunctionName="shop", Name="live", FunctionVersion=version)
+    aws.client("iam").put_role_policy(
+        RoleName="shop-release",
+        PolicyName="more",
+        PolicyDocument=json.dumps(document(allow(["s3:GetObject"], ["arn:aws:s3:::shop-data-1f3a/*"]))),
+    )
+    aws.client("logs").create_log_group(
+        logGroupName="stray", tags={"tagboat:component": "shop", "tagboat:target": "production"}
+    )
+    code, out, err = aws.run("drift")
+    assert code == 2
+    assert not aws.calls.changing
+    assert "~ s3.bucket shop-data-1f3a\n    versioning: false -> true\n" in out
+    assert "~ s3.bucket shop-uploads-1f3a\n    public: true -> false\n" in out
+    assert "    memory: 128 -> 512\n" in out
+    assert "    environment.LOG: (not shown) -> (not shown)\n" in out
+    assert "secret-1" not in out + err
+    assert "    policies.more: " in out
+    assert "? arn:aws:logs:ap-southeast-1:123456789012:log-group:stray" in out
+
+    code, out, _ = aws.run("apply")
+    assert (code, out) == (0, "0 created, 4 changed\n")
+    served = lambda_.get_function_configuration(FunctionName="shop", Qualifier="live")
+    assert (served["MemorySize"], served["Environment"]["Variables"]["LOG"]) == (512, "info")
+    aws.client("logs").delete_log_group(logGroupName="stray")
+    assert aws.run("drift")[0] == 0
+
+
+def test_what_belongs_to_others_is_left_alone_until_it_is_adopted(aws):
+    aws.configure(LAMBDA)
+    aws.zone()
+    place = {"LocationConstraint": "ap-southeast-1"}
+    aws.client("s3").create_bucket(Bucket="shop-data-1f3a", CreateBucketConfiguration=place)
+    planned, code = actions(aws)
+    assert code == 1
+    assert planned["s3.bucket/shop-data-1f3a"]["action"] == "foreign"
+    code, _, err = aws.run("apply")
+    assert code == 1
+    assert "s3.bucket shop-data-1f3a is there and belongs to nobody: nothing is changed" in err
+    assert "--adopt s3.bucket/shop-data-1f3a" in err
+    assert not aws.calls.changing
+
+    assert aws.run("apply", "--adopt", "s3.bucket/shop-data-1f3a")[0] == 0
+    tags = aws.client("s3").get_bucket_tagging(Bucket="shop-data-1f3a")["TagSet"]
+    assert {"Key": "tagboat:component", "Value": "shop"} in tags
+    assert actions(aws)[1] == 0
+
+
+def test_destroy_keeps_data_until_it_is_named_and_what_is_not_empty_even_then(aws):
+    complete(aws)
+    aws.client("s3").delete_bucket_policy(Bucket="shop-data-1f3a")  # moto sees no condition in it
+    aws.client("s3").put_object(Bucket="shop-data-1f3a", Key="log/1", Body=b"commit")
+    assert aws.run("apply")[1] == "1 created, 0 changed\n"
+    trust = aws.client("iam").get_role(RoleName="shop-release")["Role"]["AssumeRolePolicyDocument"]
+    aws.client("iam").create_role(  # of another component, which trusts the same issuer
+        RoleName="other-release",
+        AssumeRolePolicyDocument=json.dumps(trust),
+    )
+    assert aws.run("destroy", "--delete-data", "what")[0] == 2
+    code, out, _ = aws.run("destroy", "--yes", "--delete-data", "shop-data-1f3a")
+    assert code == 0
+    assert "= s3.bucket shop-data-1f3a  (stays: it is not empty (objects); --with-content" in out
+    assert "= s3.bucket shop-uploads-1f3a  (stays: it holds data; --delete-data shop-uploads-1f3a" in out
+    assert "= s3.bucket-policy shop-data-1f3a  (stays: it is part of s3.bucket/shop-data-1f3a)" in out
+    assert "= ecr.repository shop  (stays: it holds 1 images)" in out
+    assert "(stays: it holds the trust of the role other-release)" in out
+    (kept,) = aws.client("s3").list_objects_v2(Bucket="shop-data-1f3a")["Contents"]
+    assert kept["Key"] == "log/1"
+    with pytest.raises(aws.client("lambda").exceptions.ResourceNotFoundException):
+        aws.client("lambda").get_function(FunctionName="shop")
+
+    everything = ["--with-content"]
+    for name in ("shop", "shop-data-1f3a", "shop-uploads-1f3a"):
+        everything += ["--delete-data", name]
+    assert aws.run("destroy", "--yes", *everything)[0] == 0
+    planned, _ = actions(aws)
+    left = {key for key, one in planned.items() if one["action"] not in ("create", "wait")}
+    assert left == {"iam.oidc-provider/token.actions.githubusercontent.com"}
+
+
+EVERY = "".join(line + "\n" for line in COMPLETE.splitlines() if not line.startswith("cached"))
+TARGETS = {
+    "ecs-express": 'kind = "ecs-express"' + EVERY,
+    "apprunner": 'kind = "apprunner"' + EVERY,
+    "vm": """kind = "vm"
+region = "ap-southeast-1"
+domain = "www.shop.example"
+redirects = ["shop.example"]
+budget = 20
+alert = "ops@shop.example"
+""",
+}
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_every_target_is_made_changed_nowhere_and_taken_away(aws, kind):
+    aws.configure(TARGETS[kind])
+    aws.zone()
+    code, _, err = aws.run("apply")
+    assert code == 0, err
+    if kind != "vm":
+        aws.release()
+        code, _, err = aws.run("apply")
+        assert code == 0, err
+    planned, code = actions(aws)
+    assert (code, {one["action"] for one in planned.values()}) == (0, {"keep"}), planned
+    code, out, _ = aws.run("apply")
+    assert (code, out) == (0, "0 created, 0 changed\n")
+    assert not aws.calls.changing
+
+    code, out, _ = aws.run("destroy")
+    assert code == 2
+    assert not aws.calls.changing
+    data = [option for name in holding(kind) for option in ("--delete-data", name)]
+    code, out, err = aws.run("destroy", "--yes", "--with-content", *data)
+    assert code == 0, err
+    assert "kept" in out
+    planned, code = actions(aws)
+    assert {one["action"] for one in planned.values()} <= {"create", "wait"}, planned
+
+
+def holding(kind):
+    """The names of what holds data."""
+    return ["shop"] if kind == "vm" else ["shop", "shop-data-1f3a", "shop-uploads-1f3a"]
