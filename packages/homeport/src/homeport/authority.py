@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -135,7 +136,12 @@ def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def write(path: Path, content: bytes, *, mode: int) -> None:
-    """Whole or not at all, and never readable by others in between."""
+    """Whole or not at all, and never readable by others in between. What is there already is not written
+    again: so a full disk does not stop what changes nothing.
+    """
+    with suppress(OSError):
+        if path.read_bytes() == content and path.stat().st_mode & 0o777 == mode:
+            return
     new = path.with_name(path.name + ".new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:

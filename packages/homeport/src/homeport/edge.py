@@ -21,7 +21,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from homeport.authority import Authority
+from homeport.authority import Authority, write
 from homeport.command import off_loop, run
 from homeport.configuration import (
     ACTIVATOR,
@@ -71,8 +71,13 @@ class Edge:
         async with self._lock:
             self._routes = routes
             self._names = names
-            await off_loop(self._write)
             self._master = self._running()
+            try:
+                await off_loop(self._write)
+            except OSError:
+                if self._master is None:
+                    raise
+                # A full disk: what runs goes on by the files that it has.
             if self._master is not None:
                 with suppress(EdgeError):
                     await self._reload()
@@ -280,9 +285,11 @@ class Edge:
         there = [path for path in self._names.certificates if path.exists()]
         names = replace(self._names, certificates=there)
         for name, text in maps(self._routes, names).items():
-            _replace(self._layout.edge / f"{name}.map", text)
-        _replace(self._layout.edge / "certificates.list", certificate_list(self._layout, self._routes, names))
-        _replace(self._file, configuration(self._layout, self._binding, self._routes, names))
+            write(self._layout.edge / f"{name}.map", text.encode(), mode=0o600)
+        certificates = certificate_list(self._layout, self._routes, names)
+        write(self._layout.edge / "certificates.list", certificates.encode(), mode=0o600)
+        file = configuration(self._layout, self._binding, self._routes, names)
+        write(self._file, file.encode(), mode=0o600)
         return new
 
     @property
@@ -423,10 +430,3 @@ def sessions(answer: str) -> Iterator[tuple[str, int, int]]:
         if line and not line.startswith("#"):
             row = line.split(",", 8)
             yield row[0], int(row[4]), int(row[7])
-
-
-def _replace(path: Path, text: str) -> None:
-    new = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    new.replace(path)

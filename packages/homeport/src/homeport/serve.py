@@ -153,7 +153,7 @@ async def serve(
             roles = Roles(database)
             gate = Gate(keyring, port, roles)
             s3 = create_s3_app(data / "buckets", gate)
-            (data / "origin.pub").write_bytes(public_pem(keyring.attestation_key))
+            write(data / "origin.pub", public_pem(keyring.attestation_key), mode=0o644)
             trail = Trail(data / FOLDER)
             repositories, catalogue = Repositories(database), Catalogue(registry, port.digests)
             app = create_app(
@@ -183,7 +183,6 @@ async def serve(
             addresses = Addresses(
                 f"http://{registry_host}", registry_host, edge.https, edge.http, os.getpid()
             )
-            addresses.write(data)
             _announce(data, addresses, front.domain)
             told = asyncio.create_task(orders.told.wait())
             await asyncio.wait([told, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -290,6 +289,10 @@ def _edge_ports(data: Path, ports: Ports, listeners: Listeners) -> Ports:
 
 
 def _announce(data: Path, addresses: Addresses, domain: str) -> None:
+    try:
+        addresses.write(data)
+    except OSError as error:  # whoever asks for a service need not know where homeport is found
+        _say(f"{data / 'homeport.json'} is not written: {error.strerror}")
     _say(f"registry and AWS API at {addresses.endpoint}")
     suffix = "" if addresses.https_port == 443 else f":{addresses.https_port}"
     trusted = f", trusted by {data / 'ca.pem'}" if is_local(domain) else ""

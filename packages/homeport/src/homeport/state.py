@@ -87,8 +87,9 @@ class State:
             service = _service(facts)
             self.services[service.arn] = service
             self.operations[service.arn] = {}
-        operations = [_operation(facts) for facts in self._all(":operation/id")]
-        for operation in sorted(operations, key=lambda operation: operation.started_at):
+        # In the order in which they were written: a clock that was set back has times in another one.
+        for facts in sorted(self._all(":operation/id"), key=lambda facts: facts[":db/id"]):
+            operation = _operation(facts)
             self.operations[operation.service_arn][operation.id] = operation
         for facts in self._all(":instance/id"):
             if facts[":instance/serving"]:

@@ -123,8 +123,9 @@ class Response:
 class Harbour:
     """A port in a process of its own, driven by lines of JSON, and what is needed to see its services."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, log: Path | None = None) -> None:
         self.data = data
+        self.log = log or data.parent / "port.log"
         self.layout = Layout(data)
         self.https_port, self.http_port, self.s3_port = find_port(), find_port(), 9000
         self.storage = open_storage(data / "registry")
@@ -134,7 +135,7 @@ class Harbour:
     def start(self) -> dict[str, Any]:
         arguments = [str(self.data), str(self.https_port), str(self.http_port), str(self.s3_port)]
         arguments += [self.acme] if self.acme else []
-        with (self.data.parent / "port.log").open("ab") as log:
+        with (self.log).open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, _PORT, *arguments],
                 stdin=subprocess.PIPE,
@@ -177,7 +178,7 @@ class Harbour:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise AssertionError((self.data.parent / "port.log").read_text())
+            raise AssertionError((self.log).read_text())
         answer = json.loads(line)
         if "error" in answer:
             raise AssertionError(f"{answer['error']}: {answer['message']}")
@@ -284,7 +285,7 @@ class Serving(Harbour):
             *("--port", str(self.control_port)),
             *("--https-port", str(self.https_port), "--http-port", str(self.http_port)),
         ]
-        with (self.data.parent / "port.log").open("ab") as log:
+        with (self.log).open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "homeport", "serve", "--data", self.data, *ports],
                 stderr=log,
@@ -474,6 +475,18 @@ def harbour(tmp_path: Path) -> Iterator[Harbour]:
 
 
 @pytest.fixture
+def small_harbour(tmp_path: Path) -> Iterator[Harbour]:
+    """A port whose data are on a disk of 96 MiB."""
+    (tmp_path / "data").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", tmp_path / "data"], check=True)
+    try:
+        (tmp_path / "data" / "data").mkdir()
+        yield from _running(Harbour(tmp_path / "data" / "data", tmp_path / "port.log"))
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path / "data"], check=True)
+
+
+@pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Serving]:
     """A homeport that serves; stopped, and proved to have left nothing, at the end of the test."""
     (tmp_path / "data").mkdir()
@@ -494,7 +507,10 @@ def shared_harbour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour
 
 def _harbour(directory: Path) -> Iterator[Harbour]:
     (directory / "data").mkdir()
-    harbour = Harbour(directory / "data")
+    yield from _running(Harbour(directory / "data"))
+
+
+def _running(harbour: Harbour) -> Iterator[Harbour]:
     harbour.start()
     try:
         yield harbour

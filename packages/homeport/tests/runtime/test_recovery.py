@@ -117,12 +117,19 @@ def test_after_a_clean_stop_nothing_runs_and_a_start_brings_all_back(
     assert [one["type"] for one in harbour.tell("operations", arn=arn)] == ["CREATE_SERVICE"]
 
 
-def test_a_killed_instance_is_replaced(harbour: Any, make_image: Any, eventually: Any) -> None:
+def test_a_killed_instance_is_replaced_and_one_that_dies_again_not_at_once(
+    harbour: Any, make_image: Any, eventually: Any
+) -> None:
     harbour.store(make_image(VERSION="one"))
     arn = harbour.create()
-    before = harbour.containers()
-    os.kill(*before.values(), signal.SIGKILL)
-    eventually(lambda: harbour.served() == "one" and harbour.containers() not in ({}, before))
+    for _ in range(2):
+        before = harbour.containers()
+        died = time.monotonic()
+        os.kill(*before.values(), signal.SIGKILL)
+        eventually(
+            lambda before=before: harbour.served() == "one" and harbour.containers() not in ({}, before)
+        )
+    assert time.monotonic() - died >= 1, "the second in a row waits"
     assert any("the instance was ended by SIGKILL" in event for event in harbour.events(arn))
     assert harbour.service(arn)["status"] == "RUNNING"
 
@@ -164,3 +171,44 @@ def test_a_second_homeport_on_the_same_directory_is_refused(harbour: Any) -> Non
         harbour._wait()
     finally:
         harbour.process = first
+
+
+def test_a_full_disk_stops_no_service_and_what_failed_for_it_works_when_there_is_room(
+    small_harbour: Any, make_image: Any, traffic: Any, eventually: Any
+) -> None:
+    harbour = small_harbour
+    harbour.store(make_image(VERSION="two"), "next")
+    harbour.store(make_image(VERSION="one"))
+    arn = harbour.create(health=HTTP)
+    before = harbour.containers()
+    filler = harbour.data / "filler"
+    with traffic(harbour) as seen:
+        fill(filler)
+        spec = {"name": "web", "image": "127.0.0.1:5000/web:next", "cpu": 512, "memory": 128, "health": HTTP}
+        with pytest.raises(AssertionError):
+            harbour.tell("update_service", arn=arn, spec=spec)
+        harbour.get("/say?text=into+a+full+disk")
+        harbour.kill()
+        harbour.start()
+        assert harbour.containers() == before
+        assert harbour.service(arn)["status"] == "RUNNING"
+    assert seen.bad == {}
+    # What dies is started as soon as there is room.
+    os.kill(*before.values(), signal.SIGKILL)
+    eventually(lambda: harbour.served() is None)
+    filler.unlink()
+    eventually(lambda: harbour.served() == "one", 60)
+    harbour.tell("update_service", arn=arn, spec=spec)
+    assert harbour.ended(arn)["status"] == "SUCCEEDED"
+    assert harbour.served() == "two"
+
+
+def fill(path: Path) -> None:
+    """Take all the room there is on a disk."""
+    with path.open("wb", buffering=0) as file:
+        size = 1 << 20
+        while size:
+            try:
+                file.write(b"x" * size)
+            except OSError:
+                size //= 2
