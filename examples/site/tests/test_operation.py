@@ -46,6 +46,15 @@ def test_every_answer_has_every_header(site, path):
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
+def test_only_the_editor_may_run_the_script_of_this_site(site):
+    author = site.as_user("author")
+    for path, source in (("/posts/new", "'self'"), ("/", "'none'"), ("/uploads", "'none'"), ("/account", "'none'")):
+        answer = author.get(path)
+        assert answer.status == 200
+        assert f"script-src {source};" in answer.headers["Content-Security-Policy"], path
+        assert ("<script src" in answer.text) == (source == "'self'"), path
+
+
 def test_over_https_browsers_are_told_to_stay_there(site):
     answer = site.client().get("/", X_Forwarded_Proto="https")
     assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"

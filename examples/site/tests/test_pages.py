@@ -46,7 +46,7 @@ def test_every_answer_carries_the_policy(site, path):
     headers = site.client().get(path).headers
     policy = headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy
-    assert "script-src 'self'" in policy
+    assert "script-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
     assert headers["X-Content-Type-Options"] == "nosniff"

@@ -1,4 +1,4 @@
-"""The headers that every response carries: one policy, in one place."""
+"""The headers that every response carries: one policy, in one place, and its one exception."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from company_site.version import __version__
 
 _CONTENT_SECURITY_POLICY: Mapping[str, str] = {
     "default-src": "'self'",
-    "script-src": "'self'",  # the editor's file; nothing on this site needs a script
+    "script-src": "'none'",  # nothing on this site needs a script
     "object-src": "'none'",
     "base-uri": "'none'",
     "form-action": "'self'",
     "frame-ancestors": "'none'",
 }
+
+# The editor has one, which is a file of this site: pages that show it answer with this policy themselves.
+_SCRIPTED_POLICY = {**_CONTENT_SECURITY_POLICY, "script-src": "'self'"}
 
 # An uploaded image that is opened by itself is a document too: it may do nothing at all.
 _UPLOADS_POLICY: Mapping[str, str] = {
@@ -30,6 +33,7 @@ def _serialise(policy: Mapping[str, str]) -> str:
     return "; ".join(f"{directive} {sources}".rstrip() for directive, sources in policy.items())
 
 
+SCRIPTED: Mapping[str, str] = {"Content-Security-Policy": _serialise(_SCRIPTED_POLICY)}
 _HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": _serialise(_CONTENT_SECURITY_POLICY),
     "X-Content-Type-Options": "nosniff",
@@ -59,7 +63,8 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(policy)
+                for name, value in policy.items():
+                    headers.setdefault(name, value)
                 if scope["scheme"] == "https":
                     headers["Strict-Transport-Security"] = _HSTS
             await send(message)

@@ -31,6 +31,7 @@ from company_site.drafts.store import (
 )
 from company_site.errors import DeletedError, GoneError, NotAllowedError
 from company_site.forms import Form, read_form
+from company_site.headers import SCRIPTED
 from company_site.posts.diff import Piece, compare
 from company_site.posts.markdown import undescribed_images
 from company_site.posts.model import FORM_LIMIT, Draft, InvalidDraftError, Page, Post, may_change
@@ -91,6 +92,7 @@ def show_editor(request: Request, seen: Visit, editor: Editor, *, status: int = 
         "posts/editor.html",
         seen,
         status=status,
+        headers=SCRIPTED,
         editor=editor,
         post=post,
         draft=editor.draft,
