@@ -13,7 +13,9 @@ CROSS = [
 
 
 @pytest.mark.parametrize("headers", CROSS)
-@pytest.mark.parametrize("path", ["/posts/new", "/logout", "/login", "/people", "/uploads", "/account/sessions"])
+@pytest.mark.parametrize(
+    "path", ["/posts/new", "/logout", "/login", "/people", "/uploads", "/account/sessions"]
+)
 def test_a_form_of_another_site_is_refused(site, headers, path):
     client = site.as_user("owner")
     answer = client.bare("POST", path, b"user=author&title=t&body=b", headers)

@@ -121,3 +121,18 @@ def test_an_account_that_signs_in_too_often_has_to_wait_from_wherever(start_site
     assert statuses[-1] == 429
     assert set(statuses[:-1]) == {303}
     site.client().sign_in_at(provider, "ines")
+
+
+def test_a_member_uploads_so_many_at_once(start_site, picture):
+    site = start_site()
+    author = site.as_user("author")
+    for _ in range(150):
+        answer = author.upload("/uploads", b"no picture")
+        if answer.status != 422:
+            break
+    assert answer.status == 429
+    assert (
+        author.upload("/posts/new", picture(), form={"action": "upload", "title": "t", "body": "b"}).status
+        == 429
+    )
+    assert site.as_user("editor").upload("/uploads", picture()).status == 303

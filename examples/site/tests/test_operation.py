@@ -48,7 +48,12 @@ def test_every_answer_has_every_header(site, path):
 
 def test_only_the_editor_may_run_the_script_of_this_site(site):
     author = site.as_user("author")
-    for path, source in (("/posts/new", "'self'"), ("/", "'none'"), ("/uploads", "'none'"), ("/account", "'none'")):
+    for path, source in (
+        ("/posts/new", "'self'"),
+        ("/", "'none'"),
+        ("/uploads", "'none'"),
+        ("/account", "'none'"),
+    ):
         answer = author.get(path)
         assert answer.status == 200
         assert f"script-src {source};" in answer.headers["Content-Security-Policy"], path

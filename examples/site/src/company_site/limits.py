@@ -69,8 +69,8 @@ class Limits:
     proxies: int
     login_by_address: Limit = field(default_factory=lambda: Limit("login by address", 100, 300))
     login_by_account: Limit = field(default_factory=lambda: Limit("login by account", 30, 300))
-    upload_by_address: Limit = field(default_factory=lambda: Limit("upload by address", 120, 600))
-    upload_by_account: Limit = field(default_factory=lambda: Limit("upload by account", 60, 600))
+    upload_by_address: Limit = field(default_factory=lambda: Limit("upload by address", 300, 600))
+    upload_by_account: Limit = field(default_factory=lambda: Limit("upload by account", 120, 600))
 
     def login(self, request: Request) -> None:
         """Count a step of a login before anybody is known. Raises TooOftenError."""

@@ -265,7 +265,7 @@ async def _continue(request: Request, seen: Visit, editor: Editor, form: Form) -
     if form.text("action") == "preview":
         return show_editor(request, seen, replace(editor, preview=True))
     try:
-        name = await keep_image(Site.of(request), seen.require_member(), form.file("image"))
+        name = await keep_image(request, seen.require_member(), form.file("image"))
     except UnacceptableImageError as error:
         return show_editor(request, seen, replace(editor, problems={"image": str(error)}), status=422)
     description = " ".join(form.text("description").translate(str.maketrans("", "", "[]\\")).split())

@@ -182,6 +182,7 @@
 
   // Images
 
+  const REASONS = { 413: "The file is too large.", 429: "These are many images at once. Please wait a little." };
   const upload = async (file) => {
     const mark = `![Uploading ${file.name.replace(/[[\]\\()]/g, "")}…]()`;
     insert(`${mark}\n`);
@@ -197,7 +198,7 @@
     try {
       const answer = await fetch("/uploads", { method: "POST", body: data, headers: { Accept: "application/json" } });
       const { path, problem } = await answer.json().catch(() => ({}));
-      if (!path) throw new Error(problem ?? (answer.status === 413 ? "The file is too large." : "The image was not taken."));
+      if (!path) throw new Error(problem ?? (REASONS[answer.status] ?? "The image was not taken."));
       const place = put(`![](${path})`);
       if (place >= 0) text.setSelectionRange(place + 2, place + 2);
       say("Say what the image shows, between the brackets.");

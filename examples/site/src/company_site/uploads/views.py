@@ -27,13 +27,15 @@ _log = logging.getLogger(__name__)
 _FORM_LIMIT = FILE_LIMIT + 64 * 1024  # bytes: the file and what surrounds it
 
 
-async def keep_image(site: Site, user: User, file: bytes) -> ImageName:
+async def keep_image(request: Request, user: User, file: bytes) -> ImageName:
     """Take an image from a member. The first one of a day has unused ones collected after it.
 
-    Raises UnacceptableImageError, NotAllowedError.
+    Raises UnacceptableImageError, NotAllowedError, TooOftenError.
     """
+    site = Site.of(request)
     if not file:
         raise UnacceptableImageError("Choose an image first.")
+    site.limits.upload(request, user.id)
     name, now = await site.images.put(file), datetime.now(UTC)
     report = await site.data.transact([note_upload(name, user.id, now)])
     if is_first_of_the_day(report.db_before, now):
@@ -67,7 +69,7 @@ async def upload(request: Request) -> Response:
     form = await read_form(request, limit=_FORM_LIMIT)
     is_script = "application/json" in request.headers.get("accept", "")
     try:
-        name = await keep_image(Site.of(request), user, form.file("image"))
+        name = await keep_image(request, user, form.file("image"))
     except UnacceptableImageError as error:
         if is_script:
             return JSONResponse({"problem": str(error)}, 422)
