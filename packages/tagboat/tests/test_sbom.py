@@ -10,9 +10,10 @@ import pytest
 
 from ocikit import ContainerConfig, History, Image, Layer, LayerWriter, Platform, Reference, Registry
 from ocikit.files import read_files
+from tagboat.build.lockfile import read_lock
 from tagboat.supply.attachment import attach_sboms
 from tagboat.supply.cyclonedx import cyclonedx_document
-from tagboat.supply.inventory import Package, take_inventory
+from tagboat.supply.inventory import Package, take_inventory, with_hashes
 from tagboat.supply.spdx import spdx_document
 
 SITE = "opt/venv/lib/python3.11/site-packages"
@@ -165,6 +166,45 @@ def test_the_command_prints_the_same_for_the_same_image(built, kind):
     assert {"h11", "jmespath", "hail", "goods", "libc6", "python3.11-minimal"} <= names
 
 
+def test_a_bill_has_the_hash_of_the_wheel_that_a_lock_says_it_was(make, tmp_path):
+    tags = (
+        "Wheel-Version: 1.0\nTag: cp311-cp311-manylinux_2_17_x86_64\nTag: cp311-cp311-manylinux2014_x86_64\n"
+    )
+    packages = {
+        f"{SITE}/native-1.0.dist-info/METADATA": metadata("native", "1.0"),
+        f"{SITE}/native-1.0.dist-info/WHEEL": tags.encode(),
+        f"{SITE}/only-1.0.dist-info/METADATA": metadata("only", "1.0"),
+        f"{SITE}/other-2.0.dist-info/METADATA": metadata("other", "2.0"),
+    }
+    image = make(("tagboat dependencies", packages))
+    names = {
+        "native-1.0-cp311-cp311-manylinux2014_x86_64.manylinux_2_17_x86_64.whl": "a",
+        "native-1.0-cp311-cp311-manylinux_2_28_aarch64.whl": "b",
+    }
+    wheels = "".join(
+        f'{{ url = "https://h.example/{name}", hashes = {{ sha256 = "{digit * 64}" }} }},'
+        for name, digit in names.items()
+    )
+    file = tmp_path / "pylock.toml"
+    file.write_text(
+        'lock-version = "1.0"\ncreated-by = "test"\n[[packages]]\nname = "native"\nversion = "1.0"\n'
+        f'wheels = [{wheels}]\n[[packages]]\nname = "other"\nversion = "1.0"\n'
+        f'archive = {{ url = "https://h.example/o-1.whl", hashes = {{ sha256 = "{"c" * 64}" }} }}\n'
+    )
+    hashes = {one.name: one.hashes for one in with_hashes(take_inventory(image), read_lock(file)).packages}
+    assert hashes == {"native": (f"sha256:{'a' * 64}",), "only": (), "other": ()}
+    (tmp_path / "requirements.lock").write_text(
+        f"only==1.0 --hash=sha256:{'d' * 64}\nnative==1.0 --hash=sha256:{'a' * 64} --hash=sha256:{'b' * 64}\n"
+    )
+    inventory = with_hashes(take_inventory(image), read_lock(tmp_path / "requirements.lock"))
+    hashes = {one.name: one.hashes for one in inventory.packages}
+    assert hashes == {"native": (), "only": (f"sha256:{'d' * 64}",), "other": ()}
+    (only,) = (one for one in spdx_document(inventory)["packages"] if one["name"] == "only")
+    assert only["checksums"] == [{"algorithm": "SHA256", "checksumValue": "d" * 64}]
+    (only,) = (one for one in cyclonedx_document(inventory)["components"] if one["name"] == "only")
+    assert only["hashes"] == [{"alg": "SHA-256", "content": "d" * 64}]
+
+
 def test_an_image_without_a_time_is_of_1970(make):
     image = Image(replace(make().config, created=None), ())
     assert take_inventory(image).created == "1970-01-01T00:00:00Z"
@@ -174,8 +214,9 @@ def test_bills_are_attached_once_and_found_by_their_type(image, registry):
     reference = Reference(registry, "team/hail", "1.2.3")
     with Registry(registry) as client:
         client.push(image, reference)
-        first = attach_sboms(client, reference, image, ["spdx", "cyclonedx"])
-        assert attach_sboms(client, reference, image, ["spdx", "cyclonedx"]) == first
+        inventory = take_inventory(image)
+        first = attach_sboms(client, reference, inventory, image, ["spdx", "cyclonedx"])
+        assert attach_sboms(client, reference, inventory, image, ["spdx", "cyclonedx"]) == first
         assert {found.digest for found in client.referrers(reference)} == set(first)
         (found,) = client.referrers(reference, "application/spdx+json")
         manifest = client.manifest(Reference(registry, "team/hail", digest=found.digest))

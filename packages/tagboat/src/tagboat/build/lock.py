@@ -46,6 +46,10 @@ class Lock(Protocol):
         """Everything that it pins with hashes, for whatever target."""
 
     @property
+    def releases(self) -> tuple[Release, ...]:
+        """What it names with files, for whatever target."""
+
+    @property
     def options(self) -> tuple[str, ...]:
         """Those in it that say where packages are to be found."""
 
@@ -63,6 +67,7 @@ class Requirements:
     file: Path
     pins: tuple[Pin, ...]
     options: tuple[str, ...]
+    releases: tuple[Release, ...] = ()
 
     def wanted(self, component: Component, target: Target) -> tuple[Pin, ...]:
         wanted = tuple(pin for pin in self.pins if _applies(pin.requirement, target))

@@ -54,11 +54,14 @@ class StandardLock:
     document: Pylock
 
     @property
+    def releases(self) -> tuple[Release, ...]:
+        return tuple(releases_of(self.document, self.file))
+
+    @property
     def pins(self) -> tuple[Pin, ...]:
-        releases = (_release(package, self.file) for package in self.document.packages)
         return tuple(
             pin_of(release, release.wheels)
-            for release in releases
+            for release in self.releases
             if any(wheel.hashes for wheel in release.wheels)
         )
 

@@ -80,6 +80,10 @@ class UvLock:
         )
 
     @property
+    def releases(self) -> tuple[Release, ...]:
+        return tuple(locked.release for group in self.packages.values() for locked in group)
+
+    @property
     def options(self) -> tuple[str, ...]:
         return ()
 

@@ -24,6 +24,12 @@ class Wheel:
     hashes: tuple[str, ...]
 
     @property
+    def tags(self) -> frozenset[str]:
+        """Of what kinds it is, as its own metadata lists them (PEP 425); none where its name says nothing."""
+        parts = _parts(self.filename)
+        return frozenset("-".join(tag) for tag in product(*parts)) if parts else frozenset()
+
+    @property
     def is_source(self) -> bool:
         return not self.filename.endswith(".whl")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ocikit import BytesBlob, Descriptor, Digest, Image, Manifest, Reference, Registry
 from tagboat.supply.cyclonedx import cyclonedx_document
-from tagboat.supply.inventory import take_inventory
+from tagboat.supply.inventory import Inventory
 from tagboat.supply.spdx import spdx_document
 
 _EMPTY = b"{}"
@@ -21,13 +21,12 @@ _FORMATS = {
 
 
 def attach_sboms(
-    registry: Registry, reference: Reference, image: Image, formats: Iterable[str]
+    registry: Registry, reference: Reference, inventory: Inventory, image: Image, formats: Iterable[str]
 ) -> list[Digest]:
     """Push a bill of each of `formats` about `image`, which is at `reference`; returns their digests.
 
-    The same image has the same bills, so one that is there already stays as it is. Raises OcikitError.
+    The same inventory has the same bills, so one that is there already stays as it is. Raises OcikitError.
     """
-    inventory = take_inventory(image)
     attached = []
     for name in formats:
         media_type, document = _FORMATS[name]

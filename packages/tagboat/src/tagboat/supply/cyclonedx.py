@@ -7,7 +7,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from tagboat.supply.inventory import Inventory, Package
 
-_HASHES = {"sha256": "SHA-256", "sha512": "SHA-512"}
+_HASHES = {"sha256": "SHA-256", "sha384": "SHA-384", "sha512": "SHA-512"}
 
 
 def cyclonedx_document(inventory: Inventory) -> dict[str, Any]:
@@ -53,6 +53,11 @@ def _component(package: Package) -> dict[str, Any]:
     }
     if package.supplier:
         members["supplier"] = {"name": package.supplier}
+    if package.hashes:
+        members["hashes"] = [
+            {"alg": _HASHES[algorithm], "content": value}
+            for algorithm, _, value in (one.partition(":") for one in package.hashes)
+        ]
     if package.license_expression:
         members["licenses"] = [{"expression": package.license_expression}]
     elif package.license_text:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ocikit import Image, Reference, Registry
+from tagboat.build.lockfile import read_lock
 from tagboat.component import Component
 from tagboat.supply.attachment import attach_sboms
 from tagboat.supply.attestation import attach_provenance
+from tagboat.supply.inventory import take_inventory, with_hashes
 from tagboat.supply.key import PrivateKey
 
 
@@ -30,8 +32,10 @@ class Documents:
     ) -> None:
         """Leave them beside `image`, which was built from `component`. Raises ConfigError, OcikitError."""
         about = repository.with_digest(image.digest)
-        for attached in attach_sboms(registry, about, image, self.sboms) if self.sboms else ():
-            progress(f"bill of materials {attached} is attached")
+        if self.sboms:
+            inventory = with_hashes(take_inventory(image), read_lock(component.lock))
+            for attached in attach_sboms(registry, about, inventory, image, self.sboms):
+                progress(f"bill of materials {attached} is attached")
         if self.provenance:
             attached = attach_provenance(registry, about, image, component, self.key)
             progress(f"{'signed' if self.key else 'unsigned'} provenance {attached} is attached")

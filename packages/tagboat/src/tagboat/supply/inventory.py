@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.message import Message
 from email.parser import HeaderParser
@@ -15,8 +15,11 @@ from packaging.utils import canonicalize_name
 
 from ocikit import Image
 from ocikit.files import ImageFile, read_files
+from tagboat.build.lock import Lock
 
 _PYTHON = re.compile(r"(?:^|/)[^/]+\.dist-info/METADATA$")
+_WHEEL = re.compile(r"(?:^|/)[^/]+\.dist-info/WHEEL$")
+_HASH = re.compile(r"--hash=(\w+:[0-9a-f]+)")
 _DEBIAN = re.compile(r"^var/lib/dpkg/(?:status|status\.d/[^/]+)$")
 _RELEASES = ("usr/lib/os-release", "etc/os-release")  # os-release(5): the later one is preferred
 _APP_LAYER = "tagboat app"  # the history of the layer that holds what was built from local sources
@@ -40,6 +43,11 @@ class Package:
     license_expression: str | None = None  # SPDX's, canonical
     license_text: str | None = None  # what the package says where that is no SPDX expression
     supplier: str | None = None
+    tags: frozenset[str] = frozenset()
+    """Of the wheel that a Python package was installed from, as `py3-none-any`."""
+
+    hashes: tuple[str, ...] = ()
+    """Of the file that it was installed from, as `sha256:…`, where a lock says which that was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +85,40 @@ def take_inventory(image: Image) -> Inventory:
     )
 
 
+def with_hashes(inventory: Inventory, lock: Lock) -> Inventory:
+    """The same with the hashes of the wheels that were installed.
+
+    An image does not say which file a package came from, but of what kind that was; so it is known where the
+    lock has one such file of that version, or one hash alone.
+    """
+    locked = _locked(lock)
+
+    def found(package: Package) -> Package:
+        known = locked.get((canonicalize_name(package.name), package.version), {})
+        return replace(package, hashes=known.get(package.tags) or known.get(None) or ())
+
+    packages = (found(one) if one.purl.startswith("pkg:pypi/") else one for one in inventory.packages)
+    return replace(inventory, packages=tuple(packages))
+
+
+def _locked(lock: Lock) -> dict[tuple[str, str], dict[frozenset[str] | None, tuple[str, ...]]]:
+    """By name and version: the hashes of the wheel with these tags, or of whatever file there is."""
+    locked: dict[tuple[str, str], dict[frozenset[str] | None, tuple[str, ...]]] = {}
+    for release in lock.releases:
+        known = locked.setdefault((release.name, release.version), {})
+        for wheel in release.wheels:
+            tags = wheel.tags
+            known[tags] = () if tags in known else wheel.hashes
+    for pin in lock.pins:
+        hashes = tuple(_HASH.findall(pin.text))
+        versions = [one.version for one in pin.requirement.specifier if one.operator in ("==", "===")]
+        if len(hashes) == 1 and versions:
+            locked.setdefault((pin.name, versions[0]), {})[None] = hashes
+    return locked
+
+
 def _is_record(path: str) -> bool:
-    return bool(_PYTHON.search(path) or _DEBIAN.match(path)) or path in _RELEASES
+    return bool(_PYTHON.search(path) or _WHEEL.search(path) or _DEBIAN.match(path)) or path in _RELEASES
 
 
 def _app_layers(image: Image) -> frozenset[int]:
@@ -103,7 +143,14 @@ def _python(files: Mapping[str, ImageFile], local: frozenset[int]) -> Iterator[P
             f"pkg:{kind}/{canonicalize_name(name)}@{quote(version, safe=':')}",
             expression,
             text,
+            tags=_tags(files.get(path.removesuffix("METADATA") + "WHEEL")),
         )
+
+
+def _tags(file: ImageFile | None) -> frozenset[str]:
+    if file is None:
+        return frozenset()
+    return frozenset(HeaderParser().parsestr(file.data.decode(errors="replace")).get_all("Tag", []))
 
 
 def _license(metadata: Message) -> tuple[str | None, str | None]:

@@ -47,6 +47,11 @@ def _package(package: Package) -> dict[str, Any]:
         members["licenseComments"] = package.license_text
     if package.supplier:
         members["supplier"] = f"Organization: {package.supplier}"
+    if package.hashes:
+        members["checksums"] = [
+            {"algorithm": algorithm.upper(), "checksumValue": value}
+            for algorithm, _, value in (one.partition(":") for one in package.hashes)
+        ]
     return members
 
 
