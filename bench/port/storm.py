@@ -55,8 +55,8 @@ def storm(harbour: Harbour, arns: dict[str, str], kills: int, seed: int) -> Toll
     choose = random.Random(seed)  # noqa: S311
     names = list(_VICTIMS)
     with _asked(harbour, list(arns), toll):
-        for number in range(kills):
-            victim = choose.choices(names, list(_VICTIMS.values()))[0] if number < kills - 1 else "homeport"
+        while (count := toll.kills.total()) < kills:
+            victim = choose.choices(names, list(_VICTIMS.values()))[0] if count < kills - 1 else "homeport"
             if choose.random() < 0.5:
                 _order(harbour, choose, arns)
             time.sleep(choose.uniform(0, 0.5))

@@ -136,6 +136,9 @@ def test_an_instance_has_its_services_buckets_and_what_its_role_allows(
     for call, key in (("get_object", "private"), ("put_object", "public/a"), ("delete_object", "public/b")):
         assert error_of(getattr(client, call), Bucket="shared", Key=key) == "AccessDenied"
     assert error_of(client.list_objects_v2, Bucket="shared") == "AccessDenied"
+    client.copy_object(Bucket="shop-data", Key="b", CopySource="shared/public/a")
+    source = {"Bucket": "shop-data", "Key": "c", "CopySource": "shared/private"}
+    assert error_of(client.copy_object, **source) == "AccessDenied"
     assert error_of(client.delete_object, Bucket="shop-data", Key="a") == "AccessDenied"
     keys = [{"Key": key} for key in ("public/a", "public/b", "private")]
     deleted = client.delete_objects(Bucket="shared", Delete={"Objects": keys})

@@ -221,8 +221,7 @@ class S3:
     async def _copy(self, request: Request, principal: Principal, bucket: Bucket, key: str) -> Response:
         _refuse_metadata(request)
         source = Source.of(request)
-        if not principal.may_use_bucket(source.bucket):
-            raise ApiError("AccessDenied", f"this key may not use bucket {source.bucket}", 403)
+        self._require(principal, "s3:GetObject", source.bucket, source.key)
         folder = self._buckets.find(source.bucket).folder
         create = _create_only(request)
         upload = request.query_params.get("uploadId")
