@@ -7,7 +7,6 @@ is held against its goal alone.
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import statistics
 import subprocess
@@ -20,7 +19,7 @@ from typing import Final
 from bench.port import haproxy
 from bench.port.fleet import control_plane
 from bench.port.harbour import Harbour, Images, until
-from bench.port.load import Load
+from bench.port.load import Load, require_wrk
 from bench.row import Row
 
 __all__ = ["run"]
@@ -34,8 +33,7 @@ _APP: Final = Path(__file__).parent / "app.py"
 
 
 def run() -> list[Row]:
-    if shutil.which("wrk") is None:
-        raise RuntimeError("wrk makes the load, and is not installed: apt-get install wrk")
+    require_wrk()
     with tempfile.TemporaryDirectory(prefix="bench-port-") as name:
         folder = Path(name)
         images = Images.build(folder / "images")
@@ -59,9 +57,9 @@ def _edge(folder: Path, harbour: Harbour) -> list[Row]:
         haproxy.start(folder / "kept", harbour, keep=True) as kept_port,
     ):
         for _ in range(5):
-            ours.append(Load(harbour.addresses.https_port, host, 4).outcome())
-            same.append(Load(same_port, host, 4).outcome())
-            kept.append(Load(kept_port, host, 3).outcome())
+            ours.append(Load(_url(harbour.addresses.https_port), host, 4).outcome())
+            same.append(Load(_url(same_port), host, 4).outcome())
+            kept.append(Load(_url(kept_port), host, 3).outcome())
     rate, same_rate, kept_rate = (statistics.median(one.rate for one in some) for some in (ours, same, kept))
     late, same_late = (statistics.median(one.p99 for one in some) for some in (ours, same))
     return [
@@ -73,6 +71,10 @@ def _edge(folder: Path, harbour: Harbour) -> list[Row]:
         ),
         Row("port", "edge, warm: failed", sum(one.failed for one in ours), "", goal=0),
     ]
+
+
+def _url(port: int) -> str:
+    return f"https://127.0.0.1:{port}/"
 
 
 def _moved(harbour: Harbour, images: Images, arn: str) -> list[Row]:
@@ -98,7 +100,7 @@ def _moved(harbour: Harbour, images: Images, arn: str) -> list[Row]:
 def _rollouts(harbour: Harbour, images: Images, arn: str) -> list[Row]:
     """Releases and returns to earlier ones, one after the other while the load goes on."""
     apprunner = harbour.client("apprunner")
-    load = Load(harbour.addresses.https_port, f"{_NAME}.localhost", _LOAD)
+    load = Load(_url(harbour.addresses.https_port), f"{_NAME}.localhost", _LOAD)
     back = []
     for turn in range(_ROLLOUTS):
         harbour.push(_NAME, images.version(f"rollout-{turn}"))

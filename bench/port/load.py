@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-__all__ = ["Load", "Outcome"]
+__all__ = ["Load", "Outcome", "require_wrk"]
 
 _UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
@@ -25,14 +27,27 @@ class Outcome:
     p99: float
 
 
-class Load:
-    """Requests on kept connections from one thread, from now on for `seconds`."""
+def require_wrk() -> None:
+    """Raises RuntimeError when it is not installed."""
+    if shutil.which("wrk") is None:
+        raise RuntimeError("wrk makes the load, and is not installed: apt-get install wrk")
 
-    def __init__(self, port: int, host: str, seconds: int, connections: int = 32) -> None:
+
+class Load:
+    """Requests on kept connections from one thread, from now on for `seconds`.
+
+    `script` is a file of Lua that says what is asked for.
+    """
+
+    def __init__(
+        self, url: str, host: str, seconds: int, connections: int = 32, script: Path | None = None
+    ) -> None:
         self._process = subprocess.Popen(
             [
                 *("wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"),
-                *("--latency", "--timeout", "10s", "--header", f"Host: {host}", f"https://127.0.0.1:{port}/"),
+                *("--latency", "--timeout", "10s", "--header", f"Host: {host}"),
+                *(("--script", str(script)) if script else ()),
+                url,
             ],
             stdout=subprocess.PIPE,
             text=True,

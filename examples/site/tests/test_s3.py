@@ -11,7 +11,11 @@ from pathlib import Path
 
 import obstore
 import pytest
+from bench.chaos.faults import Rates
+from bench.chaos.proxy import FaultProxy
 from obstore.store import S3Store
+
+from company_site.database import STALENESS
 
 KEY = {"accessKey": "site", "secretKey": "not a secret"}
 SERVERS = ("master", "volume", "filer", "s3")
@@ -95,3 +99,43 @@ def test_two_instances_share_posts_and_images_in_buckets(start_site, s3, picture
     image = elsewhere.get(address)
     assert (image.status, image.headers["Content-Type"]) == (200, "image/webp")
     assert elsewhere.get("/uploads/" + "0" * 40 + "-1x1.webp").status == 404
+
+
+class Counter(FaultProxy):
+    """A proxy without faults that remembers what was asked of the bucket."""
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__(upstream, Rates(), seed=0)
+        self.asked: list[tuple[str, str]] = []
+
+    def forward(self, request):
+        self.asked.append((request.method, request.path))
+        return super().forward(request)
+
+    def puts(self, part: str) -> int:
+        return sum(method == "PUT" and part in path for method, path in self.asked)
+
+
+def test_a_commit_is_one_put_and_a_page_that_is_kept_asks_nothing(start_site, s3):
+    with Counter(s3["AWS_ENDPOINT_URL"]) as bucket:
+        urls = {"DATABASE_URL": "s3://counted-data/db", "UPLOADS_URL": "s3://counted-uploads"}
+        site = start_site(**{**s3, "AWS_ENDPOINT_URL": bucket.endpoint, **urls})
+        author = site.as_user("author")
+        before = bucket.puts("/log/")
+        for number in range(5):
+            author.write(f"Number {number}")
+        assert bucket.puts("/log/") - before == 5
+
+        visitor = site.client()
+        paths = ("/", "/posts", "/posts/number-3", "/tags/design", "/feed.atom")
+        for path in paths:
+            assert visitor.get(path).status == 200
+        bucket.asked.clear()
+        began = time.monotonic()
+        for _ in range(60):
+            for path in paths:
+                visitor.get(path)
+        looks = (time.monotonic() - began) / STALENESS + 1
+        # What is asked is whether there is something new, by the clock; nothing by the three hundred views.
+        assert sum("/log/" in path for _, path in bucket.asked) <= looks
+        assert not any(method == "GET" and "/log/" not in path for method, path in bucket.asked)
