@@ -141,6 +141,7 @@ def test_assets_are_named_by_content_and_kept_for_good(site):
     (card,) = re.findall(r'og:image" content="([^"]+)"', client.get("/").text)
     picture = client.get(card.removeprefix(site.url))
     assert picture.body.startswith(b"\x89PNG")
+    assert picture.headers["Cross-Origin-Resource-Policy"] == "cross-origin"  # as a card on another site
     assert picture.headers["Cache-Control"] == "public, max-age=31536000, immutable"
 
 

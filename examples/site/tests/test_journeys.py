@@ -1,5 +1,6 @@
 """What readers, authors and owners do, in a browser without JavaScript, on a phone and on a desktop."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -172,6 +173,32 @@ def test_the_keyboard_skips_the_menu_and_sees_where_it_is(page):
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Read the log")).to_be_focused()
+
+
+def test_nothing_moves_for_those_who_asked_for_stillness(browser: Browser, site):
+    for wish, moves in (("reduce", False), ("no-preference", True)):
+        context = browser.new_context(reduced_motion=wish, base_url=site.url)
+        page = context.new_page()
+        page.goto("/")
+        durations = page.evaluate(
+            """() => [...document.querySelectorAll("*")].flatMap(e => {
+                const style = getComputedStyle(e)
+                return [style.transitionDuration, style.animationDuration]
+            })"""
+        )
+        assert any(re.search("[1-9]", duration) for duration in durations) == moves
+        context.close()
+
+
+def test_what_is_printed_is_black_on_white_without_the_menu(browser: Browser, site):
+    context = browser.new_context(color_scheme="dark", base_url=site.url)
+    page = context.new_page()
+    page.goto("/posts/what-three-hundred-small-releases-taught-us")
+    page.emulate_media(media="print", color_scheme="dark")
+    expect(page.get_by_role("navigation", name="Main")).to_be_hidden()
+    expect(page.locator("body")).to_have_css("background-color", "rgb(255, 255, 255)")
+    expect(page.locator("h1")).to_have_css("color", "rgb(0, 0, 0)")
+    context.close()
 
 
 def _luminance(colour: str) -> float:

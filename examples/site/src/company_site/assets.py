@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from company_site.headers import ELSEWHERE
+
 IMMUTABLE = "public, max-age=31536000, immutable"
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -48,7 +50,9 @@ async def serve_asset(request: Request) -> Response:
     found = _ASSETS.get(request.path_params["name"])
     if found is None:
         raise HTTPException(404)
-    return Response(found.data, media_type=found.media_type, headers={"Cache-Control": IMMUTABLE})
+    return Response(
+        found.data, media_type=found.media_type, headers={"Cache-Control": IMMUTABLE, **ELSEWHERE}
+    )
 
 
 routes = [Route("/static/{name}", serve_asset)]

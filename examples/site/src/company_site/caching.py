@@ -153,4 +153,5 @@ def _compressing(app: ASGIApp) -> ASGIApp:
 
 def _may_be_kept(start: Message) -> bool:
     headers = Headers(raw=list(start["headers"]))
-    return start["status"] == 200 and headers.get("cache-control") == _PUBLIC
+    is_public = start["status"] == 200 and headers.get("cache-control") == _PUBLIC
+    return is_public and "set-cookie" not in headers

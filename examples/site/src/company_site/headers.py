@@ -44,7 +44,9 @@ _HEADERS: Mapping[str, str] = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "X-Site-Version": __version__,
 }
-_UPLOADS_HEADERS = {**_HEADERS, "Content-Security-Policy": _serialise(_UPLOADS_POLICY)}
+# What feeds and cards show is shown by other sites, too.
+ELSEWHERE: Mapping[str, str] = {"Cross-Origin-Resource-Policy": "cross-origin"}
+_UPLOADS_HEADERS = {**_HEADERS, **ELSEWHERE, "Content-Security-Policy": _serialise(_UPLOADS_POLICY)}
 _HSTS = "max-age=31536000"
 
 
