@@ -30,6 +30,9 @@ from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse
 from typing import Any, Final
 from urllib.parse import quote
 
+PLACE: Final = "opt/tagboat/lambda"
+"""Where this file is in an image."""
+
 _API: Final = "/2018-06-01/runtime"
 _LOOK: Final = 0.002  # seconds between two tries to reach an app that starts
 _MARGIN: Final = 0.5  # seconds before the deadline in which Lambda is still told of it

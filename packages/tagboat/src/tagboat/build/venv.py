@@ -13,11 +13,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PathDistribution
-from importlib.resources import files as resources
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from tagboat.build import lambda_bridge
 from tagboat.build.files import Entry, File, Files, Link
 from tagboat.build.interpreter import Interpreter
 from tagboat.errors import TagboatError
@@ -36,10 +36,6 @@ class VenvError(TagboatError):
     """What was installed does not make an environment."""
 
 
-LAMBDA = "opt/tagboat/lambda"
-"""What answers AWS Lambda's runtime API for the app (`lambda_bridge`)."""
-
-
 def skeleton(interpreter: Interpreter) -> dict[str, Entry]:
     """A virtual environment with nothing installed (PEP 405), and the way to it from AWS Lambda."""
     home = posixpath.dirname(interpreter.path)
@@ -50,14 +46,13 @@ def skeleton(interpreter: Interpreter) -> dict[str, Entry]:
         f"{VENV}/bin/python": Link(interpreter.path),
         f"{VENV}/bin/python3": Link("python"),
         f"{VENV}/bin/python{interpreter.short}": Link("python"),
-        LAMBDA: File(_lambda_bridge(), executable=True),
+        lambda_bridge.PLACE: File(_lambda_bridge(), executable=True),
     }
 
 
 @functools.cache
 def _lambda_bridge() -> bytes:
-    source = resources("tagboat.build").joinpath("lambda_bridge.py").read_bytes()
-    return f"#!{PYTHON} -I\n".encode() + source
+    return f"#!{PYTHON} -I\n".encode() + Path(lambda_bridge.__file__).read_bytes()
 
 
 def installed_files(prefix: Path, interpreter: Interpreter) -> dict[str, Entry]:

@@ -6,6 +6,8 @@ from tagboat.aws.kinds.lambda_ import ALIAS
 from tagboat.aws.kinds.logs import DAYS
 from tagboat.aws.policy import Document, allow, taken_by, writes_log
 from tagboat.aws.resource import Ref, Resource
+from tagboat.build.image import start_command
+from tagboat.build.lambda_bridge import PLACE as BRIDGE
 from tagboat.targets import parts
 from tagboat.targets.place import Place
 
@@ -80,6 +82,7 @@ def resources(place: Place) -> list[Resource]:
             "memory": service.memory,
             "timeout": _TIMEOUT,
             "architecture": "arm64" if place.arm else "x86_64",
+            "command": [f"/{BRIDGE}", *start_command(place.component.config.entrypoint)],
             "environment": place.environment,
             "reserved": place.target.max_instances,
         },

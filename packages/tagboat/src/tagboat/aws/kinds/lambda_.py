@@ -25,7 +25,8 @@ _DENIED_ROLE = "cannot be assumed"
 
 class Function:
     """Settings: `repository` that its image is in, `role`, `memory` in MiB, `timeout` in seconds,
-    `architecture`, `environment`, `reserved`, the most instances (None: the account's limit).
+    `architecture`, `command` in place of the image's entry point, `environment`, `reserved`, the most
+    instances (None: the account's limit).
 
     Which image it is, is no setting: that is what `tagboat deploy` changes.
     """
@@ -51,6 +52,9 @@ class Function:
                 "memory": configuration["MemorySize"],
                 "timeout": configuration["Timeout"],
                 "architecture": configuration["Architectures"][0],
+                "command": configuration.get("ImageConfigResponse", {})
+                .get("ImageConfig", {})
+                .get("EntryPoint", []),
                 "environment": configuration.get("Environment", {}).get("Variables", {}),
                 "reserved": reserved.get("ReservedConcurrentExecutions"),
             },
@@ -134,6 +138,7 @@ class Function:
             "MemorySize": settings["memory"],
             "Timeout": settings["timeout"],
             "Role": settings["role"],
+            "ImageConfig": {"EntryPoint": settings["command"]},
             "Environment": {"Variables": settings["environment"]},
             "Tags": [{"Key": key, "Value": value} for key, value in resource.tags.items()],
         }
@@ -318,6 +323,7 @@ def _configuration(settings: Mapping[str, Any]) -> dict[str, Any]:
         "Role": settings["role"],
         "MemorySize": settings["memory"],
         "Timeout": settings["timeout"],
+        "ImageConfig": {"EntryPoint": settings["command"]},
         "Environment": {"Variables": settings["environment"]},
     }
 
