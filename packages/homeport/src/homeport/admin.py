@@ -2,7 +2,7 @@
 
 `GET /_homeport/redirects` lists, `POST` adds one, `DELETE /_homeport/redirects?source=…` removes one.
 `GET /_homeport/metrics` is for Prometheus, which cannot sign: it has a token of its own that opens nothing
-else. No bucket's name begins with an underscore.
+else. Below `/_homeport/console` are the pages for a browser. No bucket's name begins with an underscore.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from homeport.api import Gate
+from homeport.console import PREFIX
 from homeport.errors import EdgeError
 from homeport.ingress import Ingress
 from homeport.metrics import CONTENT_TYPE, Metrics
@@ -33,12 +35,15 @@ _MOST: Final = 1 << 16  # bytes of a call
 class Admin:
     """In front of everything else on the control port, which answers what is not homeport's own."""
 
-    def __init__(self, app: ASGIApp, gate: Gate, ingress: Ingress, metrics: Metrics, token: str) -> None:
+    def __init__(
+        self, app: ASGIApp, console: ASGIApp, *, gate: Gate, ingress: Ingress, metrics: Metrics, token: str
+    ) -> None:
         self._app = app
         self._gate = gate
         self._ingress = ingress
         self._metrics = metrics
         self._token = token
+        self._console = console
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"] if scope["type"] == "http" else None
@@ -46,6 +51,8 @@ class Admin:
             await (await self._answer(Request(scope, receive)))(scope, receive, send)
         elif path == METRICS:
             await (await self._measure(Request(scope, receive)))(scope, receive, send)
+        elif path is not None and (path.startswith(f"{PREFIX}/") or _looks(scope)):
+            await self._console(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -103,6 +110,17 @@ class Admin:
                 source = Source.parse(request.query_params.get("source", ""))
                 return JSONResponse(_shown(await ingress.remove_redirect(source)))
         return _refusal(405, "GET, POST or DELETE")
+
+
+def _looks(scope: Scope) -> bool:
+    """Whether somebody has opened the port in a browser, rather than asked S3 for its buckets."""
+    headers = Headers(scope=scope)
+    return (
+        scope["path"] in ("/", PREFIX)
+        and scope["method"] == "GET"
+        and "authorization" not in headers
+        and "text/html" in headers.get("accept", "")
+    )
 
 
 def _parsed(body: bytes) -> Redirect:

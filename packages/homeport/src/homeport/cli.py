@@ -84,6 +84,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TARGET",
         help="bring a backup there up to date once a day, as `homeport backup` does",
     )
+    serve.add_argument(
+        "--console",
+        type=_host,
+        metavar="NAME",
+        help="host at which the edge shows the console to whoever has the root key; without it the console"
+        " is on the control port alone",
+    )
     serve.set_defaults(run=_serve)
     upgrade = commands.add_parser(
         "upgrade",
@@ -143,10 +150,14 @@ def _address(text: str) -> str:
 
 
 def _domain(text: str) -> str:
+    return text if text == "localhost" else _host(text)
+
+
+def _host(text: str) -> str:
     from homeport.hosts import HostError, host_name
 
     try:
-        return text if text == "localhost" else host_name(text)
+        return host_name(text)
     except HostError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -181,7 +192,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     ports = Ports(options.port, options.https_port, options.http_port)
-    front = Front(options.address, options.domain, options.acme)
+    front = Front(options.address, options.domain, options.acme, options.console)
     listeners = Listeners.inherit()
     if uvloop.run(serve(options.data.resolve(), ports, front, listeners, options.backup)):
         # In our place, with our process id: whoever has started us, or watches us, need not notice.

@@ -106,8 +106,15 @@ _HSTS = """\
 if !{ var(txn.host) -m end localhost } !{ res.hdr(strict-transport-security) -m found }
 """
 
+_CONSOLE = """
+backend console
+    server one unix@{socket} maxconn 200
+"""
+
 ACTIVATOR: Final = "activator"  # its server in a service's backend
 HELD: Final = 100  # requests of a service that its activator holds; what is more waits in the queue
+
+CONSOLE: Final = "console"  # the backend of homeport's own pages, and its socket
 
 _ONE_CLIENT: Final = 1000  # connections of one address, of the 4000 that there are
 
@@ -164,7 +171,8 @@ class Names:
 
     `domains` are the services' ids by custom host name; `certificates` the files of such names' certificates;
     `thumbprint` is that of the ACME account's key, by which challenges are answered; `entrances` are the
-    services that let requests in otherwise than by default, by id.
+    services that let requests in otherwise than by default, by id; `console` is the host of homeport's own
+    pages.
     """
 
     domains: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -172,6 +180,7 @@ class Names:
     certificates: Sequence[Path] = ()
     thumbprint: str | None = None
     entrances: Mapping[str, Entrance] = field(default_factory=lambda: MappingProxyType({}))
+    console: str | None = None
 
 
 def configuration(layout: Layout, binding: Binding, routes: Mapping[str, Route], names: Names) -> str:
@@ -207,6 +216,7 @@ def configuration(layout: Layout, binding: Binding, routes: Mapping[str, Route],
                 for service, route in routes.items()
             ),
             *(_redirect(redirect) for redirect in names.redirects),
+            "" if names.console is None else _CONSOLE.format(socket=quoted(layout.activator(CONSOLE))),
         )
     )
 
@@ -223,6 +233,8 @@ def maps(routes: Mapping[str, Route], names: Names) -> dict[str, str]:
     """The map files that the configuration names, by the beginning of their names."""
     hosts = {route.host: service for service, route in routes.items()}
     hosts |= {host: service for host, service in names.domains.items() if service in routes}
+    if names.console is not None:
+        hosts[names.console] = CONSOLE
     found: dict[str, dict[str, str]] = {name: {} for name in _MAPS}
     found["hosts"] = hosts
     for redirect in names.redirects:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import shutil
+import socket
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,6 +21,7 @@ from homeport import place
 from homeport.authority import Authority
 from homeport.certificates import Issuer
 from homeport.command import off_loop
+from homeport.configuration import CONSOLE
 from homeport.edge import Binding, Edge, Route
 from homeport.errors import DirectoryBusyError, HomeportError, ImageError
 from homeport.images import Images
@@ -28,7 +30,7 @@ from homeport.instance import Instances
 from homeport.instance_role import InstanceRoles
 from homeport.layout import Layout
 from homeport.listeners import Listeners
-from homeport.logs import Logbook
+from homeport.logs import Cursor, Logbook
 from homeport.machine import Machine, Running
 from homeport.metrics import Usage
 from homeport.model import (
@@ -49,6 +51,7 @@ from homeport.model import (
 from homeport.network import Network
 from homeport.origins import Origins
 from homeport.process import Process, adopt_orphans
+from homeport.redirects import Redirect
 from homeport.runner import Runner
 from homeport.state import State
 from homeport.traffic import Traffic
@@ -94,12 +97,14 @@ class Port:
         address: str = "127.0.0.1",
         domain: str = "localhost",
         issuer: Issuer | None = None,
+        console: str | None = None,
         listeners: Listeners | None = None,
         roles: InstanceRoles | None = None,
     ) -> None:
         """The edge listens on `address`; services are called `NAME.domain`; `issuer` has certificates for
-        names that are not local; `listeners` may hold what a predecessor of this process has left; `roles`
-        gives instances the credentials of the roles that their services name.
+        names that are not local; at the host `console` it passes on what comes to `console_listener`;
+        `listeners` may hold what a predecessor of this process has left; `roles` gives instances the
+        credentials of the roles that their services name.
         """
         self._listeners = listeners or Listeners()
         self._roles = roles
@@ -108,6 +113,7 @@ class Port:
         self._binding = Binding(address, http_port, https_port)
         self._domain = domain
         self._issuer = issuer
+        self._console = console
         self._database = database
         self._state = State(database)
         self._network = Network(layout, s3_port)
@@ -120,6 +126,14 @@ class Port:
         self._tasks: list[asyncio.Task[None]] = []
         self._calls = asyncio.Lock()  # one change of the services at a time
         self._directory_lock: IO[str] | None = None
+
+    def console_listener(self) -> socket.socket:
+        """Where the edge sends what is asked of the console's host; known after `start`."""
+        listener = self._listeners.unix(path := self._layout.activator(CONSOLE))
+        path.chmod(0o600)
+        shutil.chown(path, "nobody")
+        listener.listen()
+        return listener
 
     @property
     def bridge_address(self) -> str:
@@ -153,6 +167,7 @@ class Port:
             self._edge,
             self._issuer,
             domain=self._domain,
+            console=self._console,
             services=lambda: {service.arn: service for service in self.services()},
             say=self._say,
         )
@@ -333,6 +348,15 @@ class Port:
 
     # What is seen from outside
 
+    def follow(
+        self, arn: str, kind: LogKind, since: Cursor | None = None, most: int = 500
+    ) -> tuple[list[LogLine], Cursor]:
+        """What a log says after `since`, and where to go on; without it, its end."""
+        service = self.service(arn)
+        if kind == "application" and (runner := self._runners.get(arn)) is not None:
+            runner.pump()
+        return self._logbook.log(service.id, kind).follow(since, most)
+
     async def traffic(self) -> Traffic:
         """What has come to each service, by its id."""
         return await self.ingress.look()
@@ -353,6 +377,10 @@ class Port:
     def certificates(self) -> dict[str, datetime]:
         """When the certificate of each name ends that is not a service's own at `localhost`."""
         return self.ingress.expiries()
+
+    def redirects(self) -> list[Redirect]:
+        """Oldest first."""
+        return self.ingress.redirects()
 
     async def hits(self) -> dict[str, int]:
         """How often each redirect has answered, by its source."""

@@ -35,7 +35,8 @@ _COUNT: Final = 5.0  # seconds between looks at the redirects' hits
 
 
 class Ingress:
-    """Between `load` and the end of `run`. `domain`: what the services' own names end in; `services`: those
+    """Between `load` and the end of `run`. `domain`: what the services' own names end in; `console`: the
+    console's host; `services`: those
     that are not deleted, by ARN; `say` writes into a service's log.
     """
 
@@ -48,11 +49,13 @@ class Ingress:
         issuer: Issuer | None,
         *,
         domain: str,
+        console: str | None,
         services: Callable[[], Mapping[str, Service]],
         say: Callable[[Service, str], None],
     ) -> None:
         self._edge = edge
         self._domain = domain
+        self._console = console
         self._services = services
         self._say = say
         self._domains = Domains(database)
@@ -93,7 +96,14 @@ class Ingress:
             for service in services.values()
             if service.spec.entrance != Entrance()
         }
-        return Names(domains, self._redirects.all(), self._certificates.files(), self._thumbprint, entrances)
+        return Names(
+            domains,
+            self._redirects.all(),
+            self._certificates.files(),
+            self._thumbprint,
+            entrances,
+            self._console,
+        )
 
     async def refresh(self, service: Service) -> None:
         """A service has come, or lets requests in in another way: let the edge know."""
@@ -115,7 +125,7 @@ class Ingress:
         except HostError as error:
             hint = "; a wildcard cannot be proved over HTTP" if name.startswith("*.") else ""
             raise InvalidDomainError(f"{error}{hint}") from None
-        if self._domain in (name, name.partition(".")[2]):
+        if self._domain in (name, name.partition(".")[2]) or name == self._console:
             raise InvalidDomainError(f"{name} is, or may become, a service's own name: take one below it")
         if len(self._domains.of(service.arn)) >= _MOST_DOMAINS:
             raise InvalidDomainError(f"the service has {_MOST_DOMAINS} custom domains already")
@@ -251,7 +261,8 @@ class Ingress:
         }
         hosts = {redirect.source.host for redirect in self._redirects.all()}
         names |= {host for host in hosts - own if not host.startswith("*.")}
-        self._certificates.want(names | {host for host in own if not is_local(host)})
+        names |= {host for host in own if not is_local(host)}
+        self._certificates.want(names | ({self._console} if self._console else set()))
 
     async def _changed(self) -> None:
         async with self._lock:

@@ -15,7 +15,9 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from homeport.model import LogKind, LogLine
 
@@ -23,10 +25,28 @@ _SEGMENT = 8 << 20  # bytes; a log has at most two segments
 _READ = 1 << 20  # bytes taken over at once
 _LINE = 64 << 10  # bytes; a longer line is broken
 _BACKLOG = 8 << 20  # bytes; of more than this unread, only the newest are taken over
+_GLANCE = 256 << 10  # bytes at the end of a log that whoever follows it is shown
 _BLOCK = 4096
 _FALLOC_KEEP_SIZE_PUNCH_HOLE = 0x01 | 0x02
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in a log: a file, and how many of its bytes have been read; of -1 the last ones are wanted."""
+
+    file: int  # its inode
+    read: int
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor | None:
+        file, dash, read = text.partition("-")
+        well = dash and (file + read).isascii() and file.isdecimal() and read.isdecimal()
+        return cls(int(file), int(read)) if well else None
+
+    def __str__(self) -> str:
+        return f"{self.file}-{self.read}"
 
 
 class Log:
@@ -62,11 +82,29 @@ class Log:
         """Oldest first, from `since` milliseconds on; with more than `limit` lines, the newest of them."""
         records = self._records()
         records = records[bisect_left(records, since, key=_time) :]
-        lines = []
-        for record in records[max(len(records) - limit, 0) :]:
-            stamp, stream, _, message = record.decode().split(" ", 3)
-            lines.append(LogLine(int(stamp), stream, message))
-        return lines
+        return [_line(record) for record in records[max(len(records) - limit, 0) :]]
+
+    def follow(self, since: Cursor | None, most: int = 500) -> tuple[list[LogLine], Cursor]:
+        """What was written after `since`, and where to go on; without it, the last lines.
+
+        Reads the end of the file alone, so it may be asked often. What is longer ago than the file before the
+        present one is passed over.
+        """
+        with suppress(FileNotFoundError), self._path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            here = Cursor(found.st_ino, 0)
+            if since is not None and since.file == here.file:
+                return _records_of(file, since, found.st_size, most)
+            before: list[LogLine] = []
+            if since is not None or found.st_size < _GLANCE:
+                with suppress(FileNotFoundError), self._older.open("rb") as older:
+                    old = os.fstat(older.fileno())
+                    begin = since if since is not None and since.file == old.st_ino else None
+                    if since is None or begin is not None:
+                        before, _ = _records_of(older, begin or Cursor(old.st_ino, -1), old.st_size, most)
+            lines, cursor = _records_of(file, here if since else Cursor(here.file, -1), found.st_size, most)
+            return (before + lines)[-most:], cursor
+        return [], since or Cursor(0, 0)
 
     def tail(self, stream: str, count: int) -> list[str]:
         """The last messages of one stream, oldest first."""
@@ -94,6 +132,25 @@ class Log:
             with suppress(FileNotFoundError):
                 records += path.read_bytes().split(b"\n")[:-1]
         return records
+
+
+def _records_of(file: IO[bytes], since: Cursor, size: int, most: int) -> tuple[list[LogLine], Cursor]:
+    begin = since.read
+    cut = begin < 0 or size - begin > _GLANCE  # it begins within a record
+    if cut:
+        begin = max(size - _GLANCE, 0)
+        cut = begin > 0
+    file.seek(begin)
+    data = file.read(size - begin)
+    data = data[: data.rfind(b"\n") + 1]
+    records = data.split(b"\n")[:-1]
+    lines = [_line(record) for record in (records[1:] if cut else records)[-most:]]
+    return lines, Cursor(since.file, begin + len(data))
+
+
+def _line(record: bytes) -> LogLine:
+    stamp, stream, _, message = record.decode().split(" ", 3)
+    return LogLine(int(stamp), stream, message)
 
 
 class Tail:

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -28,6 +28,7 @@ from homeport.attestation import public_pem
 from homeport.audit import FOLDER, Trail
 from homeport.authority import write
 from homeport.catalogue import Catalogue
+from homeport.console import ByEdge, Console
 from homeport.controller import Port
 from homeport.credentials import Keyring
 from homeport.errors import HomeportError
@@ -44,6 +45,7 @@ from homeport.repositories import Repositories
 from homeport.resources import Resources
 from homeport.roles import Roles
 from homeport.upkeep import look_after
+from ocikit import OcikitError, Reference
 from ocikit.registry import Storage
 
 S3_PORT = 9000  # on the bridge's own address, so that no other homeport is in the way
@@ -65,13 +67,14 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """How the world sees us: the address that the edge listens on, what services' names end in, and the
-    directory of the authority (ACME) that signs for names which are not local.
+    """How the world sees us: the address that the edge listens on, what services' names end in, the directory
+    of the authority (ACME) that signs for names which are not local, and the host of the console.
     """
 
     address: str = LOOPBACK
     domain: str = "localhost"
     acme: str | None = None
+    console: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,7 @@ async def serve(
             address=front.address,
             domain=front.domain,
             issuer=None if front.acme is None else Acme(front.acme, data / "acme"),
+            console=front.console,
             listeners=listeners,
             roles=InstanceRoles(keyring, lambda name: None if roles is None else roles.find(name)),
         )
@@ -171,10 +175,19 @@ async def serve(
                 trail=trail,
             )
             bridge = listeners.tcp(port.bridge_address, S3_PORT)
-            metrics = Metrics(port, trail.counts, version("homeport"))
+            console = Console(port, trail, data / FOLDER, keyring.is_root, partial(_tags, catalogue))
             write(data / "metrics-token", keyring.metrics_token.encode(), mode=0o600)
-            admin = Admin(app, gate, port.ingress, metrics, keyring.metrics_token)
+            admin = Admin(
+                app,
+                console,
+                gate=gate,
+                ingress=port.ingress,
+                metrics=Metrics(port, trail.counts, version("homeport")),
+                token=keyring.metrics_token,
+            )
             servers = [_Server(s3, bridge), _Server(admin, control)]
+            if front.console is not None:
+                servers.append(_Server(ByEdge(console), port.console_listener()))
             tasks = [asyncio.create_task(server.run()) for server in servers]
             keeping = asyncio.create_task(trail.keep())
             upkeep = asyncio.create_task(
@@ -183,7 +196,7 @@ async def serve(
             addresses = Addresses(
                 f"http://{registry_host}", registry_host, edge.https, edge.http, os.getpid()
             )
-            _announce(data, addresses, front.domain)
+            _announce(data, addresses, front)
             told = asyncio.create_task(orders.told.wait())
             await asyncio.wait([told, *tasks], return_when=asyncio.FIRST_COMPLETED)
             _say("making room for another version" if orders.leave else "stopping")
@@ -195,12 +208,22 @@ async def serve(
             else:
                 await port.stop()
                 (data / "homeport.json").unlink(missing_ok=True)
+        console.close()
         for server in servers:
             server.should_exit = True
         await asyncio.gather(*tasks)
         keeping.cancel()  # the last calls are written
         await asyncio.gather(keeping, upkeep, return_exceptions=True)
     return orders.leave
+
+
+async def _tags(catalogue: Catalogue, service: Service) -> dict[str, list[str]]:
+    """Which tags of the service's repository name which digest; none of one in another registry."""
+    found: dict[str, list[str]] = {}
+    with suppress(OcikitError):
+        for tag, digest in await catalogue.tags(Reference.parse(service.spec.image).repository):
+            found.setdefault(str(digest), []).append(tag)
+    return found
 
 
 class _Orders:
@@ -231,6 +254,7 @@ class _Server(uvicorn.Server):
                 log_level="error",
                 lifespan="off",
                 server_header=False,
+                proxy_headers=False,  # nobody in front of us says who asks
                 timeout_keep_alive=_KEEP_ALIVE,
                 timeout_graceful_shutdown=_GRACE,
             )
@@ -288,15 +312,17 @@ def _edge_ports(data: Path, ports: Ports, listeners: Listeners) -> Ports:
     return Ports(0, ports.https or _free_port(), ports.http or _free_port())
 
 
-def _announce(data: Path, addresses: Addresses, domain: str) -> None:
+def _announce(data: Path, addresses: Addresses, front: Front) -> None:
     try:
         addresses.write(data)
     except OSError as error:  # whoever asks for a service need not know where homeport is found
         _say(f"{data / 'homeport.json'} is not written: {error.strerror}")
     _say(f"registry and AWS API at {addresses.endpoint}")
     suffix = "" if addresses.https_port == 443 else f":{addresses.https_port}"
-    trusted = f", trusted by {data / 'ca.pem'}" if is_local(domain) else ""
-    _say(f"services at https://NAME.{domain}{suffix}{trusted}")
+    trusted = f", trusted by {data / 'ca.pem'}" if is_local(front.domain) else ""
+    _say(f"services at https://NAME.{front.domain}{suffix}{trusted}")
+    console = f"https://{front.console}{suffix}/" if front.console else f"{addresses.endpoint}/"
+    _say(f"console at {console}, for whoever has the root key")
     _say(f'to drive it: eval "$(homeport env --data {data})"')
 
 

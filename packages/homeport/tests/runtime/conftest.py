@@ -10,6 +10,7 @@ import os
 import py_compile
 import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -26,6 +28,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore import xform_name
 from obstore.store import LocalStore
 
 from homeport.authority import Authority
@@ -35,6 +38,7 @@ from homeport.edge import Binding, Edge, Names, Route
 from homeport.layout import Layout
 from homeport.place import REGION
 from ocikit import Blob, BytesBlob, ContainerConfig, Digest, History, Image, Layer, LayerWriter, Platform
+from ocikit import Layout as OciLayout
 from ocikit.registry import Storage
 from ocikit.registry.storage import StoredManifest
 
@@ -519,6 +523,140 @@ def _running(harbour: Harbour) -> Iterator[Harbour]:
             harbour.start()
         harbour.stop()
     assert harbour.remains() == []
+
+
+class Homeport:
+    """A homeport that runs, as its owner sees it."""
+
+    def __init__(self, data: Path, *options: str) -> None:
+        self.data = data
+        free = ("--port", "0", "--https-port", "0", "--http-port", "0")
+        command = [sys.executable, "-m", "homeport", "serve", "--data", str(data), *free, *options]
+        self._session = boto3.session.Session()
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._log = (data.parent / "serve.log").open("w")
+        self.process = subprocess.Popen(command, stderr=self._log)
+        self.until((data / "homeport.json").exists)
+        self.addresses = json.loads((data / "homeport.json").read_text())
+        key = json.loads((data / "credentials.json").read_text())
+        self.environment = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(data.parent),
+            "AWS_ENDPOINT_URL": self.addresses["endpoint"],
+            "AWS_DEFAULT_REGION": "local-1",
+            "AWS_ACCESS_KEY_ID": key["access_key_id"],
+            "AWS_SECRET_ACCESS_KEY": key["secret_access_key"],
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "REGISTRY_AUTH_FILE": str(data.parent / "auth.json"),
+        }
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(60) == 0
+        self._log.close()
+
+    def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None, (self.data.parent / "serve.log").read_text()
+            assert time.monotonic() < deadline, "it did not happen in time"
+            time.sleep(0.05)
+
+    def client(self, service: str) -> Any:
+        """Closed with the harbour."""
+        with self._lock:
+            return self._client(service)
+
+    def _client(self, service: str) -> Any:
+        if service not in self._clients:
+            self._clients[service] = self._session.client(
+                service,
+                endpoint_url=self.addresses["endpoint"],
+                region_name="local-1",
+                aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
+            )
+        return self._clients[service]
+
+    def by_boto3(self, service: str, operation: str, **members: Any) -> Any:
+        return getattr(self.client(service), xform_name(operation))(**members)
+
+    def by_aws(self, service: str, operation: str, **members: Any) -> Any:
+        command = ["aws", service, xform_name(operation, "-"), "--cli-input-json", json.dumps(members)]
+        done = self.run(*command, "--output", "json")
+        return json.loads(done) if done.strip() else {}
+
+    def run(self, *command: str) -> str:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=self.environment, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def get(self, host: str, path: str = "/") -> tuple[int, str]:
+        context = ssl.create_default_context(cafile=str(self.data / "ca.pem"))
+        with (
+            socket.create_connection(("127.0.0.1", self.addresses["https_port"]), 30) as plain,
+            context.wrap_socket(plain, server_hostname=host) as connection,
+        ):
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            return answer.status, answer.read().decode()
+
+    def control(self, path: str, headers: Mapping[str, str]) -> tuple[int, str]:
+        connection = http.client.HTTPConnection(self.addresses["registry"], timeout=30)
+        try:
+            connection.request("GET", path, headers=dict(headers))
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def push(self, image: Image, repository: str, tag: str = "latest") -> str:
+        """With skopeo, as `docker login` and `docker push` do; returns the digest."""
+        token = self.by_boto3("ecr", "GetAuthorizationToken")["authorizationData"][0]["authorizationToken"]
+        with tempfile.TemporaryDirectory() as layout:
+            OciLayout(Path(layout)).write(image, "it")
+            self.run(
+                "skopeo", "copy", "--quiet", "--dest-tls-verify=false",
+                "--dest-creds", b64decode(token).decode(),
+                f"oci:{layout}:it", f"docker://{self.addresses['registry']}/{repository}:{tag}",
+            )  # fmt: skip
+        return str(image.digest)
+
+    def create(self, name: str, **members: Any) -> str:
+        """A service of the image that the repository of its name has, once it serves; returns its ARN."""
+        image = f"{self.addresses['registry']}/{name}:latest"
+        source = {"ImageRepository": {"ImageIdentifier": image, "ImageRepositoryType": "ECR"}}
+        made = self.by_boto3(
+            "apprunner", "CreateService", ServiceName=name, SourceConfiguration=source, **members
+        )
+        arn: str = made["Service"]["ServiceArn"]
+        self.until(lambda: self.status(arn) == "RUNNING")
+        return arn
+
+    def status(self, arn: str) -> str:
+        return str(self.by_boto3("apprunner", "DescribeService", ServiceArn=arn)["Service"]["Status"])
+
+
+@pytest.fixture(scope="module")
+def open_homeport(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Homeport]]:
+    """Starts the real `homeport serve`; stops it at the end of the module."""
+    opened: list[Homeport] = []
+
+    def start(*options: str) -> Homeport:
+        data = tmp_path_factory.mktemp("serve") / "port"
+        data.mkdir()
+        opened.append(Homeport(data, *options))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.close()
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homeport.logs import Log, Tail
+from homeport.logs import Cursor, Log, Tail
 
 
 def messages(log: Log) -> list[str]:
@@ -141,3 +141,42 @@ def test_the_last_lines_are_those_of_the_stream_that_is_asked_for(tmp_path: Path
         log.write("old", [(f"old {number}", 0)])
         log.write("new", [(f"new {number}", 0)])
     assert log.tail("new", 2) == ["new 3", "new 4"]
+
+
+@pytest.mark.parametrize("segment", [400, 1 << 20])
+def test_whoever_follows_a_log_sees_each_line_once_whatever_is_put_aside_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segment: int
+) -> None:
+    monkeypatch.setattr("homeport.logs._SEGMENT", segment)
+    log = Log(tmp_path / "application.log")
+    assert log.follow(None)[0] == []
+    log.write("i1", [(f"before {number}", 0) for number in range(3)])
+    lines, cursor = log.follow(None)
+    assert [line.message for line in lines] == ["before 0", "before 1", "before 2"]
+    seen: list[str] = []
+    for number in range(60):
+        log.write("i1", [(f"line {number}", 0)])
+        if number % 4 == 3:
+            lines, cursor = log.follow(Cursor.parse(str(cursor)))
+            seen += [line.message for line in lines]
+    assert seen == [f"line {number}" for number in range(60)]
+    assert log.follow(cursor)[0] == []
+
+
+def test_the_end_of_a_long_log_is_read_and_no_more_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("homeport.logs._GLANCE", 300)
+    log = Log(tmp_path / "application.log")
+    log.write("i1", [(f"line {number}", 0) for number in range(100)])
+    lines, cursor = log.follow(None)
+    assert 5 < len(lines) < 20
+    assert [line.message for line in lines] == [f"line {number}" for number in range(100 - len(lines), 100)]
+    assert [line.message for line in log.follow(None, most=2)[0]] == ["line 98", "line 99"]
+    log.write("i1", [("more", 0)])
+    assert [line.message for line in log.follow(cursor)[0]] == ["more"]
+
+
+@pytest.mark.parametrize("text", ["", "1", "-1", "1-", "a-1", "1-²", "1--1"])
+def test_what_is_no_place_in_a_log_is_none(text: str) -> None:
+    assert Cursor.parse(text) is None
