@@ -43,3 +43,12 @@ def add_component(parser: argparse.ArgumentParser) -> None:
         metavar="COMPONENT",
         help="the folder with the component's pyproject.toml (default: this one)",
     )
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """Which target is meant."""
+    parser.add_argument(
+        "--target",
+        metavar="NAME",
+        help="one of [tool.tagboat.targets] (default: the only one that there is)",
+    )

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from tagboat.arguments import Parser, add_component
+from tagboat.arguments import Parser, add_component, add_target
 from tagboat.cost_cli import add_cost_command
 from tagboat.doctor_cli import add_doctor_command
 from tagboat.errors import TagboatError
@@ -151,6 +151,7 @@ def parser() -> argparse.ArgumentParser:
         epilog='example: eval "$(homeport env --data DIR)" && tagboat deploy examples/site',
     )
     add_component(deploy)
+    add_target(deploy)
     deploy.add_argument(
         "--timeout",
         type=float,
@@ -385,6 +386,7 @@ def _deploy(options: argparse.Namespace) -> int:
         cache_folder(),
         timeout=options.timeout,
         progress=_progress,
+        target=options.target,
         prebuilt=prebuilt,
         documents=documents,
     )

@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -93,12 +93,18 @@ class Settings:
     health_path: str | None
     environment: dict[str, str]
     auto_deploy: bool = True
+    access_role: str | None = None  # that pulls the image, on AWS
+    instance_role: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)  # that the service is made with
 
     def request(self) -> dict[str, Any]:
         """The part that CreateService and UpdateService share."""
         health = {"Protocol": "HTTP", "Path": self.health_path} if self.health_path else {"Protocol": "TCP"}
+        access = {"AuthenticationConfiguration": {"AccessRoleArn": self.access_role}}
+        instance = {"InstanceRoleArn": self.instance_role} if self.instance_role else {}
         return {
             "SourceConfiguration": {
+                **(access if self.access_role else {}),
                 "ImageRepository": {
                     "ImageIdentifier": self.image,
                     "ImageRepositoryType": "ECR",
@@ -109,7 +115,7 @@ class Settings:
                 },
                 "AutoDeploymentsEnabled": self.auto_deploy,
             },
-            "InstanceConfiguration": {"Cpu": str(self.cpu), "Memory": str(self.memory)},
+            "InstanceConfiguration": {"Cpu": str(self.cpu), "Memory": str(self.memory), **instance},
             "HealthCheckConfiguration": health,
         }
 
@@ -128,6 +134,8 @@ class Settings:
             and configuration.get("RuntimeEnvironmentVariables", {}) == self.environment
             and service["InstanceConfiguration"].get("Cpu") == str(self.cpu)
             and service["InstanceConfiguration"].get("Memory") == str(self.memory)
+            and source.get("AuthenticationConfiguration", {}).get("AccessRoleArn") == self.access_role
+            and service["InstanceConfiguration"].get("InstanceRoleArn") == self.instance_role
             and (health.get("Path") if health.get("Protocol") == "HTTP" else None) == self.health_path
         )
 
@@ -135,8 +143,10 @@ class Settings:
 class Cloud:
     """One account and region of AWS, or one homeport. Raises CloudError for whatever boto3 raises."""
 
-    def __init__(self) -> None:
+    def __init__(self, region: str | None = None) -> None:
+        """`region` is the one that is meant, where it is not that of the AWS settings."""
         self._session = session()
+        self._region = region
         # A control plane that is away for a moment is retried by boto3 itself; a hung one is given up.
         self._config = Config(
             connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 4}
@@ -160,17 +170,18 @@ class Cloud:
 
     def _client(self, service: Any) -> Any:
         try:
-            return self._session.client(service, config=self._config)
+            return self._session.client(service, region_name=self._region, config=self._config)
         except (BotoCoreError, ValueError) as error:
             raise CloudError(f"no {service} client: {error}", hint=HINT) from error
 
-    def repository(self, name: str) -> Repository:
+    def repository(self, name: str, tags: Mapping[str, str] | None = None) -> Repository:
         """The image repository called `name`, made when absent: release tags immutable, `latest` movable."""
         uri = self.existing_repository(name)
         if uri is None:
             uri = self._call(
                 self._ecr.create_repository,
                 repositoryName=name,
+                **({"tags": _pairs(tags)} if tags else {}),
                 imageTagMutability="IMMUTABLE_WITH_EXCLUSION",
                 imageTagMutabilityExclusionFilters=[{"filterType": "WILDCARD", "filter": "latest"}],
             )["repository"]["repositoryUri"]
@@ -231,7 +242,10 @@ class Cloud:
 
     def create(self, settings: Settings) -> tuple[ServiceTypeDef, str]:
         """The new service and the id of the operation that brings it up."""
-        answer = self._call(self._apprunner.create_service, ServiceName=settings.name, **settings.request())
+        tags = {"Tags": _pairs(settings.tags)} if settings.tags else {}
+        answer = self._call(
+            self._apprunner.create_service, ServiceName=settings.name, **tags, **settings.request()
+        )
         return answer["Service"], answer["OperationId"]
 
     def update(self, arn: str, settings: Settings) -> str:
@@ -262,7 +276,9 @@ class Cloud:
         Raises DeploymentFailedError when it ends otherwise, CloudError when `timeout` seconds pass first.
         """
         arn = service["ServiceArn"]
-        events = self.follow(service, "service", since=int(time.time() * 1000) - 1000)
+        events = followed(
+            lambda since: self.lines(service, "service", since=since), since=int(time.time() * 1000) - 1000
+        )
         deadline = time.monotonic() + timeout
         for pause in pauses():
             status = next(
@@ -275,7 +291,7 @@ class Cloud:
             if status in _ENDED:
                 raise DeploymentFailedError(
                     f"{service['ServiceName']}: the deployment ended {status}",
-                    self.last_lines(service),
+                    last_messages(lambda since: self.lines(service, "application", since=since)),
                     hint="the version that served before still serves"
                     if status == "ROLLBACK_SUCCEEDED"
                     else None,
@@ -296,11 +312,6 @@ class Cloud:
                     f"operation {under_way[0]['Id']} is still under way after {timeout:.0f} s"
                 )
             time.sleep(pause)
-
-    def last_lines(self, service: ServiceTypeDef, count: int = 20) -> list[str]:
-        """The last lines that the service's instances wrote."""
-        lines = self.lines(service, "application", since=int((time.time() - _RECENT) * 1000))
-        return [line.message for line in deque(lines, maxlen=count)]
 
     def lines(
         self, service: ServiceTypeDef, kind: Literal["application", "service"], *, since: int
@@ -328,18 +339,6 @@ class Cloud:
                 return
             token = {"nextToken": page["nextToken"]}
 
-    def follow(
-        self, service: ServiceTypeDef, kind: Literal["application", "service"], *, since: int
-    ) -> Iterator[list[LogLine]]:
-        """At each turn, the lines that have come since the last one."""
-        seen: set[str] = set()
-        while True:
-            fresh = [line for line in self.lines(service, kind, since=since) if line.id not in seen]
-            seen.update(line.id for line in fresh)
-            if fresh:
-                since = max(since, fresh[-1].time - _LATE)
-            yield fresh
-
     def _call(self, operation: Callable[..., Any], **arguments: Any) -> Any:
         try:
             return operation(**arguments)
@@ -353,12 +352,32 @@ class Cloud:
             raise CloudError(str(error), hint=HINT) from error
 
 
+def followed(lines: Callable[[int], Iterator[LogLine]], *, since: int) -> Iterator[list[LogLine]]:
+    """At each turn, the lines that have come since the last one; `lines` are those since a time."""
+    seen: set[str] = set()
+    while True:
+        fresh = [line for line in lines(since) if line.id not in seen]
+        seen.update(line.id for line in fresh)
+        if fresh:
+            since = max(since, fresh[-1].time - _LATE)
+        yield fresh
+
+
+def last_messages(lines: Callable[[int], Iterator[LogLine]], *, count: int = 20) -> list[str]:
+    """The last lines that were written, of one day at most; `lines` are those since a time."""
+    return [line.message for line in deque(lines(int((time.time() - _RECENT) * 1000)), maxlen=count)]
+
+
 HINT = 'check the AWS settings of this shell; for a homeport: eval "$(homeport env --data DIR)"'
 
 
 def _has_code(error: CloudError, code: str) -> bool:
     cause = error.__cause__
     return isinstance(cause, ClientError) and cause.response["Error"].get("Code") == code
+
+
+def _pairs(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def _log_group(service: ServiceTypeDef, kind: str) -> str:

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ocikit import Digest, Image, Reference, Registry
+from ocikit import Image, Reference, Registry
 from tagboat.build import build
-from tagboat.cloud import Cloud, CloudError, Settings
 from tagboat.component import Component
-from tagboat.errors import TagboatError
+from tagboat.errors import ConfigError, TagboatError
 from tagboat.history import Journal
+from tagboat.runtime.choice import runtime_of
+from tagboat.runtime.runtime import Runtime, Watch
 from tagboat.tag import require_release
 
 if TYPE_CHECKING:
-    from types_boto3_apprunner.type_defs import ServiceTypeDef
-
     from tagboat.supply.documents import Documents
-
-LATEST = "latest"
-_PUSH_SEEN = 10.0  # seconds for a platform that watches the tag to have noticed that it moved
 
 
 class TagTakenError(TagboatError):
@@ -45,54 +41,51 @@ def deploy(
     *,
     timeout: float,
     progress: Callable[[str], None],
+    target: str | None = None,
     prebuilt: Image | None = None,
     documents: Documents | None = None,
 ) -> Deployment:
-    """Bring the release that is checked out to its service, which is created when absent.
+    """Bring the release that is checked out to its service on `target`, which is created when absent.
 
     Its image is built, unless it is `prebuilt`. The documents go beside it before anything is rolled out, and
     so does a record of the deployment afterwards (see history.py).
     Raises TagRefusedError (no release is checked out), TagTakenError, DeploymentFailedError (the platform
-    kept or put back the version before), and the errors of build, registry and cloud.
+    kept or put back the version before), UnsupportedError (the target cannot do what is configured), and the
+    errors of build, registry and cloud.
     """
     release = require_release(component)
+    runtime = runtime_of(component, target)
     seconds: dict[str, float] = {}
 
     started = time.monotonic()
-    image = prebuilt or build(component, cache, progress=progress)
+    image = prebuilt or build(component, cache, platform=runtime.platform, progress=progress)
+    _require_platform(image, runtime)
     seconds["build"] = time.monotonic() - started
 
     started = time.monotonic()
-    cloud = Cloud()
-    repository = cloud.repository(component.config.repository)
-    target = repository.reference.with_tag(release.name)
-    settings = _settings(component, str(repository.reference.with_tag(LATEST)))
+    repository = runtime.repository()
+    reference = repository.reference.with_tag(release.name)
     with repository.registry() as registry:
-        progress(f"pushing {target}")
-        _push_release(registry, image, target)
+        progress(f"pushing {reference}")
+        _push_release(registry, image, reference)
         if documents is not None:
-            documents.attach(registry, target, image, component, progress)
+            documents.attach(registry, reference, image, component, progress)
         seconds["push"] = time.monotonic() - started
 
         started = time.monotonic()
-        rollout = _Rollout(cloud, registry, settings, target, image.digest, timeout, progress)
-        with Journal(cloud, registry, settings.name, progress).entry("deploy", target, image):
-            service = rollout.run()
+        with Journal(runtime, registry, progress).entry("deploy", reference, image):
+            url = runtime.roll_out(registry, reference, image.digest, Watch(timeout, progress))
         seconds["rollout"] = time.monotonic() - started
-    return Deployment(release.name, str(image.digest), f"https://{service['ServiceUrl']}", seconds)
+    return Deployment(release.name, str(image.digest), url, seconds)
 
 
-def _settings(component: Component, image: str) -> Settings:
-    service = component.config.service
-    return Settings(
-        name=service.name or component.name,
-        image=image,
-        port=service.port,
-        cpu=service.cpu,
-        memory=service.memory,
-        health_path=service.health_path,
-        environment=service.expanded_environment(),
-    )
+def _require_platform(image: Image, runtime: Runtime) -> None:
+    wanted, has = runtime.platform, image.config.platform
+    if wanted is not None and (has.os, has.architecture) != (wanted.os, wanted.architecture):
+        raise ConfigError(
+            f"the image is for {has}, and {runtime.service} runs {wanted}",
+            hint=f"`tagboat build --platform {wanted}`, or `platform` of the target",
+        )
 
 
 def _push_release(registry: Registry, image: Image, target: Reference) -> None:
@@ -104,79 +97,3 @@ def _push_release(registry: Registry, image: Image, target: Reference) -> None:
         )
     if taken is None:
         registry.push(image, target)
-
-
-@dataclass(frozen=True, slots=True)
-class _Rollout:
-    """One release on its way to one service."""
-
-    cloud: Cloud
-    registry: Registry
-    settings: Settings
-    release: Reference
-    digest: Digest
-    timeout: float
-    progress: Callable[[str], None]
-
-    def run(self) -> ServiceTypeDef:
-        """Make the service serve the release, and return it once it does."""
-        service = self._ready_service()
-        if service is None:
-            self._move_latest()
-            return self._finish(*self.cloud.create(self.settings))
-        arn = service["ServiceArn"]
-        if not self.settings.describes(service):
-            # New settings and new code arrive in one rollout, so that neither meets the other's old half.
-            pinned = replace(self.settings, image=str(self.release), auto_deploy=False)
-            self._finish(service, self.cloud.update(arn, pinned))
-            self._move_latest()
-            return self._finish(service, self.cloud.update(arn, self.settings))
-        before = self.cloud.operations(arn)
-        if self.registry.digest(self.release.with_tag(LATEST)) != self.digest:
-            self._move_latest()
-            return self._finish(
-                service, answering_operation(self.cloud, arn, {operation["Id"] for operation in before})
-            )
-        if before and before[0]["Status"] == "SUCCEEDED":
-            self.progress(f"{self.release} is live already")
-            return service
-        return self._finish(service, self.cloud.start_deployment(arn))
-
-    def _ready_service(self) -> ServiceTypeDef | None:
-        """The service with no operation under way; one that never came up is removed first."""
-        name = self.settings.name
-        service = self.cloud.service(name)
-        if service is None:
-            return None
-        arn = service["ServiceArn"]
-        if service["Status"] == "OPERATION_IN_PROGRESS":
-            self.progress(f"waiting for the operation that is under way on {name}")
-            self.cloud.settle(arn, timeout=self.timeout)
-            service = self.cloud.describe(arn)
-        if service["Status"] == "CREATE_FAILED":
-            self.progress(f"removing {name}, which never came up")
-            self._finish(service, self.cloud.delete(arn))
-            return None
-        if service["Status"] != "RUNNING":
-            raise CloudError(f"service {name} is {service['Status']}: it cannot be deployed to")
-        return service
-
-    def _move_latest(self) -> None:
-        self.registry.tag(self.release, LATEST)
-
-    def _finish(self, service: ServiceTypeDef, operation: str) -> ServiceTypeDef:
-        self.cloud.wait(service, operation, timeout=self.timeout, watch=self.progress)
-        return service
-
-
-def answering_operation(cloud: Cloud, arn: str, known: set[str]) -> str:
-    """The operation by which the platform answers the move of the tag, one that was not `known` before it;
-    where the platform does not watch the tag, one that is started now.
-    """
-    deadline = time.monotonic() + _PUSH_SEEN
-    while time.monotonic() < deadline:
-        for operation in cloud.operations(arn):
-            if operation["Id"] not in known and operation["Type"] == "START_DEPLOYMENT":
-                return operation["Id"]
-        time.sleep(0.05)
-    return cloud.start_deployment(arn)

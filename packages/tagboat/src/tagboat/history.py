@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from typing import Literal, cast
 
 from ocikit import Digest, Image, OcikitError, Reference, Registry
-from tagboat.cloud import Cloud, CloudError, DeploymentFailedError
+from tagboat.cloud import CloudError, DeploymentFailedError
 from tagboat.component import Component
 from tagboat.identity import actor, run_address
 from tagboat.plan import releases
+from tagboat.runtime.runtime import Runtime
 from tagboat.supply.attachment import Document, attach
 
 Action = Literal["deploy", "rollback"]
@@ -51,9 +52,8 @@ class Record:
 class Journal:
     """Where the records of one service are written."""
 
-    cloud: Cloud
+    runtime: Runtime
     registry: Registry
-    service: str
     progress: Callable[[str], None]
 
     @contextmanager
@@ -77,13 +77,13 @@ class Journal:
         try:
             record = Record(
                 at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-                service=self.service,
+                service=self.runtime.service,
                 action=action,
                 outcome=outcome,
                 tag=release.tag or "",
                 digest=str(image.digest),
                 commit=labels.get("org.opencontainers.image.revision", ""),
-                identity=self.cloud.identity(),
+                identity=self.runtime.identity(),
                 actor=actor(),
                 run=run_address(),
                 replaced=str(replaced) if replaced else None,

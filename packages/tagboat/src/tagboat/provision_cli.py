@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from tagboat.arguments import add_component
+from tagboat.arguments import add_component, add_target
 
 # As in cli.py, what a command needs is imported when it runs.
 # ruff: noqa: PLC0415
@@ -67,13 +67,6 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add_component(parser)
     add_target(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-
-
-def add_target(parser: argparse.ArgumentParser) -> None:
-    """The option that says which target is meant."""
-    parser.add_argument(
-        "--target", metavar="NAME", help="of [tool.tagboat.targets] (default: the only one that there is)"
-    )
 
 
 def _add_adopt(parser: argparse.ArgumentParser) -> None:

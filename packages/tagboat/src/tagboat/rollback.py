@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ocikit import Reference, Registry
-from tagboat.cloud import Cloud
 from tagboat.component import Component
-from tagboat.deploy import LATEST, answering_operation
 from tagboat.errors import TagboatError
 from tagboat.history import Journal, read_history, release_before
+from tagboat.runtime.choice import runtime_of
+from tagboat.runtime.runtime import Watch
+from tagboat.targets.place import LATEST
 
 
 class NothingToRollBackError(TagboatError):
@@ -33,6 +34,7 @@ class Rollback:
 def roll_back(
     component: Component,
     *,
+    target: str | None = None,
     to: str | None = None,
     only_from: str | None = None,
     timeout: float,
@@ -44,11 +46,10 @@ def roll_back(
     With `only_from`, a digest, nothing is done (None) unless that is the one. Raises NothingToRollBackError,
     NoServiceError, DeploymentFailedError, StillUnderWayError, and the errors of registry and cloud.
     """
-    cloud = Cloud()
-    place = cloud.repository(component.config.repository)
+    runtime = runtime_of(component, target)
+    runtime.require()
+    place = runtime.repository()
     repository = place.reference
-    service = cloud.existing_service(component.config.service.name or component.name)
-    arn = service["ServiceArn"]
     with place.registry() as registry:
         current = registry.digest(repository.with_tag(LATEST))
         if current is None:
@@ -56,23 +57,17 @@ def roll_back(
         if only_from is not None and str(current) != only_from:
             progress(f"{only_from} is not what is released now: nothing to roll back")
             return None
-        target = _target(component, registry, repository, str(current), to)
-        image = registry.image(target)
-        progress(f"back from {current} to {target.tag} ({image.digest})")
-        cloud.settle(arn, timeout=timeout)
-        journal = Journal(cloud, registry, service["ServiceName"], progress)
-        with journal.entry("rollback", target, image, replaced=current):
-            before = cloud.operations(arn)
-            registry.tag(target, LATEST)
-            if to is None and before and before[0]["Status"] == "ROLLBACK_SUCCEEDED":
-                progress("the platform has put it back already; `latest` follows")
-            else:
-                operation = answering_operation(cloud, arn, {entry["Id"] for entry in before})
-                cloud.wait(service, operation, timeout=timeout, watch=progress)
-    return Rollback(target.tag or "", str(image.digest), str(current), f"https://{service['ServiceUrl']}")
+        release = _release(component, registry, repository, str(current), to)
+        image = registry.image(release)
+        progress(f"back from {current} to {release.tag} ({image.digest})")
+        with Journal(runtime, registry, progress).entry("rollback", release, image, replaced=current):
+            url = runtime.roll_back(
+                registry, release, image.digest, Watch(timeout, progress), chosen=to is not None
+            )
+    return Rollback(release.tag or "", str(image.digest), str(current), url)
 
 
-def _target(
+def _release(
     component: Component, registry: Registry, repository: Reference, current: str, to: str | None
 ) -> Reference:
     """The release to go back to, as its tag in the repository."""

@@ -11,10 +11,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tagboat.arguments import add_component
+from tagboat.arguments import add_component, add_target
 
 if TYPE_CHECKING:
     from tagboat.cloud import LogLine
+    from tagboat.runtime.runtime import LogKind
 
 # As in cli.py, what a command needs is imported when it runs.
 # ruff: noqa: PLC0415
@@ -31,6 +32,7 @@ def add_service_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         epilog="example: tagboat status --json examples/site",
     )
     add_component(status)
+    add_target(status)
     _add_json(status)
     status.set_defaults(run=_status)
 
@@ -40,6 +42,7 @@ def add_service_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         epilog="example: tagboat logs --follow examples/site",
     )
     add_component(logs)
+    add_target(logs)
     logs.add_argument("--events", action="store_true", help="what the platform says of the service instead")
     logs.add_argument("--follow", action="store_true", help="go on with what comes, until Ctrl-C")
     logs.add_argument(
@@ -61,6 +64,7 @@ def add_service_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         epilog="example: tagboat history examples/site",
     )
     add_component(history)
+    add_target(history)
     _add_json(history)
     history.set_defaults(run=_history)
 
@@ -70,6 +74,7 @@ def add_service_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         epilog="example: tagboat rollback --to 1.4.0 examples/site",
     )
     add_component(rollback)
+    add_target(rollback)
     rollback.add_argument(
         "--to", metavar="RELEASE", help="a tag or its version (default: the last good one before this one)"
     )
@@ -118,7 +123,7 @@ def _status(options: argparse.Namespace) -> int:
     from tagboat.component import Component
     from tagboat.status import read_status
 
-    status = read_status(Component.load(options.component))
+    status = read_status(Component.load(options.component), options.target)
     if options.json:
         print(json.dumps(asdict(status)))
     else:
@@ -132,14 +137,14 @@ def _status(options: argparse.Namespace) -> int:
 def _logs(options: argparse.Namespace) -> int:
     from collections import deque
 
-    from tagboat.cloud import Cloud
+    from tagboat.cloud import followed
     from tagboat.component import Component
+    from tagboat.runtime.choice import runtime_of
 
-    component = Component.load(options.component)
-    cloud = Cloud()
-    service = cloud.existing_service(component.config.service.name or component.name)
+    runtime = runtime_of(Component.load(options.component), options.target)
     since = int((time.time() - options.since) * 1000)
-    turns = cloud.follow(service, "service" if options.events else "application", since=since)
+    kind: LogKind = "service" if options.events else "application"
+    turns = followed(lambda start: runtime.lines(kind, since=start), since=since)
     for line in deque(next(turns), maxlen=options.lines):
         _print_line(line, as_json=options.json)
     while options.follow:
@@ -157,16 +162,14 @@ def _print_line(line: LogLine, *, as_json: bool) -> None:
 
 
 def _history(options: argparse.Namespace) -> int:
-    from tagboat.cloud import Cloud
     from tagboat.component import Component
     from tagboat.history import read_history
+    from tagboat.runtime.choice import runtime_of
 
     component = Component.load(options.component)
-    cloud = Cloud()
-    cloud.existing_service(
-        component.config.service.name or component.name
-    )  # without one, no repository is made
-    place = cloud.repository(component.config.repository)
+    runtime = runtime_of(component, options.target)
+    runtime.require()  # without a service, no repository is made
+    place = runtime.repository()
     with place.registry() as registry:
         records = read_history(registry, place.reference, component)
     if options.json:
@@ -188,6 +191,7 @@ def _rollback(options: argparse.Namespace) -> int:
 
     done = roll_back(
         Component.load(options.component),
+        target=options.target,
         to=options.to,
         only_from=options.only_from,
         timeout=options.timeout,

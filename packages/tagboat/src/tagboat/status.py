@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tagboat.cloud import Cloud
 from tagboat.component import Component
-from tagboat.deploy import LATEST
 from tagboat.plan import releases
+from tagboat.runtime.choice import runtime_of
+from tagboat.runtime.runtime import OperationStatus
+from tagboat.targets.place import LATEST
 
-_OPERATIONS = 5  # that are shown, the latest
 _EXIT_CODES = {"RUNNING": 0, "OPERATION_IN_PROGRESS": 31}
-
-
-@dataclass(frozen=True, slots=True)
-class OperationStatus:
-    """Times are UTC, ISO 8601."""
-
-    type: str
-    status: str
-    started: str
-    ended: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,29 +30,16 @@ class Status:
         return _EXIT_CODES.get(self.state, 1)
 
 
-def read_status(component: Component) -> Status:
+def read_status(component: Component, target: str | None = None) -> Status:
     """Raises NoServiceError, and the errors of registry and cloud."""
-    cloud = Cloud()
-    service = cloud.existing_service(component.config.service.name or component.name)
-    place = cloud.repository(component.config.repository)
+    runtime = runtime_of(component, target)
+    found = runtime.state()
+    place = runtime.repository()
     with place.registry() as registry:
         released = registry.digest(place.reference.with_tag(LATEST))
         newest_first = reversed(releases(component, registry.tags(place.reference.repository)).values())
         tags = (tag for tag in newest_first if registry.digest(place.reference.with_tag(tag)) == released)
         tag = next(tags, None) if released else None
     return Status(
-        service["ServiceName"],
-        service["Status"],
-        f"https://{service['ServiceUrl']}",
-        tag,
-        str(released) if released else None,
-        tuple(
-            OperationStatus(
-                operation["Type"],
-                operation["Status"],
-                operation["StartedAt"].isoformat(timespec="seconds"),
-                operation["EndedAt"].isoformat(timespec="seconds") if operation.get("EndedAt") else None,
-            )
-            for operation in cloud.operations(service["ServiceArn"])[:_OPERATIONS]
-        ),
+        runtime.service, found.state, found.url, tag, str(released) if released else None, found.operations
     )

@@ -66,7 +66,7 @@ class Account:
     def arn(self, service: str, resource: str) -> str:
         return f"arn:aws:{service}:{self.region}:{self.id}:{resource}"
 
-    def call(self, service: str, operation: str, **arguments: Any) -> Any:
+    def call(self, service: str, operation: str, /, **arguments: Any) -> Any:
         """The answer of one operation. Raises AwsError, or CloudError where AWS cannot be reached."""
         try:
             return getattr(self.client(service), operation)(**arguments)
@@ -82,7 +82,7 @@ class Account:
         except BotoCoreError as error:
             raise CloudError(f"{service} {operation}: {error}", hint=HINT) from error
 
-    def find(self, service: str, operation: str, *absent: str, **arguments: Any) -> Any:
+    def find(self, service: str, operation: str, /, *absent: str, **arguments: Any) -> Any:
         """The answer, or None where AWS answers with one of the codes `absent`."""
         try:
             return self.call(service, operation, **arguments)
@@ -91,7 +91,7 @@ class Account:
                 return None
             raise
 
-    def pages(self, service: str, operation: str, **arguments: Any) -> Iterator[Any]:
+    def pages(self, service: str, operation: str, /, **arguments: Any) -> Iterator[Any]:
         """The answers of an operation that has several pages."""
         try:
             yield from self.client(service).get_paginator(operation).paginate(**arguments)

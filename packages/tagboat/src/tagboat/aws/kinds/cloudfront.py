@@ -158,16 +158,7 @@ class Distribution:
     identified_by: ClassVar[frozenset[str]] = frozenset()
 
     def read(self, account: Account, resource: Resource) -> Found | None:
-        comment = _comment(resource)
-        summary = next(
-            (
-                one
-                for page in account.pages("cloudfront", "list_distributions")
-                for one in page["DistributionList"].get("Items", [])
-                if one["Comment"] == comment
-            ),
-            None,
-        )
+        summary = _summary(account, resource.name)
         if summary is None:
             return None
         config = account.call("cloudfront", "get_distribution_config", Id=summary["Id"])["DistributionConfig"]
@@ -184,7 +175,7 @@ class Distribution:
             "create_distribution_with_tags",
             DistributionConfigWithTags={
                 "DistributionConfig": {
-                    "CallerReference": _comment(resource),
+                    "CallerReference": _comment(resource.name),
                     **_config(resource, resource.settings),
                 },
                 "Tags": {"Items": pairs(resource.tags)},
@@ -265,8 +256,25 @@ function handler(event) {
 """
 
 
-def _comment(resource: Resource) -> str:
-    return f"tagboat: {resource.name}"
+def host_of(account: Account, name: str) -> str | None:
+    """The host of the distribution of that name; None where there is none."""
+    summary = _summary(account, name)
+    return str(summary["DomainName"]) if summary else None
+
+
+def _summary(account: Account, name: str) -> Any:
+    """What the list of distributions has of it."""
+    found = (
+        one
+        for page in account.pages("cloudfront", "list_distributions")
+        for one in page["DistributionList"].get("Items", [])
+        if one["Comment"] == _comment(name)
+    )
+    return next(found, None)
+
+
+def _comment(name: str) -> str:
+    return f"tagboat: {name}"
 
 
 def _edge_code(resource: Resource, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -311,7 +319,7 @@ def _config(resource: Resource, settings: Mapping[str, Any]) -> dict[str, Any]:
             {"PathPattern": settings["uploads"], **_behaviour("uploads", _CACHED, _READS, settings)}
         )
     return {
-        "Comment": _comment(resource),
+        "Comment": _comment(resource.name),
         "Enabled": True,
         "IsIPV6Enabled": True,
         "HttpVersion": "http2and3",

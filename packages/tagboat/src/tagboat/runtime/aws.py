@@ -1,0 +1,91 @@
+"""What services on AWS share, for which `tagboat apply` makes whatever is needed."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ocikit import Credentials, Platform
+from tagboat.aws.apply import apply
+from tagboat.aws.kinds.cloudfront import host_of
+from tagboat.aws.resource import Resource
+from tagboat.cloud import LogLine, Repository
+from tagboat.errors import TagboatError
+from tagboat.runtime.runtime import Watch
+from tagboat.targets import parts
+from tagboat.targets.target import Stack
+
+
+class NoRepositoryError(TagboatError):
+    """There is nowhere to push to yet."""
+
+
+@dataclass(frozen=True)
+class OnAws:
+    """A service that `stack` describes."""
+
+    stack: Stack
+
+    @property
+    def service(self) -> str:
+        return self.stack.place.name
+
+    @property
+    def platform(self) -> Platform:
+        return Platform.parse(self.stack.place.platform)
+
+    def identity(self) -> str:
+        return self.stack.account.identity
+
+    def repository(self) -> Repository:
+        account, name = self.stack.account, self.stack.place.repository
+        there = account.find(
+            "ecr", "describe_repositories", "RepositoryNotFoundException", repositoryNames=[name]
+        )
+        if there is None:
+            raise NoRepositoryError(
+                f"there is no repository {name} in {account.region}",
+                hint=f"`tagboat apply --target {self.stack.place.target.key}` makes it, and all else",
+            )
+        data = account.call("ecr", "get_authorization_token")["authorizationData"][0]
+        user, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
+        insecure = data["proxyEndpoint"].startswith("http:")
+        uri: str = there["repositories"][0]["repositoryUri"]
+        return Repository(uri, Credentials(user, password), insecure)
+
+    def resource(self, kind: str) -> Resource:
+        """The only resource of that kind."""
+        (found,) = [one for one in self.stack.resources if one.kind == kind]
+        return found
+
+    def make(self, watch: Watch) -> None:
+        """Make what waited for the first release."""
+        watch.progress(f"{self.service} is not there yet: making all that it needs")
+        apply(self.stack.account, self.stack.resources, released=True, progress=watch.progress)
+
+    def front(self) -> str | None:
+        """Where the service is to be seen, if a distribution stands in front of it."""
+        place = self.stack.place
+        if place.target.domain:
+            return f"https://{place.target.domain}"
+        host = host_of(self.stack.account, place.name) if parts.has_front(place) else None
+        return f"https://{host}" if host else None
+
+    def group_lines(self, group: str, *, since: int) -> Iterator[LogLine]:
+        """The lines of a log group."""
+        token: dict[str, str] = {}
+        while True:
+            page = self.stack.account.find(
+                "logs",
+                "filter_log_events",
+                "ResourceNotFoundException",
+                logGroupName=group,
+                startTime=since,
+                **token,
+            )
+            for event in (page or {}).get("events", []):
+                yield LogLine(event["timestamp"], event["message"].rstrip("\n"), event["eventId"])
+            if not page or not page.get("nextToken"):
+                return
+            token = {"nextToken": page["nextToken"]}

@@ -1,0 +1,96 @@
+"""Which runtime a target is."""
+
+from __future__ import annotations
+
+from ocikit import Platform
+from tagboat.aws.apply import apply
+from tagboat.cloud import Cloud, Settings
+from tagboat.component import Component
+from tagboat.config import Target
+from tagboat.runtime.apprunner import AppRunner
+from tagboat.runtime.express import Express
+from tagboat.runtime.function import Function
+from tagboat.runtime.runtime import Runtime, Watch
+from tagboat.targets.place import Place
+from tagboat.targets.target import Stack, named_target
+
+
+def runtime_of(component: Component, name: str | None) -> Runtime:
+    """Where the target called `name` runs, or the only one; without any target, what the AWS settings mean.
+
+    Raises ConfigError and UnsupportedError.
+    """
+    if not component.config.targets and name is None:
+        return _port(component, None)
+    target = named_target(component, name)
+    match target.kind:
+        case "lambda":
+            return Function(Stack.of(component, target.key))
+        case "ecs-express":
+            return Express(Stack.of(component, target.key))
+        case "apprunner":
+            return _apprunner(Stack.of(component, target.key))
+        case _:  # a machine's homeport is spoken to as any other: where AWS_ENDPOINT_URL says
+            return _port(component, target)
+
+
+def _port(component: Component, target: Target | None) -> AppRunner:
+    """App Runner's API at the address that the AWS settings have: a homeport."""
+    place = Place(component, target or Target("default", "homeport"), "", "")
+    tags = place.tags if target is not None and target.kind == "homeport" else {}
+
+    def settings(image: str) -> Settings:
+        return _settings(place, image, tags=tags)
+
+    platform = Platform.parse(place.platform) if target is not None and target.kind == "vm" else None
+    return AppRunner(Cloud(), place.name, place.repository, settings, platform)
+
+
+def _apprunner(stack: Stack) -> AppRunner:
+    """App Runner of AWS, with the roles that it needs there."""
+    place = stack.place
+
+    def settings(image: str) -> Settings:
+        return _settings(
+            place,
+            image,
+            tags=place.tags,
+            access_role=place.role_arn(f"{place.name}-access"),
+            instance_role=place.role_arn(f"{place.name}-instance"),
+        )
+
+    def make(watch: Watch) -> None:
+        apply(stack.account, stack.resources, released=True, progress=watch.progress)
+
+    return AppRunner(
+        Cloud(stack.account.region),
+        place.name,
+        place.repository,
+        settings,
+        Platform.parse(place.platform),
+        place.shared_tags,
+        make,
+    )
+
+
+def _settings(
+    place: Place,
+    image: str,
+    *,
+    tags: dict[str, str],
+    access_role: str | None = None,
+    instance_role: str | None = None,
+) -> Settings:
+    service = place.component.config.service
+    return Settings(
+        name=place.name,
+        image=image,
+        port=service.port,
+        cpu=service.cpu,
+        memory=service.memory,
+        health_path=service.health_path,
+        environment={name: value for name, value in place.environment.items() if name != "PORT"},
+        access_role=access_role,
+        instance_role=instance_role,
+        tags=tags,
+    )
