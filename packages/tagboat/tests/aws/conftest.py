@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,8 +18,11 @@ from typing import Any
 import boto3
 import botocore.client
 import pytest
+import uvicorn
+from obstore.store import MemoryStore
 from packages.tagboat.tests.aws.wire import Wire, serving
 
+from ocikit.registry import create_app
 from tagboat.cli import main
 
 REGION = "ap-southeast-1"
@@ -120,6 +124,12 @@ class Aws:
         out, err = self.capture()
         return code, out, err
 
+    def answer(self, *documents: Any) -> None:
+        """What functions answer when they are invoked, one after the other."""
+        results = [json.dumps(document) for document in documents]
+        body = {"results": results, "region": REGION}
+        _post(f"{os.environ['AWS_ENDPOINT_URL']}/moto-api/static/lambda-simple/response", body)
+
     def release(self, digit: str = "1") -> str:
         """Let `latest` of the repository be an image, and give its digest."""
         manifest = {
@@ -143,14 +153,33 @@ class Aws:
 
 
 @pytest.fixture(scope="session")
-def moto() -> Iterator[str]:
+def images() -> Iterator[str]:
+    """The address of the registry behind ECR."""
+    app = create_app(MemoryStore(), authorize=lambda *_: None)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="session")
+def moto(images: str) -> Iterator[str]:
     """The address of moto's server, a process of its own."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, Path(__file__).with_name("moto_server.py"), "-H", "127.0.0.1", "-p", str(port)],
-        env=os.environ | {"MOTO_ACM_VALIDATION_WAIT": "0", "MOTO_IAM_LOAD_MANAGED_POLICIES": "true"},
+        env=os.environ
+        | {
+            "MOTO_ACM_VALIDATION_WAIT": "0",
+            "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
+            "REGISTRY": images,
+        },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

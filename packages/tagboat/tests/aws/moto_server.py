@@ -1,22 +1,31 @@
 """moto's server with what it lacks and `tagboat apply` needs: functions of CloudFront that are published and
-that distributions name, what signs for their buckets, and the tags that a bucket is made with.
+that distributions name, what signs for their buckets, the tags that a bucket is made with, and a registry
+behind ECR: repositories called `live-…` are those of the one that REGISTRY names.
 
 Of AWS's own policies it knows the few that are attached, which is what makes it start in a second.
 """
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import re
 import sys
+import urllib.error
+import urllib.request
 from typing import Any
 
 import moto.iam.models as iam
+from moto.awslambda.models import LambdaFunction
 from moto.cloudfront import urls
 from moto.cloudfront.exceptions import NoSuchFunctionExists
 from moto.cloudfront.models import CloudFrontFunction, DefaultCacheBehaviour, Origin
 from moto.cloudfront.responses import CloudFrontResponse
 from moto.core.responses import ActionResult
+from moto.ecr.exceptions import ImageNotFoundException
+from moto.ecr.models import Repository
+from moto.ecr.responses import ECRResponse
 from moto.moto_api._internal import mock_random
 from moto.s3.responses import S3Response
 from moto.server import main
@@ -72,6 +81,46 @@ def bucket_put(self: S3Response, request: Any, bucket: str, querystring: dict[st
     return answer
 
 
+def repository_init(self: Repository, *arguments: Any, **named: Any) -> None:
+    original_repository_init(self, *arguments, **named)
+    if self.name.startswith("live-"):
+        self.uri = f"{REGISTRY}/{self.name}"
+
+
+def get_authorization_token(self: ECRResponse) -> ActionResult:
+    token = base64.b64encode(b"AWS:password").decode()
+    data = {"authorizationToken": token, "proxyEndpoint": f"http://{REGISTRY}"}
+    return ActionResult({"authorizationData": [data]})
+
+
+def describe_images(self: ECRResponse) -> ActionResult:
+    name = self._get_param("repositoryName")
+    if not name.startswith("live-"):
+        return original_describe_images(self)
+    tag = self._get_param("imageIds")[0]["imageTag"]
+    request = urllib.request.Request(f"http://{REGISTRY}/v2/{name}/manifests/{tag}", method="HEAD")
+    request.add_header("Accept", "application/vnd.oci.image.manifest.v1+json")
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            detail = {"imageDigest": answer.headers["Docker-Content-Digest"], "imageTags": [tag]}
+    except urllib.error.HTTPError:
+        raise ImageNotFoundException(tag, name, self.current_account) from None
+    return ActionResult({"imageDetails": [detail]})
+
+
+def update_function_code(self: LambdaFunction, *arguments: Any, **named: Any) -> Any:
+    self.code = dict(self.code)  # moto would change the versions that are published, too
+    return original_update_function_code(self, *arguments, **named)
+
+
+original_update_function_code = LambdaFunction.update_function_code
+LambdaFunction.update_function_code = update_function_code
+REGISTRY = os.environ["REGISTRY"]
+original_repository_init = Repository.__init__
+Repository.__init__ = repository_init
+original_describe_images = ECRResponse.describe_images
+ECRResponse.describe_images = describe_images
+ECRResponse.get_authorization_token = get_authorization_token
 TAG = re.compile(r"<Tag><Key>([^<]*)</Key><Value>([^<]*)</Value></Tag>")
 original_bucket_put = S3Response._bucket_response_put
 S3Response._bucket_response_put = bucket_put

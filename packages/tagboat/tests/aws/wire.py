@@ -32,10 +32,10 @@ class WireError(Exception):
 
 @dataclass
 class ExpressGateway:
-    """ECS Express Mode. An image whose digest is in `broken` never gets healthy: the old one stays."""
+    """ECS Express Mode. While it is `broken` no image gets healthy: the one before stays."""
 
     region: str
-    broken: set[str] = field(default_factory=set)
+    broken: bool = False
     services: dict[str, dict[str, Any]] = field(default_factory=dict)
     deployments: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -128,7 +128,7 @@ class ExpressGateway:
 
     def _finish(self, deployment: dict[str, Any]) -> None:
         service, asked = self.services[deployment["service"]], deployment["asked"]
-        if asked["primaryContainer"]["image"].rpartition("@")[2] in self.broken:
+        if self.broken:
             deployment["status"] = "ROLLBACK_SUCCESSFUL"
             return
         deployment["status"] = "SUCCESSFUL"

@@ -140,8 +140,10 @@ def release_actions(place: Place) -> Document:
                     "GetFunctionConfiguration",
                     "GetFunctionUrlConfig",
                     "InvokeFunction",
+                    "ListVersionsByFunction",
                     "UpdateAlias",
                     "UpdateFunctionCode",
+                    "UpdateFunctionConfiguration",
                 )
             ],
             [function, f"{function}:*"],

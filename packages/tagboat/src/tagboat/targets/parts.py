@@ -241,7 +241,7 @@ def registry_actions(place: Place) -> list[Document]:
     return [
         allow(["ecr:GetAuthorizationToken"], ["*"]),
         allow(
-            [f"ecr:{action}" for action in (*policy.PUSH_ACTIONS, "DescribeImages", "DescribeRepositories")],
+            [f"ecr:{action}" for action in (*policy.PUSH_ACTIONS, "DescribeRepositories")],
             [place.repository_arn],
         ),
     ]

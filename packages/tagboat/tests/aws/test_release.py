@@ -1,0 +1,210 @@
+"""`deploy`, `rollback`, `status`, `logs` on targets: real images, a real registry, moto and our own ECS."""
+
+import json
+import re
+import time
+import uuid
+
+import pytest
+
+from tagboat.aws.policy import PUSH_ACTIONS
+from tagboat.cli import main
+
+TARGET = """
+repository = "live-{unique}"
+
+[tool.tagboat.service]
+port = 8000
+cpu = 256
+memory = 512
+health-path = "/healthz"
+environment = {{ LOG = "info" }}
+
+[tool.tagboat.ci]
+github = "octo/hail"
+repository-id = 100200
+owner-id = 300
+
+[tool.tagboat.targets.production]
+kind = "{kind}"
+region = "ap-southeast-1"
+platform = "linux/amd64"
+"""
+
+
+class Release:
+    """The component `hail` in a git repository, with one target."""
+
+    def __init__(self, aws, project, cache, monkeypatch):
+        self.aws, self.project = aws, project
+        aws.directory = project.directory
+        home = project.root.parent / "home"
+        home.mkdir()
+        (home / "tagboat").symlink_to(cache)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+        self.called = set()
+
+    def target(self, kind):
+        self.text = TARGET.format(kind=kind, unique=uuid.uuid4().hex[:8])
+        self.project.configure(self.text)
+        self.project.git("init", "--quiet")
+        self.tag("1.2.3")
+
+    def tag(self, version, replace=("", "")):
+        """Release `version`, with something of the configuration replaced."""
+        self.text = self.text.replace(*replace) if replace[0] else self.text
+        self.project.configure(self.text)
+        file = self.project.pyproject
+        file.write_text(file.read_text().replace('version = "1.2.3"', f'version = "{version}"'))
+        source = self.project.directory / "src" / "hail" / "__init__.py"
+        source.write_text(f"{source.read_text()}\n# {version}\n")
+        self.project.git("add", "--all")
+        self.project.git("commit", "--quiet", "--message", version)
+        self.project.git("tag", f"hail-v{version}")
+
+    def __call__(self, command, *arguments):
+        done = self.aws.run(command, *arguments)
+        if command in ("deploy", "rollback", "status", "logs", "history"):
+            self.called.update(
+                f"{call.service}:{_ACTIONS.get(call.operation, call.operation)}"
+                for call in self.aws.calls
+                if call.service != "sts"
+            )
+        return done
+
+    def json(self, command, *arguments):
+        code, out, err = self(command, "--json", *arguments)
+        assert code == 0, err
+        return json.loads(out)
+
+
+@pytest.fixture
+def release(aws, project, build_cache, monkeypatch):
+    return Release(aws, project, build_cache, monkeypatch)
+
+
+def served_by_lambda(aws):
+    code = aws.client("lambda").get_function(FunctionName="hail", Qualifier="live")["Code"]
+    return code["ImageUri"].rpartition("@")[2]
+
+
+def test_a_release_is_a_version_and_the_alias_moves_to_it_when_it_is_well(release):
+    aws = release.aws
+    release.target("lambda")
+    code, _, err = release("deploy")
+    assert code == 1
+    assert "`tagboat apply --target production` makes it, and all else" in err
+    assert release("status")[0] == 32
+    assert release("apply")[0] == 0
+
+    first = release.json("deploy")
+    assert first["tag"] == "hail-v1.2.3"
+    assert re.match(r"https://\w+\.lambda-url\.ap-southeast-1\.on\.aws$", first["url"])
+    assert served_by_lambda(aws) == first["digest"]
+    assert release("plan")[0] == 0
+    assert release.json("deploy")["digest"] == first["digest"]  # again: nothing to do
+    assert [call for call in aws.calls.changing if call.service == "lambda"] == []
+
+    release.called.clear()  # the first deployment made all that was missing: that is the owner's
+    release.tag("1.3.0", ('LOG = "info"', 'LOG = "debug"'))
+    aws.answer({"statusCode": 204})
+    second = release.json("deploy")
+    assert served_by_lambda(aws) == second["digest"] != first["digest"]
+    live = aws.client("lambda").get_function_configuration(FunctionName="hail", Qualifier="live")
+    assert live["Environment"]["Variables"] == {"PORT": "8000", "LOG": "debug"}
+    assert release("plan")[0] == 0
+    release.tag("1.4.0")
+    aws.answer({"statusCode": 503})
+    code, _, err = release("deploy")
+    assert code == 30
+    assert "is not well at /healthz: it answers 503" in err
+    assert "the version that served before still serves" in err
+    assert served_by_lambda(aws) == second["digest"]
+    status = release.json("status")
+    assert (status["state"], status["tag"], status["digest"]) == ("RUNNING", "hail-v1.3.0", second["digest"])
+    assert sum(operation["status"] == "SERVED" for operation in status["operations"]) == 1
+
+    aws.answer({"statusCode": 200})
+    back = release.json("rollback")
+    assert (back["tag"], back["digest"]) == ("hail-v1.2.3", first["digest"])
+    assert served_by_lambda(aws) == first["digest"]
+    assert [one["outcome"] for one in release.json("history")] == [
+        "succeeded", "failed", "succeeded", "succeeded", "succeeded",
+    ]  # fmt: skip
+
+    logs = aws.client("logs")
+    logs.create_log_stream(logGroupName="/aws/lambda/hail", logStreamName="one")
+    logs.put_log_events(
+        logGroupName="/aws/lambda/hail",
+        logStreamName="one",
+        logEvents=[
+            {"timestamp": now(), "message": "START RequestId: 1"},
+            {"timestamp": now() + 1, "message": "hello\n"},
+        ],
+    )
+    assert release("logs")[1].endswith("  hello\n")
+    assert "START RequestId" in release("logs", "--events")[1]
+    role_may_do_just_what_was_done(release)
+
+
+def test_ecs_rolls_a_release_out_and_back_by_itself(release):
+    aws = release.aws
+    release.target("ecs-express")
+    assert release("apply")[0] == 0
+    first = release.json("deploy")
+    assert first["url"] == "https://hail.ecs.ap-southeast-1.on.aws"
+    assert release("plan")[0] == 0
+    release.called.clear()
+    release.tag("1.3.0", ('LOG = "info"', 'LOG = "debug"'))
+    second = release.json("deploy")
+    (service,) = aws.wire.express.services.values()
+    container = service["activeConfigurations"][0]["primaryContainer"]
+    assert container["image"].endswith(second["digest"])
+    assert {"name": "LOG", "value": "debug"} in container["environment"]
+    status = release.json("status")
+    assert (status["state"], status["tag"]) == ("RUNNING", "hail-v1.3.0")
+
+    release.tag("1.4.0")
+    aws.wire.express.broken = True
+    code, _, err = release("deploy")
+    assert code == 30
+    assert "the deployment ended ROLLBACK_SUCCESSFUL" in err
+    aws.wire.express.broken = False
+    assert release.json("rollback")["digest"] == first["digest"]
+    group = {"logGroupName": "/ecs/hail", "logStreamName": "one"}
+    aws.client("logs").create_log_stream(**group)
+    aws.client("logs").put_log_events(**group, logEvents=[{"timestamp": now(), "message": "hello"}])
+    assert release("logs")[1].endswith("  hello\n")
+    assert "deployment ROLLBACK_SUCCESSFUL" in release("logs", "--events")[1]
+    assert service["activeConfigurations"][0]["primaryContainer"]["image"].endswith(first["digest"])
+    role_may_do_just_what_was_done(release)
+
+
+def test_an_image_for_another_architecture_is_refused(release, built, capsys):
+    release.target("lambda")
+    assert release("apply")[0] == 0
+    release.tag("1.3.0", ("linux/amd64", "linux/arm64"))
+    code = main(["deploy", "--image", f"oci:{built.layout}", str(release.project.directory)])
+    assert code == 2
+    assert "the image is for linux/amd64, and hail runs linux/arm64" in capsys.readouterr().err
+
+
+def role_may_do_just_what_was_done(release):
+    """The release role's actions are those that the commands called, those of the registry's protocol, and
+    the passing of roles; and each is on what is this component's.
+    """
+    document = release.aws.client("iam").get_role_policy(RoleName="hail-release", PolicyName="release")[
+        "PolicyDocument"
+    ]
+    allowed = {action for statement in document["Statement"] for action in statement["Action"]}
+    assert allowed - {"iam:PassRole"} == release.called | {f"ecr:{action}" for action in PUSH_ACTIONS}
+    for statement in document["Statement"]:
+        if statement["Resource"] != ["*"]:
+            assert all("hail" in resource or "live-" in resource for resource in statement["Resource"])
+
+
+_ACTIONS = {"Invoke": "InvokeFunction"}
+
+
+def now():
+    return int(time.time() * 1000)
