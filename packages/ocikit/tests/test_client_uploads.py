@@ -120,6 +120,20 @@ def cutting(served) -> Iterator:
 USER = Credentials("AWS", "open-sesame")
 
 
+def test_what_has_to_be_sent_is_announced_and_then_counted(served):
+    told = []
+    image = _image(b"x" * 3 * MIB)
+    with Registry(served.host, credentials=USER) as registry:
+        registry.push(image, Reference(served.host, "app", "a"), progress=lambda *one: told.append(one))
+        layer, config = image.layers[0].descriptor.digest, image.manifest.config.digest
+        for digest, size in ((layer, 3 * MIB), (config, len(image.config_bytes))):
+            counts = [count for name, count in told if name == str(digest)]
+            assert (counts[0], sum(counts)) == (0, size)
+        told.clear()
+        registry.push(image, Reference(served.host, "app", "b"), progress=lambda *one: told.append(one))
+    assert told == []
+
+
 def test_an_upload_that_breaks_goes_on_where_the_registry_is(served, cutting):
     data, sent = os.urandom(24 * MIB), Sent()
     image = _image(data)
@@ -369,7 +383,9 @@ def test_what_the_registry_has_lost_since_is_pushed_after_all(served, make_image
 class Slow:
     """A registry that begins to take an upload, which sets `sending`, and does not read it."""
 
-    def __init__(self):
+    def __init__(self, fake):
+        self.fake = fake
+        fake.answer, fake.cut = self.answer, self.cut
         self.sending = threading.Event()
         self.ended = threading.Event()
 
@@ -387,8 +403,7 @@ class Slow:
 
 @pytest.fixture
 def slow(fake):
-    slow = Slow()
-    fake.answer, fake.cut = slow.answer, slow.cut
+    slow = Slow(fake)
     yield slow
     slow.ended.set()
 
@@ -407,15 +422,18 @@ except KeyboardInterrupt:
 """
 
 
-def test_who_interrupts_a_push_does_not_wait_for_what_is_being_sent(fake, slow, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "said", "code"), [(signal.SIGINT, "interrupted\n", 130), (signal.SIGKILL, "", -9)]
+)
+def test_a_push_that_is_ended_ends_at_once_and_has_given_no_tag(slow, tmp_path, number, said, code):
     Layout(tmp_path / "layout").write(_image(os.urandom(32 * MIB)))
-    command = [sys.executable, "-c", INTERRUPTED, fake.host, tmp_path / "layout"]
+    command = [sys.executable, "-c", INTERRUPTED, slow.fake.host, tmp_path / "layout"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert slow.sending.wait(60)
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=30) == ("interrupted\n", None)
-    assert process.returncode == 130
-    assert not any("/manifests/" in path for path in fake.paths("PUT"))  # no tag without its layers
+        process.send_signal(number)
+        assert process.communicate(timeout=30) == (said, None)
+    assert process.returncode == code
+    assert not any("/manifests/" in path for path in slow.fake.paths("PUT"))  # no tag without its layers
 
 
 class Trickle(io.RawIOBase):

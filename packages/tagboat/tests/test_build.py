@@ -29,8 +29,23 @@ from tagboat.build.uv import UvError
 from tagboat.component import Component
 from tagboat.errors import ConfigError
 
+# Files are listed in another order each time, and there are as many processors as a variable says.
 BUILD = (
-    "import sys\nfrom pathlib import Path\n"
+    "import os, random, sys\nfrom pathlib import Path\n"
+    "listdir, processors = os.listdir, os.cpu_count()\n"
+    "os.listdir = lambda *where: random.sample(found := listdir(*where), len(found))\n"
+    "scandir = os.scandir\n"
+    "class Shuffled:\n"
+    "    def __init__(self, *where):\n"
+    "        with scandir(*where) as found: entries = list(found)\n"
+    "        self.entries = iter(random.sample(entries, len(entries)))\n"
+    "    def __iter__(self): return self.entries\n"
+    "    def __next__(self): return next(self.entries)\n"
+    "    def __enter__(self): return self\n"
+    "    def __exit__(self, *_): pass\n"
+    "    def close(self): pass\n"
+    "os.scandir = Shuffled\n"
+    "os.cpu_count = lambda: int(os.environ.get('PROCESSORS', processors))\n"
     "from tagboat.build import build\nfrom tagboat.component import Component\n"
     "print(build(Component.load(Path(sys.argv[1])), Path(sys.argv[2]), progress=lambda line: None).digest)"
 )
@@ -167,8 +182,16 @@ def test_the_same_input_gives_the_same_digest_in_another_place_by_another_user(
             TZ="Asia/Kathmandu",
             LC_ALL="C",
             PYTHONHASHSEED="7",
+            PROCESSORS="7",
         ),
-        start_build(built.project.directory, build_cache, umask=0o002, TZ="America/St_Johns", LANG="C.UTF-8"),
+        start_build(
+            built.project.directory,
+            build_cache,
+            umask=0o002,
+            TZ="America/St_Johns",
+            LANG="C.UTF-8",
+            PROCESSORS="1",
+        ),
     ]
     assert [digest_of(process) for process in builds] == [expected, expected]
 

@@ -310,7 +310,7 @@ def _build_and_push(options: argparse.Namespace, reference: Reference) -> int:
     from tagboat.build import build
     from tagboat.component import Component
     from tagboat.fingerprint import Pushed, Record, Scope
-    from tagboat.index import push_images
+    from tagboat.index import blob_sizes, push_images
     from tagboat.meter import Meter
 
     # A build mostly waits for other programs: meanwhile the client, which takes long to load, is loaded.
@@ -326,7 +326,7 @@ def _build_and_push(options: argparse.Namespace, reference: Reference) -> int:
     from ocikit import Registry
 
     with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
-        with Meter(sys.stderr) as meter:
+        with Meter(sys.stderr, blob_sizes(images)) as meter:
             pushed = push_images(registry, images, reference, progress=meter)
         digest = pushed.digest
         if options.sbom or options.provenance:

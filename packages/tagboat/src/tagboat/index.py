@@ -46,5 +46,13 @@ def index_of(images: Sequence[Image]) -> Index:
     return Index(tuple(replace(_descriptor(image), platform=image.config.platform) for image in images))
 
 
+def blob_sizes(images: Sequence[Image]) -> dict[str, int]:
+    """The bytes of all that images consist of, by digest."""
+    manifests = [image.manifest for image in images]
+    return {
+        str(part.digest): part.size for manifest in manifests for part in (manifest.config, *manifest.layers)
+    }
+
+
 def _descriptor(image: Image) -> Descriptor:
     return Descriptor(image.manifest.media_type, image.digest, len(image.manifest_bytes))

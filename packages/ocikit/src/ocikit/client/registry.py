@@ -118,8 +118,8 @@ class Registry:
         Where the reference stands for this very image already, that is all that is asked. What comes from
         another repository of this registry, or may be in `mount_from`, is mounted if the registry does that,
         and does not travel. `progress` gets a blob's digest and a number of bytes as they are sent, from
-        several threads. Raises TagExistsError when the tag is immutable and another image's,
-        DigestMismatchError when a layer is not what it should be.
+        several threads; first, of each that has to be sent, its digest and 0. Raises TagExistsError when the
+        tag is immutable and another image's, DigestMismatchError when a layer is not what it should be.
         """
         blobs: dict[Digest, Blob] = {layer.descriptor.digest: layer.blob for layer in image.layers}
         blobs[image.manifest.config.digest] = BytesBlob(image.config_bytes)

@@ -100,6 +100,8 @@ class _Upload:
     def run(self, place: _Place) -> None:
         """Raises RegistryError; DigestMismatchError if the content is not what it should be."""
         reached = failures = 0
+        if self._progress is not None:
+            self._progress(str(self._content.digest), 0)
         while True:
             try:
                 self._send(place, reached)
