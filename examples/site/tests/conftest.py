@@ -115,13 +115,14 @@ class Client:
         kind: str = "image/jpeg",
         form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        field: str = "image",
     ) -> Answer:
         boundary = b"----a-boundary-that-is-in-no-picture"
         parts = [
             b'Content-Disposition: form-data; name="%s"\r\n\r\n%s' % (key.encode(), value.encode())
             for key, value in (form or {}).items()
         ]
-        disposition = f'Content-Disposition: form-data; name="image"; filename="{name}"'
+        disposition = f'Content-Disposition: form-data; name="{field}"; filename="{name}"'
         parts.append(f"{disposition}\r\nContent-Type: {kind}\r\n\r\n".encode() + data)
         body = b"".join(b"--%s\r\n%s\r\n" % (boundary, part) for part in parts) + b"--%s--\r\n" % boundary
         media_type = f"multipart/form-data; boundary={boundary.decode()}"
@@ -392,6 +393,12 @@ def provider(start_issuer: Callable[[], Any]) -> Provider:
 
 @pytest.fixture(scope="session", name="start")
 def _start() -> StartSite:
+    return start
+
+
+@pytest.fixture(scope="session")
+def start_in() -> StartSite:
+    """Start a site over a directory; the caller stops it."""
     return start
 
 

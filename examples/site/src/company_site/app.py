@@ -28,7 +28,7 @@ from company_site.logs import RequestLog
 from company_site.metrics import Metrics, RequestMetrics
 from company_site.pages import discovery, failures, health
 from company_site.pages import views as page_views
-from company_site.posts import editor, history, seed
+from company_site.posts import editor, files, history, seed
 from company_site.posts import store as post_store
 from company_site.posts import views as post_views
 from company_site.posts.edition import Editions
@@ -63,6 +63,7 @@ def create_app(settings: Settings) -> ASGIApp:
         *page_views.routes,
         *discovery.routes,
         *health.routes,
+        *files.routes,
         *editor.routes,
         *feed_views.routes,
         *history.routes,

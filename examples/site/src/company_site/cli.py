@@ -1,4 +1,4 @@
-"""The command `site`: read the environment, serve until SIGTERM or SIGINT."""
+"""The command `site`: read the environment, serve until SIGTERM or SIGINT; or export, import, collect."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import argparse
 import os
 import signal
 import sys
+from pathlib import Path
 
 import uvicorn
+from obstore.exceptions import BaseError as ObjectStoreError
 
+from bucketlog import BucketlogError
 from company_site.app import create_app
+from company_site.errors import SiteError
 from company_site.logs import configure_logging
 from company_site.settings import VARIABLES, Settings, SettingsError
 from company_site.version import __version__
@@ -19,7 +23,25 @@ _KEEP_ALIVE = 75  # seconds; longer than an edge keeps an idle connection, so th
 
 
 def main() -> None:
-    """Serve the site. Exit codes: 0 stopped, 2 wrong settings, 3 could not start."""
+    """Serve the site, or do one of the other commands.
+
+    Exit codes: 0 done, 1 failed, 2 wrong settings or wrong use; of a site that could not start, 3.
+    """
+    arguments = _parser().parse_args()
+    try:
+        settings = Settings.from_environment(os.environ)
+    except SettingsError as error:
+        print(f"site: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    if arguments.command is not None:
+        raise SystemExit(_do(arguments, settings))
+    configure_logging()
+    # uvicorn, once it has stopped, raises the signal that stopped it again: that was what was asked for.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    serve(settings)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="site",
         description="Serve the site. It is configured by environment variables alone.",
@@ -27,16 +49,35 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.parse_args()
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="other commands")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text)
+
+    exporting = command("export", "Write the whole site into one file: history, users, roles, images.")
+    exporting.add_argument("file", type=Path, help="for instance site.zip")
+    importing = command("import", "Make the site of such a file, where there is none yet.")
+    importing.add_argument("file", type=Path)
+    writing = command("export-posts", "Write every post as a Markdown file with front matter.")
+    writing.add_argument("directory", type=Path)
+    reading = command("import-posts", "Make a post of each Markdown file.")
+    reading.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    reading.add_argument("--as", dest="user", required=True, help="id of the member who writes them")
+    command("collect", "Delete images that nothing has used for a week; a running site does so by itself.")
+    return parser
+
+
+def _do(arguments: argparse.Namespace, settings: Settings) -> int:
+    # A start that serves has no need of these.
+    from company_site import commands  # noqa: PLC0415
+
     try:
-        settings = Settings.from_environment(os.environ)
-    except SettingsError as error:
+        for line in commands.run(arguments, settings):
+            print(line)
+    except (SiteError, BucketlogError, ObjectStoreError) as error:
         print(f"site: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    configure_logging()
-    # uvicorn, once it has stopped, raises the signal that stopped it again: that was what was asked for.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    serve(settings)
+        return 1
+    return 0
 
 
 def serve(settings: Settings) -> None:

@@ -27,7 +27,7 @@ _FORM_LIMIT = 4096  # bytes
 async def history(request: Request) -> Response:
     """The versions of a post, newest first: `?page=` counts from 1."""
     seen = await visit(request)
-    found = _readable(request, seen)
+    found = readable(request, seen)
     lines = versions(seen.database, found)
     number, last = whole(request.query_params.get("page", "1")), max(1, -(-len(lines) // PAGE_SIZE))
     if not 1 <= number <= last:
@@ -39,7 +39,7 @@ async def history(request: Request) -> Response:
 async def version(request: Request) -> Response:
     """A post as it was, and what that changed: against the revision before, or the one of `?against=`."""
     seen = await visit(request)
-    found = _readable(request, seen)
+    found = readable(request, seen)
     revision = request.path_params["revision"]
     return _show(request, seen, found, revision)
 
@@ -47,7 +47,7 @@ async def version(request: Request) -> Response:
 async def restore(request: Request) -> Response:
     """Make what an earlier revision said the latest one."""
     seen = await visit(request)
-    found, writer = _readable(request, seen), seen.require_member()
+    found, writer = readable(request, seen), seen.require_member()
     if not may_change(writer, found.author):
         raise NotAllowedError("only its author and admins change a post")
     revision = request.path_params["revision"]
@@ -85,7 +85,7 @@ def _show(
     )
 
 
-def _readable(request: Request, seen: Visit) -> Post:
+def readable(request: Request, seen: Visit) -> Post:
     """Members read the past of what is public; of what is not, those who may change it."""
     member = seen.require_member()
     found = find_any(request, seen)

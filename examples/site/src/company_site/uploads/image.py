@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF")
 _QUALITY = {Kind.WEBP: 82, Kind.AVIF: 60}  # which look about the same
+_CHUNKS = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH"})  # of a WebP file, without its metadata
 _OPTIONS: Mapping[Kind, Mapping[str, int]] = {
     Kind.WEBP: {"method": 4},
     Kind.AVIF: {"speed": 8, "max_threads": 1},
@@ -76,6 +77,33 @@ def _upright(picture: Picture) -> Picture:
     upright = ImageOps.exif_transpose(picture)
     has_alpha = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info
     return upright.convert("RGBA" if has_alpha else "RGB")
+
+
+def check_stored(name: ImageName, data: bytes) -> None:
+    """Raise UnacceptableImageError unless these bytes are an image of ours by that name: a WebP image of
+    that size and digest, with nothing in it but the picture, and nothing behind it.
+    """
+    from PIL import Image as Pillow  # noqa: PLC0415
+
+    if ImageName.of(data, name.width, name.height) != name:
+        raise UnacceptableImageError("The content is not what the name says.")
+    if data[:4] != b"RIFF" or int.from_bytes(data[4:8], "little") != len(data) - 8:
+        raise UnacceptableImageError("This is not a WebP image and nothing else.")
+    place = 12
+    while place < len(data):
+        if data[place : place + 4] not in _CHUNKS:
+            raise UnacceptableImageError("There is more in the image than a picture.")
+        size = int.from_bytes(data[place + 4 : place + 8], "little")
+        place += 8 + size + size % 2
+    try:
+        with Pillow.open(BytesIO(data), formats=["WEBP"]) as picture:
+            width, height = picture.size
+            if max(width, height) <= EDGE_LIMIT:
+                picture.load()
+    except Exception as error:  # as above
+        raise UnacceptableImageError("The image is damaged and cannot be read.") from error
+    if (width, height) != (name.width, name.height) or max(width, height) > EDGE_LIMIT:
+        raise UnacceptableImageError("The image has another size than its name says.")
 
 
 def make_variant(data: bytes, variant: Variant) -> bytes:

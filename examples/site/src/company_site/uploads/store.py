@@ -71,9 +71,18 @@ class ImageStore:
         """Re-encode a file and keep it. Raises UnacceptableImageError, or obstore's errors."""
         async with self._decoding:
             image: Image = await asyncio.to_thread(reencode, file)
-        with suppress(AlreadyExistsError):  # the same name, so the same bytes
-            await obstore.put_async(self._store, str(image.name), image.data, mode="create")
+        await self.keep(image.name, image.data)
         return image.name
+
+    async def keep(self, name: ImageName, data: bytes) -> None:
+        """Store an image of ours as it is. Raises obstore's errors."""
+        with suppress(AlreadyExistsError):  # the same name, so the same bytes
+            await obstore.put_async(self._store, str(name), data, mode="create")
+
+    async def read(self, name: ImageName) -> bytes:
+        """The whole image. Raises GoneError, or obstore's errors."""
+        _, pieces = await self.get(name)
+        return b"".join([piece async for piece in pieces])
 
     async def list(self) -> list[tuple[ImageName, datetime]]:
         """All images, and when each was stored. Raises obstore's errors."""
@@ -98,9 +107,7 @@ class ImageStore:
                 # Of those who waited for it together one makes it.
                 with suppress(GoneError):
                     return await self.get(variant)
-                _, pieces = await self.get(variant.of)
-                data = b"".join([piece async for piece in pieces])
-                made = await asyncio.to_thread(make_variant, data, variant)
+                made = await asyncio.to_thread(make_variant, await self.read(variant.of), variant)
         with suppress(AlreadyExistsError):  # another instance was quicker
             await obstore.put_async(self._store, str(variant), made, mode="create")
         return await self.get(variant)
