@@ -89,6 +89,18 @@ def test_a_query_is_shown_as_text(site):
     assert "<script>" not in page
 
 
+def test_many_results_are_cut_into_pages(site):
+    author = site.as_user("author")
+    for number in range(21):
+        author.write(f"Ibex {number}")
+    client = site.client()
+    first, second = client.get("/search?q=ibex"), client.get("/search?q=ibex&page=2")
+    assert "21 entries" in first.text
+    assert (first.text.count("<article"), second.text.count("<article")) == (20, 1)
+    assert 'rel="next" href="/search?q=ibex&amp;page=2"' in first.text
+    assert client.get("/search?q=ibex&page=3").status == 404
+
+
 def test_terms():
     assert parse('Tide "on time" -Fog') == [
         Term(("tide",), is_phrase=False, is_excluded=False),

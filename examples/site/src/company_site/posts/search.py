@@ -22,7 +22,6 @@ from company_site.posts.store import find_post
 
 QUERY_LIMIT = 100  # characters
 _TERMS_LIMIT = 8
-_RESULTS_LIMIT = 50
 _BEGINNING = 4  # characters of a word that also finds longer ones
 _WEIGHTS = {":post/title": 6.0, ":post/tags": 4.0, ":post/body": 1.0}
 _BEFORE, _AFTER = 60, 180  # characters of the excerpt around the first place
@@ -66,9 +65,10 @@ def parse(query: str) -> list[Term]:
     return terms[:_TERMS_LIMIT]
 
 
-def search(database: Database, edition: Edition, query: str) -> list[Hit]:
-    """At most 50, best first; of equals the newer first."""
-    terms = parse(query)
+def search(database: Database, edition: Edition, terms: Sequence[Term]) -> list[Heading]:
+    """The public posts that have what is wanted and nothing that is excluded, best first; of equals the newer
+    first.
+    """
     wanted = [term for term in terms if not term.is_excluded]
     if not wanted:
         return []
@@ -84,8 +84,13 @@ def search(database: Database, edition: Edition, query: str) -> list[Hit]:
         (score, edition.entities[entity]) for entity, score in scores.items() if entity in edition.entities
     ]
     found.sort(key=lambda one: (one[0], one[1].date), reverse=True)
-    pattern = _pattern(wanted)
-    return [_hit(database, post, pattern) for _, post in found[:_RESULTS_LIMIT]]
+    return [post for _, post in found]
+
+
+def excerpts(database: Database, posts: Sequence[Heading], terms: Sequence[Term]) -> list[Hit]:
+    """The places where the terms are in these posts, of each the first one."""
+    pattern = _pattern(terms)
+    return [_hit(database, post, pattern) for post in posts]
 
 
 def _scores(database: Database, term: Term) -> dict[int, float]:
@@ -122,7 +127,7 @@ def _hit(database: Database, post: Heading, pattern: re.Pattern[str]) -> Hit:
 
 def highlight(text: str, terms: Sequence[Term]) -> Markup:
     """The text, escaped, with what the terms find in `mark` elements."""
-    return _mark(text, _pattern([term for term in terms if not term.is_excluded]))
+    return _mark(text, _pattern(terms))
 
 
 def _mark(text: str, pattern: re.Pattern[str]) -> Markup:
@@ -143,9 +148,10 @@ def _places(text: str, pattern: re.Pattern[str]) -> Iterator[tuple[int, int]]:
 
 
 def _pattern(terms: Sequence[Term]) -> re.Pattern[str]:
-    """Finds, in folded text, what the terms find."""
+    """Finds, in folded text, what the terms want."""
     alternatives = []
-    for term in sorted(terms, key=lambda term: -len(" ".join(term.words))):
+    wanted = [term for term in terms if not term.is_excluded]
+    for term in sorted(wanted, key=lambda term: -len(" ".join(term.words))):
         joined = r"[\W_]+".join(map(re.escape, term.words))
         is_whole = term.is_phrase or len(term.words) > 1 or len(term.words[0]) < _BEGINNING
         alternatives.append(joined + (r"(?![^\W_])" if is_whole else r"[^\W_]*"))

@@ -19,7 +19,7 @@ from company_site.meta import Article, Meta, blog_posting, breadcrumbs
 from company_site.posts.edition import Edition, months
 from company_site.posts.markdown import render
 from company_site.posts.model import Heading, Post, may_change, slugify
-from company_site.posts.search import QUERY_LIMIT, search
+from company_site.posts.search import QUERY_LIMIT, excerpts, parse, search
 from company_site.posts.store import earlier_names, find_moved, find_post, is_public, summarised
 from company_site.site import Site, Visit, visit
 from company_site.templating import card_of, page
@@ -103,11 +103,27 @@ async def archive(request: Request) -> Response:
 
 
 async def find(request: Request) -> Response:
-    """Search: `?q=`."""
+    """Search: `?q=`, and `?page=` as in a list. It runs in a thread: others need not wait for it."""
     seen, edition = await _now(request)
     query = " ".join(request.query_params.get("q", "").split())[:QUERY_LIMIT]
-    hits = await asyncio.to_thread(search, seen.database, edition, query) if query else []
-    return page(request, "posts/search.html", seen, query=query, hits=hits, author_slugs=edition.slugs)
+    number = whole(request.query_params.get("page", "1"))
+    terms = parse(query)
+    found = await asyncio.to_thread(search, seen.database, edition, terms)
+    last = max(1, -(-len(found) // PAGE_SIZE))
+    if not 1 <= number <= last:
+        raise HTTPException(404)
+    shown = found[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
+    return page(
+        request,
+        "posts/search.html",
+        seen,
+        query=query,
+        count=len(found),
+        hits=await asyncio.to_thread(excerpts, seen.database, shown, terms),
+        number=number,
+        last=last,
+        author_slugs=edition.slugs,
+    )
 
 
 async def post(request: Request) -> Response:
