@@ -256,6 +256,21 @@ def test_a_region_without_prices_and_a_file_that_is_not_there_are_told(cost):
             cost(*wrong)
 
 
+def test_the_components_own_target_says_the_region_and_has_a_budget(cost, component):
+    project = component / "pyproject.toml"
+    project.write_text(
+        project.read_text()
+        + '[tool.tagboat.targets.production]\nkind = "ecs-express"\nregion = "us-east-1"\nbudget = 40\n'
+    )
+    code, said, warned = cost("--views", "0")
+    assert (code, "shop in us-east-1: " in said) == (0, True)
+    assert "target production sets a budget of 40 dollars, and a month would cost 42." in warned
+    assert "shop in ap-southeast-1: " in cost("--region", SINGAPORE)[1]
+    assert len(json.loads(cost("--json")[1])["over_budget"]) == 1
+    project.write_text(project.read_text().replace("budget = 40", "budget = 50"))
+    assert json.loads(cost("--json")[1])["over_budget"] == []
+
+
 def test_the_chart_has_each_target_from_left_to_right(cost):
     drawn = chart(replace(QUIET, memory=512), Prices.read(SINGAPORE))
     area = [line[10:] for line in drawn[1:18]]

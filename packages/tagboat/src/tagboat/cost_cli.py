@@ -15,6 +15,7 @@ from tagboat.arguments import add_component
 if TYPE_CHECKING:
     from datetime import date
 
+    from tagboat.component import Component
     from tagboat.cost.bill import Bill, Line
     from tagboat.cost.prices import Price, Prices
     from tagboat.cost.usage import Usage
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # As in cli.py, what a command needs is imported when it runs.
 # ruff: noqa: PLC0415
 
+_REGION = "ap-southeast-1"
 _SHOWN = 4  # parts of a bill that are named in a line
 
 
@@ -34,7 +36,9 @@ def add_cost_command(commands: argparse._SubParsersAction[argparse.ArgumentParse
     )
     add_component(cost)
     cost.add_argument(
-        "--region", default="ap-southeast-1", metavar="NAME", help="of AWS (default: %(default)s)"
+        "--region",
+        metavar="NAME",
+        help=f"of AWS (default: that of the component's first target with one, or {_REGION})",
     )
     for name, default, unit, text in (
         ("views", 30_000, "N", "page views a month"),
@@ -91,7 +95,10 @@ def _cost(options: argparse.Namespace) -> int:
     if options.active_hours > 24:
         raise ConfigError(f"--active-hours {options.active_hours:g}: a day has 24")
     component = Component.load(options.component)
-    prices = Prices.read(options.region, options.prices, free_tier=not options.no_free_tier)
+    region = options.region or next(
+        (one.region for one in component.config.targets.values() if one.region), _REGION
+    )
+    prices = Prices.read(region, options.prices, free_tier=not options.no_free_tier)
     usage = Usage(
         cpu=component.config.service.cpu,
         memory=component.config.service.memory,
@@ -107,14 +114,16 @@ def _cost(options: argparse.Namespace) -> int:
     used = {line.price.key: line.price for bill in made for line in bill.lines}
     today = datetime.now(UTC).date()
     old = stale(used.values(), today)
+    over = _over_budget(component, made)
     if options.json:
         print(
             json.dumps(
                 {
                     "component": component.name,
-                    "region": options.region,
+                    "region": region,
                     "usage": asdict(usage),
                     "bills": [_bill(bill) for bill in made],
+                    "over_budget": over,
                     "over_traffic": [
                         {"views": views, "dollars": {bill.target: bill.dollars for bill in at}}
                         for views, at in over_traffic(usage, prices)
@@ -126,13 +135,26 @@ def _cost(options: argparse.Namespace) -> int:
             )
         )
     else:
-        print(_title(component.name, options.region, usage))
+        print(_title(component.name, region, usage))
         print("\n".join(_table(made, details=options.details)))
         if options.chart:
             print("\n" + "\n".join(chart(usage, prices)))
         _remarks(made, prices, used)
+    for line in over:
+        print(f"tagboat: {line}", file=sys.stderr)
     _warn(old, today)
     return 0
+
+
+def _over_budget(component: Component, made: list[Bill]) -> list[str]:
+    """Targets of the component whose bill is above the budget that they set."""
+    dollars = {bill.target: bill.dollars for bill in made}
+    return [
+        f"target {target.key} sets a budget of {target.budget} dollars, and a month would cost {cost:,.2f}"
+        for target in component.config.targets.values()
+        if target.budget is not None and (cost := dollars.get(target.kind)) is not None
+        if cost > target.budget
+    ]
 
 
 def _bill(bill: Bill) -> dict[str, object]:

@@ -404,6 +404,20 @@ def test_a_domain_that_waits_says_which_records_it_waits_for():
     assert names[-2:] == ["DNS shop.invalid", "DNS www.shop.invalid"]
 
 
+def test_names_of_targets_are_looked_at_and_the_region_is_said(checkout, tmp_path):
+    checkout.write(
+        "shop/pyproject.toml",
+        checkout.read("shop/pyproject.toml")
+        + '[tool.tagboat.targets.production]\nkind = "lambda"\nregion = "eu-central-1"\n'
+        'domain = "www.shop.invalid"\nredirects = ["shop.invalid"]\n',
+    )
+    found = by_name(examine(checkout.root / "shop", tmp_path, ["shop.invalid"]))
+    assert found["DNS www.shop.invalid"].state == "warning"
+    assert "`tagboat apply`" in found["DNS www.shop.invalid"].advice
+    assert found["DNS shop.invalid"].state == "failed"  # which was asked for
+    assert found["endpoint"].advice.startswith("export AWS_REGION=eu-central-1; ")
+
+
 # The command
 
 

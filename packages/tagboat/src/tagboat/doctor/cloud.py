@@ -54,7 +54,7 @@ class Endpoint:
     named: bool  # by AWS_ENDPOINT_URL: a homeport, or another that speaks AWS's protocols
 
     @classmethod
-    def of_settings(cls) -> Endpoint | Finding:
+    def of_settings(cls, component: Component | None) -> Endpoint | Finding:
         """Of the variables of this shell; a finding where they name none."""
         url = os.environ.get("AWS_ENDPOINT_URL")
         if not url:
@@ -63,7 +63,10 @@ class Endpoint:
             except TagboatError as error:
                 return Finding.of("endpoint", error)
             if not region:
-                return Finding("endpoint", "failed", "no cloud is named", f"export AWS_REGION=…; {_SETTINGS}")
+                targets = component.config.targets.values() if component else ()
+                wanted = next((target.region for target in targets if target.region), "…")
+                advice = f"export AWS_REGION={wanted}; {_SETTINGS}"
+                return Finding("endpoint", "failed", "no cloud is named", advice)
             return cls(f"sts.{region}.amazonaws.com", 443, secure=True, named=False)
         try:
             parts = urlsplit(url)
@@ -106,7 +109,7 @@ class Endpoint:
 
 def cloud(component: Component | None) -> Iterator[Finding]:
     """Each thing that a deployment needs, in the order in which it needs them."""
-    endpoint = Endpoint.of_settings()
+    endpoint = Endpoint.of_settings(component)
     if isinstance(endpoint, Finding):
         yield endpoint
         yield Finding("credentials", "skipped", "without an endpoint there is nobody to ask")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tagboat.component import Component
@@ -27,8 +28,24 @@ def examine(directory: Path, cache: Path, names: Sequence[str] = ()) -> Iterator
         yield from project(component)
     yield from authority()
     yield from cloud(component)
+    if component is not None:
+        yield from _of_targets(component, names)
     for name in names:
         yield from name_of_site(name)
+
+
+def _of_targets(component: Component, others: Sequence[str]) -> Iterator[Finding]:
+    """The names that the configuration gives to targets, which need not have been made yet."""
+    targets = component.config.targets.values()
+    said = [name for target in targets for name in (target.domain, *target.redirects) if name]
+    for name in dict.fromkeys(said):
+        if name in others:
+            continue
+        for finding in name_of_site(name):
+            if finding.name.startswith("DNS ") and finding.state == "failed":
+                yield replace(finding, state="warning", advice="`tagboat apply` makes the record")
+            else:
+                yield finding
 
 
 def _component(directory: Path) -> tuple[Component | None, Finding]:
