@@ -1,7 +1,8 @@
-"""homeport: from a moved tag to the new answer, rollouts under load, starts from zero, edge, control plane.
+"""homeport: from a moved tag to the new answer, rollouts under load, starts, steps of the load, a storm of
+kills, edge, control plane.
 
-The peers are HAProxy by itself in front of the same instance, and the app as a bare process. Everything else
-is held against its goal alone.
+The peers are HAProxy by itself in front of the same instance, the app as a bare process, and podman.
+Everything else is held against its goal alone.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from pathlib import Path
 from typing import Final
 
 from bench.port import haproxy
+from bench.port.cold import cold_start, frozen
 from bench.port.fleet import control_plane
 from bench.port.harbour import Harbour, Images, until
 from bench.port.load import Load, require_wrk
+from bench.port.step import step
+from bench.port.storm import storm
 from bench.row import Row
 
 __all__ = ["run"]
@@ -27,6 +31,7 @@ __all__ = ["run"]
 _NAME: Final = "answer"
 _ROLLOUTS: Final = 20
 _ROLLBACKS: Final = 5
+_KILLS: Final = 210
 _LOAD: Final = 90  # seconds
 _PADDING: Final = 60_000_000  # bytes: with the base, 77 MB travel
 _APP: Final = Path(__file__).parent / "app.py"
@@ -44,8 +49,11 @@ def run() -> list[Row]:
                 *_moved(harbour, images, arn),
                 *_rollouts(harbour, images, arn),
                 *_zero(harbour, images),
+                *cold_start(folder / "cold", harbour, images, _NAME, _digest(harbour)),
+                *frozen(harbour, images),
+                *step(harbour, images),
             ]
-        return [*rows, *control_plane(folder / "fleet")]
+        return [*rows, *_faults(folder / "storm", images), *control_plane(folder / "fleet")]
 
 
 def _edge(folder: Path, harbour: Harbour) -> list[Row]:
@@ -141,6 +149,36 @@ def _zero(harbour: Harbour, images: Images) -> list[Row]:
     peer = statistics.median(bare)
     return [
         Row("port", "first request at zero", statistics.median(held), "s", peer, "bare process", peer + 0.15)
+    ]
+
+
+def _digest(harbour: Harbour) -> str:
+    """Of what `latest` names."""
+    image = {"repositoryName": _NAME, "imageIds": [{"imageTag": "latest"}]}
+    return str(harbour.client("ecr").describe_images(**image)["imageDetails"][0]["imageDigest"])
+
+
+def _faults(folder: Path, images: Images) -> list[Row]:
+    """Services of each kind under a storm of kills."""
+    idle = {"homeport:idle-seconds": "1"}
+    services = {
+        "warm": {},
+        "zero": {"homeport:scale-to-zero": "true", **idle},
+        "cold": {"homeport:freeze": "true", **idle},
+    }
+    with Harbour.start(folder) as harbour:
+        arns = {}
+        for name, tags in services.items():
+            arns[name] = harbour.create(name, images.version(f"storm-{name}"), tags)
+            harbour.push(name, images.version(f"storm-{name}-again"))
+            harbour.settle(arns[name])
+        toll = storm(harbour, arns, _KILLS, seed=_KILLS)
+    case = f"{toll.kills.total()} SIGKILLs"
+    return [
+        Row("port", f"{case}: services lost", len(toll.lost), "", goal=0),
+        Row("port", f"{case}: operations stuck", len(toll.stuck), "", goal=0),
+        Row("port", f"{case}: resources leaked", len(toll.leaked), "", goal=0),
+        Row("port", f"{case}: all well again after the last", toll.seconds, "s"),
     ]
 
 

@@ -1,4 +1,7 @@
-"""The app behind the port: it answers every request with the content of its `/version`, and that is all."""
+"""The app behind the port: it answers with the content of its `/version`.
+
+`/wait` is answered a tenth of a second later, with who answers and how many it was answering just then.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,16 @@ import os
 import signal
 from pathlib import Path
 
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+_WAIT = 0.1  # seconds
+
 
 class Answer(asyncio.Protocol):
     """HTTP/1.1 with pipelining, for requests without a body."""
 
     version = b""
+    identity = os.urandom(4).hex()
+    waiting = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -21,8 +29,16 @@ class Answer(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answer what is complete."""
         *requests, self._waiting = (self._waiting + data).split(b"\r\n\r\n")
-        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self.version)
-        self._transport.write((head + self.version) * len(requests))
+        if requests and requests[0].startswith(b"GET /wait "):  # whoever asks for that does not pipeline
+            Answer.waiting += 1
+            text = f"{self.identity} {Answer.waiting}".encode()
+            asyncio.get_running_loop().call_later(_WAIT, self._answer_later, text)
+            return
+        self._transport.write((_HEAD % len(self.version) + self.version) * len(requests))
+
+    def _answer_later(self, text: bytes) -> None:
+        Answer.waiting -= 1
+        self._transport.write(_HEAD % len(text) + text)
 
 
 async def main() -> None:

@@ -130,7 +130,7 @@ class Harbour:
             **more,
         )
 
-    def create(self, name: str, image: Image, tags: dict[str, str] | None = None) -> str:
+    def create(self, name: str, image: Image, tags: dict[str, str] | None = None, **more: Any) -> str:
         """A running service of the image; returns its ARN."""
         self.client("ecr").create_repository(repositoryName=name)
         self.push(name, image)
@@ -147,6 +147,7 @@ class Harbour:
                 },
                 HealthCheckConfiguration={"Protocol": "HTTP", "Path": "/"},
                 Tags=[{"Key": key, "Value": value} for key, value in (tags or {}).items()],
+                **more,
             )["Service"]["ServiceArn"]
         )
         self.settle(arn)
@@ -177,15 +178,19 @@ class Harbour:
 
     def ask(self, name: str) -> tuple[int, str]:
         """The status and the text of the service's answer by HTTPS."""
-        context = ssl.create_default_context(cafile=str(self.data / "ca.pem"))
-        context.check_hostname = False  # the connection is to loopback by address
-        connection = HTTPSConnection("127.0.0.1", self.addresses.https_port, context=context, timeout=30)
+        connection = self.connect()
         try:
             connection.request("GET", "/", headers={"Host": f"{name}.localhost"})
             response = connection.getresponse()
             return response.status, response.read().decode()
         finally:
             connection.close()
+
+    def connect(self) -> HTTPSConnection:
+        """To the edge."""
+        context = ssl.create_default_context(cafile=str(self.data / "ca.pem"))
+        context.check_hostname = False  # the connection is to loopback by address
+        return HTTPSConnection("127.0.0.1", self.addresses.https_port, context=context, timeout=30)
 
     @staticmethod
     def _status(apprunner: Any, arn: str) -> str:

@@ -23,10 +23,11 @@ from homeport.errors import CommandError, ImageError
 from homeport.images import LocalImage
 from homeport.layout import Layout
 from homeport.model import ServiceSpec
+from homeport.mounting import NODEV, NOEXEC, NOSUID, mount, unmount
 from homeport.network import Network, host_resolv_conf, nameservers
 
 _HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost\n{bridge}\thost.homeport.internal\n{address}\t{hostname}\n"
-_PRIVATE_OPTIONS = "mode=700,size=16m,nosuid,nodev,noexec"
+_PRIVATE_OPTIONS = "mode=700,size=16m"
 _SECTOR = 512  # bytes, of stat(2)'s st_blocks
 _MOUNT_OPTIONS = 4000  # bytes: mount(2) passes one page
 
@@ -70,7 +71,7 @@ class Instances:
         self._mount(bundle, root, image.layers)
         private = self._private(instance.id)
         private.mkdir(mode=0o700)
-        run("mount", "-t", "tmpfs", "-o", _PRIVATE_OPTIONS, "tmpfs", private)
+        mount("tmpfs", private, NOSUID | NODEV | NOEXEC, _PRIVATE_OPTIONS)
         spec = instance.spec
         self._network.attach(instance.id, instance.address, spec.host_ports)
         if listening is not None:
@@ -169,7 +170,7 @@ class Instances:
         directory = self.directory(instance)
         for mounted in (directory / "root", self._private(instance)):
             while mounted.is_mount():
-                run("umount", "--lazy", mounted)
+                unmount(mounted)
         self._network.detach(instance)
         shutil.rmtree(directory, ignore_errors=True)
 

@@ -217,10 +217,10 @@ class Network:
         name = self.namespace(instance).name
         veth = self._veth(address)
         mac = _mac(IPv4Address(address))
-        run("ip", "netns", "add", name)
         run(
             "ip", "-batch", "-",
-            text=f"link add {veth} type veth peer name eth0 address {mac} netns {name}\n"
+            text=f"netns add {name}\n"
+            f"link add {veth} type veth peer name eth0 address {mac} netns {name}\n"
             f"link set {veth} master {self.bridge} up\n"
             f"link set {veth} type bridge_slave isolated on\n",
         )  # fmt: skip

@@ -1,0 +1,36 @@
+"""mount(2) and umount2(2), without a program in between."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Final
+
+from homeport.errors import CommandError
+
+__all__ = ["NODEV", "NOEXEC", "NOSUID", "mount", "unmount"]
+
+NOSUID: Final = 0x2  # <linux/mount.h>
+NODEV: Final = 0x4
+NOEXEC: Final = 0x8
+_DETACH: Final = 0x2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def mount(kind: str, target: Path, flags: int, options: str) -> None:
+    """A file system without a device. Raises CommandError."""
+    name = kind.encode()
+    if _libc.mount(name, os.fsencode(target), name, ctypes.c_ulong(flags), options.encode()) != 0:
+        raise _failure(f"mount of {kind} at {target}")
+
+
+def unmount(target: Path) -> None:
+    """At once, though somebody may still use it. Raises CommandError."""
+    if _libc.umount2(os.fsencode(target), _DETACH) != 0:
+        raise _failure(f"umount of {target}")
+
+
+def _failure(what: str) -> CommandError:
+    return CommandError(f"{what}: {os.strerror(ctypes.get_errno())}")
