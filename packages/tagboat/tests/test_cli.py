@@ -16,7 +16,8 @@ COMMANDS = [line.partition("#")[0].strip() for block in SHELL for line in block.
 
 
 def test_the_readme_shows_just_the_commands_that_are_tested():
-    """`tag`, `changelog`, `ci` and `trust` by release/, `plan`, `apply`, `drift` and `destroy` by aws/,
+    """`tag`, `changelog`, `ci` and `trust` by release/, `plan`, `apply`, `drift`, `destroy` and `export` by
+    aws/,
     `deploy` and what follows it by the workspace's tests, others by test_NAME.py or here.
     """
     assert COMMANDS == [
@@ -42,6 +43,8 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat apply",
         "tagboat drift",
         "tagboat destroy",
+        "tagboat export cloudformation",
+        "tagboat export cloud-init",
         "tagboat build",
         "tagboat build --explain",
         "tagboat build --output oci:image",

@@ -62,6 +62,20 @@ def add_provision_commands(commands: argparse._SubParsersAction[argparse.Argumen
     )
     destroy.set_defaults(run=_destroy)
 
+    export = commands.add_parser(
+        "export",
+        help="what a target needs, for others to make",
+        epilog="example: tagboat export cloudformation --target production examples/site >stack.json",
+    )
+    export.add_argument(
+        "form",
+        choices=("cloudformation", "cloud-init"),
+        help="a template with the whole stack, or the user data that makes a fresh Debian a homeport",
+    )
+    add_component(export)
+    add_target(export)
+    export.set_defaults(run=_export)
+
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add_component(parser)
@@ -182,6 +196,19 @@ def _destroy(options: argparse.Namespace) -> int:
         return 0
     _say(f"{len(gone)} would go: --yes does it")
     return DIFFERS if gone else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    if options.form == "cloud-init":
+        from tagboat.targets.vm import user_data
+
+        print(user_data(), end="")
+        return 0
+    from tagboat.component import Component
+    from tagboat.targets.target import exported
+
+    print(json.dumps(exported(Component.load(options.component), options.target), indent=2))
+    return 0
 
 
 def _say(line: str) -> None:

@@ -67,6 +67,21 @@ UPLOADS_URL = "s3://shop-uploads-1f3a"
 """
 
 
+EVERY = "".join(line + "\n" for line in COMPLETE.splitlines() if not line.startswith("cached"))
+TARGETS = {
+    "lambda": 'kind = "lambda"' + COMPLETE,
+    "ecs-express": 'kind = "ecs-express"\nplatform = "linux/amd64"' + EVERY,
+    "apprunner": 'kind = "apprunner"' + EVERY,
+    "vm": """kind = "vm"
+region = "ap-southeast-1"
+domain = "www.shop.example"
+redirects = ["shop.example"]
+budget = 20
+alert = "ops@shop.example"
+""",
+}
+
+
 @dataclass(frozen=True)
 class Call:
     """One call of AWS's, as the client made it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +53,11 @@ class Resource:
         return f"{self.kind}/{self.name}"
 
     @property
+    def logical_name(self) -> str:
+        """What CloudFormation calls it."""
+        return logical_name(self.kind, self.name)
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """The keys of what has to be there first."""
         return tuple(dict.fromkeys([*self.after, *(ref.resource for ref in refs(self.settings))]))
@@ -68,6 +74,11 @@ class Found:
     attributes: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] | None = None
     holds: str | None = None  # what would be lost with it, e.g. "12 images"
+
+
+def logical_name(kind: str, name: str) -> str:
+    """What CloudFormation calls a resource: letters and digits alone."""
+    return "".join(word[:1].upper() + word[1:] for word in re.findall(r"[A-Za-z0-9]+", f"{kind} {name}"))
 
 
 def refs(value: Any) -> Iterator[Ref]:

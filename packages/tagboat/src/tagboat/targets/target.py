@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from tagboat.aws.account import Account
+from tagboat.aws.account import GLOBAL_REGION, Account
 from tagboat.aws.graph import ordered
 from tagboat.aws.kinds.ecr import latest_digest
 from tagboat.aws.resource import Resource
+from tagboat.aws.template import ACCOUNT, REGION, template
 from tagboat.component import Component
 from tagboat.config import Target
 from tagboat.errors import ConfigError
@@ -68,6 +69,18 @@ def desired(place: Place) -> list[Resource]:
             + "\n".join(f"  - {problem}" for problem in found)
         )
     return ordered(kind.resources(place))
+
+
+def exported(component: Component, name: str | None) -> dict[str, Any]:
+    """What the target called `name` (or the only one) should have, as a template of CloudFormation.
+
+    Asks nobody. Raises ConfigError and UnsupportedError.
+    """
+    target = named_target(component, name)
+    place = Place(component, target, ACCOUNT, REGION)
+    return template(
+        desired(place), f"{place.name}, as tagboat describes it", region=target.region or GLOBAL_REGION
+    )
 
 
 def named_target(component: Component, name: str | None) -> Target:

@@ -193,7 +193,7 @@ class Instance:
             "IamInstanceProfile": settings["profile"],
             "DisableApiTermination": settings["protected"],
             "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": disk}],
-            "UserData": {"base64": settings["user_data"]},
+            "UserData": {"Fn::Base64": settings["user_data"]},
             "Tags": pairs({"Name": resource.name, **resource.tags}),
         }
 

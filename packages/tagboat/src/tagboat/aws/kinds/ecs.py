@@ -11,6 +11,7 @@ from tagboat.aws.kinds.ecr import latest_digest
 from tagboat.aws.resource import Found, Resource
 from tagboat.aws.tags import mapping, small_pairs
 from tagboat.cloud import CloudError
+from tagboat.errors import ConfigError
 
 _GONE = ("ServiceNotFoundException", "ResourceNotFoundException", "ClusterNotFoundException")
 _STREAM = "app"
@@ -116,10 +117,15 @@ class ExpressService:
             f"${{AWS::AccountId}}.dkr.ecr.${{AWS::Region}}.${{AWS::URLSuffix}}/"
             f"{settings['repository']}:${{Release}}"
         )
-        wanted = {
+        wanted = request(settings, image)
+        if wanted.pop("cpuArchitecture") != "X86_64":
+            raise ConfigError(
+                "CloudFormation's AWS::ECS::ExpressGatewayService knows no architecture",
+                hint='platform = "linux/amd64" in the target, or `tagboat apply`',
+            )
+        wanted |= {
             "serviceName": resource.name,
             "infrastructureRoleArn": settings["infrastructure_role"],
-            **request(settings, image),
             "tags": [{"Key": key, "Value": value} for key, value in resource.tags.items()],
         }
         return "AWS::ECS::ExpressGatewayService", _capitalised(wanted)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from tagboat.aws.account import Account, AwsError, wait_until
 from tagboat.aws.kinds.ecr import latest_digest
-from tagboat.aws.resource import Found, Resource
+from tagboat.aws.resource import Found, Resource, logical_name
 from tagboat.cloud import CloudError
 
 ALIAS = "live"
@@ -192,7 +192,12 @@ class Alias:
     def template(self, resource: Resource) -> tuple[str, dict[str, Any]]:
         return "AWS::Lambda::Alias", {
             "FunctionName": resource.settings["function"],
-            "FunctionVersion": {"version": resource.settings["function"]},
+            "FunctionVersion": {
+                "Fn::GetAtt": [
+                    f"{logical_name('lambda.function', resource.settings['function'])}Version",
+                    "Version",
+                ]
+            },
             "Name": ALIAS,
         }
 
@@ -296,7 +301,7 @@ class Permission:
     def template(self, resource: Resource) -> tuple[str, dict[str, Any]]:
         settings = resource.settings
         return "AWS::Lambda::Permission", {
-            "FunctionName": {"alias": settings["function"]},
+            "FunctionName": {"Ref": logical_name("lambda.alias", f"{settings['function']}/{ALIAS}")},
             "Action": settings["action"],
             "Principal": settings["principal"],
             **_through_url(settings),
