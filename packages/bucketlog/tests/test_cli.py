@@ -357,7 +357,7 @@ def test_an_export_goes_through_pipes(directory: Path, tmp_path: Path) -> None:
 
 def test_an_import_into_a_database_or_of_nonsense_fails(run: Run, directory: Path, tmp_path: Path) -> None:
     file = tmp_path / "site.jsonl"
-    run("export", str(directory), str(file))
+    run("export", str(directory), str(file), "--to", "3")
     assert run("import", str(directory), str(file)).code == 1
     file.write_text("nonsense\n")
     done = run("import", str(tmp_path / "other"), str(file))

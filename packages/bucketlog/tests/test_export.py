@@ -203,9 +203,37 @@ def test_a_database_that_has_only_begun_is_filled(
     assert exported(target)[2:] == text[2:]
 
 
-def test_a_database_with_transactions_is_refused(text: list[bytes], location: str) -> None:
-    with pytest.raises(StoreError, match="transactions already"):
-        import_text(text, location)
+def test_an_import_that_was_cut_short_is_taken_up_where_it_ended(
+    text: list[bytes], connect: Callable[..., Connection]
+) -> None:
+    store = MemoryStore()
+    with pytest.raises(ImportTextError, match="the text was cut"):
+        import_text(text[:-2], store)
+    connect(store).close()
+    there = connect(store).db().basis_t
+    assert there < 3
+    assert import_text(text, store) == 3
+    assert exported(store)[2:] == text[2:]
+
+
+def test_an_import_that_is_repeated_verifies(text: list[bytes], location: str) -> None:
+    assert import_text(text, location) == 3
+    assert exported(location) == text
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (("31", "32"), "there is a database with another transaction 3 than the text has"),
+        (None, "the database that is there goes on after transaction 2, the text does not"),
+    ],
+)
+def test_a_database_with_another_history_is_refused(
+    text: list[bytes], location: str, change: tuple[str, str] | None, why: str
+) -> None:
+    other = [*text[:-2], b'{"end":2}\n'] if change is None else replaced(text, len(text) - 1, *change)
+    with pytest.raises(StoreError, match=why):
+        import_text(other, location)
     assert exported(location) == text
 
 

@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
 import bucketlog
-from bucketlog import URI, Connection, Keyword, edn
+from bucketlog import URI, Connection, Keyword, StoreError, edn
 from bucketlog.cli import main
 from bucketlog.foreign import import_edn
 from bucketlog.importing import ImportTextError
+from bucketlog.log import key_of
+
+_ALL = "[:find ?e ?a ?v ?tx ?added :where [?e ?a ?v ?tx ?added]]"
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 TX = 536870913  # the first transaction of DataScript and Datahike
@@ -225,6 +228,30 @@ def test_the_command_reads_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "people.edn").write_text(DATASCRIPT)
     assert main(["import", str(tmp_path / "site"), str(tmp_path / "people.edn")]) == 0
     assert capsys.readouterr().err == f"bucketlog: transactions 0 to 3 are in {tmp_path / 'site'}\n"
+
+
+@pytest.mark.parametrize(
+    "text", [DATASCRIPT, DATAHIKE, DATALEVIN], ids=["datascript", "datahike", "datalevin"]
+)
+def test_what_came_in_is_verified_by_coming_again(
+    text: str, connect: Callable[..., Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As an import that was killed leaves it: the log ends somewhere.
+    monkeypatch.setattr("bucketlog.importing._MOST_TRANSACTIONS", 1)
+    whole = MemoryStore()
+    last = import_edn(text, whole, now=NOW)
+    for kept in range(last + 1):
+        part = MemoryStore()
+        for t in range(kept + 1):
+            part.put(key_of(t), bytes(whole.get(key_of(t)).bytes()))
+        assert import_edn(text, part) == last  # at another time
+        for _ in range(2):
+            assert connect(part).db().history().q(_ALL) == connect(whole).db().history().q(_ALL)
+            assert import_edn(text, part) == last
+    with connect(whole) as conn:
+        conn.transact([{":db/doc": "somebody has written meanwhile"}])
+    with pytest.raises(StoreError, match=f"goes on after transaction {last}"):
+        import_edn(text, whole)
 
 
 facts = st.tuples(

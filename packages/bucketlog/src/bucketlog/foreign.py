@@ -26,12 +26,13 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from bucketlog import edn
+from bucketlog.bucket import Bucket
 from bucketlog.edn import URI, Keyword, Vector
 from bucketlog.errors import EdnError
 from bucketlog.importing import Ident, ImportTextError, Transaction, write_transactions
-from bucketlog.schema import FIRST_ENTITY, transaction_entity
-from bucketlog.store import ObjectStore
-from bucketlog.value import Stored, ValueType, encode, encode_as
+from bucketlog.schema import FIRST_ENTITY, TX_INSTANT, transaction_entity
+from bucketlog.store import ObjectStore, open_store
+from bucketlog.value import Stored, ValueType, decode, encode, encode_as
 
 __all__ = ["import_edn"]
 
@@ -45,6 +46,7 @@ _CLOJURE: Final = re.compile(
 )
 _NAMESPACE: Final = Keyword(":#namespace")
 _TICK: Final = timedelta(microseconds=1)
+_BEFORE: Final = 2 * _TICK  # of the first transaction that the text has, the database begins
 _FIRST_TX: Final = 0x20000000
 """Where DataScript and Datahike begin to number transactions, whose entities have the same numbers."""
 _TX_INSTANT: Final = ":db/txInstant"
@@ -104,8 +106,9 @@ class _Attribute:
 def import_edn(text: str | bytes, location: str | ObjectStore, *, now: datetime | None = None) -> int:
     """Make a database at `location` of the datoms in `text` (UTF-8); the number of the last transaction.
 
-    `now` is the time of transactions that do not say theirs. Raises `ImportTextError` for what is not such a
-    text, or holds something that no attribute can have, and `StoreError` as `import_text` does.
+    `now` is the time of transactions that do not say theirs; a database that is there has its own. What is
+    there already is compared, as `import_text` does. Raises `ImportTextError` for what is not such a text, or
+    holds something that no attribute can have, and `StoreError` as `import_text` does.
     """
     try:
         schema, datoms = _read(text if isinstance(text, str) else text.decode())
@@ -113,7 +116,12 @@ def import_edn(text: str | bytes, location: str | ObjectStore, *, now: datetime 
         raise ImportTextError(f"the text is not UTF-8: {error}") from error
     if not datoms:
         raise ImportTextError("there are no datoms in the text")
-    return write_transactions(_History(schema, datoms, now or datetime.now(UTC)).transactions(), location)
+    store = open_store(location) if isinstance(location, str) else location
+    begun = Bucket(store, None).log.read(0)
+    if begun is not None:
+        instants = [decode(v) for _, a, v, _ in begun.transactions[0] if a == TX_INSTANT]
+        now = instants[0] + _BEFORE
+    return write_transactions(_History(schema, datoms, now or datetime.now(UTC)).transactions(), store)
 
 
 # Reading
@@ -233,7 +241,7 @@ class _History:
     def transactions(self) -> Iterator[Transaction]:
         """The transactions from 0 on."""
         first = next((self._instants[tx] for tx in self._t if tx in self._instants), self._now)
-        instant = first - 2 * _TICK
+        instant = first - _BEFORE
         yield Transaction("the begin", 0, instant, ())
         instant += _TICK
         yield Transaction("the schema", 1, instant, list(self._schema_datoms()))

@@ -3,6 +3,9 @@
 Every line is checked against what came before it as a transaction would be, so that a text somebody has
 edited cannot make a database that nobody can read. What holds so far is kept in a temporary SQLite database
 on disk, and the log is written as the text is read, so that memory does not grow with the text.
+
+What is there already must be the beginning of the same history, transaction by transaction: so an import that
+was cut short is taken up where it ended, and one that is repeated verifies the database against the text.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Final, Self
 
 import apsw
@@ -81,7 +85,10 @@ def import_text(lines: Iterable[bytes], location: str | ObjectStore) -> int:
 
 
 def write_transactions(transactions: Iterable[Transaction], location: str | ObjectStore) -> int:
-    """Write a history from transaction 0 on to a new database; the number of its last transaction."""
+    """Write a history from transaction 0 on to a new database, or what a shorter one lacks of it.
+
+    Returns the number of its last transaction.
+    """
     store = open_store(location) if isinstance(location, str) else location
     bucket = Bucket(store, None)
     pending = iter(transactions)
@@ -97,36 +104,55 @@ def write_transactions(transactions: Iterable[Transaction], location: str | Obje
 def _write(bucket: Bucket, begin: Transaction, pending: Iterator[Transaction]) -> int:
     if begin.t != 0 or begin.datoms:
         raise ImportTextError(f"{begin.place}: a history begins with transaction 0, which has no datoms")
-    with _History(_begin(bucket, begin.instant), begin.instant) as history:
-        batch = _Batch(bucket, 1)
+    entry = _begin(bucket, begin.instant)
+    there = chain(entry.transactions[1:], chain.from_iterable(_transactions(bucket, entry.last_t)))
+    with _History(entry.transactions[0], begin.instant) as history:
+        batch = _Batch(bucket)
         for transaction in pending:
-            batch.add(history.changes(transaction))
+            changes = history.changes(transaction)
+            present = next(there, None)
+            if present is None:
+                batch.add(transaction.t, changes)
+            elif set(present) != set(changes):
+                raise StoreError(
+                    f"there is a database with another transaction {transaction.t} than the text has: "
+                    f"import into a place where none is"
+                )
+        if next(there, None) is not None:
+            raise StoreError(
+                f"the database that is there goes on after transaction {history.t}, the text does not"
+            )
         batch.flush()
         return history.t
 
 
-def _begin(bucket: Bucket, instant: datetime) -> tuple[Change, ...]:
-    """Transaction 0 of a database that has nothing else; it is made unless it is there."""
+def _begin(bucket: Bucket, instant: datetime) -> Entry:
+    """The first entry of the database; it is made unless it is there."""
     entry = bucket.log.read(0)
     if entry is None:
         entry = genesis(instant)
         entry = bucket.log.append(entry) or entry
         bucket.log.verify(entry)
-    if entry.last_t > 0 or bucket.log.read(1) is not None:
-        raise StoreError("there is a database with transactions already: import into a place where none is")
-    return entry.transactions[0]
+    return entry
+
+
+def _transactions(bucket: Bucket, t: int) -> Iterator[tuple[tuple[Change, ...], ...]]:
+    for entry in bucket.log.read_after(t):
+        yield entry.transactions
 
 
 class _Batch:
     """Transactions that go into one object of the log."""
 
-    def __init__(self, bucket: Bucket, t: int) -> None:
+    def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
-        self._t = t
+        self._t = 0
         self._transactions: list[tuple[Change, ...]] = []
         self._datoms = 0
 
-    def add(self, changes: tuple[Change, ...]) -> None:
+    def add(self, t: int, changes: tuple[Change, ...]) -> None:
+        if not self._transactions:
+            self._t = t
         self._transactions.append(changes)
         self._datoms += len(changes)
         if len(self._transactions) >= _MOST_TRANSACTIONS or self._datoms >= _MOST_DATOMS:
@@ -140,7 +166,6 @@ class _Batch:
             raise StoreError(
                 f"somebody else has written transaction {self._t}: nobody may while an import runs"
             )
-        self._t = entry.last_t + 1
         self._transactions, self._datoms = [], 0
 
 
