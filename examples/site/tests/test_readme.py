@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from urllib.request import urlopen
 
-from company_site.settings import VARIABLES
+from company_site.settings import VARIABLES, Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -45,6 +45,17 @@ def test_the_command_starts_the_site(tmp_path, free_port):
 def test_every_variable_has_its_row():
     rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (.+) \|$", README, re.MULTILINE))
     assert {name: text.replace("`", "") for name, text in rows.items()} == dict(VARIABLES)
+
+
+def test_the_login_in_the_readme_is_one_that_starts():
+    (block,) = re.findall(r"^```ini\n(.*?)\n```$", README, re.MULTILINE | re.DOTALL)
+    variables = dict(line.split("=", 1) for line in block.splitlines())
+    stores = {"DATABASE_URL": "s3://data", "UPLOADS_URL": "s3://uploads"}
+    settings = Settings.from_environment(stores | variables)
+    assert settings.login is not None
+    assert f"`{settings.site_url}/login/callback`" in README
+    for email in ("ines@northpier.example", "a@sub.northpier.example", "guest@elsewhere.example"):
+        assert settings.login.gate.lets_in(email)
 
 
 def test_every_dependency_earns_a_row():
