@@ -488,7 +488,7 @@ def test_30_a_stop_is_orderly_and_there_is_something_to_ask(start_site):
 
 
 def test_31_an_archive_has_all_of_the_site_and_gives_it_back(own, start_site, picture, tmp_path):
-    owner, author = own.as_user("owner"), own.as_user("author")
+    owner, author = own.as_user("owner"), own.as_user("editor")
     assert owner.post("/people", {"user": "reader", "member": "yes", "admin": "yes"}).status == 303
     assert author.upload("/uploads", picture((222, 111))).status == 303
     image = re.findall(r"/uploads/[0-9a-f]{40}-222x111\.webp", author.get("/uploads").text)[0]

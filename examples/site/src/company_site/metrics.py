@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from starlette.routing import Route
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _OTHER = "other"
+_PATHS = 2048  # whose route is remembered
 
 
 @dataclass
@@ -146,6 +148,7 @@ class RequestMetrics:
         self._app = app
         self._metrics = metrics
         self._routes = routes
+        self._pattern = lru_cache(_PATHS)(self._match)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -167,7 +170,7 @@ class RequestMetrics:
             self._metrics.in_flight -= 1
             self._metrics.observe(scope["method"], route, status, time.perf_counter() - started)
 
-    def _pattern(self, path: str) -> str:
+    def _match(self, path: str) -> str:
         # Asked here and not after the routing, so that what a cache answers before it is counted too.
         return next((route.path for route in self._routes if route.path_regex.match(path)), _OTHER)
 

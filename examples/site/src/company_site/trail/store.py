@@ -15,6 +15,7 @@ from typing import Any
 
 from bucketlog import Database
 from company_site.accounts.model import Role
+from company_site.addresses import post_path
 from company_site.uploads.model import parse_name
 
 PAGE_SIZE = 50
@@ -142,7 +143,7 @@ def _roles(then: Database, at: datetime, by: str | None, events: list[_Event]) -
 
 
 def _post(database: Database, then: Database, at: datetime, by: str | None, event: _Event) -> Entry:
-    # Drafts of the data model of version 0.1 lack most of these.
+    # A version of the site that knew fewer attributes wrote fewer.
     post = then.pull("[:post/title :post/slug :post/deleted-at {:post/editor [:user/name]}]", event.entity)
     changed = set(
         database.history().q(
@@ -159,7 +160,7 @@ def _post(database: Database, then: Database, at: datetime, by: str | None, even
         text = "changed the entry"
     detail = ", ".join(name for ident, name in _CHANGES.items() if ident in changed)
     now = database.pull("[:post/slug :post/deleted-at]", event.entity)
-    path = f"/posts/{now[':post/slug']}/history" if now and ":post/deleted-at" not in now else None
+    path = f"{post_path(now[':post/slug'])}/history" if now and ":post/deleted-at" not in now else None
     editor = post.get(":post/editor", {}).get(":user/name")
     is_change = text == "changed the entry"
     return Entry(
