@@ -1,5 +1,6 @@
 """The whole build: the same digest wherever and by whomever, and an image that others read and run."""
 
+import gzip
 import json
 import os
 import re
@@ -478,6 +479,68 @@ def test_an_image_from_elsewhere_can_be_the_base(built, project, build_cache, tm
     assert again.layers[0].diff_id == image.layers[0].diff_id
     assert read(again, f"{SITE}/goods/__init__.py") == b'NAME = "goods"\n'
     assert again.config.config.labels["org.opencontainers.image.base.name"] == name
+
+
+@pytest.fixture
+def archive(built, project, tmp_path):
+    """A Python with all that it needs, as a tar beside the component that this gives the path of."""
+    file = project.directory / "python.tar.gz"
+    with built.build.image.layers[0].blob.open() as blob:
+        file.write_bytes(blob.read())
+    return file
+
+
+def test_upon_scratch_the_interpreter_is_an_archive_of_its_own(
+    archive, built, project, build_cache, tmp_path
+):
+    text = project.pyproject.read_text().replace("debian:bookworm", "scratch")
+    project.pyproject.write_text(f'{text}interpreter = "{archive.name}"\n')
+    component = Component.load(project.directory)
+    image = build(component, build_cache, progress=quiet)
+    names = [entry.created_by for entry in image.config.history]
+    assert names[0] == "tagboat interpreter"
+    assert len(image.layers) == len(built.build.image.layers)
+    Layout(tmp_path / "layout").write(image, "latest")
+    bundle = tmp_path / "bundle"
+    subprocess.run(
+        ["umoci", "unpack", "--image", f"{tmp_path}/layout:latest", bundle], check=True, capture_output=True
+    )
+    assert json.loads(run(bundle))["executable"] == "/opt/venv/bin/python"
+    touched = archive.read_bytes()
+    archive.write_bytes(gzip.compress(gzip.decompress(touched), 1))  # the same files, packed otherwise
+    assert build(component, build_cache, progress=quiet).layers[0].diff_id == image.layers[0].diff_id
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "No such file"),
+        (b"no tar", "could not be opened"),
+        ({"../out": b""}, "no name relative to the root"),
+        ({"dev/null": None}, "is no file of at most"),
+    ],
+)
+def test_an_archive_that_cannot_be_an_interpreter_is_refused(project, build_cache, content, complaint):
+    text = project.pyproject.read_text().replace("debian:bookworm", "scratch")
+    project.pyproject.write_text(f'{text}interpreter = "python.tar"\n')
+    file = project.directory / "python.tar"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content is not None:
+        with tarfile.open(file, "w") as tar:
+            for name, data in content.items():
+                entry = tarfile.TarInfo(name)
+                entry.type = tarfile.REGTYPE if data is not None else tarfile.CHRTYPE
+                tar.addfile(entry)
+    with pytest.raises(ConfigError, match=f"tool.tagboat.interpreter: .*{complaint}"):
+        build(Component.load(project.directory), build_cache, progress=quiet)
+
+
+def test_scratch_has_no_python_of_its_own(project, build_cache):
+    project.pyproject.write_text(project.pyproject.read_text().replace("debian:bookworm", "scratch"))
+    with pytest.raises(ConfigError, match="scratch has no Python") as caught:
+        build(Component.load(project.directory), build_cache, progress=quiet)
+    assert "interpreter =" in caught.value.hint
 
 
 @pytest.fixture

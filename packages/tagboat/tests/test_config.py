@@ -47,6 +47,7 @@ def test_every_key_is_read(monkeypatch):
             "user": "1000",
             "lock": "locks/linux.lock",
             "python": "/opt/python/bin/python3",
+            "interpreter": "python.tar.gz",
             "repository": "team/shop",
             "service": {
                 "name": "storefront",
@@ -64,6 +65,7 @@ def test_every_key_is_read(monkeypatch):
     assert config.user == "1000"
     assert config.lock == "locks/linux.lock"
     assert config.python == "/opt/python/bin/python3"
+    assert config.interpreter == "python.tar.gz"
     assert config.repository == "team/shop"
     assert config.service.name == "storefront"
     assert config.service.port == 8000

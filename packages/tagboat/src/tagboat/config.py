@@ -149,6 +149,7 @@ class Config:
     user: str = "65532:65532"
     lock: str | None = None
     python: str | None = None
+    interpreter: str | None = None  # an archive
     byte_code: bool = True
     compression: Compression = "gzip"
     stop_signal: str = "SIGTERM"
@@ -159,7 +160,7 @@ class Config:
 
     @property
     def base(self) -> str:
-        """`debian:SUITE`, `ubuntu:SUITE`, `oci:PATH[:NAME]`, `tar:PATH` or `HOST/REPOSITORY@DIGEST`."""
+        """`debian:SUITE`, `ubuntu:SUITE`, `oci:PATH[:NAME]`, `tar:PATH`, `scratch`, or a registry's image."""
         return self.base_text.expanded()
 
     @property
@@ -186,6 +187,7 @@ def parse_config(table: Mapping[str, Any], file: Path, *, name: str, scripts: It
         user=reader.user("user", Config.user),
         lock=reader.string("lock"),
         python=reader.absolute_path("python"),
+        interpreter=reader.string("interpreter"),
         byte_code=reader.boolean("byte-code", Config.byte_code),
         compression="zstd" if reader.choice("compression", ("gzip", "zstd")) == "zstd" else "gzip",
         build_from_source=reader.names("build-from-source"),

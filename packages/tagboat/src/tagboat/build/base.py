@@ -18,6 +18,7 @@ from ocikit import (
     read_docker_archive,
 )
 from tagboat.build.age import tell_age
+from tagboat.build.bundle import with_interpreter
 from tagboat.build.bytecode import Compiler
 from tagboat.build.cache import Cache, key_of
 from tagboat.build.debian.release import DISTRIBUTIONS, Release
@@ -26,6 +27,7 @@ from tagboat.build.target import Target
 from tagboat.component import Component
 from tagboat.errors import ConfigError
 
+SCRATCH = "scratch"
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -76,11 +78,33 @@ def resolve_base(
     Raises ConfigError, AptError, DebError, InterpreterError, and ocikit's errors for what cannot be read.
     """
     name = component.config.base
-    kind, _, rest = name.partition(":")
     here = None
     if not Platform.host().matches(platform):
         here, _ = resolve_base(component, Platform.host(), cache, progress=progress)
-    made = False
+    image, made = _find(component, platform, cache, here, progress)
+    if not image.config.platform.matches(platform):
+        raise ConfigError(f"the base {name} is for {image.config.platform}, not for {platform}")
+    archive = component.config.interpreter
+    if archive is not None:
+        if here is not None:
+            raise ConfigError(f"tool.tagboat.interpreter is for {Platform.host()}, not for {platform}")
+        image, fresh = with_interpreter(image, component.directory / archive, cache)
+        made = made or fresh
+    elif name == SCRATCH:
+        raise ConfigError(
+            "the base scratch has no Python", hint='say where one is: interpreter = "python.tar.gz"'
+        )
+    return Base(name, image, _interpreter(image, component.config.python, cache, here), here), made
+
+
+def _find(
+    component: Component, platform: Platform, cache: Cache, here: Base | None, progress: Callable[[str], None]
+) -> tuple[Image, bool]:
+    """The image that the configuration names, and whether it had to be made or fetched."""
+    name = component.config.base
+    kind, _, rest = name.partition(":")
+    if name == SCRATCH:
+        return Image.empty(platform), False
     if kind in DISTRIBUTIONS:
         # Loading these takes a good part of the time that an edited line does, and other bases need none.
         from tagboat.build.debian.compose import compose  # noqa: PLC0415
@@ -88,20 +112,15 @@ def resolve_base(
 
         lock = component.directory / FILE_NAME
         compiler = here.compiler(cache) if here else None
-        image, made = compose(
-            Release(kind, rest), platform, cache, lock=lock, compiler=compiler, progress=progress
-        )
-    elif kind == "oci":
+        return compose(Release(kind, rest), platform, cache, lock=lock, compiler=compiler, progress=progress)
+    if kind == "oci":
         path, _, tag = rest.partition(":")
-        image = Layout(component.directory / path).image(tag or None, platform)
-    elif kind == "tar":
-        image = read_docker_archive(component.directory / rest)
-    else:
-        image, made = _pull(name, platform, cache, progress)
-        tell_age(_created(image), f"the base {name} is", progress)
-    if not image.config.platform.matches(platform):
-        raise ConfigError(f"the base {name} is for {image.config.platform}, not for {platform}")
-    return Base(name, image, _interpreter(image, component.config.python, cache, here), here), made
+        return Layout(component.directory / path).image(tag or None, platform), False
+    if kind == "tar":
+        return read_docker_archive(component.directory / rest), False
+    image, made = _pull(name, platform, cache, progress)
+    tell_age(_created(image), f"the base {name} is", progress)
+    return image, made
 
 
 def _created(image: Image) -> datetime | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ocikit import Platform, Reference, Registry, find_credentials
+from tagboat.build.base import SCRATCH
 from tagboat.build.cache import Cache
 from tagboat.build.debian.compose import choose
 from tagboat.build.debian.lock import FILE_NAME, changes, read_base_lock
@@ -40,6 +41,8 @@ def current_pin(component: Component, cache: Path, *, progress: Callable[[str], 
         return _locked(component, Release(kind, rest), Cache.open(cache), progress)
     if kind in ("oci", "tar"):
         raise ConfigError(f"the base {name} is a file: what is in it is the base, and nothing pins it")
+    if name == SCRATCH:
+        raise ConfigError(f"the base {name} is empty, and never another")
     return _digest(component, name)
 
 

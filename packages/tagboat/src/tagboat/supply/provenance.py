@@ -115,6 +115,7 @@ def _configuration(component: Component) -> dict[str, Any]:
         "compression": config.compression,
         "entrypoint": list(config.entrypoint),
         "environment": {name: text.raw for name, text in config.environment.items()},
+        "interpreter": config.interpreter,
         "port": config.service.port,
         "python": config.python,
         "stop-signal": config.stop_signal,
