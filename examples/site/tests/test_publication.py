@@ -1,5 +1,8 @@
 """What is public, when, and under which address: decided in the commit, read by one rule."""
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +15,7 @@ from company_site.posts import store
 from company_site.posts.edition import Editions
 from company_site.posts.model import Content, Draft, InvalidDraftError, Page
 from company_site.posts.store import (
+    EditConflictError,
     create_post,
     delete_post,
     edit_post,
@@ -58,6 +62,17 @@ def test_a_draft_is_nobodys_to_read_until_it_is_published(connection):
     assert published.published_at == NOW + HOUR
     assert published.created == NOW
     assert [post.slug for post in Editions().at(connection.db(), NOW + HOUR).posts] == [draft.slug]
+
+
+def test_a_draft_remembers_when_it_is_meant_to_be_published(connection):
+    draft = write(connection, publish=False, publish_at=NOW + HOUR)
+    assert (draft.published_at, draft.planned_at) == (None, NOW + HOUR)
+    assert Draft.of_post(draft).publish_at == "2026-12-01T10:00:00"
+    assert not is_public(draft, NOW + 2 * HOUR)
+    content = Draft.of_post(draft).checked()
+    connection.transact([edit_post(draft.slug, 1, content, "author", NOW)])
+    scheduled = again(connection, draft)
+    assert (scheduled.published_at, scheduled.planned_at) == (NOW + HOUR, None)
 
 
 def test_a_scheduled_post_comes_and_goes_by_the_clock_alone(connection):
@@ -217,3 +232,40 @@ def test_what_version_0_1_wrote_is_public_and_can_be_changed(tmp_path):
         assert find_post(connection.db(), "newer").published_at == NOW - HOUR
         connection.transact([unpublish_post("newer", 2, "author", NOW)])
         assert find_post(connection.db(), "newer").published_at is None
+
+
+def test_two_writers_who_make_a_thousand_edits_lose_none(tmp_path):
+    """Each has a connection of its own, as two instances have, and counts up from what it has read."""
+    url = f"file://{tmp_path}/database"
+    with bucketlog.connect(url) as first, bucketlog.connect(url) as second:
+        first.transact([*account_store.SCHEMA, *store.SCHEMA])
+        first.transact([account_store.add_people])
+        first.transact([account_store.grant_demo_roles])
+        post = write(first, "Counted")
+
+        def count_up(connection, name):
+            made = 0
+            while made < 500:
+                seen = store.read_post(connection.sync(), post.id)
+                lines = ["0:start", *seen.body.split("\n")[1:]]
+                change = Content("Counted", "\n".join([*lines[-4:], f"{seen.revision}:{name}"]))
+                with suppress(EditConflictError):
+                    connection.transact([edit_post("counted", seen.revision, change, name, NOW)])
+                    made += 1
+
+        with ThreadPoolExecutor(2) as pool:
+            runs = [pool.submit(count_up, first, "author"), pool.submit(count_up, second, "editor")]
+            for run in runs:
+                run.result()
+        database = second.sync()
+        last = store.read_post(database, post.id)
+        assert last.revision == 1001
+        bodies = database.history().q(
+            """[:find ?revision ?body :in $ ?p
+                :where [?p :post/revision ?revision ?tx true] [?p :post/body ?body ?tx true]]""",
+            post.id,
+        )
+    # Every edit is a revision, and each was made on the text of the one before.
+    made = [body.split("\n")[-1] for _, body in sorted(bodies)][1:]
+    assert [int(line.split(":")[0]) for line in made] == list(range(1, 1001))
+    assert Counter(line.split(":")[1] for line in made) == {"author": 500, "editor": 500}

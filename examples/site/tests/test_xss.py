@@ -1,83 +1,19 @@
 """A corpus of cross-site scripting, through every text field, in a real browser that ignores our CSP."""
 
+import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
 
 RUN = "window.__ran=1"
 
-PAYLOADS = [
-    "<script>RUN</script>",
-    "<ScRiPt >RUN</ScRiPt>",
-    "<script/x>RUN</script>",
-    "<script src=//evil.example/x.js></script>",
-    "<scr<script>ipt>RUN</scr</script>ipt>",
-    "</title><script>RUN</script>",
-    "</textarea><script>RUN</script>",
-    "</article></main></body><script>RUN</script>",
-    "--><script>RUN</script><!--",
-    "]]><script>RUN</script>",
-    "'\"><script>RUN</script>",
-    "\" onfocus=RUN autofocus x=\"",
-    "' onmouseover='RUN' x='",
-    "<img src=x onerror=RUN>",
-    "<img src=x onerror=\"RUN\"//",
-    "<img/src=x/onerror=RUN>",
-    "<img src=x:x onerror\n=RUN>",
-    "<image href=x onerror=RUN>",
-    "<svg onload=RUN>",
-    "<svg><script>RUN</script></svg>",
-    "<svg><animate onbegin=RUN attributeName=x dur=1s>",
-    "<svg><a xlink:href=javascript:RUN><text x=9 y=9>x</text></a></svg>",
-    "<svg><style><img src=x onerror=RUN></style></svg>",
-    "<math><mtext><table><mglyph><style><img src=x onerror=RUN>",
-    "<math href=javascript:RUN>x</math>",
-    "<body onload=RUN>",
-    "<iframe src=javascript:RUN></iframe>",
-    "<iframe srcdoc='<script>parent.RUN</script>'></iframe>",
-    "<object data=javascript:RUN></object>",
-    "<embed src=javascript:RUN>",
-    "<form action=javascript:RUN><button>go</button></form>",
-    "<button formaction=javascript:RUN>go</button>",
-    "<input autofocus onfocus=RUN>",
-    "<details open ontoggle=RUN>x</details>",
-    "<video><source onerror=RUN></video>",
-    "<audio src=x onerror=RUN></audio>",
-    "<marquee onstart=RUN>x</marquee>",
-    "<base href=https://evil.example/>",
-    "<meta http-equiv=refresh content='0;url=javascript:RUN'>",
-    "<link rel=stylesheet href=//evil.example/x.css>",
-    "<style>@import '//evil.example/x.css';</style>",
-    "<div style=\"background:url(javascript:RUN)\">x</div>",
-    "<template><script>RUN</script></template>",
-    "<noscript><p title=\"</noscript><img src=x onerror=RUN>\">",
-    "<a href=javascript:RUN>click</a>",
-    "[click](javascript:RUN)",
-    "[click](JaVaScRiPt:RUN)",
-    "[click](javascript&colon;RUN)",
-    "[click](java\tscript:RUN)",
-    "[click](&#x6A;avascript:RUN)",
-    "[click](\x01javascript:RUN)",
-    "[click](<javascript:RUN>)",
-    "[click](vbscript:RUN)",
-    "[click](data:text/html;base64,PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg==)",
-    "[click](file:///etc/passwd)",
-    "<javascript:RUN>",
-    "[ref]\n\n[ref]: javascript:RUN \"title\"",
-    "[click](https://ok.example \"x\\\" onmouseover=RUN y=\\\"\")",
-    "![x](javascript:RUN)",
-    "![x](x \"\\\" onerror=RUN x=\\\"\")",
-    "![x\" onerror=RUN x=\"](/uploads/" + "0" * 40 + "-1x1.webp)",
-    "![x](data:image/svg+xml,<svg onload=RUN>)",
-    "```\"><script>RUN</script>\nx\n```",
-    "``` js onmouseover=RUN\n</code></pre><script>RUN</script>\n```",
-    "| <img src=x onerror=RUN> |\n| --- |\n| <script>RUN</script> |",
-    "{{ 7*7 }}{% include '/etc/passwd' %}${RUN}",
-    "\u2028<script>RUN</script>\u2029",
-    "\uff1cscript\uff1eRUN\uff1c/script\uff1e",
-]  # fmt: skip
+# One payload a line, as a JSON string; RUN stands for what would be run.
+PAYLOADS: list[str] = [
+    json.loads(line) for line in Path(__file__).with_name("xss.jsonl").read_text().splitlines()
+]
 
 DANGEROUS = {
     *("script", "iframe", "object", "embed", "svg", "math", "base", "template", "style", "video", "audio"),
@@ -121,18 +57,50 @@ def dangers(text: str) -> list[str]:
     return parser.found
 
 
+def live(payload: str) -> str:
+    return payload.replace("RUN", RUN)
+
+
+def tag(payload: str) -> str:
+    return live(payload).replace(",", " ")[:30]
+
+
 @pytest.fixture(scope="module")
 def poisoned(site) -> list[str]:
     """Every payload published as title, text and tag of a post; the addresses."""
     author = site.as_user("author")
     return [
-        author.write(f"{number} {text}"[:120], text, f"{number}, {text.replace(',', ' ')[:30]}")
-        for number, text in enumerate(payload.replace("RUN", RUN) for payload in PAYLOADS)
+        author.write(f"{number} {live(payload)}"[:120], live(payload), f"{number}, {tag(payload)}")
+        for number, payload in enumerate(PAYLOADS)
     ]
 
 
+@pytest.fixture(scope="module")
+def crowded(site) -> list[str]:
+    """Posts of eight payloads each, which were changed, are being changed by their author, and have a working
+    copy: so that a browser sees all of them in little time. Their addresses.
+    """
+    author, editor = site.as_user("author"), site.as_user("editor")
+    paths = []
+    for start in range(0, len(PAYLOADS), 8):
+        group = PAYLOADS[start : start + 8]
+        texts = [live(payload) for payload in group]
+        path = author.write(f"{start} crowded", "\n\n".join(texts[::-1]), "crowded")
+        form = {
+            "title": texts[0][:120],
+            "body": "\n\n".join(texts),
+            "tags": ",".join(map(tag, group[:6])),
+            "basis": "1",
+        }
+        assert editor.post(f"{path}/edit", form).status == 303
+        kept = {**form, "title": texts[1][:120], "body": texts[1] + form["body"], "action": "save"}
+        assert author.post(f"{path}/edit", kept).status == 303
+        paths.append(path)
+    return paths
+
+
 def test_the_corpus_is_no_smaller_than_promised():
-    assert len(set(PAYLOADS)) >= 60
+    assert len(set(PAYLOADS)) >= 200
 
 
 def test_the_detector_detects():
@@ -143,29 +111,49 @@ def test_the_detector_detects():
 def test_nothing_dangerous_stands_in_any_page(site, poisoned):
     author = site.as_user("author")
     for path in poisoned:
-        for suffix in ("", "/edit", "/history", "/history/1", "/delete"):
+        for suffix in ("", "/edit", "/history/1"):
             page = author.get(path + suffix)
             assert page.status == 200
             assert dangers(page.text) == [], path + suffix
-    pages = -(-(len(poisoned) + 8) // 6)
-    for number in range(1, pages + 1):
-        assert dangers(author.get(f"/posts?page={number}").text) == []
+    for path in (
+        "/posts",
+        "/posts?page=2",
+        "/drafts",
+        "/archive",
+        "/",
+        *(f"{poisoned[3]}{end}" for end in ("/history", "/delete")),
+    ):
+        assert dangers(author.get(path).text) == [], path
 
 
 def test_nothing_dangerous_stands_in_a_form_that_comes_back(site):
     author = site.as_user("author")
     for payload in PAYLOADS:
-        text = payload.replace("RUN", RUN)
-        for action in ("preview", "publish"):
-            form = {
-                "title": text,
-                "body": "" if action == "publish" else text,
-                "tags": text,
-                "action": action,
-            }
-            page = author.post("/posts/new", form)
-            assert page.status == (200 if action == "preview" else 422)
+        text = live(payload)
+        form = dict.fromkeys(("title", "tags", "slug", "publish-at", "unpublish-at", "draft"), text)
+        for change in ({"body": text, "action": "preview"}, {"body": "", "action": "publish"}):
+            page = author.post("/posts/new", form | change)
+            assert page.status == (200 if change["body"] else 422)
             assert dangers(page.text) == [], payload
+
+
+def test_nothing_dangerous_stands_where_versions_meet(site, crowded):
+    author = site.as_user("author")
+    for path in crowded:
+        kept = author.get(f"{path}/edit")
+        form = {"title": kept.field("title"), "body": live(PAYLOADS[0]), "tags": "", "basis": "1"}
+        conflict = author.post(f"{path}/edit", form)
+        assert conflict.status == 409
+        for page in (kept, conflict, author.get(f"{path}/history/2")):
+            assert dangers(page.text) == [], path
+
+
+def test_nothing_dangerous_is_rendered_for_the_live_preview(site):
+    author = site.as_user("author")
+    for payload in PAYLOADS:
+        answer = author.post("/drafts/preview", {"body": live(payload)})
+        assert answer.status == 200
+        assert dangers(answer.text) == [], payload
 
 
 def test_nothing_dangerous_comes_back_from_an_address(site):
@@ -176,7 +164,7 @@ def test_nothing_dangerous_comes_back_from_an_address(site):
             assert dangers(client.get(path + quoted).text) == []
 
 
-def test_no_script_runs_in_a_browser_even_without_the_policy(site, poisoned, browser: Browser):
+def test_no_script_runs_in_a_browser_even_without_the_policy(site, poisoned, crowded, browser: Browser):
     context = browser.new_context(bypass_csp=True)
     context.route(
         "**/*", lambda route: route.continue_() if route.request.url.startswith(site.url) else route.abort()
@@ -184,7 +172,12 @@ def test_no_script_runs_in_a_browser_even_without_the_policy(site, poisoned, bro
     page = context.new_page()
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    ran = [path for path in poisoned if _runs(page, site.url + path)]
+    lists = [f"/posts?page={number}" for number in range(1, -(-(len(poisoned) + len(crowded)) // 20) + 1)]
+    ran = [path for path in (*crowded, *lists) if _runs(page, site.url + path)]
+    page.goto(f"{site.url}/login")
+    page.get_by_role("button", name="Mira Okafor").click()
+    inside = [f"{path}{end}" for path in crowded for end in ("/edit", "/history/2")]
+    ran += [path for path in (*inside, "/drafts") if _runs(page, site.url + path)]
     context.close()
     assert not ran
     assert not dialogs

@@ -68,11 +68,15 @@ class Summary(Heading):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Post(Summary):
-    """A whole post. `revision` counts its versions from 1; `id` is the entity's, and is never used again."""
+    """A whole post. `revision` counts its versions from 1; `id` is the entity's, and is never used again.
+
+    `planned_at` is when the writer of a draft means to publish it; by itself nothing happens then.
+    """
 
     id: int
     revision: int
     body: str
+    planned_at: datetime | None = None
 
     @property
     def minutes(self) -> int:
@@ -139,7 +143,7 @@ class Draft:
             pages=post.pages,
             featured=post.featured,
             slug=post.slug,
-            publish_at=_typed(post.published_at),
+            publish_at=_typed(post.published_at or post.planned_at),
             unpublish_at=_typed(post.unpublish_at),
         )
 

@@ -50,6 +50,7 @@ SCHEMA = [
     attribute("post/created", "instant"),
     attribute("post/updated", "instant"),
     attribute("post/draft", "boolean"),  # true of what is not published, and absent otherwise
+    attribute("post/planned-at", "instant"),  # of a draft: when its writer means to publish it
     attribute("post/published-at", "instant"),
     attribute("post/unpublish-at", "instant"),
     attribute("post/deleted-at", "instant"),
@@ -206,6 +207,7 @@ def _read(database: Database, entity: int) -> Post:
         id=entity,
         revision=pulled[":post/revision"],
         body=pulled[":post/body"],
+        planned_at=pulled.get(":post/planned-at"),
     )
 
 
@@ -309,6 +311,8 @@ def new_post(
         made[":post/published-at"] = content.publish_at or now
     else:
         made[":post/draft"] = True
+        if content.publish_at is not None:
+            made[":post/planned-at"] = content.publish_at
     if content.unpublish_at is not None:
         made[":post/unpublish-at"] = _later(content.unpublish_at, now)
     return made
@@ -344,6 +348,7 @@ def edit_post(
                     "summary": summarise(content.body),
                     "featured": content.featured,
                     "draft": None if published_at else True,
+                    "planned-at": None if published_at else content.publish_at,
                     "published-at": published_at,
                     "unpublish-at": unpublish_at,
                 },
@@ -385,6 +390,7 @@ def restore_post(slug: str, basis: int, revision: int, editor_id: str, now: date
             then.tags,
             pages=then.pages,
             featured=then.featured,
+            publish_at=post.planned_at,
             unpublish_at=post.unpublish_at,
         )
         return edit_post(slug, basis, content, editor_id, now, publish=False)(database)
