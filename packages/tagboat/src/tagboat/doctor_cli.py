@@ -6,7 +6,7 @@ import argparse
 import json
 from dataclasses import asdict
 
-from tagboat.arguments import add_component
+from tagboat.arguments import add_component, add_target
 
 # As in cli.py, what a command needs is imported when it runs.
 # ruff: noqa: PLC0415
@@ -20,6 +20,7 @@ def add_doctor_command(commands: argparse._SubParsersAction[argparse.ArgumentPar
         epilog="example: tagboat doctor --name www.shop.example shop",
     )
     add_component(doctor)
+    add_target(doctor)
     doctor.add_argument(
         "--name",
         action="append",
@@ -36,7 +37,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from tagboat.doctor import examine
 
     findings = []
-    for finding in examine(options.component, cache_folder(), options.name):
+    for finding in examine(options.component, cache_folder(), options.name, options.target):
         findings.append(finding)
         if not options.json:
             mark = {"failed": "FAILED"}.get(finding.state, finding.state)

@@ -149,6 +149,43 @@ def test_a_runner_of_ones_own_deploys_and_runs_nothing_else(tested):
     assert [job.get("tags") for job in jobs.values()] == [None, None, ["port"]]
 
 
+LAMBDA = """
+[tool.tagboat.targets.production]
+kind = "lambda"
+region = "eu-central-1"
+[tool.tagboat.targets.production.environment]
+TABLE = "$TABLE"
+"""
+STAGING = '[tool.tagboat.targets.staging]\nkind = "homeport"\n'
+
+
+@pytest.mark.parametrize("system", ["github", "gitlab"])
+def test_a_target_says_what_is_built_and_where_it_goes(tested, system):
+    project = tested.read("shop/pyproject.toml")
+
+    def written(targets: str) -> str:
+        tested.write("shop/pyproject.toml", project + targets)
+        done = tested.tagboat("ci", system, "shop")
+        assert done.returncode == 0, done.stderr
+        return tested.read(GITHUB if system == "github" else GITLAB)
+
+    for command in ("build", "deploy", "rollback"):
+        assert re.search(rf"tagboat {command} --(output|image|only-from) ", written(STAGING))
+    alone = written(LAMBDA)
+    assert "tagboat build --platform linux/arm64 --output" in alone
+    assert "tagboat deploy --image" in alone
+    both = written(LAMBDA + STAGING)
+    assert "tagboat build --platform linux/arm64 --output" in both
+    assert "tagboat deploy --target production --image" in both
+    assert "tagboat rollback --target production --only-from" in both
+    if system == "github":
+        assert yaml.safe_load(both)["jobs"]["deploy"]["env"]["TABLE"] == "${{ vars.TABLE }}"
+    tested.write("shop/pyproject.toml", project + 'environment = "live"\n' + LAMBDA + STAGING)
+    done = tested.tagboat("ci", system, "shop")
+    assert done.returncode == 2
+    assert "has 2 targets, and none is called live" in done.stderr
+
+
 def test_the_pipeline_of_gitlab_deploys_protected_tags_alone_and_keeps_no_secret(tested):
     assert ".gitlab-ci.yml needs" in tested.tagboat("ci", "gitlab", "shop").stderr
     jobs = yaml.safe_load(tested.read(GITLAB))

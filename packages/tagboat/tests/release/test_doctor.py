@@ -404,7 +404,10 @@ def test_a_domain_that_waits_says_which_records_it_waits_for():
     assert names[-2:] == ["DNS shop.invalid", "DNS www.shop.invalid"]
 
 
-def test_names_of_targets_are_looked_at_and_the_region_is_said(checkout, tmp_path):
+def test_names_and_region_of_a_target_are_looked_at(checkout, tmp_path, monkeypatch):
+    there = Endpoint.of_settings("eu-central-1")
+    assert (there.host, there.secure) == ("sts.eu-central-1.amazonaws.com", True)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     checkout.write(
         "shop/pyproject.toml",
         checkout.read("shop/pyproject.toml")
@@ -415,7 +418,13 @@ def test_names_of_targets_are_looked_at_and_the_region_is_said(checkout, tmp_pat
     assert found["DNS www.shop.invalid"].state == "warning"
     assert "`tagboat apply`" in found["DNS www.shop.invalid"].advice
     assert found["DNS shop.invalid"].state == "failed"  # which was asked for
-    assert found["endpoint"].advice.startswith("export AWS_REGION=eu-central-1; ")
+    found = by_name(examine(checkout.root / "shop", tmp_path, target="staging"))
+    assert found["target"] == Finding(
+        "target",
+        "failed",
+        "there is no target staging",
+        "[tool.tagboat.targets.staging]; known: production",
+    )
 
 
 # The command

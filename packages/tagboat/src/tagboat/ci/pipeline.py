@@ -11,9 +11,10 @@ from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
 from tagboat.component import Component
-from tagboat.config import Text
+from tagboat.config import Target, Text
 from tagboat.errors import ConfigError
 from tagboat.git import WorkTree
+from tagboat.targets.place import Place
 
 SYSTEMS = ("github", "gitlab")
 _FIELD = re.compile(r"(?P<indent>^ *)?~\{(?P<name>\w+)\}", re.MULTILINE)
@@ -92,9 +93,15 @@ def _fields(component: Component, system: str, root: Path) -> dict[str, str]:
         )
     config = component.config
     building = (config.base_text, *config.environment.values())
-    deploying = (*building, config.repository_text, *config.service.environment.values())
+    target = _target(component, project)
+    deploying = (
+        *(*building, config.repository_text, *config.service.environment.values()),
+        *(target.environment.values() if target else ()),
+    )
     folder = PurePosixPath(component.directory.relative_to(root)).as_posix()
     runner = _plain("tool.tagboat.ci.runner", ci.runner or _RUNNER, project)
+    # A homeport runs what the machines that build and that run are; those of AWS are of the target's kind.
+    platform = Place(component, target, "", "").platform if target and target.kind != "homeport" else None
     return _ACTIONS | {
         "name": component.name,
         "name_pattern": re.escape(component.name).replace("/", r"\/"),
@@ -103,6 +110,10 @@ def _fields(component: Component, system: str, root: Path) -> dict[str, str]:
         "environment": _plain("tool.tagboat.ci.environment", ci.environment, project),
         "image": _plain("tool.tagboat.ci.image", ci.image, project),
         "runner": _RUNNER,
+        "build_options": f" --platform {platform}" if platform else "",
+        "target": f" --target {_plain('the target', target.key, project)}"
+        if target and len(config.targets) > 1
+        else "",
         "deploy_runner": runner,
         "deploy_tags": f'\n  tags: ["{runner}"]' if ci.runner else "",
         "test": ci.test.strip(),
@@ -110,6 +121,19 @@ def _fields(component: Component, system: str, root: Path) -> dict[str, str]:
         "build_variables": _variables(building, " " * 10),
         "deploy_variables": _variables(deploying, " " * 6),
     }
+
+
+def _target(component: Component, project: Path) -> Target | None:
+    """Where it is released to: the only target, or the one that is called as CI calls its environment."""
+    targets, environment = component.config.targets, component.config.ci.environment
+    if len(targets) < 2:
+        return next(iter(targets.values()), None)
+    if environment not in targets:
+        raise ConfigError(
+            f"{project}: {component.name} has {len(targets)} targets, and none is called {environment}",
+            hint="give tool.tagboat.ci.environment the name of the target that releases go to",
+        )
+    return targets[environment]
 
 
 def _filled(template: str, fields: dict[str, str]) -> str:

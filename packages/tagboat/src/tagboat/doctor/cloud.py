@@ -8,24 +8,26 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError, NoCredentialsError
 
-from tagboat.cloud import Cloud, CloudError
+from tagboat.cloud import Cloud, CloudError, NoServiceError
 from tagboat.component import Component
+from tagboat.config import Target
 from tagboat.doctor.domains import Associated, domains, trusting
-from tagboat.doctor.finding import Finding
+from tagboat.doctor.finding import Finding, State
 from tagboat.errors import TagboatError
 from tagboat.identity import session
-
-if TYPE_CHECKING:
-    from types_boto3_apprunner.type_defs import ServiceTypeDef
+from tagboat.runtime.apprunner import AppRunner
+from tagboat.runtime.choice import runtime_of
+from tagboat.runtime.runtime import Runtime
+from tagboat.targets.target import named_target
 
 _TIMEOUT = 5.0  # seconds, of one connection
 _SLOW, _WRONG = 30.0, 300.0  # seconds of difference that are told, and that AWS refuses
@@ -41,7 +43,7 @@ _ADVICE = {  # by the code of the refusal
     "AccessDenied": "ask the owner of the account for the permission",
     "AccessDeniedException": "ask the owner of the account for the permission",
 }
-_STATES = {"RUNNING": "ok", "OPERATION_IN_PROGRESS": "warning"}
+_STATES: dict[str, State] = {"RUNNING": "ok", "OPERATION_IN_PROGRESS": "warning"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +56,16 @@ class Endpoint:
     named: bool  # by AWS_ENDPOINT_URL: a homeport, or another that speaks AWS's protocols
 
     @classmethod
-    def of_settings(cls, component: Component | None) -> Endpoint | Finding:
-        """Of the variables of this shell; a finding where they name none."""
+    def of_settings(cls, region: str | None) -> Endpoint | Finding:
+        """Of the variables of this shell, and of AWS in that region; a finding where they name none."""
         url = os.environ.get("AWS_ENDPOINT_URL")
         if not url:
             try:
-                region = session().region_name
+                region = region or session().region_name
             except TagboatError as error:
                 return Finding.of("endpoint", error)
             if not region:
-                targets = component.config.targets.values() if component else ()
-                wanted = next((target.region for target in targets if target.region), "…")
-                advice = f"export AWS_REGION={wanted}; {_SETTINGS}"
-                return Finding("endpoint", "failed", "no cloud is named", advice)
+                return Finding("endpoint", "failed", "no cloud is named", f"export AWS_REGION=…; {_SETTINGS}")
             return cls(f"sts.{region}.amazonaws.com", 443, secure=True, named=False)
         try:
             parts = urlsplit(url)
@@ -107,9 +106,17 @@ class Endpoint:
             return None
 
 
-def cloud(component: Component | None) -> Iterator[Finding]:
+def cloud(component: Component | None, target: str | None = None) -> Iterator[Finding]:
     """Each thing that a deployment needs, in the order in which it needs them."""
-    endpoint = Endpoint.of_settings(component)
+    place: Target | None = None
+    if component is not None and (component.config.targets or target is not None):
+        try:
+            place = named_target(component, target)
+        except TagboatError as error:
+            yield Finding.of("target", error)
+            component = None
+    region = place.region if place else None
+    endpoint = Endpoint.of_settings(region)
     if isinstance(endpoint, Finding):
         yield endpoint
         yield Finding("credentials", "skipped", "without an endpoint there is nobody to ask")
@@ -119,7 +126,7 @@ def cloud(component: Component | None) -> Iterator[Finding]:
     if not there:
         yield Finding("credentials", "skipped", "the endpoint does not answer")
         return
-    yield from _credentials(component)
+    yield from _credentials(component, place)
 
 
 def _reached(endpoint: Endpoint) -> tuple[bool, list[Finding]]:
@@ -163,9 +170,9 @@ def _clock(date: datetime | None, here: float) -> Finding:
     )
 
 
-def _credentials(component: Component | None) -> Iterator[Finding]:
+def _credentials(component: Component | None, target: Target | None) -> Iterator[Finding]:
     try:
-        cloud = Cloud()
+        cloud = Cloud(target.region if target else None)
         identity = cloud.identity()
     except TagboatError as error:
         yield Finding("credentials", "failed", str(error), _advice(error))
@@ -175,48 +182,44 @@ def _credentials(component: Component | None) -> Iterator[Finding]:
         return
     try:
         name = component.config.repository
-    except TagboatError as error:
-        yield Finding.of("registry", error)
-        return
-    try:
         repository = cloud.existing_repository(name)
     except TagboatError as error:
         yield Finding("registry", "failed", str(error), _advice(error))
         return
     yield Finding("registry", "ok", repository or f"there is no repository {name} yet: a release makes it")
-    yield from _service(cloud, component.config.service.name or component.name)
+    yield from _service(component, target)
 
 
-def _service(cloud: Cloud, name: str) -> Iterator[Finding]:
+def _service(component: Component, target: Target | None) -> Iterator[Finding]:
     try:
-        service = cloud.service(name)
-        if service is None:
-            yield Finding("service", "ok", f"there is no service {name} yet: a release makes it")
-            return
+        runtime = runtime_of(component, target.key if target else None)
+        state = runtime.state()
+    except NoServiceError as error:
+        yield Finding("service", "ok", f"{error} yet: a release makes it")
+        return
     except TagboatError as error:
         yield Finding("service", "failed", str(error), _advice(error))
         return
-    yield _state(service)
-    try:
-        target, associated = cloud.custom_domains(service["ServiceArn"])
-    except TagboatError as error:  # a role that deploys need not be allowed to ask
-        target, associated = "", []
-        yield Finding("domains", "skipped", str(error))
-    yield from domains(service["ServiceUrl"], [Associated(domain, target) for domain in associated])
+    yield _state(runtime.service, state.state)
+    yield from domains(state.url.removeprefix("https://"), list(_associated(runtime)))
 
 
-def _state(service: ServiceTypeDef) -> Finding:
-    name, state = service["ServiceName"], service["Status"]
+def _associated(runtime: Runtime) -> Iterator[Associated]:
+    """Those that App Runner's API has of the service, if we may ask: a role that deploys need not."""
+    if not isinstance(runtime, AppRunner):
+        return
+    with suppress(CloudError):
+        service = runtime.cloud.existing_service(runtime.service)
+        target, found = runtime.cloud.custom_domains(service["ServiceArn"])
+        for domain in found:
+            yield Associated(domain, target)
+
+
+def _state(name: str, state: str) -> Finding:
     advice = None if state == "RUNNING" else "`tagboat logs --events` says why, `tagboat logs` what it wrote"
     if state == "PAUSED":
         advice = "`aws apprunner resume-service`"
-    verdict = _STATES.get(state, "failed")
-    return Finding(
-        "service",
-        "ok" if verdict == "ok" else "warning" if verdict == "warning" else "failed",
-        f"{name} is {state}",
-        advice,
-    )
+    return Finding("service", _STATES.get(state, "failed"), f"{name} is {state}", advice)
 
 
 def _advice(error: TagboatError) -> str | None:

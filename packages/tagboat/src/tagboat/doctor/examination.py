@@ -15,10 +15,13 @@ from tagboat.doctor.project import project
 from tagboat.errors import TagboatError
 
 
-def examine(directory: Path, cache: Path, names: Sequence[str] = ()) -> Iterator[Finding]:
+def examine(
+    directory: Path, cache: Path, names: Sequence[str] = (), target: str | None = None
+) -> Iterator[Finding]:
     """Look at the component in `directory` and everything that its release needs.
 
-    `names` are HOST[:PORT] that visitors come by. Nothing is changed anywhere.
+    `names` are HOST[:PORT] that visitors come by, `target` is one of its targets (by default the only one).
+    Nothing is changed anywhere.
     """
     component, configuration = _component(directory)
     yield from tools(composes=component is not None and _composes(component))
@@ -27,7 +30,7 @@ def examine(directory: Path, cache: Path, names: Sequence[str] = ()) -> Iterator
     if component is not None:
         yield from project(component)
     yield from authority()
-    yield from cloud(component)
+    yield from cloud(component, target)
     if component is not None:
         yield from _of_targets(component, names)
     for name in names:
