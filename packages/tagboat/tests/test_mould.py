@@ -68,7 +68,7 @@ def test_files_of_every_kind_come_through(project, store, tmp_path):
     (project.directory / "docs" / "about.md").write_text("# Says what it is\n")
     text = project.pyproject.read_text().replace(
         'description = "Says what it is."',
-        'readme = "./docs/about.md"\nlicense = "MIT"\nlicense-files = ["src/*/LICENSE"]',
+        'readme = "./docs/about.md"\nlicense-files = ["src/*/LICENSE"]',
     )
     project.pyproject.write_text(text)
     made, _ = _make(project.directory, store, tmp_path / "ours")

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from tagboat.cost.usage import Usage
 
 LOOKS_A_SECOND = 4.0  # of one instance at most: what it knows is good for a quarter of a second
-PUTS_A_WRITE = 1.0125
+PUTS_A_WRITE = 1.023
 PUTS_A_START = 1.0
-GETS_A_START = 68.0
+GETS_A_START = 27.0
 LISTS_A_START = 2.0
-LISTS_A_WRITE = 0.006
+LISTS_A_WRITE = 0.015
 
 
 @dataclass(frozen=True, slots=True)
