@@ -75,8 +75,8 @@ def main() -> None:
             count=count,
             number=number,
             last=-(-count // _SIZE),
-            newer=None,
-            older=f"/posts?page={number + 1}",
+            before=f"/posts?page={number - 1}",
+            after=f"/posts?page={number + 1}",
         )
         return HTMLResponse(text, headers={"Cache-Control": "no-cache", "Vary": "Cookie"})
 

@@ -2,10 +2,13 @@
 
 import json
 import re
+import time
 from urllib.robotparser import RobotFileParser
 from xml.etree.ElementTree import fromstring as read_xml
 
 import pytest
+
+import bucketlog
 
 SITEMAP = "{http://www.sitemaps.org/schemas/sitemap/0.9}"
 POST = "/posts/what-three-hundred-small-releases-taught-us"
@@ -123,3 +126,18 @@ def test_a_deleted_post_is_gone_for_good(site):
     assert gone.status == 410
     assert "noindex" in gone.text
     assert path not in client.get("/sitemap.xml").text
+
+
+def test_an_author_is_found_under_an_earlier_name(start_site):
+    site = start_site()
+    with bucketlog.connect(site.database_url) as connection:
+        connection.transact([{":user/id": "author", ":user/name": "Mira Adeyemi"}])
+    client = site.client()
+    deadline = time.monotonic() + 10
+    while (answer := client.get("/authors/mira-okafor")).status == 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert (answer.status, answer.location) == (301, "/authors/mira-adeyemi")
+    assert "Entries by Mira Adeyemi" in client.get("/authors/mira-adeyemi").text
+    assert "Mira Okafor" not in client.get("/posts").text
+    assert client.get("/authors/nobody").status == 404

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from starlette.exceptions import HTTPException
@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from company_site.addresses import author_path, origin, post_path, tag_path, year_path
+from company_site.addresses import author_path, origin, post_path, segment, tag_path, year_path
 from company_site.errors import DeletedError, GoneError
 from company_site.meta import Article, Meta, blog_posting, breadcrumbs
 from company_site.posts.edition import Edition, months
@@ -106,22 +106,20 @@ async def find(request: Request) -> Response:
     """Search: `?q=`, and `?page=` as in a list. It runs in a thread: others need not wait for it."""
     seen, edition = await _now(request)
     query = " ".join(request.query_params.get("q", "").split())[:QUERY_LIMIT]
-    number = whole(request.query_params.get("page", "1"))
     terms = parse(query)
     found = await asyncio.to_thread(search, seen.database, edition, terms)
-    last = max(1, -(-len(found) // PAGE_SIZE))
-    if not 1 <= number <= last:
-        raise HTTPException(404)
-    shown = found[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]
+    at = _page(request, found)
     return page(
         request,
         "posts/search.html",
         seen,
         query=query,
         count=len(found),
-        hits=await asyncio.to_thread(excerpts, seen.database, shown, terms),
-        number=number,
-        last=last,
+        hits=await asyncio.to_thread(excerpts, seen.database, at.posts, terms),
+        number=at.number,
+        last=at.last,
+        before=f"/search?q={segment(query)}&page={at.number - 1}",
+        after=f"/search?q={segment(query)}&page={at.number + 1}",
         author_slugs=edition.slugs,
     )
 
@@ -182,18 +180,15 @@ def _list(
     title: str,
     description: str,
 ) -> Response:
-    number = whole(request.query_params.get("page", "1"))
-    last = max(1, -(-len(found) // PAGE_SIZE))
-    if not 1 <= number <= last:
-        raise HTTPException(404)
+    at = _page(request, found)
 
     def address(of: int) -> str:
         return path if of == 1 else f"{path}?page={of}"
 
     base, whole_log = origin(request), path == "/posts"
     meta = Meta(
-        url=base + address(number),
-        title=title if number == 1 else f"{title}, page {number}",
+        url=base + address(at.number),
+        title=title if at.number == 1 else f"{title}, page {at.number}",
         description=description,
         image=card_of(request, None),
         feeds="" if whole_log else path,
@@ -205,16 +200,34 @@ def _list(
         seen,
         edition,
         meta,
-        posts=summarised(seen.database, found[(number - 1) * PAGE_SIZE : number * PAGE_SIZE]),
+        posts=summarised(seen.database, at.posts),
         heading=title,
         whole_log=whole_log,
-        tags=edition.tags if whole_log and number == 1 else {},
+        tags=edition.tags if whole_log and at.number == 1 else {},
         count=len(found),
-        number=number,
-        last=last,
-        newer=address(number - 1) if number > 1 else None,
-        older=address(number + 1) if number < last else None,
+        number=at.number,
+        last=at.last,
+        before=address(at.number - 1),
+        after=address(at.number + 1),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """One of the pages that a list is cut into; `number` counts from 1."""
+
+    number: int
+    last: int
+    posts: Sequence[Heading]
+
+
+def _page(request: Request, found: Sequence[Heading]) -> _Page:
+    """What `?page=` asks for. Raises HTTPException 404 when there is none."""
+    number = whole(request.query_params.get("page", "1"))
+    last = max(1, -(-len(found) // PAGE_SIZE))
+    if not 1 <= number <= last:
+        raise HTTPException(404)
+    return _Page(number, last, found[(number - 1) * PAGE_SIZE : number * PAGE_SIZE])
 
 
 async def _now(request: Request) -> tuple[Visit, Edition]:
