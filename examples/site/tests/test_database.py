@@ -135,6 +135,26 @@ def test_a_store_that_hangs_holds_up_visitors_for_a_moment_only():
     asyncio.run(read())
 
 
+def test_each_new_value_is_prepared_before_it_is_given_and_a_failure_of_that_fails_nobody():
+    log = Log()
+    prepared = []
+
+    def prepare(database: Any) -> None:
+        prepared.append(database.basis_t)
+        if database.basis_t == 2:
+            raise StoreError("the bucket is away")
+
+    async def read() -> None:
+        connection: Any = log
+        data = Data(connection, prepare)
+        for t in range(1, 4):
+            log.t = t
+            assert (await data.newest()).basis_t == t
+        assert prepared == [1, 2, 3]
+
+    asyncio.run(read())
+
+
 def test_what_is_derived_is_computed_once_a_value():
     data = data_of(Log())
     computed = []

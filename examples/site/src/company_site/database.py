@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -114,13 +115,18 @@ class Data:
 
     def _transact(self, transaction: list[Any]) -> bucketlog.TransactionReport:
         report = self._connection.transact(transaction)
-        self._prepare(report.db_after)
+        self._offer(report.db_after)
         return report
 
     def _sync(self) -> bucketlog.Database:
         database = self._connection.sync()
-        self._prepare(database)
+        self._offer(database)
         return database
+
+    def _offer(self, database: bucketlog.Database) -> None:
+        # What cannot be read now fails no commit that is made; whoever needs it asks again.
+        with suppress(bucketlog.BucketlogError):
+            self._prepare(database)
 
     def _look_from_now(self) -> asyncio.Task[bucketlog.Database]:
         # A look that is under way may have passed a write that ended since: only the next one will do.
