@@ -217,6 +217,11 @@ class Database:
         rows = self._rows("SELECT v FROM datom WHERE e = :e AND a = :a AND", e=entity, a=attribute)
         return [row[0] for row in rows]
 
+    def holds(self, entity: int, attribute: int, value: Stored) -> bool:
+        """Whether an attribute of an entity has that value, among however many."""
+        head = "SELECT 1 FROM datom WHERE e = :e AND a = :a AND v = :v AND"
+        return bool(self._rows(head, e=entity, a=attribute, v=value))
+
     def datoms_of(self, entity: int) -> list[tuple[int, Stored]]:
         """Attribute and value of every datom of one entity."""
         return [(a, v) for a, v in self._rows("SELECT a, v FROM datom WHERE e = :e AND", e=entity)]

@@ -221,9 +221,11 @@ def _changes(
     retracts: dict[_Fact, None] = {}
     for operation in operations:
         match operation:
-            case Retract(e, attribute, v):
-                held = db.values(e, attribute.id)
-                retracts |= dict.fromkeys((e, attribute.id, old) for old in held if v is None or old == v)
+            case Retract(e, attribute, v) if v is not None:
+                if db.holds(e, attribute.id, v):
+                    retracts[e, attribute.id, v] = None
+            case Retract(e, attribute):
+                retracts |= dict.fromkeys((e, attribute.id, old) for old in db.values(e, attribute.id))
             case RetractEntity(e):
                 _retract_entity(db, e, retracts)
             case Swap(e, attribute, old, new):
@@ -257,11 +259,12 @@ def _news(db: Database, adds: dict[_Fact, Attribute], retracts: dict[_Fact, None
                 f"{_shown(v)} are added"
             )
         if e < first_new or TX_BASE <= e < tx:
-            held = db.values(e, a)
+            if attribute.many and db.holds(e, a, v):
+                continue
+            held = [] if attribute.many else db.values(e, a)
             if v in held:
                 continue
-            if not attribute.many:
-                retracts |= dict.fromkeys((e, a, old) for old in held)
+            retracts |= dict.fromkeys((e, a, old) for old in held)
         news.append(_NEW_CHANGE(Change, (e, a, v, True)))
     return news
 
