@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from company_site.posts.diff import Kind, Piece, compare
+from company_site.posts.diff import Kind, Piece, compare, merge
 
 TEXTS = st.text(st.sampled_from("ab \n.é"), max_size=80)
 
@@ -44,3 +44,25 @@ def test_long_texts_that_repeat_themselves_are_compared_in_bounded_time():
     before, after = "a\n" * 30_000, "a b\n" * 15_000
     assert compare(before, after)
     assert compare("a " * 30_000, "b a " * 15_000)
+
+
+def test_changes_in_different_places_come_together():
+    base = "one\n\ntwo\n\nthree"
+    assert merge(base, "One\n\ntwo\n\nthree", "one\n\ntwo\n\nthree\n\nfour") == "One\n\ntwo\n\nthree\n\nfour"
+
+
+def test_changes_in_one_place_do_not():
+    assert merge("one\ntwo", "One\ntwo", "uno\ntwo") is None
+    assert merge("one\ntwo", "One\ntwo", "one\nTwo") is None
+
+
+@given(TEXTS, TEXTS)
+def test_a_change_of_one_alone_is_the_text(base, text):
+    assert merge(base, text, base) == text
+    assert merge(base, base, text) == text
+    assert merge(base, text, text) == text
+
+
+@given(TEXTS, TEXTS, TEXTS)
+def test_whose_change_is_named_first_is_the_same(base, ours, theirs):
+    assert merge(base, ours, theirs) == merge(base, theirs, ours)

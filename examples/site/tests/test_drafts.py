@@ -78,7 +78,8 @@ def test_a_draft_that_was_overtaken_says_so_and_is_shown_beside_the_latest(site)
     assert conflict.status == 409
     assert "<del>One</del><ins>Their</ins> line" in conflict.text
     assert "<del>Another</del><ins>My</ins> line" in conflict.text
-    # They alone touched the tags: the form has theirs.
+    # They changed the text in different places: the form has both. They alone touched the tags.
+    assert "Their line\n\nMy line</textarea>" in conflict.text
     assert '<input id="tags" name="tags" value="theirs"' in conflict.text
 
 

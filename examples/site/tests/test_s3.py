@@ -1,6 +1,7 @@
 """The site over a real S3 server: SeaweedFS."""
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -99,6 +100,35 @@ def test_two_instances_share_posts_and_images_in_buckets(start_site, s3, picture
     image = elsewhere.get(address)
     assert (image.status, image.headers["Content-Type"]) == (200, "image/webp")
     assert elsewhere.get("/uploads/" + "0" * 40 + "-1x1.webp").status == 404
+    # A narrower version is made by whichever instance is asked first, and is there for all.
+    narrow = address.replace(".webp", "-300.avif")
+    answers = [client.get(narrow) for client in (elsewhere, author)]
+    assert [answer.headers["Content-Type"] for answer in answers] == ["image/avif"] * 2
+    assert answers[0].body == answers[1].body
+
+
+def test_a_site_moves_from_one_place_in_a_bucket_to_another(start_site, s3, tmp_path, picture):
+    old = {"DATABASE_URL": "s3://site-data/old", "UPLOADS_URL": "s3://site-uploads/old"}
+    new = {"DATABASE_URL": "s3://site-data/new", "UPLOADS_URL": "s3://site-uploads/new"}
+    site = start_site(**s3, **old)
+    author = site.as_user("author")
+    answer = author.upload("/uploads", picture((90, 60)), headers={"Accept": "application/json"})
+    path = json.loads(answer.text)["path"]
+    author.write("Moved", f"![A pier]({path})")
+    assert site.stop() == 0
+    for command, urls in (("export", old), ("import", new)):
+        done = subprocess.run(
+            [sys.executable, "-m", "company_site", command, str(tmp_path / "site.zip")],
+            env=site.environment | os.environ | s3 | urls,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done
+    moved = start_site(**s3, **new).client()
+    assert "A pier" in moved.get("/posts/moved").text
+    assert moved.get(path).status == 200
 
 
 class Counter(FaultProxy):

@@ -1,4 +1,4 @@
-"""What changed between two texts, word by word, and between two versions of a post.
+"""What changed between two texts, word by word, and between two versions of a post; two changes in one.
 
 Longest matching blocks, first of lines and then of words within the lines that changed (Ratcliff and
 Obershelp, by difflib): a text of 60,000 characters is compared in some hundredths of a second.
@@ -7,9 +7,11 @@ Obershelp, by difflib): a text of 60,000 characters is compared in some hundredt
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import StrEnum
+from itertools import pairwise
 
 from company_site.posts.model import Post
 
@@ -92,6 +94,31 @@ def _words(before: str, after: str) -> list[Piece]:
             removed += same
             added += "".join(new[c:d])
     return [*pieces, Piece(Kind.REMOVED, removed), Piece(Kind.ADDED, added)]
+
+
+def merge(base: str, ours: str, theirs: str) -> str | None:
+    """The text with both changes, if they are in different places: three-way, by lines, as diff3 does it.
+
+    Changes that touch, a line next to a line, are in one place, unless they are the same. None then.
+    """
+    lines = base.splitlines(keepends=True)
+    hunks = sorted({*_hunks(lines, ours), *_hunks(lines, theirs)})
+    if any(start <= end for (_, end, _), (start, _, _) in pairwise(hunks)):
+        return None
+    merged, place = [], 0
+    for start, end, replacement in hunks:
+        merged += [*lines[place:start], replacement]
+        place = end
+    return "".join([*merged, *lines[place:]])
+
+
+def _hunks(lines: list[str], text: str) -> Iterator[tuple[int, int, str]]:
+    """What the text changed: from which line to which, and what stands there now."""
+    new = text.splitlines(keepends=True)
+    many = max(len(lines), len(new)) > _MANY_LINES
+    for operation, a, b, c, d in SequenceMatcher(None, lines, new, autojunk=many).get_opcodes():
+        if operation != "equal":
+            yield a, b, "".join(new[c:d])
 
 
 def changes(before: Post, after: Post) -> list[FieldChange]:

@@ -32,7 +32,7 @@ from company_site.drafts.store import (
 from company_site.errors import DeletedError, GoneError, NotAllowedError
 from company_site.forms import Form, read_form
 from company_site.headers import SCRIPTED
-from company_site.posts.diff import Piece, compare
+from company_site.posts.diff import Piece, compare, merge
 from company_site.posts.markdown import undescribed_images
 from company_site.posts.model import FORM_LIMIT, Draft, InvalidDraftError, Page, Post, may_change
 from company_site.posts.store import (
@@ -81,6 +81,7 @@ class Conflict:
     theirs: Post
     their_changes: tuple[Piece, ...]
     own_changes: tuple[Piece, ...]
+    is_merged: bool = False  # whether the form's text has both changes
 
 
 def show_editor(request: Request, seen: Visit, editor: Editor, *, status: int = 200) -> Response:
@@ -296,7 +297,8 @@ async def _share(request: Request, seen: Visit, editor: Editor, form: Form) -> R
 
 def _conflict(request: Request, seen: Visit, editor: Editor) -> Response:
     """The editor with three texts in view. Publishing from this page is a decision made with all of them
-    seen; where only the others changed a field, the form has it as they left it.
+    seen; where only the others changed a field, the form has it as they left it, and where both changed the
+    text in different places, it has both.
     """
     theirs = editor.post
     if theirs is None:
@@ -308,7 +310,16 @@ def _conflict(request: Request, seen: Visit, editor: Editor) -> Response:
         untouched = [f.name for f in fields(Draft) if getattr(draft, f.name) == getattr(began, f.name)]
         draft = replace(draft, **{name: getattr(now, name) for name in untouched})
     old = base.body if base else theirs.body
-    conflict = Conflict(base, theirs, compare(old, theirs.body), compare(old, editor.draft.body))
+    merged = merge(old, editor.draft.body.strip("\n"), theirs.body) if base else None
+    if merged is not None:
+        draft = replace(draft, body=merged)
+    conflict = Conflict(
+        base,
+        theirs,
+        compare(old, theirs.body),
+        compare(old, editor.draft.body),
+        is_merged=merged not in (None, theirs.body, editor.draft.body),
+    )
     shown = replace(editor, draft=draft, basis=theirs.revision, conflict=conflict)
     return show_editor(request, seen, shown, status=409)
 
