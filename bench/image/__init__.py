@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.image.buildah import Buildah
+from bench.image.circumstance import circumstances
 from bench.image.debian import composition
 from bench.image.docker import Docker
 from bench.image.ours import Pushed, Tagboat
@@ -25,6 +26,7 @@ __all__ = ["run"]
 
 _DEBIAN: Final = "debian:bookworm"
 _PLATFORMS: Final = ("linux/amd64", "linux/arm64")
+_BUILDS: Final = 20
 _CHANGES: Final = ("certifi", "click", "idna")  # dependencies that another version is locked of
 
 Peers = dict[str, dict[str, float]]  # seconds by case, by the peer's name
@@ -50,6 +52,7 @@ def run() -> list[Row]:
             theirs = _peers(folder, server, shop)
             return [
                 *_changes(ours, shop, theirs),
+                *_same(ours, shop, folder / "elsewhere"),
                 *_smaller(ours, Shop(folder / "plain", base, byte_code=False), theirs),
                 *_index(ours, composed),
                 *composition(ours.cache),
@@ -82,8 +85,18 @@ def _changes(ours: Tagboat, shop: Shop, theirs: Peers) -> list[Row]:
         Row("image", f"{_DEPENDENCY}: uploaded / its layer", sent / sum(new), "", goal=1.1),
         Row("image", "peak memory", max(push.outcome.memory for push in pushes) / 1e6, "MB", goal=120),
         Row("image", "whole image, byte code", sum(ours.layers("cold0").values()) / 1e6, "MB", goal=80),
-        Row("image", "different digests of 3 builds", len({push.digest for push in cold}), "", goal=1),
     ]
+
+
+def _same(ours: Tagboat, shop: Shop, folder: Path) -> list[Row]:
+    """The same source in many circumstances: as another user, in other places, from an empty or a full cache,
+    under other masks, zones, languages, seeds, with one processor or all of them."""
+    digests = set()
+    for number, circumstance in enumerate(circumstances(folder, _BUILDS)):
+        if number % 5 == 0:
+            ours.forget_all_but_what_was_fetched()
+        digests.add(ours.build(circumstance.moved(shop), circumstance))
+    return [Row("image", f"different digests of {_BUILDS} builds", len(digests), "", goal=1)]
 
 
 def _smaller(ours: Tagboat, shop: Shop, theirs: Peers) -> list[Row]:

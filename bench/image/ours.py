@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.image.circumstance import Circumstance
 from bench.image.process import Outcome, run
 from bench.image.registry import Counts, RegistryServer
 from bench.image.shop import Shop
@@ -46,6 +47,15 @@ class Tagboat:
             environment={"XDG_CACHE_HOME": str(self.cache)},
         )
         return Pushed(outcome, self.registry.counts())
+
+    def build(self, directory: Path, circumstance: Circumstance) -> str:
+        """Build and push nowhere; the digest."""
+        return run(
+            *circumstance.prefix,
+            *(_TAGBOAT, "build", directory),
+            environment={"XDG_CACHE_HOME": str(self.cache), **circumstance.environment},
+            mask=circumstance.mask,
+        ).output
 
     def forget_all_but_what_was_fetched(self) -> None:
         forget_all_but_what_was_fetched(self.cache)

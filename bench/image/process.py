@@ -22,8 +22,8 @@ class Outcome:
     output: str
 
 
-def run(*command: str | Path, environment: Mapping[str, str] | None = None) -> Outcome:
-    """Run it to its end. Raises RuntimeError with its own words when it fails."""
+def run(*command: str | Path, environment: Mapping[str, str] | None = None, mask: int = 0o022) -> Outcome:
+    """Run it to its end, with that mask of file modes. Raises RuntimeError with its words when it fails."""
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as complaint:
         # An installed program has its byte code beside it; one that is worked on gets it at its first run.
         inherited = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
@@ -34,6 +34,7 @@ def run(*command: str | Path, environment: Mapping[str, str] | None = None) -> O
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=complaint,
+            umask=mask,
         )
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.monotonic() - started
