@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from heapq import nlargest
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -25,6 +26,7 @@ from company_site.site import Site, Visit, visit
 from company_site.templating import card_of, page
 
 PAGE_SIZE = 20
+_TAGS_SHOWN = 24
 _LOG = "The log"
 _ABOUT_THE_LOG = "What we build, what we learn, and what went wrong."
 _IMAGE = re.compile(r'<img [^>]*?src="(/uploads/[^"]+)"')
@@ -203,7 +205,7 @@ def _list(
         posts=summarised(seen.database, at.posts),
         heading=title,
         whole_log=whole_log,
-        tags=edition.tags if whole_log and at.number == 1 else {},
+        tags=_used_most(edition.tags) if whole_log and at.number == 1 else {},
         count=len(found),
         number=at.number,
         last=at.last,
@@ -228,6 +230,11 @@ def _page(request: Request, found: Sequence[Heading]) -> _Page:
     if not 1 <= number <= last:
         raise HTTPException(404)
     return _Page(number, last, found[(number - 1) * PAGE_SIZE : number * PAGE_SIZE])
+
+
+def _used_most(tags: Mapping[str, Sequence[Heading]]) -> dict[str, Sequence[Heading]]:
+    """In alphabetical order."""
+    return dict(sorted(nlargest(_TAGS_SHOWN, tags.items(), key=lambda tag: len(tag[1]))))
 
 
 async def _now(request: Request) -> tuple[Visit, Edition]:
