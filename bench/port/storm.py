@@ -26,8 +26,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from bench.port.harbour import Harbour
 from homeport.cgroup import Cgroup
-from homeport.container import Runc
 from homeport.layout import Layout
+from homeport.runtime import Runtimes
 
 __all__ = ["Toll", "storm"]
 
@@ -79,7 +79,7 @@ def _kill(harbour: Harbour, victim: str, choose: random.Random) -> int:
         if choose.random() < 0.5:
             time.sleep(2.0)
         return 1
-    pids = list(Runc(layout.runc).pids().values()) if victim == "instance" else _edge(layout)[victim]
+    pids = list(Runtimes(layout).pids().values()) if victim == "instance" else _edge(layout)[victim]
     if not pids:
         return 0
     with suppress(ProcessLookupError):
@@ -191,11 +191,11 @@ def _operations(apprunner: Any, arn: str) -> Iterator[dict[str, Any]]:
 
 def leaks(layout: Layout) -> list[str]:
     """What is on the machine of instances that are none."""
-    living = set(Runc(layout.runc).pids())
+    living = set(Runtimes(layout).pids())
     prefix = f"{layout.key}-"
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     kinds = {
-        "container": Runc(layout.runc).names(),
+        "container": Runtimes(layout).names(),
         "folder": [path.name for path in layout.instances.iterdir()],
         "namespace": [
             path.name.removeprefix(prefix)

@@ -1,4 +1,4 @@
-"""One container by runc: its configuration, and the few calls that homeport makes.
+"""One container's configuration: who runs what, with which limits, and apart from what.
 
 Configuration: OCI runtime specification 1.0.2. Nothing is kept from the image's word but who runs what where;
 limits, isolation and mounts are homeport's.
@@ -6,29 +6,22 @@ limits, isolation and mounts are homeport's.
 
 from __future__ import annotations
 
-import json
 import os
 import resource
-import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from homeport import seccomp
-from homeport.command import run
-from homeport.errors import CommandError, ImageError
+from homeport.errors import ImageError
 from homeport.mounts import Mounts, Tmpfs
 
 _PERIOD = 100_000  # µs, of the CPU quota
 _PIDS = 1024
-_TRIES = 5
 _OPEN_FILES = 65_536
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-_ROOT = Path("/run/homeport/root")  # empty for everybody but a runc that starts in a chroot
-_ENTER = 'mount --rbind / "$0" && mount --make-rprivate "$0" && exec chroot "$0" "$@"'
 
 _MASKED = (
     "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
@@ -98,7 +91,7 @@ def configuration(
     mounts: Mounts,
     volumes: Mapping[str, Path],
 ) -> dict[str, Any]:
-    """A runc configuration. By the path at which they are seen, `files` are host files to be read only,
+    """A runtime's configuration. By the path at which they are seen, `files` are host files to be read only,
     `volumes` folders of the host that can be written to.
     """
     variables = {"PATH": _PATH, "HOME": user.home, "HOSTNAME": hostname, **environment}
@@ -152,82 +145,6 @@ def configuration(
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Runc:
-    """runc with a root directory of its own. All calls block."""
-
-    root: Path
-
-    def start(self, name: str, bundle: Path, log: Path) -> int:
-        """Run the bundle's container detached, both its outputs appended to `log`; returns its process id."""
-        pid_file = bundle / "pid"
-        runc_log = bundle / "runc.log"
-        # Appending matters: the reader frees what it has read, and the writer must go on at the end.
-        with log.open("ab") as output:
-            arguments = ["runc", "--root", str(self.root), "--log", str(runc_log), "run", "--detach"]
-            place = ["--bundle", str(bundle), "--pid-file", str(pid_file), name]
-            if not _in_plain_chroot():
-                _spawn([*arguments, *place], output.fileno(), runc_log)
-            else:
-                # runc makes the root's mounts private and pivots away from them; the kernel allows neither
-                # where the root is a mere directory, and no pivot where the mount above it is shared.
-                try:
-                    _spawn(_entered([*arguments, "--no-pivot", *place]), output.fileno(), runc_log)
-                finally:
-                    _leave()
-        return int(pid_file.read_text())
-
-    def pids(self) -> dict[str, int]:
-        """The running containers, frozen ones too.
-
-        runc compares start times, so a number that was used again does not fool it.
-        """
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for _ in range(_TRIES):
-            # It fails when a record goes while it reads: a killed homeport's last runc may still be at work.
-            with suppress(CommandError):
-                return self._list()
-        return self._list()
-
-    def _list(self) -> dict[str, int]:
-        listed = json.loads(run("runc", "--root", self.root, "list", "--format", "json")) or []
-        return {row["id"]: row["pid"] for row in listed if row["status"] in ("running", "paused")}
-
-    def names(self) -> list[str]:
-        """All containers that runc has a record of."""
-        return [path.name for path in self.root.iterdir()] if self.root.is_dir() else []
-
-    def delete(self, name: str) -> None:
-        """Remove a container and its cgroup, killing what is left of it."""
-        if not (self.root / name).exists():
-            return
-        try:
-            run("runc", "--root", self.root, "delete", "--force", name)
-        except CommandError:
-            # A record that was only half written when runc itself was killed.
-            state = self.root / name / "state.json"
-            if state.exists():
-                raise
-            with suppress(OSError):
-                (self.root / name).rmdir()
-
-
-def _spawn(arguments: list[str], output: int, runc_log: Path) -> None:
-    done = subprocess.run(
-        arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=60, check=False
-    )
-    if done.returncode != 0:
-        lines = runc_log.read_text(errors="replace").splitlines() if runc_log.exists() else []
-        raise CommandError(f"runc cannot run the container: {_message(lines)}")
-
-
-def _message(lines: list[str]) -> str:
-    for line in reversed(lines):
-        if "level=error" in line and 'msg="' in line:
-            return line.split('msg="', 1)[1].rstrip('"').replace('\\"', '"')
-    return lines[-1] if lines else "it said nothing"
-
-
 def _lines(root: Path, name: str) -> list[str]:
     """The lines of an image's /etc file. No link is followed: at its other end is the host."""
     try:
@@ -262,28 +179,6 @@ def _number(text: str) -> int | None:
 def _open_files() -> int:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     return _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
-
-
-def _in_plain_chroot() -> bool:
-    """Whether this process's root is a mere directory, no mount point."""
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    return not any(line.split()[4] == "/" for line in mounts)
-
-
-def _entered(arguments: list[str]) -> list[str]:
-    """The command, run in a mount namespace of its own that has this process's root as a mount."""
-    _ROOT.mkdir(mode=0o700, exist_ok=True)
-    return ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", _ENTER, str(_ROOT), *arguments]
-
-
-def _leave() -> None:
-    """Where mounts propagate, the one of `_entered` has come here too.
-
-    It is made private first: else the original's mounts would go with its own.
-    """
-    while _ROOT.is_mount():
-        run("mount", "--make-rprivate", _ROOT)
-        run("umount", "--recursive", "--lazy", _ROOT)
 
 
 def _memory(folder: Tmpfs) -> dict[str, Any]:

@@ -18,13 +18,14 @@ from pathlib import Path
 
 from homeport.cgroup import Cgroup
 from homeport.command import run
-from homeport.container import Limits, Runc, User, configuration, find_user
+from homeport.container import Limits, User, configuration, find_user
 from homeport.errors import CommandError, ImageError
 from homeport.images import LocalImage
 from homeport.layout import Layout
 from homeport.model import ServiceSpec
 from homeport.mounting import NODEV, NOEXEC, NOSUID, mount, unmount
 from homeport.network import Network, host_resolv_conf, nameservers
+from homeport.runtime import Runtimes
 
 _HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost\n{bridge}\thost.homeport.internal\n{address}\t{hostname}\n"
 _PRIVATE_OPTIONS = "mode=700,size=16m"
@@ -49,7 +50,7 @@ class Instances:
     def __init__(self, layout: Layout, network: Network) -> None:
         self._layout = layout
         self._network = network
-        self._runc = Runc(layout.runc)
+        self._runtimes = Runtimes(layout)
 
     def start(
         self,
@@ -113,13 +114,13 @@ class Instances:
                 volume.path: self._volume(spec.name, volume.name, user) for volume in spec.mounts.volumes
             },
         )
-        # The environment holds keys and secrets: for root alone, on no disk, and gone once runc has read it.
+        # The environment holds keys and secrets: for root alone, on no disk, and gone once it is read.
         path = private / "config.json"
         path.touch(mode=0o600)
         path.write_text(json.dumps(written))
         (bundle / path.name).symlink_to(path)
         try:
-            return self._runc.start(instance.id, bundle, self.log(instance.id))
+            return self._runtimes.start(instance.id, bundle, self.log(instance.id))
         finally:
             path.unlink()
 
@@ -129,14 +130,14 @@ class Instances:
 
     def running(self) -> dict[str, int]:
         """Process ids of the instances that run, also those started by an earlier homeport process."""
-        return self._runc.pids()
+        return self._runtimes.pids()
 
     def known(self) -> set[str]:
         """Every instance of which anything is left: a container, a cgroup, a namespace, a directory."""
         directories = [path.name for path in self._layout.instances.iterdir()]
         tops = self._cgroup("").directories()
         groups = [path.name for top in tops for path in top.iterdir() if path.is_dir()]
-        return {*directories, *groups, *self._runc.names(), *self._network.namespaces()}
+        return {*directories, *groups, *self._runtimes.names(), *self._network.namespaces()}
 
     def oom_kills(self, instance: str) -> int:
         """How many of its processes the kernel has killed for its limit of memory."""
@@ -165,8 +166,8 @@ class Instances:
     def remove(self, instance: str) -> None:
         """Remove a stopped instance, or kill it; again and again does no harm."""
         self.thaw(instance)
-        self._runc.delete(instance)
-        self._cgroup(instance).clear()  # runc's record may be lost, then it kills nobody
+        self._runtimes.delete(instance)
+        self._cgroup(instance).clear()  # a record may be lost, then nobody was killed
         directory = self.directory(instance)
         for mounted in (directory / "root", self._private(instance)):
             while mounted.is_mount():

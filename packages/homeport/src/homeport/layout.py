@@ -13,7 +13,7 @@ _RUN = Path("/run/homeport")
 class Layout:
     """The files of one homeport.
 
-    `data` holds what must survive a reboot, `run` what must not (runc's records, HAProxy's sockets; short,
+    `data` holds what must survive a reboot, `run` what must not (runtimes' records, HAProxy's sockets; short,
     for a socket's path has room for 107 bytes).
     """
 
@@ -69,9 +69,9 @@ class Layout:
     def edge(self) -> Path:
         return self.data / "edge"
 
-    @property
-    def runc(self) -> Path:
-        return self.run / "runc"
+    def runtime(self, program: str) -> Path:
+        """Where a container runtime keeps its records."""
+        return self.run / program
 
     @property
     def activators(self) -> Path:

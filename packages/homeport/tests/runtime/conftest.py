@@ -32,11 +32,11 @@ from botocore import xform_name
 from obstore.store import LocalStore
 
 from homeport.authority import Authority
-from homeport.container import Runc
 from homeport.credentials import Keyring
 from homeport.edge import Binding, Edge, Names, Route
 from homeport.layout import Layout
 from homeport.place import REGION
+from homeport.runtime import Runtimes
 from ocikit import Blob, BytesBlob, ContainerConfig, Digest, History, Image, Layer, LayerWriter, Platform
 from ocikit import Layout as OciLayout
 from ocikit.registry import Storage
@@ -256,7 +256,7 @@ class Harbour:
         return answer.text if answer.status == 200 else None
 
     def containers(self) -> dict[str, int]:
-        return Runc(self.layout.runc).pids()
+        return Runtimes(self.layout).pids()
 
     def remains(self) -> list[str]:
         """Everything on the machine that carries the port's name."""
