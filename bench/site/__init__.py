@@ -18,7 +18,7 @@ from bench.db.stores import s3_server
 from bench.port.load import Load, require_wrk
 from bench.row import Row
 from bench.site.container import container_starts
-from bench.site.lighthouse import lighthouse
+from bench.site.lighthouse import points_lost
 from bench.site.servers import Bucket, CountedBucket, Server, peer, site
 from bench.site.texts import fill, page_weight, publish
 
@@ -64,7 +64,7 @@ def run() -> list[Row]:
                     )
                     for page, path in _PAGES.items()
                 ),
-                *lighthouse(folder, {page: ours.url + path for page, path in _PAGES.items()}),
+                *points_lost(folder, {page: ours.url + path for page, path in _PAGES.items()}),
             ]
         return [*rows, *_requests(bucket), *container_starts(folder, bucket)]
 
