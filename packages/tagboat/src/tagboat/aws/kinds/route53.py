@@ -131,4 +131,6 @@ def _record_settings(wanted: Mapping[str, Any], record: Mapping[str, Any]) -> di
         target = record["AliasTarget"]
         return found | {"alias": target["DNSName"].rstrip("."), "alias_zone": target["HostedZoneId"]}
     values = sorted(one["Value"] for one in record.get("ResourceRecords", []))
+    if "alias" in wanted:  # what the name leads to now, shown beside what it is to lead to
+        return found | {"alias": ", ".join(values), "alias_zone": None}
     return found | {"ttl": record.get("TTL"), "values": values}
