@@ -48,6 +48,7 @@ _POLL = 0.01
 _PING = 2.0  # seconds between the supervisor's questions
 _SILENT = 3  # unanswered questions that make HAProxy dead
 _BACKENDS = "show stat -1 2 -1"  # management guide, 9.3: every proxy's line that is a backend's
+_LISTED = 1.0  # seconds for which the workers, who seldom change, need not be asked for again
 _NONE = Load()
 
 
@@ -58,11 +59,15 @@ class Edge:
         self._layout = layout
         self._authority = authority
         self._binding = binding
+        self._master_socket = layout.run / "master.sock"
         self._routes: dict[str, Route] = {}
         self._names = Names()
         self._master: Process | None = None
         self._counted: dict[tuple[int, str], int] = {}  # requests, by worker and service
         self._loads: dict[str, Load] = {}
+        self._lately: list[int] = []  # the workers, as they were when they were last asked for
+        self._listed = 0.0  # when that was
+        self._changes = True  # whether there are others since, by our doing
         self._seen: set[int] = set()  # workers; a master that is killed leaves its worker to us to reap
         self._lock = asyncio.Lock()  # one change at a time, file and process together
 
@@ -187,8 +192,11 @@ class Edge:
         """What each worker answers to `show stat` of the backends, by its process id."""
         answers: dict[int, str] = {}
         async with self._lock:
-            for worker in await self._workers():
-                with suppress(EdgeError):  # an old worker may end between the two questions
+            now = asyncio.get_running_loop().time()
+            if now - self._listed > _LISTED or self._changes:
+                self._lately, self._listed, self._changes = await self._workers(), now, False
+            for worker in self._lately:
+                with suppress(EdgeError):  # it may have ended
                     answers[worker] = await self._ask(f"@!{worker} {_BACKENDS}")
         return answers
 
@@ -297,10 +305,6 @@ class Edge:
         return self._layout.edge / "haproxy.cfg"
 
     @property
-    def _master_socket(self) -> Path:
-        return self._layout.run / "master.sock"
-
-    @property
     def _pid_file(self) -> Path:
         return self._layout.run / "haproxy.pid"
 
@@ -316,6 +320,7 @@ class Edge:
         return None
 
     async def _launch(self) -> None:
+        self._changes = True
         self._layout.create()
         self._master_socket.unlink(missing_ok=True)
         self._pid_file.unlink(missing_ok=True)
@@ -338,6 +343,7 @@ class Edge:
 
     async def _reload(self) -> None:
         """Raises EdgeError when the new configuration is refused; the old worker then goes on."""
+        self._changes = True
         try:
             await off_loop(run, "haproxy", "-c", "-q", "-f", self._file)
         except CommandError as error:
