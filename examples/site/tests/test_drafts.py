@@ -243,3 +243,47 @@ def test_an_image_without_a_description_is_asked_about_once(site):
     assert "An image says nothing to those who cannot see" in asked.text
     assert author.post("/posts/new", fields("Undescribed", body, undescribed="yes")).status == 303
     assert author.post("/posts/new", fields("Undescribed draft", body, action="save")).status == 303
+
+
+def test_who_is_signed_out_while_writing_loses_nothing(site):
+    path = site.as_user("author").write("Long session", "Before")
+    text = "An hour's <work>"
+    form = fields("Long session", text, basis="1", tags="kept, too", slug="elsewhere")
+    for where in (f"{path}/edit", "/posts/new"):
+        stranger = site.client()
+        page = stranger.post(where, form)
+        assert page.status == 403
+        assert "You are signed out" in page.text
+        assert "An hour&#39;s &lt;work&gt;</textarea>" in page.text
+        assert page.field("tags") == "kept, too"
+        assert f'action="{where}"' in page.text
+        assert "Before" not in page.text
+        # Signed in in another tab: the button leads back into the editor.
+        back = stranger.sign_in("author").post(where, {**form, "action": "preview"})
+        assert "An hour&#39;s &lt;work&gt;</textarea>" in back.text
+
+
+def test_while_the_bucket_is_away_nothing_that_was_written_is_lost(start_site, tmp_path):
+    site = start_site()
+    author = site.as_user("author")
+    database, away = tmp_path / "database", tmp_path / "away"
+    database.rename(away)
+    database.write_text("no directory")
+    try:
+        page = author.post("/posts/new", fields("Stormy", "Written in a storm"))
+    finally:
+        database.unlink()
+        away.rename(database)
+    assert page.status == 503
+    assert "Written in a storm</textarea>" in page.text
+    assert author.post("/posts/new", fields("Stormy", "Written in a storm")).status == 303
+
+
+def test_tags_of_both_come_together_where_writers_meet(site):
+    author, editor = site.as_user("author"), site.as_user("editor")
+    path = author.write("Tagged by two", "One text", "harbour, tea")
+    theirs = {"title": "Tagged by two", "body": "Theirs", "tags": "harbour, coffee", "basis": "1"}
+    assert editor.post(f"{path}/edit", theirs).status == 303
+    mine = fields("Tagged by two", "Mine", tags="harbour, tea, biscuits", basis="1")
+    conflict = author.post(f"{path}/edit", mine)
+    assert '<input id="tags" name="tags" value="harbour, biscuits, coffee"' in conflict.text

@@ -164,6 +164,32 @@ def test_an_owner_gives_a_role_and_takes_it_again(page, site):
         assert reader.get("/posts/new").status == (200 if given else 403)
 
 
+def test_an_owner_features_an_entry_looks_at_its_past_and_brings_it_back(page, site):
+    name = f"For the front page at {page.viewport_size['width']}"
+    path = site.as_user("author").write(name, "It was *calm*.")
+    sign_in(page, "Ines Halvorsen")
+    page.goto(path)
+    page.get_by_role("link", name="Edit", exact=True).click()
+    page.get_by_text("Address, time and place").click()
+    page.get_by_label("Home", exact=True).check()
+    page.get_by_label("Feature it on these pages").check()
+    page.get_by_role("button", name="Publish the change").click()
+    page.goto("/")
+    expect(page.get_by_role("article").filter(has_text=name).first).to_be_visible()
+    page.goto(f"{path}/history")
+    assert fits(page)
+    page.get_by_role("link", name="what changed since").click()
+    expect(page.get_by_role("insertion").filter(has_text="home")).to_be_visible()
+    assert fits(page)
+    page.goto(f"{path}/delete")
+    page.get_by_role("button", name="Delete it").click()
+    assert site.client().get(path).status == 410
+    assert fits(page)
+    page.get_by_role("button", name=f"Bring it back “{name}”").click()
+    expect(page.get_by_text("calm", exact=True)).to_be_visible()
+    assert site.client().get(path).status == 200
+
+
 def test_the_keyboard_skips_the_menu_and_sees_where_it_is(page):
     page.goto("/")
     page.keyboard.press("Tab")

@@ -15,7 +15,9 @@ from starlette.types import ExceptionHandler
 
 from bucketlog import StoreError
 from company_site.errors import DeletedError, GoneError, NotAllowedError, SignInNeededError
+from company_site.forms import Form
 from company_site.limits import TooOftenError
+from company_site.posts.model import Page
 from company_site.site import Site, visit
 from company_site.templating import page
 
@@ -39,6 +41,11 @@ _TEXTS: Mapping[int, tuple[str, str]] = {
         "Our storage does not answer just now. Nothing is lost; please try again shortly.",
     ),
 }
+# The fields of the editor's form, which a page about a failure gives back.
+_EDITOR = (
+    *("title", "body", "tags", "slug", "publish-at", "unpublish-at", "featured", "basis", "draft"),
+    *(f"page-{page}" for page in Page),
+)
 _OTHER = (
     "Something broke on our side",
     "It has been noted, with the number of this request, and we will look into it.",
@@ -60,7 +67,15 @@ async def _failure(request: Request, status: int, headers: Mapping[str, str] | N
         code=status,
         title=title,
         text=text,
+        kept=_kept(request),
     )
+
+
+def _kept(request: Request) -> Mapping[str, str]:
+    """What somebody wrote in the editor and sent in vain."""
+    form: Form | None = getattr(request.state, "kept", None)
+    texts = form.texts if form else {}
+    return {name: texts[name] for name in _EDITOR if name in texts}
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -73,7 +88,7 @@ async def _not_allowed(request: Request, _: Exception) -> Response:
 
 
 async def _sign_in_needed(request: Request, error: Exception) -> Response:
-    """To the login with the way back; what was posted is not carried over."""
+    """To the login with the way back; what was written in the editor comes back with the page."""
     if request.method == "GET":
         return RedirectResponse(f"/login?next={quote(request.url.path)}", 303)
     return await _not_allowed(request, error)

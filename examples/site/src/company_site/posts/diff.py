@@ -7,7 +7,7 @@ Obershelp, by difflib): a text of 60,000 characters is compared in some hundredt
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import StrEnum
@@ -110,6 +110,13 @@ def merge(base: str, ours: str, theirs: str) -> str | None:
         merged += [*lines[place:start], replacement]
         place = end
     return "".join([*merged, *lines[place:]])
+
+
+def merge_sets(base: Iterable[str], ours: Iterable[str], theirs: Iterable[str]) -> list[str]:
+    """Ours, without what they took away and with what they added."""
+    before, there = set(base), list(theirs)
+    kept = [item for item in ours if item in there or item not in before]
+    return [*kept, *(item for item in there if item not in before and item not in kept)]
 
 
 def _hunks(lines: list[str], text: str) -> Iterator[tuple[int, int, str]]:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from bucketlog import StoreError
 from company_site.addresses import post_path
 from company_site.drafts.model import LIFETIMES, WorkingCopy
 from company_site.drafts.store import (
@@ -32,7 +33,7 @@ from company_site.drafts.store import (
 from company_site.errors import DeletedError, GoneError, NotAllowedError
 from company_site.forms import Form, read_form
 from company_site.headers import SCRIPTED
-from company_site.posts.diff import Piece, compare, merge
+from company_site.posts.diff import Piece, compare, merge, merge_sets
 from company_site.posts.markdown import undescribed_images
 from company_site.posts.model import FORM_LIMIT, Draft, InvalidDraftError, Page, Post, may_change
 from company_site.posts.store import (
@@ -115,9 +116,8 @@ async def new(request: Request) -> Response:
 
 
 async def create(request: Request) -> Response:
-    seen = await visit(request)
+    seen, form = await _open(request)
     author = seen.require_member()
-    form = await _read(request)
     draft, action, now = Draft.of_form(form), form.text("action"), datetime.now(UTC)
     copy = find_copy(seen.database, form.text("draft"), author.id)
     editor = Editor(draft=draft, copy=copy)
@@ -154,9 +154,8 @@ async def edit(request: Request) -> Response:
 
 
 async def update(request: Request) -> Response:
-    seen = await visit(request)
+    seen, form = await _open(request)
     found, writer = _changeable(request, seen), seen.require_member()
-    form = await _read(request)
     draft, basis, action = Draft.of_form(form), whole(form.text("basis")), form.text("action")
     data, now = Site.of(request).data, datetime.now(UTC)
     copy = copy_of(seen.database, found, writer.id)
@@ -309,6 +308,11 @@ def _conflict(request: Request, seen: Visit, editor: Editor) -> Response:
         began, now = Draft.of_post(base), Draft.of_post(theirs)
         untouched = [f.name for f in fields(Draft) if getattr(draft, f.name) == getattr(began, f.name)]
         draft = replace(draft, **{name: getattr(now, name) for name in untouched})
+        if "tags" not in untouched:
+            tags = merge_sets(base.tags, [tag.strip() for tag in draft.tags.split(",")], theirs.tags)
+            draft = replace(draft, tags=", ".join(filter(None, tags)))
+        if "pages" not in untouched:
+            draft = replace(draft, pages=tuple(merge_sets(base.pages, draft.pages, theirs.pages)))
     old = base.body if base else theirs.body
     merged = merge(old, editor.draft.body.strip("\n"), theirs.body) if base else None
     if merged is not None:
@@ -341,6 +345,20 @@ def _changeable(request: Request, seen: Visit) -> Post:
     if found.deleted_at is not None:
         raise DeletedError(f"{found.slug!r} was deleted")
     return found
+
+
+async def _open(request: Request) -> tuple[Visit, Form]:
+    """Who asks, and what they have written. Whatever goes wrong from here on, even that they are signed out
+    or that the bucket is away, the page that says so has their text, to send it again.
+    """
+    try:
+        seen = await visit(request)
+    except StoreError:
+        request.state.kept = await read_form(request, limit=FORM_LIMIT)
+        raise
+    is_member = seen.user is not None and seen.user.is_member
+    form = request.state.kept = await read_form(request, limit=FORM_LIMIT + (FILE_LIMIT if is_member else 0))
+    return seen, form
 
 
 async def _read(request: Request) -> Form:
