@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,10 +17,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tagboat.cloud import Cloud, CloudError
 from tagboat.component import Component
+from tagboat.errors import ConfigError
 from tagboat.forge import Project
 from tagboat.identity import AUDIENCE, session
 
 System = Literal["github", "gitlab"]
+Claims = dict[str, tuple[str, Any]]  # what a token has to say, claim by claim, and how that is compared
 ISSUERS: dict[System, str] = {
     "github": "https://token.actions.githubusercontent.com",
     "gitlab": "https://gitlab.com",
@@ -44,7 +46,6 @@ _SERVICE_ACTIONS = (
 class Trust:
     """A role for the releases of a component, with the issuer whose tokens get it."""
 
-    system: System
     issuer: str
     audience: str
     account: str
@@ -83,13 +84,52 @@ def trust(
     audience: str | None = None,
 ) -> Trust:
     """What the releases of `component` from `project` need in an account. Changes nothing."""
-    issuer = issuer or ISSUERS[system]
-    if audience is None:  # a homeport's own, so that its tokens are good for nothing else
-        endpoint = os.environ.get("AWS_ENDPOINT_URL") if account == _HOMEPORT else None
-        audience = endpoint or AUDIENCE
     claims = _claims(component, system, project)
     if account != _HOMEPORT:
         claims = {name: one for name, one in claims.items() if name in ("sub", *_KNOWN_TO_AWS[system])}
+    return _trust(
+        component,
+        claims,
+        account=account,
+        region=region,
+        issuer=issuer or ISSUERS[system],
+        audience=audience,
+    )
+
+
+def trust_subject(
+    component: Component,
+    subject: str,
+    others: Mapping[str, str],
+    *,
+    account: str,
+    region: str,
+    issuer: str,
+    audience: str | None = None,
+) -> Trust:
+    """The same for any issuer: jobs whose tokens have that subject, and `others` of their claims.
+
+    `*` and `?` stand for whatever there is. Raises ConfigError for claims that AWS would not look at.
+    """
+    if others and account != _HOMEPORT:
+        raise ConfigError(
+            f"AWS looks at no claim of this issuer but sub and aud: {', '.join(others)}",
+            hint="say it in the subject, or release to a homeport",
+        )
+
+    def compared(value: str) -> tuple[str, Any]:
+        return ("StringLike" if "*" in value or "?" in value else "StringEquals", value)
+
+    claims = {name: compared(value) for name, value in {"sub": subject, **others}.items()}
+    return _trust(component, claims, account=account, region=region, issuer=issuer, audience=audience)
+
+
+def _trust(
+    component: Component, claims: Claims, *, account: str, region: str, issuer: str, audience: str | None
+) -> Trust:
+    if audience is None:  # a homeport's own, so that its tokens are good for nothing else
+        endpoint = os.environ.get("AWS_ENDPOINT_URL") if account == _HOMEPORT else None
+        audience = endpoint or AUDIENCE
     host = _host(issuer)
     conditions: dict[str, dict[str, Any]] = {"StringEquals": {f"{host}:aud": audience}}
     for name, (operator, value) in claims.items():
@@ -101,7 +141,6 @@ def trust(
         "Condition": conditions,
     }
     return Trust(
-        system=system,
         issuer=issuer,
         audience=audience,
         account=account,
@@ -143,8 +182,7 @@ def account_and_region() -> tuple[str, str]:
     return arn.split(":")[4], region
 
 
-def _claims(component: Component, system: System, project: Project) -> dict[str, tuple[str, Any]]:
-    """What a token has to say, claim by claim, and how it is compared."""
+def _claims(component: Component, system: System, project: Project) -> Claims:
     environment, tags = component.config.ci.environment, f"{component.name}-v*"
     if system == "github":
         owner, _, name = project.path.partition("/")

@@ -6,8 +6,13 @@ import argparse
 import json
 import re
 import sys
+from typing import TYPE_CHECKING
 
 from tagboat.arguments import add_component
+
+if TYPE_CHECKING:
+    from tagboat.component import Component
+    from tagboat.trust import Trust
 
 # As in cli.py, what a command needs is imported when it runs.
 # ruff: noqa: PLC0415
@@ -20,9 +25,13 @@ def add_trust_command(commands: argparse._SubParsersAction[argparse.ArgumentPars
         help="let the CI of a repository release a component, without a stored key",
         epilog="example: tagboat trust github octo/shop examples/site",
     )
-    trust.add_argument("system", choices=("github", "gitlab"), help="where the repository is")
     trust.add_argument(
-        "repository", metavar="OWNER/REPO", type=_repository, help="as its address there has it"
+        "system", choices=("github", "gitlab", "oidc"), help="where the repository is; oidc: any other issuer"
+    )
+    trust.add_argument(
+        "repository",
+        metavar="OWNER/REPO",
+        help="as its address there has it; of oidc, the subject of its tokens, with * for whatever there is",
     )
     add_component(trust)
     trust.add_argument("--repository-id", metavar="N", help="its number (default: its host is asked)")
@@ -34,6 +43,14 @@ def add_trust_command(commands: argparse._SubParsersAction[argparse.ArgumentPars
         "--audience", metavar="TEXT", help="of its tokens (default: homeport's address, or AWS's own)"
     )
     trust.add_argument(
+        "--claim",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        type=_claim,
+        help="of oidc: another claim that its tokens have to have, with * for whatever there is",
+    )
+    trust.add_argument(
         "--aws",
         metavar="ACCOUNT/REGION",
         type=_account,
@@ -43,10 +60,11 @@ def add_trust_command(commands: argparse._SubParsersAction[argparse.ArgumentPars
     trust.set_defaults(run=_trust)
 
 
-def _repository(text: str) -> str:
-    if re.fullmatch(r"[\w.-]+(/[\w.-]+)+", text, re.ASCII) is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not like octo/shop")
-    return text
+def _claim(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 def _account(text: str) -> tuple[str, str]:
@@ -57,25 +75,14 @@ def _account(text: str) -> tuple[str, str]:
 
 
 def _trust(options: argparse.Namespace) -> int:
-    from tagboat import forge
     from tagboat.component import Component
-    from tagboat.trust import account_and_region, trust, write_trust
+    from tagboat.trust import account_and_region, write_trust
 
     component = Component.load(options.component)
-    if options.repository_id and options.owner_id:
-        project = forge.Project(options.repository, options.repository_id, options.owner_id)
-    else:
-        project = getattr(forge, options.system)(options.repository)
+    _check(options)
+    find = _of_any_issuer if options.system == "oidc" else _of_forge
     account, region = options.aws or account_and_region()
-    wanted = trust(
-        component,
-        options.system,
-        project,
-        account=account,
-        region=region,
-        issuer=options.issuer,
-        audience=options.audience,
-    )
+    wanted = find(component, options, account, region)
     if options.aws:
         documents = {
             "provider": {"url": wanted.issuer, "audience": wanted.audience, "arn": wanted.provider_arn},
@@ -93,8 +100,56 @@ def _trust(options: argparse.Namespace) -> int:
         for name, value in variables.items():
             print(f"{name}={value}")
     environment = component.config.ci.environment
-    _say(f"set these variables in the environment {environment} of {project.path}")
+    whose = "its CI" if options.system == "oidc" else options.repository
+    _say(f"set these variables in the environment {environment} of {whose}")
     return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """What argparse cannot say of options that go together."""
+    from tagboat.errors import ConfigError
+
+    if options.system == "oidc":
+        if not options.issuer:
+            raise ConfigError("whose tokens are they?", hint="--issuer URL, as the CI system documents it")
+        return
+    if re.fullmatch(r"[\w.-]+(/[\w.-]+)+", options.repository, re.ASCII) is None:
+        raise ConfigError(f"{options.repository!r} is not like octo/shop")
+    if options.claim:
+        raise ConfigError("--claim is of oidc", hint=f"{options.system}'s claims are known")
+
+
+def _of_forge(component: Component, options: argparse.Namespace, account: str, region: str) -> Trust:
+    from tagboat import forge
+    from tagboat.trust import trust
+
+    if options.repository_id and options.owner_id:
+        project = forge.Project(options.repository, options.repository_id, options.owner_id)
+    else:
+        project = getattr(forge, options.system)(options.repository)
+    return trust(
+        component,
+        options.system,
+        project,
+        account=account,
+        region=region,
+        issuer=options.issuer,
+        audience=options.audience,
+    )
+
+
+def _of_any_issuer(component: Component, options: argparse.Namespace, account: str, region: str) -> Trust:
+    from tagboat.trust import trust_subject
+
+    return trust_subject(
+        component,
+        options.repository,
+        dict(options.claim),
+        account=account,
+        region=region,
+        issuer=options.issuer,
+        audience=options.audience,
+    )
 
 
 def _say(line: str) -> None:

@@ -6,8 +6,9 @@ import os
 import pytest
 
 from tagboat.component import Component
+from tagboat.errors import ConfigError
 from tagboat.forge import ForgeError, Project, github, gitlab
-from tagboat.trust import trust
+from tagboat.trust import trust, trust_subject
 
 AWS = "123456789012/eu-central-1"
 HOST = "token.actions.githubusercontent.com"
@@ -135,6 +136,43 @@ def test_what_is_no_repository_is_refused(checkout, repository):
     done = checkout.tagboat("trust", "github", repository, "shop")
     assert done.returncode == 2
     assert "is not like octo/shop" in done.stderr
+
+
+CIRCLE = "https://oidc.circleci.com/org/7d5e"
+
+
+def test_any_issuer_is_trusted_by_subject_and_claims(checkout):
+    component = Component.load(checkout.root / "shop")
+    subject, claims = "org/7d5e/project/91b2/user/*", {"oidc.circleci.com/vcs-ref": "refs/tags/shop-v*"}
+    homeport = {"account": "000000000000", "region": "local-1", "issuer": CIRCLE}
+    wanted = trust_subject(component, subject, claims | {"color": "blue"}, audience="7d5e", **homeport)
+    host = "oidc.circleci.com/org/7d5e"
+    assert wanted.policy["Statement"][0]["Condition"] == {
+        "StringEquals": {f"{host}:aud": "7d5e", f"{host}:color": "blue"},
+        "StringLike": {
+            f"{host}:sub": subject,
+            f"{host}:oidc.circleci.com/vcs-ref": "refs/tags/shop-v*",
+        },
+    }
+    assert wanted.provider_arn == f"arn:aws:iam::000000000000:oidc-provider/{host}"
+    aws = {"account": "123456789012", "region": "eu-central-1", "issuer": CIRCLE}
+    assert trust_subject(component, subject, {}, audience="7d5e", **aws).audience == "7d5e"
+    with pytest.raises(ConfigError, match=r"no claim of this issuer but sub and aud: color"):
+        trust_subject(component, subject, {"color": "blue"}, **aws)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("oidc", "org/7d5e/project/91b2/user/*"), "whose tokens are they?"),
+        (("github", "octo/shop", "--claim", "color=blue"), "--claim is of oidc"),
+        (("oidc", "x", "--issuer", CIRCLE, "--claim", "color"), "'color' is not NAME=VALUE"),
+    ],
+)
+def test_options_of_trust_that_do_not_go_together_are_refused(checkout, arguments, problem):
+    done = checkout.tagboat("trust", *arguments, "shop")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert problem in done.stderr
 
 
 def test_without_a_cloud_nothing_is_claimed_to_be_written(checkout, tmp_path):
