@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
+import signal
 import subprocess
 import sys
+from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from botocore.loaders import Loader
 
 from homeport.aws.apprunner import extensions
+from homeport.cli import _parser
 from homeport.layout import Layout as DataLayout
 from ocikit import Image, Layout, Platform
 
@@ -62,6 +66,18 @@ def test_the_release_releases(harbour: Any, shell: Any, tmp_path: Path) -> None:
     (service,) = harbour.controller.services()
     assert service.spec.image == f"{harbour.host}/blog:latest"
     assert [(repository, tag) for repository, tag, _ in harbour.controller.pushed] == [("blog", "latest")]
+
+
+def test_the_unit_starts_what_there_is() -> None:
+    (text,) = re.findall(r"^```ini\n(.*?)^```", _README, re.MULTILINE | re.DOTALL)
+    unit = ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment]
+    unit.read_string(text)
+    program, *arguments = shlex.split(unit["Service"]["ExecStart"])
+    options = _parser().parse_args(arguments)
+    assert (Path(program).name, options.address, options.https_port) == ("homeport", "::", 443)
+    assert f"-{signal.SIGUSR2.name.removeprefix('SIG')} " in unit["Service"]["ExecReload"]
+    assert unit["Service"]["KillMode"] == "process"
 
 
 def _listed() -> dict[str, list[str]]:
