@@ -1,5 +1,6 @@
 """What search engines, social networks and old links find."""
 
+import html
 import json
 import re
 import time
@@ -141,3 +142,15 @@ def test_an_author_is_found_under_an_earlier_name(start_site):
     assert "Entries by Mira Adeyemi" in client.get("/authors/mira-adeyemi").text
     assert "Mira Okafor" not in client.get("/posts").text
     assert client.get("/authors/nobody").status == 404
+
+
+def test_tags_of_any_letters_have_an_address(site):
+    client = site.client()
+    path = site.as_user("author").write("Tagged oddly", tags="a/b c, c++, 50% é, ?q=1&x, 港")
+    links = re.findall(r'<a href="(/tags/[^"]+)"', client.get(path).text)
+    assert len(links) == 5
+    for link in links:
+        page = client.get(html.unescape(link))
+        assert page.status == 200
+        assert canonical(page.text) == f"{site.url}{html.unescape(link)}"
+        assert "Tagged oddly" in client.get(f"{html.unescape(link)}/feed.json").text
