@@ -120,6 +120,54 @@ def cutting(served) -> Iterator:
 USER = Credentials("AWS", "open-sesame")
 
 
+def test_a_layer_that_went_ahead_is_not_sent_again_with_its_image(served):
+    told = []
+    image = _image(os.urandom(MIB))
+    layer, digest = image.layers[0], str(image.layers[0].descriptor.digest)
+    with Registry(served.host, credentials=USER) as registry:
+        for _ in range(2):
+            registry.push_layer(layer, "app", progress=lambda *one: told.append(one))
+        assert sum(count for _, count in told) == MIB
+        registry.push(image, Reference(served.host, "app", "a"), progress=lambda *one: told.append(one))
+        assert registry.image(Reference(served.host, "app", "a")).digest == image.digest
+    assert sum(count for name, count in told if name == digest) == MIB
+
+
+def test_a_layer_that_went_ahead_and_was_lost_is_sent_again(served, make_image):
+    image = make_image({"a": os.urandom(1000)})
+    with Registry(served.host, credentials=USER) as registry:
+        registry.push_layer(image.layers[0], "app")
+        for file in served.directory.rglob("*"):
+            if file.is_file():
+                file.unlink()
+        registry.push(image, Reference(served.host, "app", "a"))
+        assert registry.image(Reference(served.host, "app", "a")).digest == image.digest
+
+
+def test_a_registry_that_is_closed_sends_no_more(fake):
+    trickle = Trickle(2000 * MIB)
+    fake.answer = lambda asked: (
+        (202, {"Location": f"{asked.path}1"}, b"") if asked.method == "POST" else (404, {}, b"")
+    )
+    layer = Layer(Descriptor(LAYER, Digest.of(b"?"), trickle.left), Digest.of(b"?"), trickle)
+    registry = Registry(fake.host)
+    failed = []
+
+    def push():
+        try:
+            registry.push_layer(layer, "app")
+        except RegistryError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=push)
+    thread.start()
+    assert trickle.begun.wait(60)
+    registry.close()
+    thread.join(60)
+    assert len(failed) == 1
+    assert trickle.left > 1000 * MIB
+
+
 def test_what_has_to_be_sent_is_announced_and_then_counted(served):
     told = []
     image = _image(b"x" * 3 * MIB)

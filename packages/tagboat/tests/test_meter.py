@@ -14,8 +14,12 @@ class Terminal(io.StringIO):
 
 def test_on_a_terminal_one_line_moves():
     stream = Terminal()
-    with Meter(stream, {"sha256:a": 2_000_000, "sha256:b": 1_000_000, "sha256:there": 9_000_000}) as meter:
-        meter("sha256:a", 1_000_000)
+    meter = Meter(stream)
+    meter.sizes = {"sha256:a": 2_000_000, "sha256:b": 1_000_000, "sha256:there": 9_000_000}
+    meter("sha256:a", 600_000)
+    assert stream.getvalue() == ""
+    with meter:
+        meter("sha256:a", 400_000)
         meter("sha256:b", 500_000)
     text = stream.getvalue()
     assert text.count("\n") == 1
@@ -27,7 +31,9 @@ def test_on_a_terminal_one_line_moves():
 def test_the_bar_is_never_longer_than_itself(monkeypatch):
     monkeypatch.setattr("tagboat.meter._REFRESH", 0)
     stream = Terminal()
-    with Meter(stream, {"a": 10}) as meter:
+    meter = Meter(stream)
+    meter.sizes = {"a": 10}
+    with meter:
         for _ in range(3):  # sent anew, as after a broken connection
             meter("a", 10)
         meter("unknown", 5)
@@ -38,17 +44,17 @@ def test_the_bar_is_never_longer_than_itself(monkeypatch):
 
 def test_elsewhere_there_is_a_line_at_the_end_if_anything_was_sent():
     stream = io.StringIO()
-    with Meter(stream, {}) as meter:
+    with Meter(stream) as meter:
         meter("sha256:a", 2_000_000)
     assert re.fullmatch(r"tagboat: pushed 2\.0 MB in \d+\.\d s, \d+\.\d MB/s\n", stream.getvalue())
     silent = io.StringIO()
-    with Meter(silent, {}):
+    with Meter(silent):
         pass
     assert silent.getvalue() == ""
 
 
 def test_threads_lose_no_count():
-    meter = Meter(io.StringIO(), {})
+    meter = Meter(io.StringIO())
     threads = [threading.Thread(target=lambda: [meter("x", 1) for _ in range(5000)]) for _ in range(4)]
     for thread in threads:
         thread.start()

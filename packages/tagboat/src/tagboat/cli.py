@@ -11,9 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING
 
 from tagboat.arguments import Parser, add_component, add_target
@@ -306,27 +304,26 @@ def _push(options: argparse.Namespace) -> int:
 
 
 def _build_and_push(options: argparse.Namespace, reference: Reference) -> int:
-    from ocikit import find_credentials
+    from tagboat.ahead import Ahead
     from tagboat.build import build
     from tagboat.component import Component
     from tagboat.fingerprint import Pushed, Record, Scope
     from tagboat.index import blob_sizes, push_images
     from tagboat.meter import Meter
 
-    # A build mostly waits for other programs: meanwhile the client, which takes long to load, is loaded.
-    Thread(target=import_module, args=("ocikit.client.registry",), daemon=True).start()
-    platforms = _platforms(options)
+    platforms, cache, meter = _platforms(options), cache_folder(), Meter(sys.stderr)
     key = signing_key(options.key) if options.key else None  # before the build, which takes longer
     component = Component.load(options.component)
-    scope = Scope.of(component, cache_folder())
+    scope = Scope.of(component, cache)
     fingerprint = scope.fingerprint()  # before the build, which thus cannot have read anything newer
-    images = [
-        build(component, cache_folder(), platform=platform, progress=_progress) for platform in platforms
-    ]
-    from ocikit import Registry
-
-    with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
-        with Meter(sys.stderr, blob_sizes(images)) as meter:
+    with Ahead(reference, meter) as ahead:
+        images = [
+            build(component, cache, platform=platform, progress=_progress, on_layer=ahead.send)
+            for platform in platforms
+        ]
+        registry, meter.sizes = ahead.registry, blob_sizes(images)
+        with meter:
+            ahead.wait()
             pushed = push_images(registry, images, reference, progress=meter)
         digest = pushed.digest
         if options.sbom or options.provenance:
@@ -342,7 +339,7 @@ def _build_and_push(options: argparse.Namespace, reference: Reference) -> int:
             _progress(f"signed by {key.public.identity}")
         for tag in options.tag:  # last: what has a name is whole
             registry.tag(reference.with_digest(digest), tag)
-    Record.of(cache_folder(), options.component, options.platform).remember(
+    Record.of(cache, options.component, options.platform).remember(
         scope, fingerprint, Pushed(str(digest), pushed.media_type)
     )
     print(reference.with_digest(digest))

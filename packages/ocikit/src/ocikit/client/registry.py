@@ -27,6 +27,7 @@ from ocikit.errors import (
     RegistryNotFoundError,
 )
 from ocikit.image import Image
+from ocikit.layer import Layer
 from ocikit.layout import choose
 from ocikit.manifest import INDEXES, MANIFESTS, Descriptor, Index, Manifest
 from ocikit.platform import Platform
@@ -54,6 +55,8 @@ class Registry:
     ) -> None:
         self.host = host
         self._session = Session(host, credentials, insecure)
+        self._ahead: set[tuple[str, Digest]] = set()  # layers that were pushed ahead of their images
+        self._closed = Event()
 
     def __enter__(self) -> Self:
         return self
@@ -64,6 +67,8 @@ class Registry:
         self.close()
 
     def close(self) -> None:
+        """Close the connections; what is still being pushed by other threads ends with an error."""
+        self._closed.set()
         self._session.close()
 
     def digest(self, reference: Reference) -> Digest | None:
@@ -126,6 +131,23 @@ class Registry:
         return self._push(
             reference, image.manifest_bytes, image.manifest, blobs, progress=progress, mount_from=mount_from
         )
+
+    def push_layer(self, layer: Layer, repository: str, *, progress: Progress | None = None) -> None:
+        """Upload a layer unless it is there: ahead of the image that it will be part of, which `push` then
+        pushes without it. Of a layer that no image ever names, the registry gets rid by itself.
+        """
+        check_repository(repository)
+        descriptor = layer.descriptor
+        opener = _opener(layer.blob, descriptor, f"{self.host}/{repository}")
+        source = self._source(layer.blob, repository)
+        provide(
+            self._session,
+            repository,
+            Content(descriptor.digest, descriptor.size, opener, source),
+            progress,
+            self._closed,
+        )
+        self._ahead.add((repository, descriptor.digest))
 
     def push_manifest(
         self,
@@ -206,6 +228,7 @@ class Registry:
         if present == digest:
             return digest
         there = self._parts_of(reference, present) if present else frozenset()
+        there |= {known for repository, known in self._ahead if repository == reference.repository}
         named = () if isinstance(manifest, Index) else (manifest.config, *manifest.layers)
         parts = {part.digest: part for part in named}
         contents = [

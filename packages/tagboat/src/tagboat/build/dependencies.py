@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from ocikit import Layer
 from tagboat.build.base import Base
 from tagboat.build.bytecode import bytecode_path, compile_files
 from tagboat.build.cache import Cache, MadeLayer, key_of
@@ -26,12 +27,18 @@ _FORMAT = "4"  # raise it when the same lock would make other bytes
 
 
 def dependency_layers(
-    component: Component, base: Base, cache: Cache, *, progress: Callable[[str], None]
+    component: Component,
+    base: Base,
+    cache: Cache,
+    *,
+    progress: Callable[[str], None],
+    on_layer: Callable[[Layer], None],
 ) -> list[MadeLayer]:
     """A layer for each tier of the lock.
 
-    What the missing ones hold is installed and compiled in one go; then they are written side by side. Raises
-    ConfigError, UvError, VenvError, InterpreterError.
+    What the missing ones hold is installed and compiled in one go; then they are written side by side, and
+    `on_layer` gets each as soon as it is made, from several threads. Raises ConfigError, UvError, VenvError,
+    InterpreterError.
     """
     selection = Selection(component, base.target, cache)
     sizes = Sizes(cache, base.target)
@@ -58,6 +65,8 @@ def dependency_layers(
         def layer(tier: Tier, key: str) -> MadeLayer:
             started = time.monotonic()
             made, fresh = cache.layer(key, lambda writer: write_files(writer, maker.files(tier)))
+            if fresh:
+                on_layer(made)
             inputs = {"base": base.identity} | {str(pin.requirement): key_of(pin.text) for pin in tier.pins}
             seconds = time.monotonic() - started
             return MadeLayer(tier.name, made, fresh, seconds, f"dependencies {tier.label}", inputs)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ocikit import ContainerConfig, History, Image, Platform
+from ocikit import ContainerConfig, History, Image, Layer, Platform
 from tagboat.build.app import WORKDIR, app_layers
 from tagboat.build.base import Base, resolve_base
 from tagboat.build.cache import Cache
@@ -53,14 +53,15 @@ def build(
     *,
     platform: Platform | None = None,
     progress: Callable[[str], None],
+    on_layer: Callable[[Layer], None] = lambda _: None,
 ) -> Image:
     """The component's image: a function of base, lock, sources, configuration and commit, of nothing else.
 
     It is for `platform`, or else for this machine's. `cache` is a folder, made when absent, that later builds
-    are faster with; `progress` gets a line for each thing that takes time. Raises TagboatError and
-    OcikitError.
+    are faster with; `progress` gets a line for each thing that takes time, `on_layer` each layer that had to
+    be made, as soon as it is, from several threads. Raises TagboatError and OcikitError.
     """
-    return build_with_report(component, cache, platform=platform, progress=progress).image
+    return build_with_report(component, cache, platform=platform, progress=progress, on_layer=on_layer).image
 
 
 def build_with_report(
@@ -69,6 +70,7 @@ def build_with_report(
     *,
     platform: Platform | None = None,
     progress: Callable[[str], None],
+    on_layer: Callable[[Layer], None] = lambda _: None,
 ) -> Build:
     """As `build`, with what each layer cost."""
     store = Cache.open(cache, compression=component.config.compression)
@@ -79,13 +81,15 @@ def build_with_report(
     base, made = resolve_base(component, platform, store, progress=progress)
     size = sum(layer.descriptor.size for layer in base.image.layers)
     reports.append(LayerReport(base.name, size, not made, time.monotonic() - started))
+    for layer in base.image.layers if made else ():
+        on_layer(layer)
     before = last_inputs(store, component.directory, platform)
 
     image = base.image
     stamp = _stamp(component)
     with ThreadPoolExecutor(1) as pool:  # mostly other programs are at work
         app = pool.submit(app_layers, component, base, store, progress=progress)
-        layers = dependency_layers(component, base, store, progress=progress)
+        layers = dependency_layers(component, base, store, progress=progress, on_layer=on_layer)
         layers += app.result()
     for one in layers:
         reports.append(LayerReport(one.name, one.layer.descriptor.size, not one.made, one.seconds))
