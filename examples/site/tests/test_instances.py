@@ -1,5 +1,6 @@
 """Several sites at once over one store, and the life of one."""
 
+import json
 import signal
 import socket
 import time
@@ -130,4 +131,8 @@ def test_a_request_in_flight_is_answered_before_the_site_stops(start_site):
 def test_a_database_that_cannot_be_opened_ends_the_start(start_site):
     site = start_site(wait=False, DATABASE_URL="file:///proc/nothing/can/be/here")
     assert site.process.wait(20) == 3
-    assert "Application startup failed" in site.log.read_text()
+    lines = [json.loads(line) for line in site.log.read_text().splitlines()]
+    (reason,) = [line for line in lines if line["event"] == "cannot start"]
+    assert reason["variable"] == "DATABASE_URL"
+    assert reason["reason"].startswith("cannot open file:///proc/nothing")
+    assert "Traceback" not in site.log.read_text()

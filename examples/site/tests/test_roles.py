@@ -2,6 +2,8 @@
 
 import re
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 import pytest
@@ -105,6 +107,24 @@ def test_an_account_has_no_more_sessions_than_the_limit(database):
     (person,) = people(database.db(), NOW)
     assert person.sessions == SESSIONS_LIMIT
     assert person.user.id == user.id
+
+
+def test_a_first_login_at_two_instances_at_once_makes_one_user(tmp_path):
+    with ExitStack() as opened:
+        instances = [opened.enter_context(bucketlog.connect(f"file://{tmp_path}/db")) for _ in range(2)]
+        instances[0].transact([*SITE_SCHEMA, *SCHEMA])
+        instances[1].sync()
+
+        def once_more(turn):
+            opening = sign_in(
+                MIRA, f"token {turn}", NOW, attempt=f"attempt {turn}", new_id=f"id {turn}", owners=frozenset()
+            )
+            instances[turn % 2].transact([opening])
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(once_more, range(8)))
+        (person,) = people(instances[0].sync(), NOW)
+        assert person.sessions == 8
 
 
 def test_a_transaction_says_in_whose_name_it_was_made(database):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+from obstore.exceptions import BaseError as ObjectStoreError
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
+from bucketlog import BucketlogError
 from company_site import assets, database
 from company_site.accounts import store as account_store
 from company_site.accounts import views as account_views
@@ -80,10 +82,12 @@ def create_app(settings: Settings) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         editions = Editions()
-        data = Data.open(settings.database_url, SCHEMA, *_first_content(settings), prepare=editions.at)
+        with _named("DATABASE_URL"):
+            data = Data.open(settings.database_url, SCHEMA, *_first_content(settings), prepare=editions.at)
         issuer = _issuer(settings)
         try:
-            images = ImageStore.open(settings.uploads_url)
+            with _named("UPLOADS_URL"):
+                images = ImageStore.open(settings.uploads_url)
             app.state.site = Site(
                 settings=settings,
                 data=data,
@@ -112,6 +116,17 @@ def create_app(settings: Settings) -> ASGIApp:
         lifespan=lifespan,
     )
     return RequestLog(RequestMetrics(SecurityHeaders(PageCache(app)), metrics, routes))
+
+
+@contextmanager
+def _named(variable: str) -> Iterator[None]:
+    """Log why a start fails, by the variable that leads there."""
+    try:
+        yield
+    except (BucketlogError, ObjectStoreError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        _log.error("cannot start", exc_info=error, extra={"fields": {"variable": variable, "reason": reason}})
+        raise
 
 
 def _issuer(settings: Settings) -> Issuer | None:

@@ -61,6 +61,17 @@ def _path(scope: Scope) -> str:
     return pattern if _OPENER in pattern else scope["path"][:200]
 
 
+def _brief(send: Send) -> Send:
+    """Of a start that failed the server would log the traceback, with the texts of exceptions in it."""
+
+    async def send_brief(message: Message) -> None:
+        if message["type"] == "lifespan.startup.failed":
+            message = {"type": message["type"], "message": ""}
+        await send(message)
+
+    return send_brief
+
+
 def configure_logging() -> None:
     """Send everything to standard output; libraries speak only when something is wrong."""
     handler = logging.StreamHandler(sys.stdout)
@@ -82,7 +93,7 @@ class RequestLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, _brief(send))
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)

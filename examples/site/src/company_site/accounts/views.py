@@ -46,6 +46,7 @@ from company_site.templating import page
 
 CALLBACK = "/login/callback"
 _log = logging.getLogger(__name__)
+_NOT_KEPT = {"Cache-Control": "private, no-store"}
 _FORM_LIMIT = 4096  # bytes
 _ATTEMPT_AGE = 600  # seconds that somebody has at the issuer's
 _CALLBACK_FIELD = 4096  # characters of a field of the issuer's answer
@@ -111,7 +112,7 @@ async def begin(request: Request) -> Response:
         address = await issuer.authorization_url(attempt)
     except IssuerUnavailableError as error:
         return await _unavailable(request, error)
-    response = RedirectResponse(address, 303, headers={"Cache-Control": "no-store"})
+    response = RedirectResponse(address, 303, headers=_NOT_KEPT)
     _set_cookie(request, response, _attempt_cookie(request), attempt.cookie(), _ATTEMPT_AGE)
     return response
 
@@ -131,7 +132,7 @@ async def callback(request: Request) -> Response:
         response = await _unavailable(request, error)
     else:
         _note(request, "in")
-        response = RedirectResponse(local_path(attempt.following), 303)
+        response = RedirectResponse(local_path(attempt.following), 303, headers=_NOT_KEPT)
         _set_cookie(request, response, cookie_name(request), token, int(ABSOLUTE_LIMIT.total_seconds()))
     _delete_cookie(request, response, _attempt_cookie(request))
     return response
@@ -256,7 +257,7 @@ async def _refused(request: Request, error: LoginRefusedError) -> Response:
         refusal=error.refusal,
         email=error.email,
         issuer=issuer_name(Site.of(request).settings),
-        headers={"Cache-Control": "private, no-store"},
+        headers=_NOT_KEPT,
     )
 
 
@@ -270,7 +271,7 @@ async def _unavailable(request: Request, error: IssuerUnavailableError) -> Respo
         refusal="unavailable",
         email="",
         issuer=issuer_name(Site.of(request).settings),
-        headers={"Cache-Control": "private, no-store", "Retry-After": "30"},
+        headers={**_NOT_KEPT, "Retry-After": "30"},
     )
 
 
