@@ -65,7 +65,7 @@ def test_an_author_writes_with_a_picture_previews_publishes_and_edits(page, pict
     page.get_by_label("Title").fill("Seen from the pier")
     page.get_by_label("Text").fill("## Morning\n\nThe tide was *out*.")
     page.get_by_label("Tags").fill("harbour")
-    page.get_by_label("File").set_input_files(photo)
+    page.get_by_label("File", exact=True).set_input_files(photo)
     page.get_by_label("What it shows").fill("The pier in the morning")
     page.get_by_role("button", name="Upload and insert").click()
     expect(page.get_by_role("status")).to_contain_text("The image is at the end of the text")

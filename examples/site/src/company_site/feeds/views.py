@@ -99,7 +99,7 @@ def _entry(seen: Visit, edition: Edition, heading: Heading, base: str) -> Entry 
         tags=post.tags,
         published=post.date,
         updated=max(post.updated, post.date),
-        summary=post.summary,
+        summary=post.summary or post.title,  # of a post that is a picture
         html=absolute(render(post.body), base),
     )
 
