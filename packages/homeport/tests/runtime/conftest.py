@@ -480,9 +480,9 @@ def harbour(tmp_path: Path) -> Iterator[Harbour]:
 
 @pytest.fixture
 def small_harbour(tmp_path: Path) -> Iterator[Harbour]:
-    """A port whose data are on a disk of 96 MiB."""
+    """A port whose data are on a disk of 192 MiB."""
     (tmp_path / "data").mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m", "tmpfs", tmp_path / "data"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192m", "tmpfs", tmp_path / "data"], check=True)
     try:
         (tmp_path / "data" / "data").mkdir()
         yield from _running(Harbour(tmp_path / "data" / "data", tmp_path / "port.log"))

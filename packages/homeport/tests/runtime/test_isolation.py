@@ -211,7 +211,7 @@ def test_a_neighbour_that_takes_all_it_can_does_not_sink_the_others(
     arn = services.create("noisy", memory=512)
     other = services.containers()
     with traffic(services) as seen:
-        assert 500 < int(services.get("/spawn", "noisy").text) < 1024
+        assert 100 < int(services.get("/spawn", "noisy").text) < 1024
         for _ in range(3):
             services.get("/burn", "noisy")
         count = seen.answers.total()

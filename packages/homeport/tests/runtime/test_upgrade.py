@@ -44,7 +44,7 @@ def test_an_upgrade_loses_no_request_whether_warm_held_frozen_or_to_the_api(
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             return connection.makefile("rb").readline()
 
-    eventually(lambda: len(serving.containers()) == 2)  # none for `zero`
+    eventually(lambda: len(serving.containers()) == 2, 60)  # none for `zero`
     before = serving.containers()
     stop = threading.Event()
     answers: dict[str, Counter[object]] = {name: Counter() for name in ("zero", "cold", "api")}
@@ -57,7 +57,7 @@ def test_an_upgrade_loses_no_request_whether_warm_held_frozen_or_to_the_api(
         try:
             for name, ask in asks.items():
                 clients.submit(repeat, ask, answers[name], stop)
-            eventually(lambda: seen.answers.total() > 10)
+            eventually(lambda: seen.answers.total() > 10, 60)
             upgraded = subprocess.run(
                 [sys.executable, "-m", "homeport", "upgrade", "--data", serving.data],
                 capture_output=True,
