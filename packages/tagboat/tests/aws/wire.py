@@ -7,6 +7,7 @@ what passes here has AWS's words in it. ECS Express Mode: a service is rolled ou
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -345,3 +346,9 @@ def _check_enums(shape: Any, value: Any, what: str) -> None:
             _check_enums(shape.member, one, what)
     elif shape.type_name == "string" and shape.enum and value not in shape.enum:
         raise WireError("InvalidParameterException", f"{what}: {value!r} is none of {shape.enum}")
+
+
+if __name__ == "__main__":  # for whoever needs it as a process of its own: until its standard input ends
+    with serving(sys.argv[1]) as wire:
+        print(wire.url, flush=True)
+        sys.stdin.read()

@@ -12,7 +12,7 @@ from typing import Any
 
 from ocikit import Digest, Reference, Registry
 from tagboat.aws.account import wait_until
-from tagboat.aws.kinds.lambda_ import ALIAS, ready
+from tagboat.aws.kinds.lambda_ import ALIAS, own_configuration, own_settings, ready
 from tagboat.cloud import DeploymentFailedError, LogLine, NoServiceError, last_messages
 from tagboat.runtime.aws import OnAws
 from tagboat.runtime.runtime import LogKind, OperationStatus, State, Watch
@@ -22,7 +22,6 @@ from tagboat.targets.place import LATEST
 _NONE = "ResourceNotFoundException"
 _SHOWN = 5  # versions in a state
 _PLATFORM_LINES = ("INIT_START", "START RequestId", "END RequestId", "REPORT RequestId", "EXTENSION")
-_OWN = ("memory", "timeout", "environment")  # settings that a deployment brings along
 
 
 @dataclass(frozen=True)
@@ -40,24 +39,13 @@ class Function(OnAws):
             self.make(watch)
             return self._url()
         settings = self.resource("lambda.function").settings
-        configuration = there["Configuration"]
-        has = {
-            "memory": configuration["MemorySize"],
-            "timeout": configuration["Timeout"],
-            "environment": configuration.get("Environment", {}).get("Variables", {}),
-        }
-        if any(has[name] != settings[name] for name in _OWN):
+        has = own_settings(there["Configuration"])
+        same = all(settings[name] == value for name, value in has.items())
+        if not same:
             watch.progress("the settings of the function change")
             ready(account, self.service)
-            account.call(
-                "lambda",
-                "update_function_configuration",
-                **named,
-                MemorySize=settings["memory"],
-                Timeout=settings["timeout"],
-                Environment={"Variables": settings["environment"]},
-            )
-        return self._serve(registry, release, digest, watch, same=has == {key: settings[key] for key in _OWN})
+            account.call("lambda", "update_function_configuration", **named, **own_configuration(settings))
+        return self._serve(registry, release, digest, watch, same=same)
 
     def roll_back(
         self, registry: Registry, release: Reference, digest: Digest, watch: Watch, *, chosen: bool

@@ -21,7 +21,7 @@ _ISSUER = "amazon.com"  # of ACM's certificates, for CAA
 
 
 def repository(place: Place) -> Resource:
-    """Where releases are pushed. Their tags never move; the last releases are kept."""
+    """Where releases are pushed. Their tags never move; the last releases are kept. A homeport scans none."""
     rule = {
         "rulePriority": 1,
         "description": "releases",
@@ -36,7 +36,7 @@ def repository(place: Place) -> Resource:
     return Resource(
         "ecr.repository",
         place.repository,
-        {"movable": [LATEST], "scan": True, "lifecycle": {"rules": [rule]}},
+        {"movable": [LATEST], "scan": place.target.kind != "homeport", "lifecycle": {"rules": [rule]}},
         place.shared_tags,
         shared=True,
         data=True,

@@ -49,13 +49,8 @@ class Function:
             settings={
                 "repository": resource.settings["repository"],
                 "role": configuration["Role"],
-                "memory": configuration["MemorySize"],
-                "timeout": configuration["Timeout"],
                 "architecture": configuration["Architectures"][0],
-                "command": configuration.get("ImageConfigResponse", {})
-                .get("ImageConfig", {})
-                .get("EntryPoint", []),
-                "environment": configuration.get("Environment", {}).get("Variables", {}),
+                **own_settings(configuration),
                 "reserved": reserved.get("ReservedConcurrentExecutions"),
             },
             attributes={"arn": arn, "name": resource.name},
@@ -75,7 +70,8 @@ class Function:
             "Architectures": [resource.settings["architecture"]],
             "Tags": dict(resource.tags),
             "Publish": True,
-            **_configuration(resource.settings),
+            "Role": resource.settings["role"],
+            **own_configuration(resource.settings),
         }
         deadline = time.monotonic() + _ROLE_SEEN
         while True:
@@ -116,7 +112,11 @@ class Function:
         if changed - {"tags", "reserved"}:
             ready(account, resource.name)
             account.call(
-                "lambda", "update_function_configuration", **named, **_configuration(resource.settings)
+                "lambda",
+                "update_function_configuration",
+                **named,
+                Role=resource.settings["role"],
+                **own_configuration(resource.settings),
             )
             ready(account, resource.name)
             version = account.call("lambda", "publish_version", **named)["Version"]
@@ -323,9 +323,20 @@ def ready(account: Account, function: str) -> None:
     wait_until(done, f"the function {function} is not ready")
 
 
-def _configuration(settings: Mapping[str, Any]) -> dict[str, Any]:
+def own_settings(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, as the configuration of a version has them, that every deployment brings along."""
+    image = configuration.get("ImageConfigResponse", {}).get("ImageConfig", {})
     return {
-        "Role": settings["role"],
+        "memory": configuration["MemorySize"],
+        "timeout": configuration["Timeout"],
+        "command": image.get("EntryPoint", []),
+        "environment": configuration.get("Environment", {}).get("Variables", {}),
+    }
+
+
+def own_configuration(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The same in Lambda's words."""
+    return {
         "MemorySize": settings["memory"],
         "Timeout": settings["timeout"],
         "ImageConfig": {"EntryPoint": settings["command"]},
