@@ -1,5 +1,5 @@
 """homeport: from a moved tag to the new answer, rollouts under load, starts, steps of the load, a storm of
-kills, edge, control plane.
+kills, edge, certificates, control plane.
 
 The peers are HAProxy by itself in front of the same instance, the app as a bare process, and podman.
 Everything else is held against its goal alone.
@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Final
 
 from bench.port import haproxy
+from bench.port.acme import issuance
 from bench.port.cold import cold_start, frozen
 from bench.port.fleet import control_plane
 from bench.port.harbour import Harbour, Images, until
-from bench.port.load import Load, require_wrk
+from bench.port.load import Load, Outcome, require_wrk
 from bench.port.step import step
 from bench.port.storm import storm
 from bench.row import Row
+from homeport.layout import Layout
 
 __all__ = ["run"]
 
@@ -53,31 +55,41 @@ def run() -> list[Row]:
                 *frozen(harbour, images),
                 *step(harbour, images),
             ]
-        return [*rows, *_faults(folder / "storm", images), *control_plane(folder / "fleet")]
+        return [
+            *rows,
+            *issuance(folder / "acme", images),
+            *_faults(folder / "storm", images),
+            *control_plane(folder / "fleet"),
+        ]
 
 
 def _edge(folder: Path, harbour: Harbour) -> list[Row]:
     """In turn, five times each: the machine may be busier at one time than at another."""
-    ours, same, kept = [], [], []
     host = f"{_NAME}.localhost"
+    pid = int((Layout(harbour.data).run / "haproxy.pid").read_text().split()[0])
     with (
-        haproxy.start(folder / "same", harbour, keep=False) as same_port,
-        haproxy.start(folder / "kept", harbour, keep=True) as kept_port,
+        haproxy.start(folder / "same", harbour, keep=False) as same,
+        haproxy.start(folder / "kept", harbour, keep=True) as kept,
     ):
+        proxies = {"ours": (harbour.addresses.https_port, pid), "same": same, "kept": kept}
+        seen: dict[str, list[Outcome]] = {name: [] for name in proxies}
+        cpu: dict[str, list[float]] = {name: [] for name in proxies}  # seconds a request
         for _ in range(5):
-            ours.append(Load(_url(harbour.addresses.https_port), host, 4).outcome())
-            same.append(Load(_url(same_port), host, 4).outcome())
-            kept.append(Load(_url(kept_port), host, 3).outcome())
-    rate, same_rate, kept_rate = (statistics.median(one.rate for one in some) for some in (ours, same, kept))
-    late, same_late = (statistics.median(one.p99 for one in some) for some in (ours, same))
+            for name, (port, master) in proxies.items():
+                before = haproxy.cpu(master)
+                outcome = Load(_url(port), host, 4).outcome()
+                seen[name].append(outcome)
+                cpu[name].append((haproxy.cpu(master) - before) / outcome.requests)
+    rate = {name: statistics.median(one.rate for one in some) for name, some in seen.items()}
+    late = {name: statistics.median(one.p99 for one in some) * 1e3 for name, some in seen.items()}
+    cost = {name: statistics.median(some) * 1e6 for name, some in cpu.items()}
+    peer, other = "HAProxy, same settings", "HAProxy, kept connections"
     return [
-        Row("port", "edge, warm", rate, "requests/s", same_rate, "HAProxy, same settings", same_rate * 0.95),
-        Row("port", "edge, warm", rate, "requests/s", kept_rate, "HAProxy, kept connections"),
-        Row(
-            *("port", "edge, warm: p99", late * 1e3, "ms"),
-            *(same_late * 1e3, "HAProxy, same settings", same_late * 1.05e3),
-        ),
-        Row("port", "edge, warm: failed", sum(one.failed for one in ours), "", goal=0),
+        Row("port", "edge, warm", rate["ours"], "requests/s", rate["same"], peer, rate["same"] * 0.95),
+        Row("port", "edge, warm", rate["ours"], "requests/s", rate["kept"], other),
+        Row("port", "edge, warm: p99", late["ours"], "ms", late["same"], peer, late["same"] * 1.05),
+        Row("port", "edge, warm: CPU a request", cost["ours"], "us", cost["same"], peer, cost["same"] * 1.05),
+        Row("port", "edge, warm: failed", sum(one.failed for one in seen["ours"]), "", goal=0),
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Final
 
 import bucketlog
 from bench.port.harbour import Harbour
+from bench.port.process import seconds_of_cpu
 from bench.row import Row
 from homeport import place
 from homeport.model import Operation, OperationStatus, OperationType, Service, ServiceSpec, ServiceStatus
@@ -35,9 +35,9 @@ def control_plane(folder: Path) -> list[Row]:
         described = _median(lambda: apprunner.describe_service(ServiceArn=arns[7]), 20)
         operations = _median(lambda: apprunner.list_operations(ServiceArn=arns[7]), 20)
         time.sleep(2.0)
-        before = _seconds_of_cpu(harbour.process.pid)
+        before = seconds_of_cpu(harbour.process.pid)
         time.sleep(_IDLE)
-        share = (_seconds_of_cpu(harbour.process.pid) - before) / _IDLE
+        share = (seconds_of_cpu(harbour.process.pid) - before) / _IDLE
         memory = _resident(harbour.process.pid)
     case = f"{_SERVICES} services, {_SERVICES * _DEPLOYMENTS} deployments"
     return [
@@ -90,12 +90,6 @@ def _median(call: Callable[[], object], times: int) -> float:
         call()
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)
-
-
-def _seconds_of_cpu(pid: int) -> float:
-    """User and system time (proc(5), stat)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _resident(pid: int) -> int:

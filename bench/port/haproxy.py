@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from bench.port.harbour import Harbour
+from bench.port.process import seconds_of_cpu
 
-__all__ = ["start"]
+__all__ = ["cpu", "start"]
 
 _CONFIGURATION: Final = """\
 global
@@ -37,8 +38,8 @@ backend app
 
 
 @contextmanager
-def start(folder: Path, harbour: Harbour, *, keep: bool) -> Iterator[int]:
-    """In front of the one instance that `harbour` runs; yields the port.
+def start(folder: Path, harbour: Harbour, *, keep: bool) -> Iterator[tuple[int, int]]:
+    """In front of the one instance that `harbour` runs; yields the port and the master's process id.
 
     With `keep` a connection to the instance serves many requests. The edge's serves one, since the next might
     be lost to an instance that just then closes it as idle.
@@ -62,9 +63,15 @@ def start(folder: Path, harbour: Harbour, *, keep: bool) -> Iterator[int]:
     with subprocess.Popen(["haproxy", "-W", "-db", "-f", file], stderr=subprocess.DEVNULL) as process:
         try:
             _wait(port)
-            yield port
+            yield port, process.pid
         finally:
             process.terminate()
+
+
+def cpu(master: int) -> float:
+    """Seconds of CPU time that a master and its workers have used."""
+    workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    return sum(map(seconds_of_cpu, (master, *map(int, workers))))
 
 
 def _wait(port: int) -> None:

@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPSConnection
@@ -92,10 +92,13 @@ class Harbour:
 
     @classmethod
     @contextmanager
-    def start(cls, data: Path) -> Iterator[Harbour]:
-        """Until the block ends; services end with it. Raises RuntimeError when it does not start."""
+    def start(cls, data: Path, *options: str, **variables: str) -> Iterator[Harbour]:
+        """Until the block ends; services end with it. Raises RuntimeError when it does not start.
+
+        `options` are more of `homeport serve`, `variables` of its environment.
+        """
         data.mkdir(exist_ok=True)
-        process = _launch(data)
+        process = _launch(data, options=options, variables=variables)
         try:
             until((data / "homeport.json").exists, alive=lambda: process.poll() is None)
             exports = subprocess.run(
@@ -197,10 +200,19 @@ class Harbour:
         return str(apprunner.describe_service(ServiceArn=arn)["Service"]["Status"])
 
 
-def _launch(data: Path, control: int = 0, https: int = 0, http: int = 0) -> subprocess.Popen[bytes]:
+def _launch(
+    data: Path,
+    control: int = 0,
+    https: int = 0,
+    http: int = 0,
+    *,
+    options: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
     ports = ("--port", str(control), "--https-port", str(https), "--http-port", str(http))
+    command = [str(_BIN / "homeport"), "serve", "--data", str(data), *ports, *options]
     with (data.parent / f"{data.name}.log").open("ab") as log:
-        return subprocess.Popen([_BIN / "homeport", "serve", "--data", data, *ports], stderr=log)
+        return subprocess.Popen(command, stderr=log, env={**os.environ, **(variables or {})})
 
 
 def until(
