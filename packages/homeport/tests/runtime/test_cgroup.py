@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,3 +86,44 @@ def test_a_group_that_does_not_stand_still_is_let_go_on(tmp_path: Path) -> None:
     (tmp_path / "hp-1/a/cgroup.events").write_text("populated 1\nfrozen 0\n")
     assert not Cgroup("/hp-1/a", tmp_path).freeze()
     assert state(tmp_path).startswith("0")
+
+
+def real_roots() -> list[Path]:
+    """Below which this machine's kernel has groups that can be frozen, of both versions where it has both."""
+    lines = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    version_2 = [Path(mount) for _, mount, kind, *_ in lines if kind == "cgroup2"]
+    version_1 = [
+        Path(mount).parent for _, mount, kind, options, *_ in lines
+        if kind == "cgroup" and "freezer" in options.split(",")
+    ]  # fmt: skip
+    return version_2 + version_1
+
+
+def test_the_kernel_lets_a_group_stand_still_and_go_on_and_what_is_frozen_can_be_ended() -> None:
+    roots = real_roots()
+    assert roots
+    for root in roots:
+        group = Cgroup(f"/hp-test-{os.getpid()}", root)
+        top = root if (root / "cgroup.procs").exists() else root / "freezer"
+        (top / group.name.lstrip("/")).mkdir()
+        with subprocess.Popen(["sh", "-c", "while :; do :; done"]) as process:
+            (top / group.name.lstrip("/") / "cgroup.procs").write_text(str(process.pid))
+            assert group.freeze()
+            before = busy(process.pid)
+            time.sleep(0.2)
+            assert busy(process.pid) == before
+            group.thaw()
+            deadline = time.monotonic() + 30
+            while busy(process.pid) == before:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            assert group.freeze()
+            group.clear()
+            assert process.wait(30) == -signal.SIGKILL
+        assert group.directories() == []
+
+
+def busy(pid: int) -> int:
+    """The ticks of CPU that a process has had (proc(5), stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
