@@ -197,6 +197,8 @@ def test_the_trail_says_who_changed_which_entry(northpier, picture):
     assert owner.post(f"{path}/edit", {**change, "action": "publish"}).status == 303
     assert member.upload("/uploads", picture()).status == 303
     assert owner.post(f"{path}/delete", {"basis": "2"}).status == 303
+    account = re.sub(r"<[^>]+>", "", member.get("/account").text)
+    assert "0 entries · 1 revision" in account
     page = owner.get("/trail").text
     text = " ".join(re.sub(r"<[^>]+>", "", page).split())
     for line in (

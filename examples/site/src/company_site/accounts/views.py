@@ -39,6 +39,7 @@ from company_site.accounts.store import people as all_people
 from company_site.csrf import is_cross_origin
 from company_site.database import acting
 from company_site.forms import read_form
+from company_site.posts.store import count_written
 from company_site.routing import resource
 from company_site.settings import GOOGLE, Mode, Settings
 from company_site.site import Site, cookie_name, is_secure, visit
@@ -194,6 +195,7 @@ async def account(request: Request) -> Response:
         person=find_person(seen.database, user.id, now),
         sessions=sessions_of(seen.database, user.id, now),
         current=seen.session,
+        written=count_written(seen.database, user.id),
         does=_DOES,
         limits={"idle": IDLE_LIMIT // timedelta(hours=1), "absolute": ABSOLUTE_LIMIT.days},
     )

@@ -172,6 +172,27 @@ def find_post(database: Database, slug: str) -> Post | None:
     return None if entity is None else _read(database, entity)
 
 
+def count_written(database: Database, user_id: str) -> tuple[int, int]:
+    """How many posts somebody has written that are not deleted, and how many revisions of anybody's."""
+    posts = database.q(
+        """[:find (count ?p) . :in $ ?id
+            :where [?u :user/id ?id] [?p :post/author ?u] [(missing? $ ?p :post/deleted-at)]]""",
+        user_id,
+    )
+    history = database.history()
+    # An editor who makes the next revision, too, is not written again.
+    turns: dict[int, list[tuple[int, str]]] = {}
+    for post, tx, editor in history.q(
+        "[:find ?p ?tx ?id :where [?p :post/editor ?u ?tx true] [?u :user/id ?id]]"
+    ):
+        turns.setdefault(post, []).append((tx, editor))
+    revisions = sum(
+        max((turn for turn in turns.get(post, ()) if turn[0] <= tx), default=(0, ""))[1] == user_id
+        for post, tx in history.q("[:find ?p ?tx :where [?p :post/revision _ ?tx true]]")
+    )
+    return posts or 0, revisions
+
+
 def find_moved(database: Database, slug: str) -> Post | None:
     """The post that had this slug once, and has another one now.
 
