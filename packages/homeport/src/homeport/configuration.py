@@ -70,6 +70,7 @@ frontend https
     bind {https} ssl crt-list {list} alpn h2,http/1.1
     tcp-request connection track-sc0 src table clients
     tcp-request connection reject if {{ sc0_conn_cur gt {one_client} }}
+{access}\
     # HAProxy lets these through, and a server may read them in another way than it does.
     http-request deny deny_status 400 if HTTP_1.0 {{ req.hdr_cnt(transfer-encoding) gt 0 }}
     http-request deny deny_status 400 if {{ req.hdrs -m reg \\\\x00 }}
@@ -78,6 +79,7 @@ frontend https
 {redirects}\
     http-request set-var(txn.service) var(txn.host),map({hosts})
     http-request return status 421 {unknown} unless {{ var(txn.service) -m found }}{or_redirect}
+{logged}\
     http-request del-header forwarded
     http-request del-header x-real-ip
     # With underscores too: to WSGI, as to CGI before it, both are the same header.
@@ -105,6 +107,16 @@ _HSTS = """\
     http-after-response set-header Strict-Transport-Security max-age=31536000 \
 if !{ var(txn.host) -m end localhost } !{ res.hdr(strict-transport-security) -m found }
 """
+
+# The client, the request without its query, the answer's status and bytes, milliseconds, and who asked.
+_ACCESS = """\
+    log {socket} len 4096 format raw local0
+    log-format "%[var(txn.service)] %ci %{{+Q}}[var(txn.asking)] %ST %B %Ta %{{+Q}}[capture.req.hdr(0)]"
+    http-request capture req.hdr(user-agent) len 256
+    http-request set-var-fmt(txn.asking) "%[method] %[req.hdr(host)]%[path]"
+    http-request set-log-level silent
+"""
+_LOGGED = "    http-request set-log-level info if {{ var(txn.service) -m str {services} }}\n"
 
 _CONSOLE = """
 backend console
@@ -187,6 +199,7 @@ def configuration(layout: Layout, binding: Binding, routes: Mapping[str, Route],
     """HAProxy's configuration file; a backend is named by its service's id, a server by its instance's."""
     paths = {name: quoted(layout.edge / f"{name}.map") for name in _MAPS}
     redirects = bool(names.redirects)
+    logged = [service for service in routes if names.entrances.get(service, Entrance()).log]
     found = "{ var(txn.redirect) -m found }"
     head = _CONFIGURATION.format(
         socket=quoted(layout.run / "edge.sock"),
@@ -198,6 +211,8 @@ def configuration(layout: Layout, binding: Binding, routes: Mapping[str, Route],
         list=quoted(layout.edge / "certificates.list"),
         certificates=quoted(layout.edge),
         hsts=_HSTS,
+        access=_ACCESS.format(socket=quoted(layout.access_log)) if logged else "",
+        logged=_LOGGED.format(services=" ".join(logged)) if logged else "",
         one_client=_ONE_CLIENT,
         challenge="" if names.thumbprint is None else _CHALLENGE.format(thumbprint=names.thumbprint),
         redirects=_lookups(paths) if redirects else "",

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import IO
 
 import bucketlog
-from homeport import place
+from homeport import access, place
+from homeport.access import AccessLog
 from homeport.authority import Authority
 from homeport.certificates import Issuer
 from homeport.command import off_loop
@@ -186,6 +187,8 @@ class Port:
             self._listeners,
             self._roles,
         )
+        self._access = AccessLog(layout.access_log, self._accessed)
+        self._access.open()
         orphans = await self._adopt()
         try:
             await self._edge.start(self._routes(), self.ingress.names())
@@ -216,6 +219,7 @@ class Port:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(runner.end() for runner in self._runners.values()))
         await self._edge.stop()
+        self._access.close()
         for instance in await off_loop(self._instances.known):
             await off_loop(self._instances.remove, instance)
         await off_loop(self._instances.remove_cgroups)
@@ -233,6 +237,7 @@ class Port:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._access.close()
         if self._directory_lock is not None:
             self._directory_lock.close()
 
@@ -345,6 +350,12 @@ class Port:
         if kind == "application" and (runner := self._runners.get(arn)) is not None:
             runner.pump()
         return self._logbook.log(service.id, kind).read(since, limit)
+
+    def _accessed(self, service: str, lines: list[str]) -> None:
+        """Into the access log of the service with this id."""
+        if any(known.id == service for known in self._state.services.values()):
+            with suppress(OSError):  # a full disk stops the log, not the service
+                self._logbook.log(service, "access").write(access.STREAM, ((line, 0) for line in lines))
 
     # What is seen from outside
 

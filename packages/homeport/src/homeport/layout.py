@@ -77,6 +77,11 @@ class Layout:
     def activators(self) -> Path:
         return self.run / "wake"
 
+    @property
+    def access_log(self) -> Path:
+        """The socket to which the edge sends the lines of access logs."""
+        return self.activators / "access"
+
     def activator(self, service: str) -> Path:
         """The socket on which the edge reaches the service's activator; the edge is nobody, it may pass."""
         return self.activators / service

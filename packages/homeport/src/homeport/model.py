@@ -85,6 +85,7 @@ class Entrance:
 
     allow: tuple[str, ...] = ()  # networks from which alone the service may be asked, as CIDR; none: all
     timeout: int = 120  # seconds that an instance may keep silent while it owes an answer
+    log: bool = False  # whether each request is a line in the access log
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +219,7 @@ class NoSuchDomainError(LookupError):
     """The service has no custom domain of this name."""
 
 
-LogKind = Literal["application", "service"]
+LogKind = Literal["application", "service", "access"]
 
 
 class Controller(Protocol):

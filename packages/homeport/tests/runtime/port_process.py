@@ -21,7 +21,7 @@ import bucketlog
 from homeport import controller, machine
 from homeport.acme import Acme
 from homeport.controller import Port
-from homeport.model import HealthCheck, Scaling, Service, ServiceSpec
+from homeport.model import Entrance, HealthCheck, Scaling, Service, ServiceSpec
 from homeport.mounts import Mounts, parse_tmpfs, parse_volumes
 from homeport.redirects import Redirect, Source
 from ocikit.registry import Storage
@@ -72,7 +72,10 @@ async def do(port: Port, call: str, arguments: dict[str, Any]) -> object:
             parse_tmpfs(text) if (text := spec.pop("tmpfs", "")) else (),
             parse_volumes(text) if (text := spec.pop("volumes", "")) else (),
         )
-        arguments["spec"] = ServiceSpec(**spec, health=health, scaling=scaling, mounts=mounts)
+        entrance = Entrance(**spec.pop("entrance", {}))
+        arguments["spec"] = ServiceSpec(
+            **spec, health=health, scaling=scaling, mounts=mounts, entrance=entrance
+        )
     if call == "add_redirect":
         await port.ingress.add_redirect(Redirect(Source.parse(arguments["source"]), arguments["target"]))
         return None

@@ -13,7 +13,7 @@ from homeport.model import Controller, LogKind, LogLine, NoSuchServiceError
 from homeport.place import arn
 
 _GROUP = re.compile(
-    r"/aws/apprunner/(?P<name>[A-Za-z0-9_-]+)/(?P<id>[0-9a-f]{32})/(?P<kind>application|service)"
+    r"/aws/apprunner/(?P<name>[A-Za-z0-9_-]+)/(?P<id>[0-9a-f]{32})/(?P<kind>application|service|access)"
 )
 _LIMIT = 10_000
 

@@ -432,7 +432,8 @@ async def _form(request: Request) -> Form | None:
 
 
 def _kind(request: Request) -> LogKind:
-    return "service" if request.query_params.get("kind") == "service" else "application"
+    kinds: dict[str, LogKind] = {"service": "service", "access": "access"}
+    return kinds.get(request.query_params.get("kind", ""), "application")
 
 
 def _clock(line: LogLine) -> str:

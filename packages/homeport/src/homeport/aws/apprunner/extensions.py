@@ -169,5 +169,6 @@ _EXTENSIONS = {
         _entrance("timeout"),
         Entrance().timeout,
     ),
+    "homeport:access-log": _Extension("true or false", _switch, _entrance("log"), Entrance().log),
 }
 KNOWN = (*_EXTENSIONS, ROLLBACK)
