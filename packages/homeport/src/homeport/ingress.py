@@ -125,7 +125,9 @@ class Ingress:
         except HostError as error:
             hint = "; a wildcard cannot be proved over HTTP" if name.startswith("*.") else ""
             raise InvalidDomainError(f"{error}{hint}") from None
-        if self._domain in (name, name.partition(".")[2]) or name == self._console:
+        if name == self._console:
+            raise InvalidDomainError(f"{name} is the console's host")
+        if self._domain in (name, name.partition(".")[2]):
             raise InvalidDomainError(f"{name} is, or may become, a service's own name: take one below it")
         if len(self._domains.of(service.arn)) >= _MOST_DOMAINS:
             raise InvalidDomainError(f"the service has {_MOST_DOMAINS} custom domains already")

@@ -141,9 +141,13 @@ def web(shared_harbour: Any, pebble: Pebble, make_image: Any) -> str:
 
 def visit(harbour: Any, pebble: Pebble, name: str, target: str = "/") -> tuple[int, str, bytes]:
     """Status, location or body, and certificate, over a chain that ends at pebble's root."""
+    return visit_port(harbour.https_port, pebble, name, target)
+
+
+def visit_port(port: int, pebble: Pebble, name: str, target: str = "/") -> tuple[int, str, bytes]:
     context = ssl.create_default_context(cadata=pebble.root())
     with (
-        socket.create_connection(("127.0.0.1", harbour.https_port), 10) as plain,
+        socket.create_connection(("127.0.0.1", port), 10) as plain,
         context.wrap_socket(plain, server_hostname=name) as connection,
     ):
         connection.sendall(f"GET {target} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
@@ -274,6 +278,35 @@ def test_a_certificate_is_renewed_before_its_end_and_by_another_authority_at_onc
     assert first[0] != second[0]
     (third,) = front.do(serials(lasting, 1))
     assert third[1] != second[1]
+
+
+def test_services_below_a_domain_of_ones_own_are_proved_too(
+    open_homeport: Any, open_pebble: Any, make_image: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (http_port,) = _free_ports(1)
+    pebble = open_pebble(http_port)
+    monkeypatch.setenv("SSL_CERT_FILE", str(pebble.trust))
+    options = ("--http-port", str(http_port), "--domain", "apps.example", "--acme", pebble.directory)
+    homeport = open_homeport(*options, "--address", "0.0.0.0", "--console", "admin.example")
+    homeport.by_boto3("ecr", "CreateRepository", repositoryName="blog-1")
+    homeport.push(make_image(VERSION="5"), "blog-1")
+    arn = homeport.create("blog-1")
+    port = homeport.addresses["https_port"]
+    service = homeport.by_boto3("apprunner", "DescribeService", ServiceArn=arn)["Service"]
+    assert service["ServiceUrl"] == f"blog-1.apps.example:{port}"
+
+    def served(name: str, target: str = "/") -> tuple[int, str] | None:
+        with suppress(OSError):
+            return visit_port(port, pebble, name, target)[:2]
+        return None
+
+    homeport.until(lambda: served("blog-1.apps.example") == (200, "5"))
+    homeport.until(lambda: served("admin.example") == (303, "/_homeport/console/"))
+    refused = homeport.by_boto3
+    with pytest.raises(Exception, match="or may become, a service's own name"):
+        refused("apprunner", "AssociateCustomDomain", ServiceArn=arn, DomainName="other.apps.example")
+    with pytest.raises(Exception, match="console"):
+        refused("apprunner", "AssociateCustomDomain", ServiceArn=arn, DomainName="admin.example")
 
 
 def test_an_authority_that_cannot_be_asked_is_a_reason(tmp_path: Path, free_port: Any) -> None:
