@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import bucketlog
 from company_site.accounts.model import User
 from company_site.app import SCHEMA
 from company_site.posts.edition import Catalogue, Edition, Editions, months
-from company_site.posts.model import Content, Page
-from company_site.posts.store import create_post, delete_post, edit_post
+from company_site.posts.model import Content, Heading, Page
+from company_site.posts.store import create_post, delete_post, edit_post, is_public
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -127,3 +129,43 @@ def test_posts_are_found_by_tag_page_year_and_month(connection):
     assert [post.title for post in edition.on(Page.CAREERS)] == []
     assert list(edition.years) == [2025, 2024, 2023]
     assert [(month.month, len(posts)) for month, posts in months(edition.years[2025])] == [(6, 1), (1, 1)]
+
+
+HOURS = st.none() | st.integers(-5, 5)
+
+
+@given(
+    st.lists(st.tuples(HOURS, HOURS, st.booleans()), max_size=6), st.integers(-60, 60), st.integers(0, 600)
+)
+def test_between_two_turns_an_edition_is_one_and_the_same(times, start, minutes):
+    def at(hours: int | None) -> datetime | None:
+        return None if hours is None else NOW + hours * HOUR
+
+    entries = {
+        number: Heading(
+            slug=f"{number}",
+            title=f"{number}",
+            author=User("ann", "Ann"),
+            tags=(),
+            featured=False,
+            created=NOW,
+            updated=NOW,
+            published_at=at(published),
+            unpublish_at=at(unpublished),
+            deleted_at=NOW if deleted else None,
+        )
+        for number, (published, unpublished, deleted) in enumerate(times)
+    }
+    catalogue = Catalogue(1, 1, entries)
+    now = NOW + timedelta(minutes=start)
+    later = now + timedelta(minutes=minutes)
+    first, second = Edition.of(catalogue, now), Edition.of(catalogue, later)
+    for edition, moment in ((first, now), (second, later)):
+        assert edition.until > moment
+        assert {post.slug for post in edition.posts} == {
+            post.slug for post in entries.values() if is_public(post, moment)
+        }
+    if later < first.until:
+        assert second == first
+    else:
+        assert second.name != first.name
