@@ -357,6 +357,17 @@ def test_a_certificate_of_nobody_known_and_a_port_without_one_are_told(certifica
     assert "does not speak TLS" in certificate.found
 
 
+def test_an_endpoint_whose_certificate_is_not_trusted_is_told(certificates, monkeypatch):
+    with edge(certificates.make("edge", "localhost", days=(-1, 60))) as port:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://localhost:{port}")
+        (endpoint, _) = cloud(None)
+        assert (endpoint.state, "its certificate is not trusted" in endpoint.found) == ("failed", True)
+        assert "HOMEPORT_CA" in endpoint.advice
+        monkeypatch.setenv("HOMEPORT_CA", str(certificates.authority))
+        found = by_name(cloud(None))
+    assert (found["endpoint"].state, found["clock"].state) == ("ok", "ok")
+
+
 def test_the_authority_of_homeport_is_looked_at(certificates, monkeypatch, tmp_path):
     assert list(authority()) == []
     for file, state in (

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, build_opener
 
 from botocore.exceptions import ClientError, NoCredentialsError
 
@@ -66,7 +68,8 @@ class Endpoint:
                 return Finding.of("endpoint", error)
             if not region:
                 return Finding("endpoint", "failed", "no cloud is named", f"export AWS_REGION=…; {_SETTINGS}")
-            return cls(f"sts.{region}.amazonaws.com", 443, secure=True, named=False)
+            suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+            return cls(f"sts.{region}.{suffix}", 443, secure=True, named=False)
         try:
             parts = urlsplit(url)
             port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -86,24 +89,34 @@ class Endpoint:
             return self.host == "localhost"
 
     def __str__(self) -> str:
-        return f"{'https' if self.secure else 'http'}://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.secure else 'http'}://{host}:{self.port}"
 
     def date(self) -> datetime | None:
-        """What time it says it is. Raises OSError and HTTPException when it does not answer."""
-        connection = (
-            http.client.HTTPSConnection(self.host, self.port, timeout=_TIMEOUT, context=trusting())
-            if self.secure
-            else http.client.HTTPConnection(self.host, self.port, timeout=_TIMEOUT)
-        )
+        """What time it says it is, asked as AWS's clients ask, by the proxy that the environment names.
+
+        Raises OSError and HTTPException when it does not answer.
+        """
+        opener = build_opener(_NoRedirects, HTTPSHandler(context=trusting()))
         try:
-            connection.request("GET", "/")
-            said = connection.getresponse().getheader("Date")
-        finally:
-            connection.close()
+            with opener.open(f"{self}/", timeout=_TIMEOUT) as answer:
+                said = answer.headers["Date"]
+        except HTTPError as error:  # it does answer
+            said = error.headers["Date"]
+            error.close()
+        except URLError as error:
+            raise error.reason if isinstance(error.reason, OSError) else error from None
         try:
             return parsedate_to_datetime(said) if said else None
         except ValueError:
             return None
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """AWS sends browsers elsewhere."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
 
 
 def cloud(component: Component | None, target: str | None = None) -> Iterator[Finding]:
