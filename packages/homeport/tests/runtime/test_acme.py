@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import json
 import os
 import socket
 import ssl
-import subprocess
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,100 +23,10 @@ from homeport.edge import Names
 from homeport.errors import CertificateError
 
 
-class Pebble:
-    """The authority as far as a test speaks with it, and what its names lead to."""
-
-    def __init__(self, folder: Path, port: int, management: int, names: int) -> None:
-        self.directory = f"https://localhost:{port}/dir"
-        self.trust = folder / "ca.pem"
-        self._management = management
-        self._names = names
-
-    def lead(self, name: str, address: str) -> None:
-        """Let DNS say it."""
-        self._tell("clear-a", {"host": f"{name}."})
-        self._tell("add-a", {"host": f"{name}.", "addresses": [address]})
-
-    def root(self) -> str:
-        """The certificate that its chains end in."""
-        context = ssl.create_default_context(cafile=str(self.trust))
-        url = f"https://localhost:{self._management}/roots/0"
-        with urllib.request.urlopen(url, context=context, timeout=10) as answer:
-            return str(answer.read().decode())
-
-    def _tell(self, call: str, document: dict[str, Any]) -> None:
-        url = f"http://127.0.0.1:{self._names}/{call}"
-        urllib.request.urlopen(url, json.dumps(document).encode(), timeout=10).close()
-
-
 @pytest.fixture(scope="module")
-def open_pebble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Pebble]]:
-    with ExitStack() as stack:
-
-        def start(http_port: int, life: int = 86_400) -> Pebble:
-            folder = tmp_path_factory.mktemp("pebble")
-            return stack.enter_context(_pebble(folder, _free_ports(4), http_port, life))
-
-        yield start
-
-
-@contextmanager
-def _pebble(folder: Path, ports: list[int], http_port: int, life: int) -> Iterator[Pebble]:
-    acme, management, dns, names = ports
-    Authority(folder).ensure_leaf(folder / "leaf.pem", ["localhost"])
-    settings = {
-        "listenAddress": f"127.0.0.1:{acme}",
-        "managementListenAddress": f"127.0.0.1:{management}",
-        "certificate": str(folder / "leaf.pem"),
-        "privateKey": str(folder / "leaf.pem"),
-        "httpPort": http_port,
-        "tlsPort": 1,
-        "certificateValidityPeriod": life,
-    }
-    (folder / "pebble.json").write_text(json.dumps({"pebble": settings}))
-    server = ["pebble-challtestsrv", "-dns01", f"127.0.0.1:{dns}", "-management", f"127.0.0.1:{names}"]
-    server += [
-        "-http01",
-        "",
-        "-https01",
-        "",
-        "-tlsalpn01",
-        "",
-        "-defaultIPv4",
-        "127.0.0.1",
-        "-defaultIPv6",
-        "",
-    ]
-    authority = ["pebble", "-config", str(folder / "pebble.json"), "-dnsserver", f"127.0.0.1:{dns}"]
-    quick = os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0"}
-    with (folder / "log").open("wb") as log, ExitStack() as stack:
-        for command in (server, authority):
-            process = stack.enter_context(subprocess.Popen(command, stdout=log, stderr=log, env=quick))
-            stack.callback(process.kill)
-        for port in (acme, management, names):
-            _await(port)
-        yield Pebble(folder, acme, management, names)
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        found = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in found]
-
-
-def _await(port: int) -> None:
-    for _ in range(600):
-        with suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), 5).close()
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"nothing listens on {port}")
-
-
-@pytest.fixture(scope="module")
-def pebble(shared_harbour: Any, open_pebble: Any) -> Iterator[Pebble]:
+def pebble(shared_harbour: Any, open_pebble: Any) -> Iterator[Any]:
     """That the shared port has its certificates from."""
-    made: Pebble = open_pebble(shared_harbour.http_port)
+    made: Any = open_pebble(shared_harbour.http_port)
     shared_harbour.acme = made.directory
     before = os.environ.get("SSL_CERT_FILE")
     os.environ["SSL_CERT_FILE"] = str(made.trust)
@@ -134,17 +40,17 @@ def pebble(shared_harbour: Any, open_pebble: Any) -> Iterator[Pebble]:
 
 
 @pytest.fixture(scope="module")
-def web(shared_harbour: Any, pebble: Pebble, make_image: Any) -> str:
+def web(shared_harbour: Any, pebble: Any, make_image: Any) -> str:
     shared_harbour.store(make_image())
     return str(shared_harbour.create("web"))
 
 
-def visit(harbour: Any, pebble: Pebble, name: str, target: str = "/") -> tuple[int, str, bytes]:
+def visit(harbour: Any, pebble: Any, name: str, target: str = "/") -> tuple[int, str, bytes]:
     """Status, location or body, and certificate, over a chain that ends at pebble's root."""
     return visit_port(harbour.https_port, pebble, name, target)
 
 
-def visit_port(port: int, pebble: Pebble, name: str, target: str = "/") -> tuple[int, str, bytes]:
+def visit_port(port: int, pebble: Any, name: str, target: str = "/") -> tuple[int, str, bytes]:
     context = ssl.create_default_context(cadata=pebble.root())
     with (
         socket.create_connection(("127.0.0.1", port), 10) as plain,
@@ -163,7 +69,7 @@ def domain(harbour: Any, arn: str, name: str) -> Any:
 
 
 def test_a_domain_and_its_www_are_served_with_certificates_that_outlive_a_crash(
-    shared_harbour: Any, pebble: Pebble, web: str, eventually: Any
+    shared_harbour: Any, pebble: Any, web: str, eventually: Any
 ) -> None:
     shared_harbour.tell("associate_domain", arn=web, name="shop.example")
     eventually(lambda: domain(shared_harbour, web, "shop.example")["status"] == "ACTIVE", 60)
@@ -186,7 +92,7 @@ def test_a_domain_and_its_www_are_served_with_certificates_that_outlive_a_crash(
 
 
 def test_a_redirect_of_everything_swallows_no_challenge(
-    shared_harbour: Any, pebble: Pebble, web: str, eventually: Any
+    shared_harbour: Any, pebble: Any, web: str, eventually: Any
 ) -> None:
     for source in ("old.example", "*.old.example"):
         shared_harbour.tell("add_redirect", source=source, target="https://shop.example/moved")
@@ -210,7 +116,7 @@ def test_a_redirect_of_everything_swallows_no_challenge(
 
 
 def test_a_name_that_leads_elsewhere_waits_with_the_reason_until_it_is_asked_for_again(
-    shared_harbour: Any, pebble: Pebble, web: str, eventually: Any
+    shared_harbour: Any, pebble: Any, web: str, eventually: Any
 ) -> None:
     pebble.lead("lost.example", "127.0.0.9")
     shared_harbour.tell("associate_domain", arn=web, name="lost.example", www=False)
@@ -245,7 +151,7 @@ def test_a_certificate_is_renewed_before_its_end_and_by_another_authority_at_onc
     monkeypatch.setenv("SSL_CERT_FILE", str(both))
     folder = front.layout.edge / "names"
 
-    async def serials(pebble: Pebble, count: int) -> list[tuple[int, str]]:
+    async def serials(pebble: Any, count: int) -> list[tuple[int, str]]:
         """Of the first certificates that come, the last of which is then the edge's."""
         issuer = Acme(pebble.directory, tmp_path / "acme")
         seen: list[tuple[int, str]] = []
@@ -281,9 +187,9 @@ def test_a_certificate_is_renewed_before_its_end_and_by_another_authority_at_onc
 
 
 def test_services_below_a_domain_of_ones_own_are_proved_too(
-    open_homeport: Any, open_pebble: Any, make_image: Any, monkeypatch: pytest.MonkeyPatch
+    open_homeport: Any, open_pebble: Any, make_image: Any, free_port: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (http_port,) = _free_ports(1)
+    http_port = free_port()
     pebble = open_pebble(http_port)
     monkeypatch.setenv("SSL_CERT_FILE", str(pebble.trust))
     options = ("--http-port", str(http_port), "--domain", "apps.example", "--acme", pebble.directory)
