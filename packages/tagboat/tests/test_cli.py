@@ -16,9 +16,8 @@ COMMANDS = [line.partition("#")[0].strip() for block in SHELL for line in block.
 
 
 def test_the_readme_shows_just_the_commands_that_are_tested():
-    """`tag`, `changelog`, `ci` and `trust` by release/, `plan`, `apply`, `drift`, `destroy` and `export` by
-    aws/,
-    `deploy` and what follows it by the workspace's tests, others by test_NAME.py or here.
+    """`tag`, `changelog`, `ci` and `trust` by release/, `plan` to `export` by aws/, `deploy` and what follows
+    it by aws/ and the workspace's tests, others by test_NAME.py or here.
     """
     assert COMMANDS == [
         "tagboat tag",
@@ -43,6 +42,7 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat apply",
         "tagboat drift",
         "tagboat destroy",
+        "tagboat promote --from staging --target production",
         "tagboat export cloudformation",
         "tagboat export cloud-init",
         "tagboat build",

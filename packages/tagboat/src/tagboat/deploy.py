@@ -59,7 +59,7 @@ def deploy(
 
     started = time.monotonic()
     image = prebuilt or build(component, cache, platform=runtime.platform, progress=progress)
-    _require_platform(image, runtime)
+    require_platform(image, runtime)
     seconds["build"] = time.monotonic() - started
 
     started = time.monotonic()
@@ -67,7 +67,7 @@ def deploy(
     reference = repository.reference.with_tag(release.name)
     with repository.registry() as registry:
         progress(f"pushing {reference}")
-        _push_release(registry, image, reference)
+        push_release(registry, image, reference)
         if documents is not None:
             documents.attach(registry, reference, image, component, progress)
         seconds["push"] = time.monotonic() - started
@@ -79,7 +79,8 @@ def deploy(
     return Deployment(release.name, str(image.digest), url, seconds)
 
 
-def _require_platform(image: Image, runtime: Runtime) -> None:
+def require_platform(image: Image, runtime: Runtime) -> None:
+    """Raises ConfigError for an image that cannot run there."""
     wanted, has = runtime.platform, image.config.platform
     if wanted is not None and (has.os, has.architecture) != (wanted.os, wanted.architecture):
         raise ConfigError(
@@ -88,7 +89,8 @@ def _require_platform(image: Image, runtime: Runtime) -> None:
         )
 
 
-def _push_release(registry: Registry, image: Image, target: Reference) -> None:
+def push_release(registry: Registry, image: Image, target: Reference) -> None:
+    """Push the image under its release tag, unless it is there. Raises TagTakenError where another one is."""
     taken = registry.digest(target)
     if taken is not None and taken != image.digest:
         raise TagTakenError(

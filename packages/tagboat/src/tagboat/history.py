@@ -21,7 +21,7 @@ from tagboat.plan import releases
 from tagboat.runtime.runtime import Runtime
 from tagboat.supply.attachment import Document, attach
 
-Action = Literal["deploy", "rollback"]
+Action = Literal["deploy", "promote", "rollback"]
 _TYPE = "application/vnd.tagboat.deployment.v1+json"
 _PREFIX = "tagboat.deployment."
 _RELEASES = 20  # that are looked at, the newest

@@ -85,6 +85,20 @@ def add_service_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     _add_json(rollback)
     rollback.set_defaults(run=_rollback)
 
+    promote = commands.add_parser(
+        "promote",
+        help="serve on one target the very image that another one serves",
+        epilog="example: tagboat promote --from staging --target production examples/site",
+    )
+    add_component(promote)
+    promote.add_argument(
+        "--from", dest="origin", required=True, metavar="NAME", help="the target that has released it"
+    )
+    promote.add_argument("--target", required=True, metavar="NAME", help="the target that is to serve it")
+    _add_timeout(promote, 900)
+    _add_json(promote)
+    promote.set_defaults(run=_promote)
+
     smoke = commands.add_parser(
         "smoke",
         help="ask what is served whether it is well, and this version",
@@ -202,6 +216,21 @@ def _rollback(options: argparse.Namespace) -> int:
             print("null")
         return 0
     print(json.dumps(asdict(done)) if options.json else done.tag)
+    return 0
+
+
+def _promote(options: argparse.Namespace) -> int:
+    from tagboat.component import Component
+    from tagboat.promote import promote
+
+    done = promote(
+        Component.load(options.component),
+        origin=options.origin,
+        target=options.target,
+        timeout=options.timeout,
+        progress=_say,
+    )
+    print(json.dumps(asdict(done)) if options.json else done.url)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ocikit import Digest, Reference, Registry
 from tagboat.component import Component
 from tagboat.plan import releases
 from tagboat.runtime.choice import runtime_of
@@ -36,10 +37,19 @@ def read_status(component: Component, target: str | None = None) -> Status:
     found = runtime.state()
     place = runtime.repository()
     with place.registry() as registry:
-        released = registry.digest(place.reference.with_tag(LATEST))
-        newest_first = reversed(releases(component, registry.tags(place.reference.repository)).values())
-        tags = (tag for tag in newest_first if registry.digest(place.reference.with_tag(tag)) == released)
-        tag = next(tags, None) if released else None
+        tag, released = released_now(component, registry, place.reference)
     return Status(
         runtime.service, found.state, found.url, tag, str(released) if released else None, found.operations
     )
+
+
+def released_now(
+    component: Component, registry: Registry, repository: Reference
+) -> tuple[str | None, Digest | None]:
+    """The tag and the digest of the release that `latest` is; of two tags of one image the newer."""
+    released = registry.digest(repository.with_tag(LATEST))
+    if released is None:
+        return None, None
+    newest_first = reversed(releases(component, registry.tags(repository.repository)).values())
+    tags = (tag for tag in newest_first if registry.digest(repository.with_tag(tag)) == released)
+    return next(tags, None), released

@@ -127,6 +127,18 @@ def test_the_plan_shows_each_setting_and_no_secret():
     ]
 
 
+def test_a_changed_policy_shows_what_of_it_differs():
+    def role(*actions, resource="arn:aws:s3:::a"):
+        statement = {"Effect": "Allow", "Action": sorted(actions), "Resource": [resource]}
+        return {"policies": {"p": canonical({"Statement": [{"Effect": "Deny"}, statement]})}}
+
+    wanted = Resource("iam.role", "r", role("s3:GetObject", "s3:PutObject", "s3:ListBucket"))
+    there = Found(role("s3:GetObject", "s3:ListBucket", "s3:DeleteObject"))
+    (difference,) = decide(wanted, {wanted.key: there}).differences
+    assert difference.path == "policies.p.Statement.1.Action"
+    assert (difference.before, difference.after) == ('["s3:DeleteObject"]', '["s3:PutObject"]')
+
+
 @given(
     st.lists(st.sampled_from(["s3:GetObject", "s3:PutObject", "s3:ListBucket"]), min_size=1, unique=True),
     st.randoms(),

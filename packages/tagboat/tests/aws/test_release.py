@@ -180,6 +180,37 @@ def test_ecs_rolls_a_release_out_and_back_by_itself(release):
     role_may_do_just_what_was_done(release)
 
 
+def test_what_one_target_serves_is_promoted_to_another(release):
+    release.target("ecs-express")
+    staging = f"live-{uuid.uuid4().hex[:8]}"
+    other = f"""[tool.tagboat.targets.staging]
+kind = "lambda"
+name = "{staging}"
+region = "ap-southeast-1"
+platform = "linux/amd64"
+
+"""
+    production = "[tool.tagboat.targets.production]"
+    release.tag("1.3.0", (production, other + production))
+    code, _, err = release("deploy")
+    assert code == 2
+    assert "has 2 targets: production, staging" in err
+    for target in ("staging", "production"):
+        assert release("apply", "--target", target)[0] == 0
+    deployed = release.json("deploy", "--target", "staging")
+    assert release("status", "--target", "production")[0] == 32
+    promoted = release.json("promote", "--from", "staging", "--target", "production")
+    assert promoted == {
+        "tag": "hail-v1.3.0",
+        "digest": deployed["digest"],
+        "url": "https://hail.ecs.ap-southeast-1.on.aws",
+    }
+    assert release.json("status", "--target", "production")["digest"] == deployed["digest"]
+    assert release.json("history", "--target", "production")[0]["action"] == "promote"
+    for target in ("staging", "production"):
+        assert release("plan", "--target", target)[0] == 0
+
+
 def test_an_image_for_another_architecture_is_refused(release, built, capsys):
     release.target("lambda")
     assert release("apply")[0] == 0

@@ -181,7 +181,23 @@ def _compared(path: str, before: Any, after: Any) -> Iterator[Difference]:
             yield from _compared(f"{path}.{name}", there.get(name, _ABSENT), after.get(name, _ABSENT))
         if not after and before is _ABSENT:
             yield Difference(path, _shown(path, _ABSENT), "{}")
+    elif isinstance(before, list) and isinstance(after, list) and before != after:
+        yield from _compared_lists(path, before, after)
     elif before is _ABSENT or after is _ABSENT or before != after:
+        yield Difference(path, _shown(path, before), _shown(path, after))
+
+
+def _compared_lists(path: str, before: list[Any], after: list[Any]) -> Iterator[Difference]:
+    """Item by item where they are tables, such as the statements of a policy; otherwise just what differs."""
+    if len(before) == len(after) and all(isinstance(one, Mapping) for one in [*before, *after]):
+        for number, (old, new) in enumerate(zip(before, after, strict=True)):
+            yield from _compared(f"{path}.{number}", old, new)
+        return
+    gone = [one for one in before if one not in after]
+    come = [one for one in after if one not in before]
+    if gone or come:
+        yield Difference(path, _shown(path, gone), _shown(path, come))
+    else:  # the same in another order
         yield Difference(path, _shown(path, before), _shown(path, after))
 
 

@@ -36,7 +36,8 @@ class Place:
 
     @cached_property
     def repository(self) -> str:
-        return self.component.config.repository
+        """Where its images are: a target that has a name of its own has a repository, and a `latest`, too."""
+        return self.target.name or self.component.config.repository
 
     @cached_property
     def environment(self) -> dict[str, str]:
