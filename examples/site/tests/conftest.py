@@ -178,7 +178,7 @@ class Site:
 
     def line_of(self, answer: Answer) -> dict[str, Any]:
         """What the site logged of a request; it does so just after it has answered."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             for text in self.log.read_text().splitlines():
                 is_request = '"event": "request"' in text and text.endswith("}")
@@ -346,7 +346,7 @@ def start(directory: Path, *, wait: bool = True, **variables: str) -> Site:
 
 
 def await_health(site: Site) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         assert site.process.poll() is None, site.log.read_text()
         try:

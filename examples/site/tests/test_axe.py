@@ -28,6 +28,7 @@ OWN = (
     "/uploads",
     "/account",
     "/people",
+    "/trail",
 )
 DARK = ("/", "/posts/what-three-hundred-small-releases-taught-us", "/search?q=release", "/login")
 

@@ -11,7 +11,8 @@ import bucketlog
 from company_site.accounts import oidc
 from company_site.accounts.model import EmailPattern, Gate
 from company_site.accounts.oidc import Attempt, Issuer, IssuerUnavailableError, LoginRefusedError
-from company_site.settings import Login
+from company_site.accounts.views import issuer_name
+from company_site.settings import Login, Settings
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,17 @@ def test_the_way_there_and_back(shared):
     assert client.post("/posts/new", {"title": "From inside", "body": "b", "action": "publish"}).status == 303
     assert client.post("/logout", {}).location == "/"
     assert "Sign out" not in client.get("/").text
+
+
+def test_the_button_says_who_is_asked():
+    stores = {
+        "DATABASE_URL": "s3://data",
+        "UPLOADS_URL": "s3://uploads",
+        "SITE_URL": "https://northpier.example",
+    }
+    client = {"OIDC_CLIENT_ID": "x", "OIDC_CLIENT_SECRET": "x", "OWNER_EMAILS": "ines@northpier.example"}
+    for issuer, name in (({}, "Google"), ({"OIDC_ISSUER": "https://id.example/realms/x"}, "id.example")):
+        assert issuer_name(Settings.from_environment(stores | client | issuer)) == name
 
 
 def test_each_attempt_is_another(shared):
@@ -449,6 +461,31 @@ def test_an_issuer_that_describes_itself_wrongly_is_not_used(door, wrong):
     finally:
         provider.describe()
     assert asyncio.run(ask()).startswith(provider.issuer.url)
+
+
+def test_an_issuer_that_cannot_be_used_is_not_asked_by_everybody_in_turn(provider, monkeypatch):
+    asked = []
+
+    def broken(query, headers):
+        asked.append(query)
+        return 500, {}, b"{}"
+
+    provider.issuer.pages["GET", "/.well-known/openid-configuration"] = broken
+
+    async def ask():
+        issuer = in_process(provider)
+        try:
+            attempts = [issuer.authorization_url(Attempt.begin("/")) for _ in range(8)]
+            answers = await asyncio.gather(*attempts, return_exceptions=True)
+            assert all(isinstance(answer, IssuerUnavailableError) for answer in answers)
+            assert len(asked) == 1
+            del provider.issuer.pages["GET", "/.well-known/openid-configuration"]
+            monkeypatch.setattr(oidc, "FAILURE_PAUSE", 0)
+            assert (await issuer.authorization_url(Attempt.begin("/"))).startswith(provider.issuer.url)
+        finally:
+            await issuer.close()
+
+    asyncio.run(ask())
 
 
 def test_an_issuer_that_is_away_is_a_page_and_the_site_goes_on(start_site, provider, free_port):

@@ -100,6 +100,7 @@ def test_not_ready_while_the_database_is_away(start_site, tmp_path):
     assert client.get("/healthz").status == 200
     there.unlink()
     away.rename(there)
+    deadline = time.monotonic() + 60
     while client.get("/readyz").status != 200:
         assert time.monotonic() < deadline
         time.sleep(0.1)

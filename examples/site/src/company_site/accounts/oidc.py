@@ -39,6 +39,7 @@ TIMEOUT = 10  # seconds that the issuer has for an answer
 METADATA_AGE = 24 * 3600  # seconds until the issuer's description is asked for again
 KEYS_AGE = 3600  # seconds until its keys are
 KEYS_PAUSE = 10  # seconds between two questions for keys, though a token names one that is not known
+FAILURE_PAUSE = 5  # seconds until an issuer that could not be used is asked again
 _ANSWER_LIMIT = 256 * 1024  # bytes
 _RSA_BITS = 2048
 _NAME_LIMIT = 80  # characters
@@ -156,6 +157,7 @@ class Issuer:
         self._lock = asyncio.Lock()
         self._metadata: tuple[Metadata, float] | None = None
         self._keys: tuple[KeySet, float] | None = None
+        self._failure: tuple[IssuerUnavailableError, float] | None = None
 
     @property
     def owners(self) -> frozenset[str]:
@@ -281,14 +283,24 @@ class Issuer:
         return Identity(self._login.issuer, claims["sub"], email, _name(claims.get("name"), email))
 
     async def _described(self) -> Metadata:
+        # One asks and the others wait; those who came while it could not be used are not made to, in turn.
         async with self._lock:
             if self._metadata is None or time.monotonic() - self._metadata[1] > METADATA_AGE:
-                url = f"{self._login.issuer.removesuffix('/')}/.well-known/openid-configuration"
-                status, document = await self._ask("GET", url)
-                if status != 200:
-                    raise IssuerUnavailableError(f"the issuer's description answered {status}")
-                self._metadata = self._checked(document), time.monotonic()
+                if self._failure is not None and time.monotonic() - self._failure[1] < FAILURE_PAUSE:
+                    raise self._failure[0]
+                try:
+                    self._metadata = await self._description(), time.monotonic()
+                except IssuerUnavailableError as error:
+                    self._failure = error, time.monotonic()
+                    raise
             return self._metadata[0]
+
+    async def _description(self) -> Metadata:
+        url = f"{self._login.issuer.removesuffix('/')}/.well-known/openid-configuration"
+        status, document = await self._ask("GET", url)
+        if status != 200:
+            raise IssuerUnavailableError(f"the issuer's description answered {status}")
+        return self._checked(document)
 
     def _checked(self, document: Mapping[str, Any]) -> Metadata:
         if document.get("issuer") != self._login.issuer:
