@@ -479,7 +479,7 @@ def test_a_push_that_is_ended_ends_at_once_and_has_given_no_tag(slow, tmp_path, 
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert slow.sending.wait(60)
         process.send_signal(number)
-        assert process.communicate(timeout=30) == (said, None)
+        assert process.communicate(timeout=60) == (said, None)
     assert process.returncode == code
     assert not any("/manifests/" in path for path in slow.fake.paths("PUT"))  # no tag without its layers
 

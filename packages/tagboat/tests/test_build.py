@@ -1,6 +1,7 @@
 """The whole build: the same digest wherever and by whomever, and an image that others read and run."""
 
 import gzip
+import io
 import json
 import os
 import re
@@ -19,7 +20,18 @@ from pathlib import Path
 
 import pytest
 
-from ocikit import Layout, Platform, write_docker_archive
+from ocikit import (
+    BytesBlob,
+    Descriptor,
+    Digest,
+    History,
+    Image,
+    Layer,
+    Layout,
+    Platform,
+    UnsafeArchiveError,
+    write_docker_archive,
+)
 from tagboat.build import build, build_with_report
 from tagboat.build.cache import Cache
 from tagboat.build.debian.apt import AptError
@@ -607,6 +619,27 @@ def test_a_registry_image_without_its_digest_is_refused_with_the_pinned_form(pro
 
 
 # Refusals
+
+
+@pytest.mark.parametrize("name", ["../out", "etc/../../out", "/out"])
+def test_a_base_that_leads_out_of_itself_is_refused_and_leaves_nothing(project, build_cache, tmp_path, name):
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("etc/hostname"))
+        tar.addfile(tarfile.TarInfo(name))
+    data = raw.getvalue()
+    digest = Digest.of(data)
+    layer = Layer(
+        Descriptor("application/vnd.oci.image.layer.v1.tar", digest, len(data)), digest, BytesBlob(data)
+    )
+    Layout(tmp_path / "base").write(Image.empty(Platform.host()).append(layer, History()), "1")
+    text = project.pyproject.read_text()
+    project.pyproject.write_text(text.replace("debian:bookworm", f"oci:{tmp_path / 'base'}:1"))
+    roots = set((build_cache / "roots").iterdir()) if (build_cache / "roots").exists() else set()
+    with pytest.raises(UnsafeArchiveError, match="leads out of the root"):
+        build(Component.load(project.directory), build_cache, progress=quiet)
+    assert set((build_cache / "roots").iterdir()) == roots
+    assert not list(tmp_path.rglob("out"))
 
 
 def test_a_wrong_hash_in_the_lock_is_refused(project, build_cache):

@@ -6,7 +6,6 @@ when they are used and not before, so that building an image asks for nothing th
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import signal
@@ -397,6 +396,8 @@ class _Table:
     def refuse_unknown(self) -> None:
         for key in self._values:
             if key not in self._known:
+                import difflib  # noqa: PLC0415  only for a hint
+
                 near = difflib.get_close_matches(key, self._known, n=1, cutoff=0.5)
                 raise ConfigError(
                     f"{self._file}: unknown key {self._dotted(key)}",

@@ -15,10 +15,8 @@ from ocikit import (
     Platform,
     Reference,
     find_credentials,
-    read_docker_archive,
 )
 from tagboat.build.age import tell_age
-from tagboat.build.bundle import with_interpreter
 from tagboat.build.bytecode import Compiler
 from tagboat.build.cache import Cache, key_of
 from tagboat.build.debian.release import DISTRIBUTIONS, Release
@@ -88,6 +86,8 @@ def resolve_base(
     if archive is not None:
         if here is not None:
             raise ConfigError(f"tool.tagboat.interpreter is for {Platform.host()}, not for {platform}")
+        from tagboat.build.bundle import with_interpreter  # noqa: PLC0415  most bases have their own
+
         image, fresh = with_interpreter(image, component.directory / archive, cache)
         made = made or fresh
     elif name == SCRATCH:
@@ -117,6 +117,8 @@ def _find(
         path, _, tag = rest.partition(":")
         return Layout(component.directory / path).image(tag or None, platform), False
     if kind == "tar":
+        from ocikit import read_docker_archive  # noqa: PLC0415
+
         return read_docker_archive(component.directory / rest), False
     image, made = _pull(name, platform, cache, progress)
     tell_age(_created(image), f"the base {name} is", progress)

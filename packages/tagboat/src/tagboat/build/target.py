@@ -8,8 +8,6 @@ from functools import lru_cache
 from itertools import chain
 from typing import Final
 
-from packaging.tags import compatible_tags, cpython_tags
-
 from tagboat.build.interpreter import Interpreter
 
 MACHINES: Final = {"amd64": "x86_64", "arm64": "aarch64"}  # of OCI, and what Python calls them
@@ -89,6 +87,8 @@ class Target:
 
 @lru_cache(maxsize=8)
 def _tags(target: Target) -> dict[str, int]:
+    from packaging.tags import compatible_tags, cpython_tags  # noqa: PLC0415  only to choose wheels
+
     version = target.interpreter.version[:2]
     abi = f"cp{version[0]}{version[1]}"
     platforms = list(target.platforms())
