@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ocikit import LayerWriter
 
@@ -57,11 +57,13 @@ def write_files(writer: LayerWriter, files: Files) -> None:
 
 def _with_parents(files: Files) -> Iterator[tuple[tuple[str, ...], Entry]]:
     """Paths split at the slashes, so that sorting puts a folder right before what is in it."""
-    parents: set[PurePosixPath] = set()
+    parents: set[str] = set()
     for name, entry in files.items():
-        path = PurePosixPath(name)
-        yield path.parts, entry
-        parents.update(path.parents)
-    for parent in parents - {PurePosixPath()}:
-        if str(parent) not in files:
-            yield parent.parts, Folder()
+        yield tuple(name.split("/")), entry
+        parent = name.rpartition("/")[0]
+        while parent and parent not in parents:
+            parents.add(parent)
+            parent = parent.rpartition("/")[0]
+    for parent in parents:
+        if parent not in files:
+            yield tuple(parent.split("/")), Folder()

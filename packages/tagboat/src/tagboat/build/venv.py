@@ -132,7 +132,7 @@ class _Distribution:
         return files
 
     def _entry(self, path: str) -> Entry:
-        disk = self.info.parent / posixpath.relpath(path, self.site)
+        disk = self.info.parent / _relative(path, self.site)
         try:
             executable = bool(disk.stat().st_mode & 0o100)
             if path == f"{self.site}/{self.info.name}/WHEEL":
@@ -160,11 +160,16 @@ class _Distribution:
                 size = (
                     len(entry.content) if isinstance(entry.content, bytes) else entry.content.stat().st_size
                 )
-                rows.append((posixpath.relpath(path, self.site), digest, str(size)))
+                rows.append((_relative(path, self.site), digest, str(size)))
         rows.append((f"{self.info.name}/RECORD", "", ""))
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(sorted(rows))
         return text.getvalue().encode()
+
+
+def _relative(path: str, site: str) -> str:
+    """As RECORD names a file; most are below its own folder, and there are thousands."""
+    return path.removeprefix(f"{site}/") if path.startswith(f"{site}/") else posixpath.relpath(path, site)
 
 
 def _distributions(prefix: Path, interpreter: Interpreter) -> Iterator[_Distribution]:
