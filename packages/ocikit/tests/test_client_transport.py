@@ -223,3 +223,10 @@ def test_a_host_that_is_named_is_spoken_to_in_plain_http_and_no_other(fake, envi
         with Registry(host, insecure=insecure) as registry, pytest.raises(RegistryError, match="https://"):
             registry.tags("app")
     assert len(fake.asked) == 1
+
+
+def test_a_registry_without_tls_is_told_with_what_allows_it(fake, pauses):
+    with Registry(fake.host, insecure=False) as registry, pytest.raises(RegistryError) as caught:
+        registry.tags("app")
+    assert str(caught.value).endswith(f"say so: OCIKIT_INSECURE_REGISTRIES={fake.host}")
+    assert pauses == []

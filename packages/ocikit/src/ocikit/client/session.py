@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, Protocol, cast
+from urllib.parse import urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError
@@ -172,5 +173,11 @@ def _failed(method: str, url: str, error: HTTPError) -> RegistryError | PassingE
         return RegistryError(
             f"{method} {shown(url)}: its certificate is not trusted: {cause.verify_message}; "
             "if it is of a CA of your own, name its file in SSL_CERT_FILE"
+        )
+    if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
+        host = urlsplit(url).netloc.rpartition("@")[2]
+        return RegistryError(
+            f"{method} {shown(url)}: what answers there speaks no TLS; if it may be spoken to in plain HTTP, "
+            f"say so: OCIKIT_INSECURE_REGISTRIES={host}"
         )
     return PassingError(RegistryError(f"{method} {shown(url)}: {reason(error)}"))
