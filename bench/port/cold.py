@@ -60,7 +60,8 @@ def cold_start(folder: Path, harbour: Harbour, images: Images, name: str, digest
                     ours.append(_answered(address, spec.port, started))
                 bare.append(_chrooted(root, image))
                 if run is not None:
-                    podman.append(run())
+                    with suppress(RuntimeError):  # a peer that does not answer is left out
+                        podman.append(run())
     finally:
         network.close()
         instances.remove_cgroups()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -16,7 +17,7 @@ T = TypeVar("T")
 _TIMEOUT = 60.0  # seconds
 
 
-def run(*arguments: str | Path, text: str | None = None, directory: Path | None = None) -> str:
+def run(*arguments: str | Path, text: str | None = None) -> str:
     """Run a program to its end and return its standard output; `text` is its standard input.
 
     Raises CommandError with what it said on standard error.
@@ -30,7 +31,6 @@ def run(*arguments: str | Path, text: str | None = None, directory: Path | None 
             capture_output=True,
             text=True,
             errors="replace",
-            cwd=directory,
             timeout=_TIMEOUT,
             check=False,
         )
@@ -42,6 +42,27 @@ def run(*arguments: str | Path, text: str | None = None, directory: Path | None 
         said = done.stderr.strip() or done.stdout.strip() or "it said nothing"
         raise CommandError(f"{_shown(arguments)}: exit code {done.returncode}: {said[-2000:]}")
     return done.stdout
+
+
+def apart(function: Callable[[], T]) -> T:
+    """Do it in a thread of its own, which takes what it has become with it: in another namespace (setns(2)),
+    or with a working directory that no other thread has (unshare(2)). A program that it runs has that too.
+    """
+    results: list[T] = []
+    failures: list[Exception] = []
+
+    def work() -> None:
+        try:
+            results.append(function())
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            failures.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+    return results[0]
 
 
 async def off_loop(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

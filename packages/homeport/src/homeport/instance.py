@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from homeport.cgroup import Cgroup
-from homeport.command import run
 from homeport.container import Limits, User, configuration, find_user
 from homeport.errors import CommandError, ImageError
 from homeport.images import LocalImage
 from homeport.layout import Layout
 from homeport.model import ServiceSpec
-from homeport.mounting import NODEV, NOEXEC, NOSUID, mount, unmount
+from homeport.mounting import NODEV, NOEXEC, NOSUID, mount, mount_overlay, unmount
 from homeport.network import Network, host_resolv_conf, nameservers
 from homeport.runtime import Runtimes
 
@@ -218,7 +217,7 @@ class Instances:
             raise CommandError(
                 f"the data directory's path may not have a comma, colon or backslash: {bundle}"
             )
-        run("mount", "-t", "overlay", "overlay", "-o", options, root, directory=self._layout.layers)
+        mount_overlay(root, options, self._layout.layers)
         if not (root / "tmp").is_symlink():
             with suppress(FileExistsError):
                 (root / "tmp").mkdir()

@@ -18,7 +18,6 @@ import fcntl
 import hashlib
 import json
 import socket
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from homeport.command import run
+from homeport.command import apart, run
 from homeport.errors import CommandError, NetworkError
 from homeport.layout import Layout
 
@@ -224,14 +223,19 @@ class Network:
             f"link set {veth} master {self.bridge} up\n"
             f"link set {veth} type bridge_slave isolated on\n",
         )  # fmt: skip
-        # Not `ip -n`, which mounts a /sys of its own and so fails in a chroot that is no mount point.
-        run(
-            "nsenter", f"--net={self.namespace(instance)}", "ip", "-batch", "-",
-            text=f"addr add {address}/{self.subnet.prefixlen} dev eth0\n"
+        inside = (
+            f"addr add {address}/{self.subnet.prefixlen} dev eth0\n"
             f"addr add {CREDENTIALS}/32 dev lo\n"
             "link set lo up\nlink set eth0 up\n"
-            f"route add default via {self.bridge_address}\n",
-        )  # fmt: skip
+            f"route add default via {self.bridge_address}\n"
+        )
+
+        def configure() -> None:
+            # Not `ip -n`, which mounts a /sys of its own and so fails in a chroot that is no mount point.
+            _enter(self.namespace(instance))
+            run("ip", "-batch", "-", text=inside)
+
+        apart(configure)
         if host_ports:
             self._allowed[instance] = address, host_ports
             elements = _elements(address, host_ports)
@@ -242,23 +246,15 @@ class Network:
 
         It stays there: a socket belongs to the namespace that it was made in.
         """
-        made: list[socket.socket] = []
-        failed: list[OSError] = []
 
-        def enter() -> None:
-            # A thread of its own, which ends in the namespace that it has entered.
-            try:
-                _enter(self.namespace(instance))
-                made.append(socket.create_server((CREDENTIALS, 80)))
-            except OSError as error:
-                failed.append(error)
+        def open_inside() -> socket.socket:
+            _enter(self.namespace(instance))
+            return socket.create_server((CREDENTIALS, 80))
 
-        thread = threading.Thread(target=enter)
-        thread.start()
-        thread.join()
-        if failed:
-            raise NetworkError(f"no socket can be had in the namespace of {instance}: {failed[0]}")
-        return made[0]
+        try:
+            return apart(open_inside)
+        except OSError as error:
+            raise NetworkError(f"no socket can be had in the namespace of {instance}: {error}") from error
 
     def detach(self, instance: str) -> None:
         """Remove the instance's namespace, and with it, a moment later, its veth; it may be gone already."""
