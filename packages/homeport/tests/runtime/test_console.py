@@ -270,6 +270,25 @@ def test_pages_say_what_a_browser_may_do_with_them(homeport: Any) -> None:
     assert client.ask("GET", "/static/%2e%2e/app.py").status == 404
 
 
+def test_a_log_is_followed_no_longer_than_the_visit_lasts(homeport: Any) -> None:
+    client = Client(homeport)
+    client.log_in()
+    word = re.findall(r'name="word" value="([^"]+)"', client.ask("GET", "/").text)[0]
+    connection = http.client.HTTPConnection(homeport.addresses["registry"], timeout=60)
+    connection.request(
+        "GET", f"{_PREFIX}/services/shop/lines?since=nonsense", None, {"Cookie": client.cookie}
+    )
+    following = connection.getresponse()
+    assert (following.status, following.headers.get_content_type()) == (200, "text/event-stream")
+    homeport.get("shop.localhost", "/say?text=last")
+    while b"last" not in following.readline():
+        pass
+    assert client.ask("POST", "/logout", f"word={word}").status == 303
+    following.read()  # comes to an end
+    connection.close()
+    assert client.ask("GET", "/").status == 303
+
+
 def test_keys_cannot_be_guessed_for_long(homeport: Any) -> None:
     """The last of the module: nobody is let in for a minute."""
     client = Client(homeport)

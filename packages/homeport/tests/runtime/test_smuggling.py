@@ -283,6 +283,7 @@ def h2(*pairs: tuple[bytes, bytes], body: bytes | None = None, line: Any = None)
 
 _POST = {b":method": b"POST"}
 _H2 = {
+    "nothing wrong": h2((b"a", b"b")),
     "a length that is too short": h2((b"content-length", b"1"), body=b"abc" + _HIDDEN, line=_POST),
     "a length that is too long": h2((b"content-length", b"99"), body=b"abc", line=_POST),
     "two lengths": h2((b"content-length", b"3"), (b"content-length", b"4"), body=b"abc", line=_POST),
@@ -308,6 +309,12 @@ _H2 = {
     "an unknown pseudo-header": h2((b":hidden", b"a")),
     "a CONNECT with a protocol": h2((b":protocol", b"nonsense"), line={b":method": b"CONNECT"}),
 }
+
+
+def test_a_plain_request_of_http_2_is_answered(outcomes: dict[str, Outcome]) -> None:
+    outcome = outcomes["h2 nothing wrong"]
+    assert len(outcome.received) == 1
+    assert frame(0, 1, 1, b"ok") in outcome.answer or frame(0, 0, 1, b"ok") in outcome.answer
 
 
 @pytest.mark.parametrize("name", _H2)

@@ -254,21 +254,24 @@ class Console:
             "logs.html", visit, service=service, kind=kind, lines=lines, cursor=str(cursor), clock=_clock
         )
 
-    async def _lines(self, request: Request, _visit: Visit) -> Response:
+    async def _lines(self, request: Request, visit: Visit) -> Response:
         """The log as it grows: server-sent events, each with the place from which it goes on."""
         service, kind = self._find(request), _kind(request)
         if self._followers >= _FOLLOWERS:
             return Response("too many follow logs already\n", 503, {"Retry-After": "10"}, "text/plain")
         place = request.headers.get("last-event-id") or request.query_params.get("since", "")
         cursor = Cursor.parse(place) or self._harbour.follow(service.arn, kind, most=1)[1]
-        return StreamingResponse(self._stream(service.arn, kind, cursor), media_type="text/event-stream")
+        return StreamingResponse(
+            self._stream(visit, service.arn, kind, cursor), media_type="text/event-stream"
+        )
 
-    async def _stream(self, arn: str, kind: LogKind, cursor: Cursor) -> AsyncIterator[str]:
+    async def _stream(self, visit: Visit, arn: str, kind: LogKind, cursor: Cursor) -> AsyncIterator[str]:
+        """Until the visit ends, or homeport."""
         self._followers += 1
         try:
             quiet = 0.0
             yield "retry: 2000\n\n"
-            while not self._closing.is_set():
+            while not self._closing.is_set() and self._visits.find(visit.token) is not None:
                 lines, cursor = self._harbour.follow(arn, kind, cursor)
                 if lines:
                     shown = [[_clock(one), one.stream, one.message] for one in lines]
