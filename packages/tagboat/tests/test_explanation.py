@@ -54,6 +54,16 @@ def test_a_changed_local_package_is_named(explained, project):
     assert lines[1:] == ["  ~ goods: src/goods/__init__.py"]
 
 
+def test_a_changed_setting_is_named_at_every_layer_that_it_is_about(explained, project):
+    explained()
+    project.configure("byte-code = false\n")
+    lines = changed(explained())
+    layers = [line.partition(":")[0] for line in lines if not line.startswith(" ")]
+    assert layers == ["dependencies", "dependencies", "app"]
+    assert lines.count("  ~ byte code") == len(layers)
+    assert [line for line in lines if line.startswith("  ~ hail")] == ["  ~ hail: pyproject.toml"]
+
+
 def test_a_removed_dependency_is_named(explained, project):
     explained()
     lock = project.directory / "requirements.lock"

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ocikit import ContainerConfig, History, Image, Layer, Platform
+from ocikit import ContainerConfig, History, Image, Layer, Platform, compressor
 from tagboat.build.app import WORKDIR, app_layers
 from tagboat.build.base import Base, resolve_base
-from tagboat.build.cache import Cache
+from tagboat.build.cache import Cache, MadeLayer
 from tagboat.build.dependencies import dependency_layers
 from tagboat.build.explanation import explain, keep_inputs, last_inputs
 from tagboat.build.venv import VENV
@@ -91,6 +91,7 @@ def build_with_report(
         app = pool.submit(app_layers, component, base, store, progress=progress)
         layers = dependency_layers(component, base, store, progress=progress, on_layer=on_layer)
         layers += app.result()
+    layers = [replace(one, inputs={**one.inputs, **_settings(component, one)}) for one in layers]
     for one in layers:
         reports.append(LayerReport(one.name, one.layer.descriptor.size, not one.made, one.seconds))
         image = image.append(one.layer, History(created=stamp.created, created_by=f"tagboat {one.name}"))
@@ -100,6 +101,12 @@ def build_with_report(
     explanation = tuple(explain(before, layers))
     keep_inputs(store, component.directory, platform, layers)
     return Build(image, tuple(reports), explanation)
+
+
+def _settings(component: Component, layer: MadeLayer) -> dict[str, str]:
+    """What of the configuration, beside files and packages, decides about a layer."""
+    compressed = {"compression": compressor(component.config.compression)}
+    return compressed | ({} if layer.kind == "assets" else {"byte code": str(component.config.byte_code)})
 
 
 @dataclass(frozen=True, slots=True)
