@@ -191,6 +191,11 @@ def test_the_command_lists_the_cheapest_first(cost):
     assert "load balancers 36.79" in said
     assert "closed to new customers since 2026-04-30" in said
     assert "Not read at their source: " in said
+    assert f"from {BUILT_IN}." in said
+    assert (
+        "ecs-express: ECS Express Mode: Fargate (ARM) and a load balancer, the data in S3; 0.5 vCPU, 1 GB\n"
+        in said
+    )
     assert "load balancers: 730 x 0.0252 (nlb-hour, " in cost("--details")[1]
 
 

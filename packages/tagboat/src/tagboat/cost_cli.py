@@ -124,6 +124,7 @@ def _cost(options: argparse.Namespace) -> int:
                     "usage": asdict(usage),
                     "bills": [_bill(bill) for bill in made],
                     "over_budget": over,
+                    "prices": prices.file,
                     "over_traffic": [
                         {"views": views, "dollars": {bill.target: bill.dollars for bill in at}}
                         for views, at in over_traffic(usage, prices)

@@ -39,7 +39,7 @@ class Prices:
     @classmethod
     def read(cls, region: str, file: Path | None = None, *, free_tier: bool = True) -> Prices:
         """From `file`, or those that come with tagboat. Raises ConfigError: what is wrong, and where."""
-        name = str(file or "the prices that come with tagboat")
+        name = str(file or BUILT_IN)
         try:
             text = (file or BUILT_IN).read_text(encoding="utf-8")
             document = tomllib.loads(text)

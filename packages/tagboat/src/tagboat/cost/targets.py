@@ -106,7 +106,7 @@ def ecs_express(usage: Usage, prices: Prices) -> Bill:
         *_bucket(usage, prices, _STARTS),
         *_images_and_zone(prices),
     )
-    return Bill("ecs-express", means, lines)
+    return Bill("ecs-express", f"{means}; {_size(size)}", lines)
 
 
 def apprunner(usage: Usage, prices: Prices) -> Bill:
@@ -124,7 +124,8 @@ def apprunner(usage: Usage, prices: Prices) -> Bill:
         *_bucket(usage, prices, _STARTS),
         *_images_and_zone(prices),
     )
-    return Bill("apprunner", means, lines, note="closed to new customers since 2026-04-30")
+    note = "closed to new customers since 2026-04-30"
+    return Bill("apprunner", f"{means}; {_size(size)}", lines, note=note)
 
 
 def load_balancers(usage: Usage, prices: Prices) -> Bill:
@@ -192,6 +193,10 @@ def _instance_hours(usage: Usage) -> float:
 
 def _lcu_hours(usage: Usage) -> float:
     return max(usage.views / _LCU_VIEWS, usage.out_gb)
+
+
+def _size(size: tuple[float, float]) -> str:
+    return f"{size[0]:g} vCPU, {size[1]:g} GB"
 
 
 def _fitting(usage: Usage, sizes: Mapping[int, tuple[int, ...]]) -> tuple[float, float] | None:
