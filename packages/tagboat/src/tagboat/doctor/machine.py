@@ -19,6 +19,7 @@ from tagboat.doctor.finding import Finding, State
 _GIT = (2, 13)  # the first that knows all that git.py asks it
 _MANY, _FEW = 1 << 30, 200 << 20  # bytes that a build should find, and without which it will not end well
 _COMPOSERS = {"apt-get": "apt", "dpkg-deb": "dpkg", "gpgv": "gpgv"}  # program: its package
+_ABSENT = "it is not there, or does not start"
 _TIMEOUT = 10.0  # seconds
 
 
@@ -28,23 +29,14 @@ def tools(*, composes: bool) -> Iterator[Finding]:
     yield _git()
     yield _uv()
     for program, package in _COMPOSERS.items() if composes else ():
-        where = shutil.which(program)
-        yield (
-            Finding(program, "ok", where)
-            if where
-            else Finding(
-                program,
-                "failed",
-                "it is not there, and the base is composed of packages",
-                f"`apt-get install {package}`, or another base: a registry's image, an OCI layout, a tar",
-            )
-        )
-    runc = shutil.which("runc")
-    yield (
-        Finding("runc", "ok", runc)
-        if runc
-        else Finding("runc", "warning", "it is not there", "`tagboat run` needs it: `apt-get install runc`")
-    )
+        advice = f"`apt-get install {package}`, or another base: a registry's image, an OCI layout, a tar"
+        yield _program(program, "failed", f"{_ABSENT}, and the base is composed of packages", advice)
+    yield _program("runc", "warning", _ABSENT, "`tagboat run` needs it: `apt-get install runc`")
+
+
+def _program(name: str, otherwise: State, problem: str, advice: str) -> Finding:
+    said = _version(name, "--version")
+    return Finding(name, "ok", said) if said else Finding(name, otherwise, problem, advice)
 
 
 def disks(cache: Path) -> Iterator[Finding]:
@@ -56,7 +48,7 @@ def disks(cache: Path) -> Iterator[Finding]:
 def _git() -> Finding:
     said = _version("git", "--version")
     if said is None:
-        return Finding("git", "failed", "it is not there", "`apt-get install git`")
+        return Finding("git", "failed", _ABSENT, "`apt-get install git`")
     numbers = tuple(int(part) for part in re.findall(r"\d+", said)[:2])
     if numbers < _GIT:
         wanted = ".".join(map(str, _GIT))
@@ -70,16 +62,17 @@ def _uv() -> Finding:
     except FileNotFoundError:
         said = None
     if said is None:
-        return Finding("uv", "failed", "it does not start", "`pip install --force-reinstall uv`")
+        return Finding("uv", "failed", _ABSENT, "`pip install --force-reinstall uv`")
     return Finding("uv", "ok", said)
 
 
 def _version(program: str, option: str) -> str | None:
+    """The first line of what it says of itself; None where it does not."""
     try:
         done = subprocess.run([program, option], capture_output=True, text=True, check=True, timeout=_TIMEOUT)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return done.stdout.strip().partition("\n")[0]
 
 
 def _disk(name: str, folder: Path) -> Finding:
