@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 SIZES = {"phone": (390, 844), "desktop": (1280, 800)}
@@ -134,3 +135,30 @@ def test_what_is_no_picture_is_told_and_leaves_no_trace_in_the_text(page: Page):
     give(page, "paste", b"<svg onload=alert(1)>", name="evil.svg", kind="image/svg+xml")
     expect(page.get_by_role("status")).to_contain_text("evil.svg: This is not a JPEG")
     expect(text).to_have_value(re.compile(r"^Before\.\n?$"))
+
+
+def test_axe_finds_nothing_where_somebody_is_at_work(page: Page, site):
+    path = site.as_user("author").write("Under the glass", "First\n\nSecond", "one")
+    page.goto(f"{path}/edit")
+    page.get_by_text("Address, time and place").click()
+    page.get_by_role("button", name="Live preview").click()
+    expect(page.get_by_role("region", name="Live preview")).to_contain_text("Second")
+    pages = {"editor": axe(page)}
+    change = {"title": "Under the glass", "body": "Theirs\n\nSecond", "tags": "two", "basis": "1"}
+    assert site.as_user("editor").post(f"{path}/edit", change).status == 303
+    page.get_by_label("Text", exact=True).fill("Mine\n\nSecond")
+    page.get_by_role("button", name="Publish the change").click()
+    expect(page.get_by_role("region", name="Yours")).to_be_visible()
+    pages["conflict"] = axe(page)
+    page.goto(f"{path}/history/2")
+    pages["version"] = axe(page)
+    page.goto("/drafts")
+    pages["desk"] = axe(page)
+    page.goto("/uploads")
+    pages["images"] = axe(page)
+    assert not {name: found for name, found in pages.items() if found}
+
+
+def axe(page: Page) -> list[str]:
+    results = Axe().run(page, options={"resultTypes": ["violations"]})
+    return [f"{found['id']}: {found['nodes'][0]['html']}" for found in results.response["violations"]]
