@@ -187,6 +187,7 @@ def _faults(folder: Path, images: Images) -> list[Row]:
         toll = storm(harbour, arns, _KILLS, seed=_KILLS)
     case = f"{toll.kills.total()} SIGKILLs"
     return [
+        Row("port", f"{case}: homeport ended by itself", toll.ended, "", goal=0),
         Row("port", f"{case}: services lost", len(toll.lost), "", goal=0),
         Row("port", f"{case}: operations stuck", len(toll.stuck), "", goal=0),
         Row("port", f"{case}: resources leaked", len(toll.leaked), "", goal=0),

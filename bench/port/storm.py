@@ -43,6 +43,7 @@ class Toll:
     kills: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)  # by service, `failed` for those that were none
     operations: Counter[str] = field(default_factory=Counter)  # by how they ended
+    ended: int = 0  # how often homeport has ended by itself, of which none is right
     seconds: float = 0.0  # from the last kill until all was well
     lost: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
@@ -57,15 +58,24 @@ def storm(harbour: Harbour, arns: dict[str, str], kills: int, seed: int) -> Toll
     with _asked(harbour, list(arns), toll):
         while (count := toll.kills.total()) < kills:
             victim = choose.choices(names, list(_VICTIMS.values()))[0] if count < kills - 1 else "homeport"
+            _keep(harbour, toll)
             if choose.random() < 0.5:
                 _order(harbour, choose, arns)
             time.sleep(choose.uniform(0, 0.5))
             toll.kills[victim] += _kill(harbour, victim, choose)
         started = time.monotonic()
         while not _well(harbour, arns, toll) and time.monotonic() < started + _AFTERMATH:
+            _keep(harbour, toll)
             time.sleep(0.1)
         toll.seconds = time.monotonic() - started
     return toll
+
+
+def _keep(harbour: Harbour, toll: Toll) -> None:
+    """As systemd does: start again what has ended by itself."""
+    if harbour.process.poll() is not None:
+        toll.ended += 1
+        harbour.again()
 
 
 def _kill(harbour: Harbour, victim: str, choose: random.Random) -> int:

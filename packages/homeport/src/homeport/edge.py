@@ -309,12 +309,22 @@ class Edge:
         return self._layout.run / "haproxy.pid"
 
     def _running(self) -> Process | None:
-        """The HAProxy that an earlier process started: the number of its file, if still that program's."""
-        with suppress(OSError, ValueError, ProcessLookupError):
-            pid = int(self._pid_file.read_text().split()[0])
+        """The HAProxy that an earlier process started, by the number in its file.
+
+        A kill may have left the file empty: then it is looked for among all processes there are.
+        """
+        return self._noted() or next((one for pid in masters(self._file) if (one := self._at(pid))), None)
+
+    def _noted(self) -> Process | None:
+        with suppress(OSError, ValueError, IndexError):
+            return self._at(int(self._pid_file.read_text().split()[0]))
+        return None
+
+    def _at(self, pid: int) -> Process | None:
+        """The process of a number, if it is a HAProxy of ours."""
+        with suppress(OSError):
             process = Process(pid)
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if os.fsencode(self._file) in command and process.alive:
+            if process.alive and _serves(pid, self._file):
                 return process
             process.close()
         return None
@@ -333,7 +343,7 @@ class Edge:
             raise EdgeError(str(error)) from error
         try:
             async with asyncio.timeout(_RELOAD):
-                while (master := self._running()) is None or not await self._workers_or_none():
+                while (master := self._noted()) is None or not await self._workers_or_none():
                     if master is not None:
                         master.close()
                     await asyncio.sleep(_POLL)
@@ -436,3 +446,25 @@ def sessions(answer: str) -> Iterator[tuple[str, int, int]]:
         if line and not line.startswith("#"):
             row = line.split(",", 8)
             yield row[0], int(row[4]), int(row[7])
+
+
+def masters(file: Path) -> list[int]:
+    """The process ids of HAProxy's masters that serve a configuration file, by their command lines."""
+    serving = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+    serving = [pid for pid in serving if _serves(pid, file)]
+    found = []
+    for pid in serving:
+        with suppress(OSError):
+            # After the name, which may have anything in it: the state, and the parent (proc(5), stat).
+            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            if parent not in serving:
+                found.append(pid)
+    return found
+
+
+def _serves(pid: int, file: Path) -> bool:
+    """Whether that is a HAProxy of the file, and not one that only checks it."""
+    with suppress(OSError):
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return os.fsencode(file) in command and b"-c" not in command
+    return False

@@ -163,6 +163,23 @@ def test_a_killed_edge_comes_back_with_all_services(
     eventually(lambda: harbour.served("web") == "one" and harbour.served("other") == "one")
 
 
+@pytest.mark.parametrize("alive", [True, False])
+def test_an_edge_whose_number_was_not_written_is_found_and_one_that_died_so_is_replaced(
+    harbour: Any, make_image: Any, eventually: Any, alive: bool
+) -> None:
+    harbour.store(make_image(VERSION="one"))
+    harbour.create()
+    before = masters(harbour)
+    harbour.kill()
+    (harbour.layout.run / "haproxy.pid").write_text("")
+    if not alive:
+        os.kill(*before, signal.SIGKILL)
+    harbour.start()
+    eventually(lambda: harbour.served() == "one")
+    assert (masters(harbour) == before) is alive
+    assert len(masters(harbour)) == 1
+
+
 def test_a_second_homeport_on_the_same_directory_is_refused(harbour: Any) -> None:
     first = harbour.process
     try:

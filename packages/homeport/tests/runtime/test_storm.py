@@ -25,4 +25,4 @@ def test_after_a_storm_every_service_serves_every_operation_has_ended_and_nothin
             harbour.settle(arn)
         toll = storm(harbour, arns, kills=8, seed=5)
     assert toll.kills.total() == 8
-    assert (toll.lost, toll.stuck, toll.leaked) == ([], [], [])
+    assert (toll.ended, toll.lost, toll.stuck, toll.leaked) == (0, [], [], [])
