@@ -139,6 +139,11 @@ class Aws:
         out, err = self.capture()
         return code, out, err
 
+    def repository(self) -> None:
+        """Make the component's repository, as an earlier `apply` did."""
+        tags = [{"Key": "tagboat:component", "Value": "shop"}]
+        self.client("ecr").create_repository(repositoryName="shop", tags=tags)
+
     def answer(self, *documents: Any) -> None:
         """What functions answer when they are invoked, one after the other."""
         results = [json.dumps(document) for document in documents]
