@@ -12,7 +12,7 @@ from pathlib import Path
 import bench
 from bench.row import Row, table
 
-_NOT_BENCHES = frozenset({"__main__", "row"})
+_NOT_BENCHES = frozenset({"__main__", "function", "lambda_service", "row"})
 
 
 def main() -> int:

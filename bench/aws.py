@@ -1,4 +1,4 @@
-"""`tagboat plan` on a complete stack, as it is typed, against moto's server on this machine.
+"""`tagboat plan` on a complete stack, as it is typed, against moto's server; and the site as a function.
 
 The stack is the one with the most kinds of resources: a function behind CloudFront with a domain, buckets, a
 role for releases and a budget. The peer is the aws command, which asks for one list of each of the services
@@ -21,6 +21,7 @@ from pathlib import Path
 
 import boto3
 
+from bench.function import function_rows
 from bench.row import Row
 
 _RUNS = 5
@@ -97,6 +98,7 @@ def run() -> list[Row]:
         Row("aws", case, statistics.median(plans), "s", by_hand, _PEER, _GOAL),
         Row("aws", "apply in an empty account", first, "s"),
         Row("aws", "apply after the first release", second, "s"),
+        *function_rows(),
     ]
 
 

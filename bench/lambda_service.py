@@ -77,6 +77,7 @@ class LambdaService:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # as Lambda's own end, which sends at once
 
     @property
     def service(self) -> LambdaService:
