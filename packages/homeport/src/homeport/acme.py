@@ -63,6 +63,8 @@ class Acme:
         try:
             return self._issue(name)
         except messages.Error as error:
+            if error.code == "accountDoesNotExist":  # the next try makes it anew
+                self._account = None
             raise CertificateError(f"{self.directory}: {error.detail or error.typ}") from error
         except errors.TimeoutError:
             raise CertificateError(f"{self.directory} has not decided within {_PATIENCE:.0f} s") from None

@@ -136,7 +136,9 @@ class Settings:
                 "IngressConfiguration.IsPubliclyAccessible must be true: homeport's edge serves every service"
             )
         if request.get("IpAddressType", "IPV4") != "IPV4":
-            raise invalid("IpAddressType must be IPV4: homeport's edge listens on no IPv6 address")
+            raise invalid(
+                "IpAddressType must be IPV4: where the edge listens is said by `homeport serve --address`"
+            )
         settings = {**before, **request}
         egress = settings["EgressConfiguration"] = dict(settings["EgressConfiguration"])
         named = egress.get("VpcConnectorArn")
