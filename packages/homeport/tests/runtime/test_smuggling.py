@@ -92,7 +92,7 @@ class Lane:
                 connection.sendall(data.replace(b"web.localhost", self.host.encode()))
                 if protocol == "http/1.1":
                     # There is no more to come: the edge answers what there is, and hangs up.
-                    with socket.socket(fileno=os.dup(connection.fileno())) as below:
+                    with socket.socket(fileno=os.dup(connection.fileno())) as below, suppress(OSError):
                         below.shutdown(socket.SHUT_WR)
                 while not (protocol == "h2" and ended(answer)) and (piece := connection.recv(65536)):
                     answer += piece
