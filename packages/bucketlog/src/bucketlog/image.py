@@ -184,9 +184,17 @@ class Image:
                 for e, a, v, _ in changes:
                     if not self._connection.in_transaction:  # an error of the file rolls back
                         self._connection.execute("BEGIN")
-                    with suppress(MissingPagesError, apsw.ConstraintError):
+                    # Without a savepoint SQLite leaves half of what a failed INSERT has done, and divides a
+                    # page that has been divided by half.
+                    self._connection.execute("SAVEPOINT row")
+                    try:
                         row = (e, a, v, _NEVER, OPEN, 1 if a in references else 0)
                         self._connection.execute(_INSERT, row)
+                    except (MissingPagesError, apsw.ConstraintError):
+                        if self._connection.in_transaction:
+                            self._connection.execute("ROLLBACK TO row")
+                    if self._connection.in_transaction:
+                        self._connection.execute("RELEASE row")
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
             if self._pages.fetched == before:
