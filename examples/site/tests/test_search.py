@@ -101,6 +101,18 @@ def test_many_results_are_cut_into_pages(site):
     assert client.get("/search?q=ibex&page=3").status == 404
 
 
+def test_an_address_that_searches_without_end_is_asked_to_wait(site):
+    client = site.client()
+    for _ in range(2000):
+        answer = client.get("/search?q=tide", X_Forwarded_For="203.0.113.9")
+        if answer.status != 200:
+            break
+    assert answer.status == 429
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert client.get("/search", X_Forwarded_For="203.0.113.9").status == 200
+    assert client.get("/search?q=tide", X_Forwarded_For="203.0.113.10").status == 200
+
+
 def test_terms():
     assert parse('Tide "on time" -Fog') == [
         Term(("tide",), is_phrase=False, is_excluded=False),

@@ -69,12 +69,17 @@ class Limits:
     proxies: int
     login_by_address: Limit = field(default_factory=lambda: Limit("login by address", 100, 300))
     login_by_account: Limit = field(default_factory=lambda: Limit("login by account", 30, 300))
+    search_by_address: Limit = field(default_factory=lambda: Limit("search by address", 240, 60))
     upload_by_address: Limit = field(default_factory=lambda: Limit("upload by address", 300, 600))
     upload_by_account: Limit = field(default_factory=lambda: Limit("upload by account", 120, 600))
 
     def login(self, request: Request) -> None:
         """Count a step of a login before anybody is known. Raises TooOftenError."""
         self.login_by_address.take(address(request, self.proxies))
+
+    def search(self, request: Request) -> None:
+        """Count a search. Raises TooOftenError."""
+        self.search_by_address.take(address(request, self.proxies))
 
     def upload(self, request: Request, user_id: str) -> None:
         """Count an upload of a member. Raises TooOftenError."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import jinja2
@@ -36,6 +37,8 @@ class Site:
     limits: Limits
     metrics: Metrics
     readiness: Readiness
+    # Searches run in threads; most of those are for the database's looks and commits.
+    searching: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 
     @classmethod
     def of(cls, request: Request) -> Site:

@@ -105,19 +105,24 @@ async def archive(request: Request) -> Response:
 
 
 async def find(request: Request) -> Response:
-    """Search: `?q=`, and `?page=` as in a list. It runs in a thread: others need not wait for it."""
+    """Search: `?q=`, and `?page=` as in a list."""
     seen, edition = await _now(request)
+    site = Site.of(request)
     query = " ".join(request.query_params.get("q", "").split())[:QUERY_LIMIT]
     terms = parse(query)
-    found = await asyncio.to_thread(search, seen.database, edition, terms)
-    at = _page(request, found)
+    if terms:
+        site.limits.search(request)
+    async with site.searching:
+        found = await asyncio.to_thread(search, seen.database, edition, terms)
+        at = _page(request, found)
+        hits = await asyncio.to_thread(excerpts, seen.database, at.posts, terms)
     return page(
         request,
         "posts/search.html",
         seen,
         query=query,
         count=len(found),
-        hits=await asyncio.to_thread(excerpts, seen.database, at.posts, terms),
+        hits=hits,
         number=at.number,
         last=at.last,
         before=f"/search?q={segment(query)}&page={at.number - 1}",
