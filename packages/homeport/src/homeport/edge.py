@@ -196,8 +196,10 @@ class Edge:
             if now - self._listed > _LISTED or self._changes:
                 self._lately, self._listed, self._changes = await self._workers(), now, False
             for worker in self._lately:
-                with suppress(EdgeError):  # it may have ended
-                    answers[worker] = await self._ask(f"@!{worker} {_BACKENDS}")
+                with suppress(EdgeError):
+                    answer = await self._ask(f"@!{worker} {_BACKENDS}")
+                    if answer.startswith("#"):  # else it has ended, and the master says so
+                        answers[worker] = answer
         return answers
 
     async def in_flight(self, name: str) -> int:

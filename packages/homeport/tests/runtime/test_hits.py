@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from homeport.configuration import Names, Route, Server
 from homeport.hits import Hits
+from homeport.redirects import Redirect, Source
 
 
 def test_a_worker_is_counted_once_however_often_it_is_looked_at(tmp_path: Path) -> None:
@@ -48,3 +52,17 @@ def test_the_total_is_what_all_workers_have_counted(workers: list[list[int]]) ->
             count += step
             hits.observe({(worker, "a"): count})
     assert hits.of("a") == sum(map(sum, workers))
+
+
+def test_the_load_is_read_while_workers_come_and_go(open_front: Any) -> None:
+    front = open_front({"web": Route("web.localhost", {"one": Server("127.0.0.1", 1, 1)})})
+
+    async def read() -> None:
+        for turn in range(3):
+            redirect = Redirect(Source.parse("old.example"), f"https://new.example/{turn}")
+            await front.edge.rename(Names(redirects=[redirect]))
+            for _ in range(12):  # the worker from before ends meanwhile
+                assert "web" in await front.edge.loads()
+                await asyncio.sleep(0.05)
+
+    front.do(read())
