@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -17,6 +18,8 @@ from tagboat.identity import session
 
 GLOBAL_REGION = "us-east-1"  # where CloudFront, its certificates, Route 53 and budgets are at home
 _GLOBAL = frozenset({"cloudfront", "acm", "route53", "budgets", "iam"})
+_ROLE_SEEN = 60.0  # seconds within which all of AWS has heard of what IAM has just made
+_ROLE_UNKNOWN = re.compile(r"assum|instance profile", re.IGNORECASE)
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 
 
@@ -81,6 +84,17 @@ class Account:
             ) from error
         except BotoCoreError as error:
             raise CloudError(f"{service} {operation}: {error}", hint=HINT) from error
+
+    def call_with_role(self, service: str, operation: str, /, **arguments: Any) -> Any:
+        """As `call`, again and again for a minute where AWS has not yet heard of a role that is new."""
+        deadline = time.monotonic() + _ROLE_SEEN
+        while True:
+            try:
+                return self.call(service, operation, **arguments)
+            except AwsError as error:
+                if not _ROLE_UNKNOWN.search(str(error)) or time.monotonic() > deadline:
+                    raise
+                time.sleep(2)
 
     def find(self, service: str, operation: str, /, *absent: str, **arguments: Any) -> Any:
         """The answer, or None where AWS answers with one of the codes `absent`."""

@@ -47,6 +47,18 @@ def pulls(repository_arn: str) -> Document:
     )
 
 
+def pulled_by(service: str, source_arn: str) -> Document:
+    """A repository whose images a service of AWS reads, on behalf of `source_arn`."""
+    statement = {
+        "Sid": "PulledByService",
+        "Effect": "Allow",
+        "Principal": {"Service": [service]},
+        "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"],
+        "Condition": {"StringLike": {"aws:sourceArn": [source_arn]}},
+    }
+    return document(statement)
+
+
 def writes_log(group_arn: str) -> Document:
     """Writes one log group."""
     return document(allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{group_arn}:*"]))

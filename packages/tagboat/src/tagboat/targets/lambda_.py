@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tagboat.aws.kinds.lambda_ import ALIAS
 from tagboat.aws.kinds.logs import DAYS
-from tagboat.aws.policy import Document, allow, taken_by, writes_log
+from tagboat.aws.policy import Document, allow, pulled_by, taken_by, writes_log
 from tagboat.aws.resource import Ref, Resource
 from tagboat.build.image import start_command
 from tagboat.build.lambda_bridge import PLACE as BRIDGE
@@ -62,7 +62,9 @@ def log_group(place: Place) -> str:
 def resources(place: Place) -> list[Resource]:
     """Everything that it needs, in no order."""
     service, name = place.component.config.service, place.name
-    repository = parts.repository(place)
+    repository = parts.repository(
+        place, pulled_by("lambda.amazonaws.com", place.arn("lambda", f"function:{place.name}"))
+    )
     group = parts.log_group(place, log_group(place))
     role = parts.role(
         place,

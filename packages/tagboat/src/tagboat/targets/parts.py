@@ -20,7 +20,7 @@ _MIN_UPLOADS = {"uploads": None, "bucket": None, "access_control": None}
 _ISSUER = "amazon.com"  # of ACM's certificates, for CAA
 
 
-def repository(place: Place) -> Resource:
+def repository(place: Place, readers: Document | None = None) -> Resource:
     """Where releases are pushed. Their tags never move; the last releases are kept. A homeport scans none."""
     rule = {
         "rulePriority": 1,
@@ -36,7 +36,12 @@ def repository(place: Place) -> Resource:
     return Resource(
         "ecr.repository",
         place.repository,
-        {"movable": [LATEST], "scan": place.target.kind != "homeport", "lifecycle": {"rules": [rule]}},
+        {
+            "movable": [LATEST],
+            "scan": place.target.kind != "homeport",
+            "lifecycle": {"rules": [rule]},
+            **({"policy": canonical(readers)} if readers else {}),
+        },
         place.shared_tags,
         shared=True,
         data=True,

@@ -49,7 +49,7 @@ class AppRunnerService:
         )
 
     def create(self, account: Account, resource: Resource) -> None:
-        arn = account.call(
+        arn = account.call_with_role(
             "apprunner",
             "create_service",
             ServiceName=resource.name,

@@ -125,10 +125,12 @@ class Instance:
 
     def create(self, account: Account, resource: Resource) -> None:
         disk = {"VolumeSize": resource.settings["disk"], "VolumeType": "gp3", "Encrypted": True}
-        machine = account.call(
+        machine = account.call_with_role(
             "ec2",
             "run_instances",
-            ClientToken=resource.name,  # the same call again, after an answer that was lost, starts no other
+            # The same call again, after an answer that was lost, starts no other machine; a later one, whose
+            # firewall is another, does.
+            ClientToken=f"{resource.name}-{resource.settings['group']}",
             MinCount=1,
             MaxCount=1,
             ImageId=resource.settings["image"],

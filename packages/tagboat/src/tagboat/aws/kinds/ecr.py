@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tagboat.aws.account import Account
+from tagboat.aws.policy import canonical
 from tagboat.aws.resource import Found, Resource
 from tagboat.aws.tags import mapping, pairs
 
@@ -14,7 +15,9 @@ _NONE = "RepositoryNotFoundException"
 
 
 class EcrRepository:
-    """Settings: `movable` tags (patterns), `scan` on push, `lifecycle` as ECR's document."""
+    """Settings: `movable` tags (patterns), `scan` on push, `lifecycle` as ECR's document, and, where somebody
+    else reads, the `policy` that lets them.
+    """
 
     name: ClassVar[str] = "ecr.repository"
     attributes: ClassVar[Mapping[str, str]] = {"arn": "Arn", "uri": "RepositoryUri"}
@@ -28,6 +31,9 @@ class EcrRepository:
         policy = account.find(
             "ecr", "get_lifecycle_policy", "LifecyclePolicyNotFoundException", repositoryName=resource.name
         )
+        readers = account.find(
+            "ecr", "get_repository_policy", "RepositoryPolicyNotFoundException", repositoryName=resource.name
+        )
         filters = repository.get("imageTagMutabilityExclusionFilters", [])
         immutable = repository["imageTagMutability"].startswith("IMMUTABLE")
         images = account.call("ecr", "list_images", repositoryName=resource.name)["imageIds"]
@@ -37,6 +43,7 @@ class EcrRepository:
                 "movable": sorted(one["filter"] for one in filters) if immutable else ["*"],
                 "scan": repository.get("imageScanningConfiguration", {}).get("scanOnPush", False),
                 "lifecycle": json.loads(policy["lifecyclePolicyText"]) if policy else None,
+                "policy": canonical(readers["policyText"]) if readers else None,
             },
             attributes={"arn": repository["repositoryArn"], "uri": repository["repositoryUri"]},
             tags=mapping(tags),
@@ -73,6 +80,9 @@ class EcrRepository:
         if "lifecycle" in changed:
             text = json.dumps(resource.settings["lifecycle"])
             account.call("ecr", "put_lifecycle_policy", **named, lifecyclePolicyText=text)
+        if "policy" in changed:
+            text = json.dumps(resource.settings["policy"])
+            account.call("ecr", "set_repository_policy", **named, policyText=text)
         if "tags" in changed:
             account.call(
                 "ecr", "tag_resource", resourceArn=found.attributes["arn"], tags=pairs(resource.tags)
@@ -90,7 +100,9 @@ class EcrRepository:
              "ImageTagMutabilityExclusionFilterValue": one["filter"]}
             for one in mutability["imageTagMutabilityExclusionFilters"]
         ]  # fmt: skip
+        readers = resource.settings.get("policy")
         return "AWS::ECR::Repository", {
+            **({"RepositoryPolicyText": readers} if readers else {}),
             "RepositoryName": resource.name,
             "ImageTagMutability": mutability["imageTagMutability"],
             "ImageTagMutabilityExclusionFilters": filters,

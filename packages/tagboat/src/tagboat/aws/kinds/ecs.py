@@ -68,7 +68,7 @@ class ExpressService:
             raise CloudError(f"the repository {repository} has no `latest`", hint="`tagboat deploy` first")
         named = {"repositoryNames": [repository]}
         uri = account.call("ecr", "describe_repositories", **named)["repositories"][0]["repositoryUri"]
-        account.call(
+        account.call_with_role(
             "ecs",
             "create_express_gateway_service",
             serviceName=resource.name,

@@ -7,20 +7,17 @@ the settings is a new version too, and the alias moves when it is ready.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from tagboat.aws.account import Account, AwsError, wait_until
+from tagboat.aws.account import Account, wait_until
 from tagboat.aws.kinds.ecr import latest_digest
 from tagboat.aws.resource import Found, Resource, logical_name
 from tagboat.cloud import CloudError
 
 ALIAS = "live"
 _NONE = "ResourceNotFoundException"
-_ROLE_SEEN = 60.0  # seconds within which Lambda has heard of a role that IAM has just made
-_DENIED_ROLE = "cannot be assumed"
 
 
 class Function:
@@ -73,15 +70,7 @@ class Function:
             "Role": resource.settings["role"],
             **own_configuration(resource.settings),
         }
-        deadline = time.monotonic() + _ROLE_SEEN
-        while True:
-            try:
-                account.call("lambda", "create_function", **arguments)
-                break
-            except AwsError as error:
-                if _DENIED_ROLE not in str(error) or time.monotonic() > deadline:
-                    raise
-                time.sleep(2)
+        account.call_with_role("lambda", "create_function", **arguments)
         ready(account, resource.name)
 
     def update(

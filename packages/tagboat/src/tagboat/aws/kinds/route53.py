@@ -103,7 +103,7 @@ def zone_of(account: Account, host: str) -> str:
         zone = zones.get(".".join(labels[start:]) + ".")
         if zone is not None:
             return str(zone)
-    apex = ".".join(labels[-2:])
+    apex = host.rstrip(".").removeprefix("www.")
     raise CloudError(
         f"no hosted zone of Route 53 in this account has {host.rstrip('.')}",
         hint=f"aws route53 create-hosted-zone --name {apex} --caller-reference {apex}, and set its name "

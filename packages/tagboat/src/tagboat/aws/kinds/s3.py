@@ -110,7 +110,12 @@ class Bucket:
                 "s3",
                 "put_bucket_lifecycle_configuration",
                 **named,
-                LifecycleConfiguration={"Rules": [_rule(resource.settings)]},
+                LifecycleConfiguration={
+                    "Rules": [
+                        *(rule for rule in _rules(account, named) if rule["ID"] != _RULE),
+                        _rule(resource.settings),
+                    ]
+                },
             )
         if "tags" in changed:
             tags = {**(found.tags or {}), **resource.tags}
@@ -218,11 +223,15 @@ def _ownership(account: Account, named: dict[str, str]) -> str | None:
     return str(there["OwnershipControls"]["Rules"][0]["ObjectOwnership"]) if there else None
 
 
+def _rules(account: Account, named: dict[str, str]) -> list[Any]:
+    """The bucket's lifecycle rules, of which one is ours."""
+    code = "NoSuchLifecycleConfiguration"
+    there = account.find("s3", "get_bucket_lifecycle_configuration", code, **named)
+    return list(there["Rules"]) if there else []
+
+
 def _lifecycle(account: Account, named: dict[str, str]) -> dict[str, int | None]:
-    there = account.find(
-        "s3", "get_bucket_lifecycle_configuration", "NoSuchLifecycleConfiguration", **named
-    ) or {"Rules": []}
-    rules = (rule for rule in there["Rules"] if rule["ID"] == _RULE and rule["Status"] == "Enabled")
+    rules = (one for one in _rules(account, named) if one["ID"] == _RULE and one["Status"] == "Enabled")
     rule: Mapping[str, Any] = next(rules, {})
     return {
         "noncurrent_days": rule.get("NoncurrentVersionExpiration", {}).get("NoncurrentDays"),
