@@ -270,6 +270,14 @@ def test_posts_go_to_a_folder_and_come_back(archive, tmp_path):
     assert (collected.returncode, collected.stdout) == (0, "0 images marked, 0 deleted\n"), collected.stderr
 
 
+@pytest.mark.parametrize("name", ["export", "export-posts", "collect"])
+def test_a_command_makes_no_site_where_there_is_none(tmp_path, name):
+    done = command(elsewhere(tmp_path), name, *([] if name == "collect" else [tmp_path / "out"]))
+    assert done.returncode == 1
+    assert "there is no database at DATABASE_URL" in done.stderr
+    assert not list(tmp_path.glob("database/**/log/*"))
+
+
 def test_a_command_without_settings_names_them(tmp_path):
     done = command({"DATABASE_URL": "", "UPLOADS_URL": ""}, "export", tmp_path / "x.zip")
     assert done.returncode == 2

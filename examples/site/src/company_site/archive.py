@@ -86,7 +86,7 @@ def import_archive(settings: Settings, path: Path) -> Contents:
             names = _check(archive)
             with tempfile.TemporaryDirectory() as directory:
                 _try(archive, f"file://{directory}/database")
-            if _is_there(settings.database_url):
+            if is_there(settings.database_url):
                 raise ArchiveError("there is a database already: import into an empty DATABASE_URL")
             store = ImageStore.open(settings.uploads_url)
             for name in names:
@@ -158,7 +158,7 @@ def _try(archive: zipfile.ZipFile, url: str) -> None:
         raise ArchiveError(f"{_TEXT} is not the database of a site: {error}") from None
 
 
-def _is_there(url: str) -> bool:
+def is_there(url: str) -> bool:
     """Whether there is a database, without making one as a connection would."""
     try:
         export_text(url, lambda _: None, to=0)

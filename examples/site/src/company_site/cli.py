@@ -44,7 +44,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="site",
-        description="Serve the site. It is configured by environment variables alone.",
+        description="Serve the site. It is configured by environment variables alone; so are its commands.",
         epilog="\n".join(f"  {name:<20}{meaning}" for name, meaning in VARIABLES.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import bucketlog
 from company_site.app import SCHEMA
-from company_site.archive import export_archive, import_archive
+from company_site.archive import export_archive, import_archive, is_there
 from company_site.database import Data
 from company_site.errors import SiteError
 from company_site.posts.frontmatter import dump, load
@@ -29,6 +29,8 @@ class FileError(SiteError):
 
 def run(arguments: argparse.Namespace, settings: Settings) -> Iterator[str]:
     """Do what the command line says; lines for standard output. Raises SiteError, StoreError, obstore's."""
+    if arguments.command != "import" and not is_there(settings.database_url):
+        raise SiteError(f"there is no database at DATABASE_URL, {settings.database_url}")
     yield from _COMMANDS[arguments.command](arguments, settings)
 
 

@@ -14,6 +14,7 @@ leave them, are marked like all others.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -39,24 +40,39 @@ class Collected:
     deleted: int
 
 
-def used_images(database: Database) -> set[str]:
-    """The names that any revision of any post shows, or any working copy."""
-    names: set[str] = set()
-    for datom in database.history().datoms(":aevt", ":post/body"):
-        names |= _in(datom.v)
-    for datom in database.datoms(":aevt", ":draft/fields"):
-        names |= _in(datom.v)
-    return names
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The names that any revision of any post shows, by a value of the database.
+
+    All texts there ever were are read once, outside of any commit; a commit reads what was written since.
+    """
+
+    basis: int
+    names: frozenset[str]
+
+    @classmethod
+    def of(cls, database: Database) -> Usage:
+        return cls(database.basis_t, frozenset(_shown(database.history(), ":post/body")))
+
+    def at(self, database: Database) -> set[str]:
+        """By a later value, and the names that working copies show now."""
+        written = _shown(database.since(self.basis), ":post/body")
+        return {*self.names, *written, *_shown(database, ":draft/fields")}
+
+
+def _shown(view: Database, attribute: str) -> set[str]:
+    return {match[0] for datom in view.datoms(":aevt", attribute) for match in _NAMES.finditer(datom.v)}
 
 
 async def collect(data: Data, images: ImageStore, now: datetime) -> Collected:
     """Take both steps for what is due. Any number may run at once. Raises StoreError, obstore's errors."""
     stored = {str(name): at for name, at in await images.list()}
-    marking = await data.transact([_mark(stored, now)])
+    usage = await asyncio.to_thread(Usage.of, await data.newest())
+    marking = await data.transact([_mark(stored, now, usage)])
     marked = len(_marked(marking.db_after, ":upload/ending")) - len(
         _marked(marking.db_before, ":upload/ending")
     )
-    going = _marked((await data.transact([_go(now)])).db_after, ":upload/going")
+    going = _marked((await data.transact([_go(now, usage)])).db_after, ":upload/going")
     for text in going:
         if (name := parse_name(text)) is not None:
             await images.delete(name)
@@ -64,9 +80,9 @@ async def collect(data: Data, images: ImageStore, now: datetime) -> Collected:
     return Collected(max(marked, 0), len(going))
 
 
-def _mark(stored: dict[str, datetime], now: datetime) -> Transaction:
+def _mark(stored: dict[str, datetime], now: datetime, usage: Usage) -> Transaction:
     def apply(database: Database) -> list[Any]:
-        used, known = used_images(database), _uploads(database)
+        used, known = usage.at(database), _uploads(database)
         changes: list[Any] = []
         for name, upload in known.items():
             if ":upload/going" in upload:
@@ -85,14 +101,14 @@ def _mark(stored: dict[str, datetime], now: datetime) -> Transaction:
     return apply
 
 
-def _go(now: datetime) -> Transaction:
+def _go(now: datetime, usage: Usage) -> Transaction:
     def apply(database: Database) -> list[Any]:
         due = {
             name: upload[":db/id"]
             for name, upload in _uploads(database).items()
             if upload.get(":upload/ending", now) <= now - RESPITE
         }
-        used = used_images(database) if due else set()
+        used = usage.at(database) if due else set()
         return [{":db/id": entity, ":upload/going": True} for name, entity in due.items() if name not in used]
 
     return apply
@@ -113,7 +129,3 @@ def _uploads(database: Database) -> dict[str, dict[str, Any]]:
 
 def _marked(database: Database, mark: str) -> dict[str, int]:
     return dict(database.q("[:find ?name ?u :in $ ?mark :where [?u ?mark] [?u :upload/name ?name]]", mark))
-
-
-def _in(text: str) -> set[str]:
-    return {match[0] for match in _NAMES.finditer(text)}
