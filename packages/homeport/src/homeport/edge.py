@@ -447,7 +447,8 @@ def sessions(answer: str) -> Iterator[tuple[str, int, int]]:
     for line in answer.splitlines():
         if line and not line.startswith("#"):
             row = line.split(",", 8)
-            yield row[0], int(row[4]), int(row[7])
+            if len(row) == 9:  # a worker may end within its answer
+                yield row[0], int(row[4]), int(row[7])
 
 
 def masters(file: Path) -> list[int]:
