@@ -17,14 +17,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from bench.port.harbour import Harbour
+from bench.port.harbour import Harbour, until
 from homeport.cgroup import Cgroup
 from homeport.layout import Layout
 from homeport.runtime import Runtimes
@@ -87,7 +87,8 @@ def _kill(harbour: Harbour, victim: str, choose: random.Random) -> int:
         harbour.again()
         # Half of the time it is let come up: else nothing but beginnings would be killed.
         if choose.random() < 0.5:
-            time.sleep(2.0)
+            with suppress(RuntimeError):
+                until(lambda: _answers(harbour), 20)
         return 1
     pids = list(Runtimes(layout).pids().values()) if victim == "instance" else _edge(layout)[victim]
     if not pids:
@@ -96,6 +97,18 @@ def _kill(harbour: Harbour, victim: str, choose: random.Random) -> int:
         os.kill(choose.choice(pids), signal.SIGKILL)
         return 1
     return 0
+
+
+def _answers(harbour: Harbour) -> bool:
+    """Whether homeport has come up."""
+    connection = HTTPConnection(harbour.addresses.registry, timeout=1)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _edge(layout: Layout) -> dict[str, list[int]]:
@@ -133,7 +146,7 @@ def _order(harbour: Harbour, choose: random.Random, arns: dict[str, str]) -> Non
             ResourceArn=arn, Tags=[{"Key": "homeport:rollback", "Value": "previous"}]
         ),
     ]
-    with suppress(BotoCoreError, ClientError), _apprunner(harbour) as apprunner:
+    with suppress(BotoCoreError, ClientError), _apprunner(harbour, patience=1) as apprunner:
         choose.choice(orders)(apprunner)
 
 
@@ -234,9 +247,10 @@ def leaks(layout: Layout) -> list[str]:
 
 
 @contextmanager
-def _apprunner(harbour: Harbour) -> Iterator[Any]:
+def _apprunner(harbour: Harbour, patience: float = 10) -> Iterator[Any]:
     client = harbour.client(
-        "apprunner", config=Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1})
+        "apprunner",
+        config=Config(connect_timeout=2, read_timeout=patience, retries={"total_max_attempts": 1}),
     )
     try:
         yield client
