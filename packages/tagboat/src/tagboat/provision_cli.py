@@ -5,8 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import TYPE_CHECKING
 
 from tagboat.arguments import add_component, add_target
+
+if TYPE_CHECKING:
+    from tagboat.forge import Project
+    from tagboat.targets.place import Place
 
 # As in cli.py, what a command needs is imported when it runs.
 # ruff: noqa: PLC0415
@@ -135,9 +140,19 @@ def _apply(options: argparse.Namespace) -> int:
         print(json.dumps(said))
     else:
         print(f"{done.created} created, {done.updated} changed")
+    if stack.place.project is not None:
+        _say(_ci_variables(stack.place, stack.place.project[1]))
     if done.waiting:
         _say(f"{len(done.waiting)} wait for the first release: `tagboat deploy` makes them")
     return 0
+
+
+def _ci_variables(place: Place, project: Project) -> str:
+    """What the CI system has to be told for its jobs to get the release role."""
+    role = place.role_arn(f"{place.name}-release")
+    environment = place.component.config.ci.environment
+    variables = f"AWS_ROLE_ARN={role} and AWS_REGION={place.region}"
+    return f"releases from {project.path}: set {variables} in its environment {environment}"
 
 
 def _drift(options: argparse.Namespace) -> int:

@@ -43,6 +43,10 @@ def test_an_empty_account_becomes_what_the_configuration_says(aws):
     assert code == 0
     assert out == "17 created, 0 changed\n"
     assert "11 wait for the first release: `tagboat deploy` makes them" in err
+    assert (
+        "releases from octo/shop: set AWS_ROLE_ARN=arn:aws:iam::123456789012:role/shop-release and "
+        "AWS_REGION=ap-southeast-1 in its environment production"
+    ) in err
     planned, code = actions(aws)
     assert (code, {one["action"] for one in planned.values()}) == (0, {"keep", "wait"})
 

@@ -69,13 +69,7 @@ class Certificate:
             timeout=120,
         )
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         account.call(
             "acm",
             "add_tags_to_certificate",
@@ -128,13 +122,7 @@ class Validation:
 
         wait_until(issued, f"the certificate of {resource.name} is not issued", timeout=3600)
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         self.create(account, resource)
 
     def delete(self, account: Account, resource: Resource, found: Found) -> None:

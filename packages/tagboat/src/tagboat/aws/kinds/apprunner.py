@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tagboat.aws.account import Account, wait_until
+from tagboat.aws.kinds.ecr import repository_uri, template_image
 from tagboat.aws.resource import Found, Resource
 from tagboat.aws.tags import mapping, pairs
 from tagboat.cloud import CloudError
@@ -54,17 +55,11 @@ class AppRunnerService:
             "create_service",
             ServiceName=resource.name,
             Tags=pairs(resource.tags),
-            **request(_image(account, resource.settings), resource.settings),
+            **request(_latest(account, resource), resource.settings),
         )["Service"]["ServiceArn"]
         self._settled(account, arn)
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         arn = found.attributes["arn"]
         if "tags" in changed:
             account.call("apprunner", "tag_resource", ResourceArn=arn, Tags=pairs(resource.tags))
@@ -74,7 +69,7 @@ class AppRunnerService:
                 "apprunner",
                 "update_service",
                 ServiceArn=arn,
-                **request(_image(account, resource.settings), resource.settings),
+                **request(_latest(account, resource), resource.settings),
             )
             self._settled(account, arn)
 
@@ -86,10 +81,7 @@ class AppRunnerService:
 
     def template(self, resource: Resource) -> tuple[str, dict[str, Any]]:
         settings = resource.settings
-        image = (
-            f"${{AWS::AccountId}}.dkr.ecr.${{AWS::Region}}.${{AWS::URLSuffix}}/"
-            f"{settings['repository']}:${{Release}}"
-        )
+        image = template_image(settings["repository"])
         described = request(image, settings)
         source = described["SourceConfiguration"]
         variables = source["ImageRepository"]["ImageConfiguration"]
@@ -154,7 +146,5 @@ def _arn(account: Account, name: str) -> str | None:
         token = {"NextToken": page["NextToken"]}
 
 
-def _image(account: Account, settings: Mapping[str, Any]) -> str:
-    named = {"repositoryNames": [settings["repository"]]}
-    (repository,) = account.call("ecr", "describe_repositories", **named)["repositories"]
-    return f"{repository['repositoryUri']}:latest"
+def _latest(account: Account, resource: Resource) -> str:
+    return f"{repository_uri(account, resource.settings['repository'])}:latest"

@@ -59,13 +59,7 @@ class Budget:
             ResourceTags=pairs(resource.tags),
         )
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         # It has no state of its own, and its alarms can only be changed one by one.
         self.delete(account, resource, found)
         self.create(account, resource)

@@ -50,13 +50,7 @@ class OriginAccessControl:
             },
         )
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         self.delete(account, resource, found)
         self.create(account, resource)
 
@@ -114,13 +108,7 @@ class EdgeFunction:
     def create(self, account: Account, resource: Resource) -> None:
         account.call("cloudfront", "create_function", **_edge_code(resource, resource.settings))
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         etag = found.attributes["etag"]
         if "code" in changed:
             etag = account.call(
@@ -182,13 +170,7 @@ class Distribution:
             },
         )
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         if "tags" in changed:
             items = {"Items": pairs(resource.tags)}
             account.call("cloudfront", "tag_resource", Resource=found.attributes["arn"], Tags=items)

@@ -45,13 +45,7 @@ class SecurityGroup:
             TagSpecifications=_tags("security-group", resource),
         )
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         group = {"GroupId": found.attributes["id"]}
         if "tags" in changed:
             account.call("ec2", "create_tags", Resources=[group["GroupId"]], Tags=pairs(resource.tags))
@@ -145,13 +139,7 @@ class Instance:
         )["Instances"][0]
         self._wait(account, machine["InstanceId"], "running")
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         identity = {"InstanceId": found.attributes["id"]}
         if "tags" in changed:
             account.call("ec2", "create_tags", Resources=[identity["InstanceId"]], Tags=pairs(resource.tags))
@@ -237,13 +225,7 @@ class Address:
         specification = _tags("elastic-ip", resource)
         account.call("ec2", "allocate_address", Domain="vpc", TagSpecifications=specification)
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         allocation = found.attributes["allocation"]
         if "tags" in changed:
             account.call("ec2", "create_tags", Resources=[allocation], Tags=pairs(resource.tags))

@@ -10,6 +10,7 @@ from tagboat.aws.account import Account
 from tagboat.aws.policy import canonical
 from tagboat.aws.resource import Found, Resource
 from tagboat.aws.tags import mapping, pairs
+from tagboat.cloud import CloudError
 
 _NONE = "RepositoryNotFoundException"
 
@@ -60,13 +61,7 @@ class EcrRepository:
             **_mutability(resource.settings),
         )
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         named = {"repositoryName": resource.name}
         if "movable" in changed:
             account.call("ecr", "put_image_tag_mutability", **named, **_mutability(resource.settings))
@@ -123,6 +118,24 @@ def latest_digest(account: Account, repository: str) -> str | None:
         imageIds=[{"imageTag": "latest"}],
     )
     return str(there["imageDetails"][0]["imageDigest"]) if there else None
+
+
+def released_image(account: Account, repository: str) -> str:
+    """The image that is released, by its digest. Raises CloudError before the first release."""
+    digest = latest_digest(account, repository)
+    if digest is None:
+        raise CloudError(f"the repository {repository} has no `latest`", hint="`tagboat deploy` first")
+    return f"{repository_uri(account, repository)}@{digest}"
+
+
+def repository_uri(account: Account, repository: str) -> str:
+    (there,) = account.call("ecr", "describe_repositories", repositoryNames=[repository])["repositories"]
+    return str(there["repositoryUri"])
+
+
+def template_image(repository: str) -> str:
+    """The image of a template: its parameter `Release` names the tag."""
+    return f"${{AWS::AccountId}}.dkr.ecr.${{AWS::Region}}.${{AWS::URLSuffix}}/{repository}:${{Release}}"
 
 
 def _mutability(settings: Mapping[str, Any]) -> dict[str, Any]:

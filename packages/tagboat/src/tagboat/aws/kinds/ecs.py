@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from tagboat.aws.account import Account, wait_until
-from tagboat.aws.kinds.ecr import latest_digest
+from tagboat.aws.kinds.ecr import released_image, template_image
 from tagboat.aws.resource import Found, Resource
 from tagboat.aws.tags import mapping, small_pairs
 from tagboat.cloud import CloudError
@@ -62,29 +62,17 @@ class ExpressService:
         )
 
     def create(self, account: Account, resource: Resource) -> None:
-        repository = resource.settings["repository"]
-        digest = latest_digest(account, repository)
-        if digest is None:
-            raise CloudError(f"the repository {repository} has no `latest`", hint="`tagboat deploy` first")
-        named = {"repositoryNames": [repository]}
-        uri = account.call("ecr", "describe_repositories", **named)["repositories"][0]["repositoryUri"]
         account.call_with_role(
             "ecs",
             "create_express_gateway_service",
             serviceName=resource.name,
             infrastructureRoleArn=resource.settings["infrastructure_role"],
             tags=small_pairs(resource.tags),
-            **request(resource.settings, f"{uri}@{digest}"),
+            **request(resource.settings, released_image(account, resource.settings["repository"])),
         )
         require_success(resource.name, steady(account, resource.name)[1])
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         arn = found.attributes["arn"]
         if "infrastructure_role" in changed:
             raise CloudError(
@@ -113,10 +101,7 @@ class ExpressService:
 
     def template(self, resource: Resource) -> tuple[str, dict[str, Any]]:
         settings = resource.settings
-        image = (
-            f"${{AWS::AccountId}}.dkr.ecr.${{AWS::Region}}.${{AWS::URLSuffix}}/"
-            f"{settings['repository']}:${{Release}}"
-        )
+        image = template_image(settings["repository"])
         wanted = request(settings, image)
         if wanted.pop("cpuArchitecture") != "X86_64":
             raise ConfigError(

@@ -53,13 +53,7 @@ class Role:
             Tags=pairs(resource.tags),
         )
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         named = {"RoleName": resource.name}
         if "tags" in changed:
             account.call("iam", "tag_role", **named, Tags=pairs(resource.tags))
@@ -137,13 +131,7 @@ class OidcProvider:
             Tags=pairs(resource.tags),
         )
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         for audience in set(resource.settings["audiences"]) - set(found.settings["audiences"]):
             account.call(
                 "iam",
@@ -206,13 +194,7 @@ class InstanceProfile:
             Tags=pairs(resource.tags),
         )
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         named = {"InstanceProfileName": resource.name}
         if "tags" in changed:
             account.call("iam", "tag_instance_profile", **named, Tags=pairs(resource.tags))

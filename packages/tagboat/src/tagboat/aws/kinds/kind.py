@@ -28,13 +28,7 @@ class Kind(Protocol):
     def create(self, account: Account, resource: Resource) -> None:
         """Make it, with its tags."""
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         """Bring the `changed` resource.settings (and `tags`) to what they should be, in place."""
 
     def delete(self, account: Account, resource: Resource, found: Found) -> None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from tagboat.aws.account import Account, wait_until
-from tagboat.aws.kinds.ecr import latest_digest
+from tagboat.aws.kinds.ecr import released_image, template_image
 from tagboat.aws.resource import Found, Resource, logical_name
 from tagboat.cloud import CloudError
 
@@ -55,15 +55,10 @@ class Function:
         )
 
     def create(self, account: Account, resource: Resource) -> None:
-        repository = resource.settings["repository"]
-        digest = latest_digest(account, repository)
-        if digest is None:
-            raise CloudError(f"the repository {repository} has no `latest`", hint="`tagboat deploy` first")
-        uri = account.call("ecr", "describe_repositories", repositoryNames=[repository])["repositories"][0]
         arguments = {
             "FunctionName": resource.name,
             "PackageType": "Image",
-            "Code": {"ImageUri": f"{uri['repositoryUri']}@{digest}"},
+            "Code": {"ImageUri": released_image(account, resource.settings["repository"])},
             "Architectures": [resource.settings["architecture"]],
             "Tags": dict(resource.tags),
             "Publish": True,
@@ -73,13 +68,7 @@ class Function:
         account.call_with_role("lambda", "create_function", **arguments)
         ready(account, resource.name)
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         named = {"FunctionName": resource.name}
         if "tags" in changed:
             account.call("lambda", "tag_resource", Resource=found.attributes["arn"], Tags=dict(resource.tags))
@@ -119,10 +108,7 @@ class Function:
         properties: dict[str, Any] = {
             "FunctionName": resource.name,
             "PackageType": "Image",
-            "Code": {
-                "ImageUri": f"${{AWS::AccountId}}.dkr.ecr.${{AWS::Region}}.${{AWS::URLSuffix}}/"
-                f"{settings['repository']}:${{Release}}"
-            },
+            "Code": {"ImageUri": template_image(settings["repository"])},
             "Architectures": [settings["architecture"]],
             "MemorySize": settings["memory"],
             "Timeout": settings["timeout"],
@@ -165,13 +151,7 @@ class Alias:
         )
         account.call("lambda", "create_alias", **named, Name=ALIAS, FunctionVersion=version)
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         """It has nothing to change."""
 
     def delete(self, account: Account, resource: Resource, found: Found) -> None:
@@ -217,13 +197,7 @@ class FunctionUrl:
             "lambda", "create_function_url_config", **_qualified(resource), **_answers(resource.settings)
         )
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         account.call(
             "lambda", "update_function_url_config", **_qualified(resource), **_answers(resource.settings)
         )
@@ -273,13 +247,7 @@ class Permission:
             **_through_url(resource.settings),
         )
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         self.delete(account, resource, found)
         self.create(account, resource)
 

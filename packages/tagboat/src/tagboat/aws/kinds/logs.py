@@ -37,13 +37,7 @@ class LogGroup:
     def create(self, account: Account, resource: Resource) -> None:
         account.call("logs", "create_log_group", logGroupName=resource.name, tags=dict(resource.tags))
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         if "tags" in changed:
             arn = found.attributes["arn"]
             account.call("logs", "tag_resource", resourceArn=arn, tags=dict(resource.tags))

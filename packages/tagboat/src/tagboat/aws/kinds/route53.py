@@ -42,13 +42,7 @@ class Record:
     def create(self, account: Account, resource: Resource) -> None:
         self._change(account, "UPSERT", zone_of(account, resource.settings["host"]), resource.settings)
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         self._change(account, "UPSERT", found.attributes["zone"], resource.settings)
 
     def delete(self, account: Account, resource: Resource, found: Found) -> None:

@@ -77,13 +77,7 @@ class Bucket:
             CreateBucketConfiguration=configuration,
         )
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         named = {"Bucket": resource.name}
         if "public" in changed:  # first: nothing is open for a moment
             account.call(
@@ -166,13 +160,7 @@ class BucketPolicy:
         text = json.dumps(resource.settings["document"])
         account.call("s3", "put_bucket_policy", Bucket=resource.name, Policy=text)
 
-    def update(
-        self,
-        account: Account,
-        resource: Resource,
-        found: Found,
-        changed: frozenset[str],
-    ) -> None:
+    def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         self.create(account, resource)
 
     def delete(self, account: Account, resource: Resource, found: Found) -> None:
