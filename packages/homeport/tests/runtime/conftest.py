@@ -210,7 +210,7 @@ class Harbour:
         assert ended["status"] == "SUCCEEDED", ended["reason"]
         return arn
 
-    def ended(self, arn: str, operation: str | None = None, seconds: float = 30) -> dict[str, Any]:
+    def ended(self, arn: str, operation: str | None = None, seconds: float = 60) -> dict[str, Any]:
         """The operation, or the newest, once it has ended."""
         found: dict[str, Any] = {}
 
@@ -381,7 +381,7 @@ def store_image(storage: Storage, image: Image, repository: str, tag: str) -> st
     return str(image.digest)
 
 
-def eventually(condition: Callable[[], object], seconds: float = 15) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
