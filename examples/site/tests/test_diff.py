@@ -44,6 +44,10 @@ def test_long_texts_that_repeat_themselves_are_compared_in_bounded_time():
     before, after = "a\n" * 30_000, "a b\n" * 15_000
     assert compare(before, after)
     assert compare("a " * 30_000, "b a " * 15_000)
+    assert compare("a " * 1000, "a b " * 500)
+    assert merge(before, after, before) == after
+    cycle = "".join(chr(200 + number * 37 % 101) + "\n" for number in range(30_000))
+    assert compare(cycle, cycle[::-1])
 
 
 def test_changes_in_different_places_come_together():

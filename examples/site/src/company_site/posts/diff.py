@@ -7,7 +7,7 @@ Obershelp, by difflib): a text of 60,000 characters is compared in some hundredt
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import StrEnum
@@ -17,8 +17,9 @@ from company_site.posts.model import Post
 
 _WORDS = re.compile(r"\w+|\s+|[^\w\s]")
 _CONTEXT = 2  # lines that are shown around a change
-_MOST_WORDS = 4000  # in one block; of larger ones the lines alone are compared
-_MANY_LINES = 1000  # in a text; in longer ones, lines that are all over the place are not matched
+# Lines or words between the first and the last difference; of more, all are taken as changed. What repeats
+# itself takes the cube of their number.
+_MOST = 2000
 
 
 class Kind(StrEnum):
@@ -52,8 +53,7 @@ def compare(before: str, after: str, *, context: int | None = _CONTEXT) -> tuple
     """
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
     pieces: list[Piece] = []
-    many = max(len(old), len(new)) > _MANY_LINES
-    opcodes = SequenceMatcher(None, old, new, autojunk=many).get_opcodes()
+    opcodes = list(_opcodes(old, new))
     for place, (operation, a, b, c, d) in enumerate(opcodes):
         if operation == "equal":
             is_first, is_last = place == 0, place == len(opcodes) - 1
@@ -61,6 +61,24 @@ def compare(before: str, after: str, *, context: int | None = _CONTEXT) -> tuple
         else:
             pieces += _words("".join(old[a:b]), "".join(new[c:d]))
     return tuple(piece for piece in pieces if piece.text)
+
+
+def _opcodes(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, int, int, int, int]]:
+    """As `SequenceMatcher.get_opcodes`, in bounded time."""
+    shorter = min(len(old), len(new))
+    head = next((place for place in range(shorter) if old[place] != new[place]), shorter)
+    most = shorter - head
+    tail = next((place for place in range(most) if old[-1 - place] != new[-1 - place]), most)
+    end, new_end = len(old) - tail, len(new) - tail
+    if head:
+        yield "equal", 0, head, 0, head
+    if end - head + new_end - head > _MOST:
+        yield "replace", head, end, head, new_end
+    else:
+        for operation, a, b, c, d in SequenceMatcher(None, old[head:end], new[head:new_end]).get_opcodes():
+            yield operation, a + head, b + head, c + head, d + head
+    if tail:
+        yield "equal", end, len(old), new_end, len(new)
 
 
 def _shorten(lines: list[str], context: int | None, *, is_first: bool, is_last: bool) -> list[Piece]:
@@ -80,11 +98,9 @@ def _shorten(lines: list[str], context: int | None, *, is_first: bool, is_last: 
 
 def _words(before: str, after: str) -> list[Piece]:
     old, new = _WORDS.findall(before), _WORDS.findall(after)
-    if len(old) + len(new) > _MOST_WORDS:
-        return [Piece(Kind.REMOVED, before), Piece(Kind.ADDED, after)]
     pieces: list[Piece] = []
     removed = added = ""
-    for operation, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+    for operation, a, b, c, d in _opcodes(old, new):
         same = "".join(old[a:b])
         if operation == "equal" and (same.strip() or not (removed or added)):
             pieces += [Piece(Kind.REMOVED, removed), Piece(Kind.ADDED, added), Piece(Kind.SAME, same)]
@@ -122,8 +138,7 @@ def merge_sets(base: Iterable[str], ours: Iterable[str], theirs: Iterable[str]) 
 def _hunks(lines: list[str], text: str) -> Iterator[tuple[int, int, str]]:
     """What the text changed: from which line to which, and what stands there now."""
     new = text.splitlines(keepends=True)
-    many = max(len(lines), len(new)) > _MANY_LINES
-    for operation, a, b, c, d in SequenceMatcher(None, lines, new, autojunk=many).get_opcodes():
+    for operation, a, b, c, d in _opcodes(lines, new):
         if operation != "equal":
             yield a, b, "".join(new[c:d])
 
