@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -30,15 +29,14 @@ class Traffic:
         seen: dict[tuple[int, str, str], int] = {}
         self._current = Counter()
         for worker, text in answers.items():
-            for row in _rows(text):
-                backend = row["pxname"]
+            for backend, row in _rows(text):
                 for column in _GROWING:
-                    count = seen[worker, backend, column] = int(row[column] or 0)
+                    count = seen[worker, backend, column] = row[column]
                     # Fewer than before is another worker with the number of one that has ended.
                     before = self._seen.get((worker, backend, column), 0)
                     self._totals[backend, column] += count - before if count >= before else count
                 for column in _CURRENT:
-                    self._current[backend, column] += int(row[column] or 0)
+                    self._current[backend, column] += row[column]
         self._seen = seen
 
     def requests(self, backend: str) -> int:
@@ -69,6 +67,13 @@ class Traffic:
         self._totals = Counter({key: count for key, count in self._totals.items() if key[0] in backends})
 
 
-def _rows(text: str) -> Iterator[dict[str, str]]:
-    lines = [line for line in text.lstrip("# ").splitlines() if line]
-    return iter(csv.DictReader(lines))
+def _rows(text: str) -> Iterator[tuple[str, dict[str, int]]]:
+    """Each backend's name and numbers. Texts, which may hold commas, come behind all of the columns here."""
+    head, *lines = text.lstrip("# ").splitlines()
+    names = head.split(",")
+    places = {column: names.index(column) for column in (*_GROWING, *_CURRENT)}
+    last = max(places.values())
+    for line in lines:
+        row = line.split(",", last + 1)
+        if len(row) == last + 2:  # a worker may end within its answer
+            yield row[0], {column: int(row[place] or 0) for column, place in places.items()}
