@@ -24,6 +24,7 @@ from homeport.certificates import Issuer
 from homeport.command import off_loop
 from homeport.configuration import CONSOLE
 from homeport.edge import Binding, Edge, Route
+from homeport.endless import kept_up
 from homeport.errors import DirectoryBusyError, HomeportError, ImageError
 from homeport.images import Images
 from homeport.ingress import Ingress
@@ -199,16 +200,16 @@ class Port:
             raise
         for runner in self._runners.values():
             await runner.begin()
-        work = (
-            self._edge.supervise(),
-            self.ingress.run(),
-            self._pump(),
-            self._scale(),
-            self._inspect(),
-            self._upkeep(),
-            self._remove_orphans(orphans),
+        endless = (
+            self._edge.supervise,
+            self.ingress.run,
+            self._pump,
+            self._scale,
+            self._inspect,
+            self._upkeep,
         )
-        self._tasks = [asyncio.create_task(one) for one in work]
+        self._tasks = [asyncio.create_task(kept_up(work)) for work in endless]
+        self._tasks.append(asyncio.create_task(self._remove_orphans(orphans)))
         await self._catch_up()
 
     async def stop(self) -> None:
