@@ -179,7 +179,8 @@ class Distribution:
 
     def delete(self, account: Account, resource: Resource, found: Found) -> None:
         distribution = {"Id": found.attributes["id"]}
-        self._change(account, found, {"Enabled": False})
+        if found.settings["enabled"]:  # not so when an earlier try was cut short here
+            self._change(account, found, {"Enabled": False})
         wait_until(
             lambda: bool(
                 account.call("cloudfront", "get_distribution", **distribution)["Distribution"]["Status"]

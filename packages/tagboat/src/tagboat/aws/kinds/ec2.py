@@ -166,7 +166,10 @@ class Instance:
 
     def delete(self, account: Account, resource: Resource, found: Found) -> None:
         identity = {"InstanceId": found.attributes["id"]}
-        account.call("ec2", "modify_instance_attribute", **identity, DisableApiTermination={"Value": False})
+        if found.settings["protected"]:
+            account.call(
+                "ec2", "modify_instance_attribute", **identity, DisableApiTermination={"Value": False}
+            )
         account.call("ec2", "terminate_instances", InstanceIds=[identity["InstanceId"]])
         self._wait(account, identity["InstanceId"], "terminated")
 
