@@ -18,7 +18,7 @@ demo: setup
 	@$(SUDO) $(BIN)/tagboat demo $(ARGS)
 
 test: lint
-	@$(SUDO) $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(SUDO) $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
 lint:
 	@scripts/setup test

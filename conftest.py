@@ -21,6 +21,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from hypothesis import HealthCheck, settings
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On several cores the tests of a file stay together, and so do those of the site, which share one."""
+    for item in items:
+        parts = item.path.relative_to(item.config.rootpath).parts
+        group = "site" if parts[:2] == ("examples", "site") else "/".join(parts)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
 

@@ -105,16 +105,16 @@ def test_a_post_with_a_picture_is_shown_by_it(site, picture):
 
 def test_an_old_address_leads_to_the_new_one(site):
     author = site.as_user("author")
-    path = author.write("First name")
-    for revision, slug in enumerate(("second-name", "third-name"), 1):
+    path = author.write("Moved twice")
+    for revision, slug in enumerate(("moved-once", "moved-for-good"), 1):
         form = {"title": "Renamed", "body": "b", "slug": slug, "basis": str(revision)}
         assert author.post(f"{path}/edit", form).status == 303
         path = f"/posts/{slug}"
     client = site.client()
-    for old in ("/posts/first-name", "/posts/second-name"):
+    for old in ("/posts/moved-twice", "/posts/moved-once"):
         moved = client.get(old)
-        assert (moved.status, moved.location) == (301, "/posts/third-name")
-    assert client.get("/posts/third-name").status == 200
+        assert (moved.status, moved.location) == (301, "/posts/moved-for-good")
+    assert client.get("/posts/moved-for-good").status == 200
 
 
 def test_a_deleted_post_is_gone_for_good(site):

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import uvicorn
 from obstore.exceptions import BaseError as ObjectStoreError
@@ -34,11 +35,15 @@ def main() -> None:
         print(f"site: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     if arguments.command is not None:
-        raise SystemExit(_do(arguments, settings))
+        _end(_do(arguments, settings))
     configure_logging()
     # uvicorn, once it has stopped, raises the signal that stopped it again: that was what was asked for.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    serve(settings)
+    try:
+        serve(settings)
+    except SystemExit as end:
+        _end(end.code if isinstance(end.code, int) else 0)
+    _end(0)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,6 +83,15 @@ def _do(arguments: argparse.Namespace, settings: Settings) -> int:
         print(f"site: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _end(code: int) -> NoReturn:
+    """End at once. A thread of the object store that is still handing an answer over to Python would abort
+    the process while Python winds up.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def serve(settings: Settings) -> None:
