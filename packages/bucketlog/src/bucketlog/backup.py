@@ -6,7 +6,7 @@ up to any transaction. A copy that was cut short is taken up where it ended.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -134,8 +134,8 @@ def verify(source: Bucket, target: Bucket) -> Verified:
     Raises `StoreError` (`FormatError`) that names the first object which is not right.
     """
     count, end = 0, -1
-    ours = _entries(source)
-    for copied in _entries(target):
+    ours = source.log.read_after(-1)
+    for copied in target.log.read_after(-1):
         key = target.log.key(copied.t)
         original = next(ours, None)
         if original is None:
@@ -153,10 +153,3 @@ def verify(source: Bucket, target: Bucket) -> Verified:
     for start in range(0, len(names), _WINDOW):
         target.objects.read_all(CHUNKS, names[start : start + _WINDOW])
     return Verified(end, count, len(names))
-
-
-def _entries(bucket: Bucket) -> Iterator[Entry]:
-    first = bucket.log.read(0)
-    if first is not None:
-        yield first
-        yield from bucket.log.read_after(first.last_t)
