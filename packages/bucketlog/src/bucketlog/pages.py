@@ -64,6 +64,7 @@ class Pages:
         """How many chunks have been fetched."""
         self._wanted: set[int] | None = None
         self._before: Mapping[int, Sequence[int]] = {}
+        self._before_in_base: Mapping[int, Sequence[int]] | None = None  # the inner nodes are read once
 
     @property
     def count(self) -> int:
@@ -120,7 +121,9 @@ class Pages:
         """
         wanted: set[int] = set()
         self._wanted = wanted
-        self._before = _leaves_before(self._base) if dividing else {}
+        if dividing and self._before_in_base is None:
+            self._before_in_base = _leaves_before(self._base)
+        self._before = self._before_in_base or {} if dividing else {}
         try:
             yield
         finally:
@@ -133,6 +136,7 @@ class Pages:
         Pages written again since then stay.
         """
         self._base = base
+        self._before_in_base = None
         self._chunks.clear()
         for page, data in written.items():
             if self._written.get(page) is data:

@@ -18,17 +18,17 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from bench.port import pebble
 from botocore import xform_name
 from obstore.store import LocalStore
 
@@ -710,91 +710,12 @@ def traffic() -> Callable[..., AbstractContextManager[Traffic]]:
     return run
 
 
-class Pebble:
-    """The authority as far as a test speaks with it, and what its names lead to."""
-
-    def __init__(self, folder: Path, port: int, management: int, names: int) -> None:
-        self.directory = f"https://localhost:{port}/dir"
-        self.trust = folder / "ca.pem"
-        self._management = management
-        self._names = names
-
-    def lead(self, name: str, address: str) -> None:
-        """Let DNS say it."""
-        self._tell("clear-a", {"host": f"{name}."})
-        self._tell("add-a", {"host": f"{name}.", "addresses": [address]})
-
-    def root(self) -> str:
-        """The certificate that its chains end in."""
-        context = ssl.create_default_context(cafile=str(self.trust))
-        url = f"https://localhost:{self._management}/roots/0"
-        with urllib.request.urlopen(url, context=context, timeout=10) as answer:
-            return str(answer.read().decode())
-
-    def _tell(self, call: str, document: dict[str, Any]) -> None:
-        url = f"http://127.0.0.1:{self._names}/{call}"
-        urllib.request.urlopen(url, json.dumps(document).encode(), timeout=10).close()
-
-
 @pytest.fixture(scope="module")
-def open_pebble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Pebble]]:
+def open_pebble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., pebble.Pebble]]:
     with ExitStack() as stack:
 
-        def start(http_port: int, life: int = 86_400) -> Pebble:
+        def start(http_port: int, life: int = 86_400) -> pebble.Pebble:
             folder = tmp_path_factory.mktemp("pebble")
-            return stack.enter_context(_pebble(folder, _free_ports(4), http_port, life))
+            return stack.enter_context(pebble.open_pebble(folder, http_port, life))
 
         yield start
-
-
-@contextmanager
-def _pebble(folder: Path, ports: list[int], http_port: int, life: int) -> Iterator[Pebble]:
-    acme, management, dns, names = ports
-    Authority(folder).ensure_leaf(folder / "leaf.pem", ["localhost"])
-    settings = {
-        "listenAddress": f"127.0.0.1:{acme}",
-        "managementListenAddress": f"127.0.0.1:{management}",
-        "certificate": str(folder / "leaf.pem"),
-        "privateKey": str(folder / "leaf.pem"),
-        "httpPort": http_port,
-        "tlsPort": 1,
-        "certificateValidityPeriod": life,
-    }
-    (folder / "pebble.json").write_text(json.dumps({"pebble": settings}))
-    server = ["pebble-challtestsrv", "-dns01", f"127.0.0.1:{dns}", "-management", f"127.0.0.1:{names}"]
-    server += [
-        "-http01",
-        "",
-        "-https01",
-        "",
-        "-tlsalpn01",
-        "",
-        "-defaultIPv4",
-        "127.0.0.1",
-        "-defaultIPv6",
-        "",
-    ]
-    authority = ["pebble", "-config", str(folder / "pebble.json"), "-dnsserver", f"127.0.0.1:{dns}"]
-    quick = os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0"}
-    with (folder / "log").open("wb") as log, ExitStack() as stack:
-        for command in (server, authority):
-            process = stack.enter_context(subprocess.Popen(command, stdout=log, stderr=log, env=quick))
-            stack.callback(process.kill)
-        for port in (acme, management, names):
-            _await(port)
-        yield Pebble(folder, acme, management, names)
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        found = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in found]
-
-
-def _await(port: int) -> None:
-    for _ in range(600):
-        with suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), 5).close()
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"nothing listens on {port}")
