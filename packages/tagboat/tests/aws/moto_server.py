@@ -18,6 +18,7 @@ from typing import Any
 
 import moto.iam.models as iam
 from moto.awslambda.models import LambdaFunction
+from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.cloudfront import urls
 from moto.cloudfront.exceptions import NoSuchFunctionExists
 from moto.cloudfront.models import CloudFrontFunction, DefaultCacheBehaviour, Origin
@@ -108,11 +109,21 @@ def describe_images(self: ECRResponse) -> ActionResult:
     return ActionResult({"imageDetails": [detail]})
 
 
+def invoke(self: LambdaSimpleBackend, *arguments: Any) -> bytes:
+    """A function that nobody has said an answer for is well; what it wrote comes with each answer."""
+    self.lambda_simple_results_queue = self.lambda_simple_results_queue or ['{"statusCode": 200}']
+    *_, headers = arguments
+    headers["x-amz-log-result"] = base64.b64encode(b"START RequestId: 1\nthe app says why\n").decode()
+    return original_invoke(self, *arguments)
+
+
 def update_function_code(self: LambdaFunction, *arguments: Any, **named: Any) -> Any:
     self.code = dict(self.code)  # moto would change the versions that are published, too
     return original_update_function_code(self, *arguments, **named)
 
 
+original_invoke = LambdaSimpleBackend.invoke
+LambdaSimpleBackend.invoke = invoke
 original_update_function_code = LambdaFunction.update_function_code
 LambdaFunction.update_function_code = update_function_code
 REGISTRY = os.environ["REGISTRY"]

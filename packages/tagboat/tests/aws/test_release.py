@@ -97,6 +97,17 @@ def test_a_release_is_a_version_and_the_alias_moves_to_it_when_it_is_well(releas
     assert release("status")[0] == 32
     assert release("apply")[0] == 0
 
+    aws.answer({"statusCode": 500})
+    code, _, err = release("deploy")
+    assert code == 30
+    assert "hail: version 1 is not well at /healthz: it answers 500" in err
+    assert "the app says why" in err  # the log that came with the answer
+    assert "nothing is served" in err
+    assert not aws.client("lambda").list_aliases(FunctionName="hail")["Aliases"]
+    aws.answer({"statusCode": 500})
+    assert release("apply")[0] == 30  # nor does that make it served
+    assert release("status")[0] == 32
+    aws.answer({"statusCode": 200})
     first = release.json("deploy")
     assert first["tag"] == "hail-v1.2.3"
     assert re.match(r"https://\w+\.lambda-url\.ap-southeast-1\.on\.aws$", first["url"])
@@ -129,7 +140,7 @@ def test_a_release_is_a_version_and_the_alias_moves_to_it_when_it_is_well(releas
     assert (back["tag"], back["digest"]) == ("hail-v1.2.3", first["digest"])
     assert served_by_lambda(aws) == first["digest"]
     assert [one["outcome"] for one in release.json("history")] == [
-        "succeeded", "failed", "succeeded", "succeeded", "succeeded",
+        "succeeded", "failed", "succeeded", "succeeded", "succeeded", "failed",
     ]  # fmt: skip
 
     logs = aws.client("logs")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ocikit import Credentials, Platform
 from tagboat.aws.apply import apply
 from tagboat.aws.kinds.cloudfront import host_of
+from tagboat.aws.kinds.logs import lines
 from tagboat.aws.resource import Resource
 from tagboat.cloud import LogLine, Repository
 from tagboat.errors import TagboatError
@@ -74,18 +75,4 @@ class OnAws:
 
     def group_lines(self, group: str, *, since: int) -> Iterator[LogLine]:
         """The lines of a log group."""
-        token: dict[str, str] = {}
-        while True:
-            page = self.stack.account.find(
-                "logs",
-                "filter_log_events",
-                "ResourceNotFoundException",
-                logGroupName=group,
-                startTime=since,
-                **token,
-            )
-            for event in (page or {}).get("events", []):
-                yield LogLine(event["timestamp"], event["message"].rstrip("\n"), event["eventId"])
-            if not page or not page.get("nextToken"):
-                return
-            token = {"nextToken": page["nextToken"]}
+        yield from lines(self.stack.account, group, since=since)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tagboat.aws.kinds.lambda_ import ALIAS
 from tagboat.aws.kinds.logs import DAYS
 from tagboat.aws.policy import Document, allow, pulled_by, taken_by, writes_log
+from tagboat.aws.probe import log_group
 from tagboat.aws.resource import Ref, Resource
 from tagboat.build.image import start_command
 from tagboat.build.lambda_bridge import PLACE as BRIDGE
@@ -54,18 +55,13 @@ def problems(place: Place) -> list[str]:
     return found
 
 
-def log_group(place: Place) -> str:
-    """Where a function writes, unless it is told otherwise."""
-    return f"/aws/lambda/{place.name}"
-
-
 def resources(place: Place) -> list[Resource]:
     """Everything that it needs, in no order."""
     service, name = place.component.config.service, place.name
     repository = parts.repository(
         place, pulled_by("lambda.amazonaws.com", place.arn("lambda", f"function:{place.name}"))
     )
-    group = parts.log_group(place, log_group(place))
+    group = parts.log_group(place, log_group(place.name))
     role = parts.role(
         place,
         "execution",
@@ -86,13 +82,19 @@ def resources(place: Place) -> list[Resource]:
             "architecture": "arm64" if place.arm else "x86_64",
             "command": [f"/{BRIDGE}", *start_command(place.component.config.entrypoint)],
             "environment": place.environment,
+            "health_path": service.health_path,
             "reserved": place.target.max_instances,
         },
         place.tags,
         after=(repository.key, group.key, *(f"s3.bucket/{bucket}" for bucket in place.buckets)),
         released=True,
     )
-    alias = Resource("lambda.alias", f"{name}/{ALIAS}", {"function": name}, after=(function.key,))
+    alias = Resource(
+        "lambda.alias",
+        f"{name}/{ALIAS}",
+        {"function": name, "health_path": service.health_path},
+        after=(function.key,),
+    )
     # Open to all as any web page is. Where CloudFront signs what it asks (AWS_IAM), the hash of a form's body
     # has to come from the browser, and browsers send none.
     url = Resource(
@@ -150,5 +152,5 @@ def release_actions(place: Place) -> Document:
             ],
             [function, f"{function}:*"],
         ),
-        parts.reads_log(place, log_group(place)),
+        parts.reads_log(place, log_group(place.name)),
     )

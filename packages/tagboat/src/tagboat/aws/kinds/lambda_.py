@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from tagboat.aws.account import Account, wait_until
 from tagboat.aws.kinds.ecr import released_image, template_image
+from tagboat.aws.probe import NOTHING, STILL, require_well
 from tagboat.aws.resource import Found, Resource, logical_name
 from tagboat.cloud import CloudError
 
@@ -23,7 +24,7 @@ _NONE = "ResourceNotFoundException"
 class Function:
     """Settings: `repository` that its image is in, `role`, `memory` in MiB, `timeout` in seconds,
     `architecture`, `command` in place of the image's entry point, `environment`, `reserved`, the most
-    instances (None: the account's limit).
+    instances (None: the account's limit), and `health_path`, which is asked before a version is served.
 
     Which image it is, is no setting: that is what `tagboat deploy` changes.
     """
@@ -48,6 +49,7 @@ class Function:
                 "role": configuration["Role"],
                 "architecture": configuration["Architectures"][0],
                 **own_settings(configuration),
+                "health_path": resource.settings["health_path"],
                 "reserved": reserved.get("ReservedConcurrentExecutions"),
             },
             attributes={"arn": arn, "name": resource.name},
@@ -98,7 +100,10 @@ class Function:
             )
             ready(account, resource.name)
             version = account.call("lambda", "publish_version", **named)["Version"]
-            account.find("lambda", "update_alias", _NONE, **named, Name=ALIAS, FunctionVersion=version)
+            if account.find("lambda", "get_alias", _NONE, **named, Name=ALIAS) is None:
+                return  # it is made of a version that is well
+            require_well(account, resource.name, version, resource.settings["health_path"], hint=STILL)
+            account.call("lambda", "update_alias", **named, Name=ALIAS, FunctionVersion=version)
 
     def delete(self, account: Account, resource: Resource, found: Found) -> None:
         account.find("lambda", "delete_function", _NONE, FunctionName=resource.name)
@@ -123,7 +128,9 @@ class Function:
 
 
 class Alias:
-    """The version that is served; which one, `tagboat deploy` says. Settings: `function`."""
+    """The version that is served; which one, `tagboat deploy` says. Settings: `function`, and `health_path`,
+    which the first version has to answer at before the alias is there.
+    """
 
     name: ClassVar[str] = "lambda.alias"
     attributes: ClassVar[Mapping[str, str]] = {"arn": ""}
@@ -134,7 +141,7 @@ class Alias:
         there = account.find("lambda", "get_alias", _NONE, **named)
         if there is None:
             return None
-        return Found({"function": resource.settings["function"]}, {"arn": there["AliasArn"]})
+        return Found(dict(resource.settings), {"arn": there["AliasArn"]})
 
     def create(self, account: Account, resource: Resource) -> None:
         named = {"FunctionName": resource.settings["function"]}
@@ -149,6 +156,8 @@ class Alias:
             if versions
             else account.call("lambda", "publish_version", **named)["Version"]
         )
+        path = resource.settings["health_path"]
+        require_well(account, named["FunctionName"], version, path, hint=NOTHING)
         account.call("lambda", "create_alias", **named, Name=ALIAS, FunctionVersion=version)
 
     def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from tagboat.aws.account import Account
 from tagboat.aws.resource import Found, Resource
 from tagboat.aws.tags import pairs
+from tagboat.cloud import LogLine
 
 _NONE = "ResourceNotFoundException"
 # The only numbers of days that CloudWatch Logs takes (PutRetentionPolicy).
@@ -58,3 +59,15 @@ class LogGroup:
             "RetentionInDays": resource.settings["days"],
             "Tags": pairs(resource.tags),
         }
+
+
+def lines(account: Account, group: str, *, since: int) -> Iterator[LogLine]:
+    """The lines of a log group from `since` on, in milliseconds since 1970; none where there is no group."""
+    token: dict[str, str] = {}
+    while True:
+        page = account.find("logs", "filter_log_events", _NONE, logGroupName=group, startTime=since, **token)
+        for event in (page or {}).get("events", []):
+            yield LogLine(event["timestamp"], event["message"].rstrip("\n"), event["eventId"])
+        if not page or not page.get("nextToken"):
+            return
+        token = {"nextToken": page["nextToken"]}
