@@ -8,8 +8,8 @@ import pytest
 
 from ocikit import Layout, Platform, Reference, Registry, unpack
 from tagboat.build import build
-from tagboat.build.app import _check_portable
 from tagboat.build.interpreter import Interpreter, InterpreterError, Libc, find_foreign_interpreter
+from tagboat.build.projects import _check_portable
 from tagboat.component import Component
 from tagboat.errors import ConfigError
 

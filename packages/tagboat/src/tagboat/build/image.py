@@ -8,6 +8,7 @@ import shlex
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from tagboat.build.base import Base, resolve_base
 from tagboat.build.cache import Cache, MadeLayer
 from tagboat.build.dependencies import dependency_layers
 from tagboat.build.explanation import explain, keep_inputs, last_inputs
+from tagboat.build.projects import Projects
 from tagboat.build.venv import VENV
 from tagboat.component import Component
 from tagboat.errors import ConfigError
@@ -87,8 +89,9 @@ def build_with_report(
 
     image = base.image
     stamp = _stamp(component)
-    with ThreadPoolExecutor(1) as pool:  # mostly other programs are at work
-        app = pool.submit(app_layers, component, base, store, progress=progress)
+    with ExitStack() as stack, ThreadPoolExecutor(1) as pool:  # mostly other programs are at work
+        projects = Projects(component, base, store, stack, progress)
+        app = pool.submit(app_layers, projects)
         layers = dependency_layers(component, base, store, progress=progress, on_layer=on_layer)
         layers += app.result()
     layers = [replace(one, inputs={**one.inputs, **_settings(component, one)}) for one in layers]

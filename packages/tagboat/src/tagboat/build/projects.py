@@ -1,0 +1,83 @@
+"""The component and the local packages that it needs: their sources, and what they bring into the image."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from tagboat.build import uv
+from tagboat.build.base import Base
+from tagboat.build.cache import Cache
+from tagboat.build.files import Entry
+from tagboat.build.mould import build_mould, project_files
+from tagboat.build.source import SourceTree
+from tagboat.build.venv import merged
+from tagboat.component import Component
+from tagboat.errors import ConfigError, TagboatError
+
+
+@dataclass
+class Projects:
+    """The local projects of one build. Several threads may ask; each thing is read or made once."""
+
+    component: Component
+    base: Base
+    cache: Cache
+    stack: ExitStack  # what is kept on disk is removed with it
+    progress: Callable[[str], None]
+    _turn: threading.RLock = field(default_factory=threading.RLock)
+    _failure: TagboatError | None = None
+
+    def sources(self) -> Mapping[str, SourceTree]:
+        """By the project's name, the component's own first. Raises SourceError, GitError."""
+        with self._turn:
+            return self._sources
+
+    def decides(self) -> list[str]:
+        """What decides about the files, the base apart."""
+        trees = (f"{name} {source.digest}" for name, source in self.sources().items())
+        return [uv.uv_version(), *trees]
+
+    def files(self) -> dict[str, Entry]:
+        """What all of them bring. Raises SourceError, UvError, VenvError, UnpackingError, ConfigError."""
+        with self._turn:
+            if self._failure is not None:  # it would fail again, and take as long
+                raise self._failure
+            try:
+                return self._files
+            except TagboatError as error:
+                self._failure = error
+                raise
+
+    @cached_property
+    def _sources(self) -> dict[str, SourceTree]:
+        return {package.name: SourceTree.read(package.directory) for package in self.component.packages}
+
+    @cached_property
+    def _files(self) -> dict[str, Entry]:
+        moulds = {
+            name: build_mould(name, source, self.cache, self.progress)
+            for name, source in self._sources.items()
+        }
+        if self.base.here is not None:
+            _check_portable([mould.wheel for mould in moulds.values()], self.base)
+        folder = self.stack.enter_context(self.cache.temporary())
+        return merged(
+            {
+                name: project_files(one, self.base.interpreter, self.cache, folder)
+                for name, one in moulds.items()
+            }
+        )
+
+
+def _check_portable(wheels: list[Path], base: Base) -> None:
+    native = next((wheel.name for wheel in wheels if not wheel.name.endswith("-any.whl")), None)
+    if native is not None:
+        raise ConfigError(
+            f"{native} was built for this machine, and the image is for {base.platform}",
+            hint="packages with compiled parts are built on the architecture that they are for",
+        )
