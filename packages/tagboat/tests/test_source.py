@@ -114,3 +114,46 @@ def test_inside_a_hook_of_another_repository_the_folder_decides(repository, tmp_
     expected = SourceTree.read(repository.directory)
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
     assert SourceTree.read(repository.directory) == expected
+
+
+@pytest.mark.parametrize("in_git", [True, False])
+def test_links_to_folders_and_environments_by_any_name(project, in_git):
+    if in_git:
+        project.git("init", "--quiet")
+    source = project.directory / "src" / "hail"
+    (source / "real" / "deep").mkdir(parents=True)
+    (source / "real" / "deep" / "code.py").write_text("")
+    (source / "link").symlink_to("real")
+    (source / "real" / "up").symlink_to("../real")  # into itself
+    (source / "goods").symlink_to(project.root / "goods" / "src" / "goods")
+    for name in ("venv", "env"):
+        (source / name).mkdir()
+        (source / name / "module.py").write_text("")
+    (source / "env" / "pyvenv.cfg").write_text("")
+    tree = SourceTree.read(project.directory)
+    assert [name.removeprefix("src/hail/") for name in tree.files if name.startswith("src/")] == [
+        "__init__.py",
+        "link/deep/code.py",
+        "real/deep/code.py",
+        "venv/module.py",
+    ]
+    assert tree.left_out == ("src/hail/goods",)
+
+
+def test_submodules_are_part_of_it(repository, tmp_path):
+    other = tmp_path / "other"
+    subprocess.run(["git", "init", "--quiet", other], check=True)
+    (other / "code.py").write_text("")
+    subprocess.run(["git", "-C", other, "add", "code.py"], check=True)
+    identity = ("-c", "user.name=Tester", "-c", "user.email=tester@localhost")
+    subprocess.run(["git", "-C", other, *identity, "commit", "--quiet", "--message", "Begin"], check=True)
+    place = "hail/src/hail/shared"
+    repository.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(other), place)
+    assert "src/hail/shared/code.py" in SourceTree.read(repository.directory).files
+
+
+def test_executable_is_what_git_calls_so_wherever_it_lies_and_whoever_reads(repository):
+    file = repository.directory / "src" / "hail" / "__init__.py"
+    before = SourceTree.read(repository.directory).digest
+    file.chmod(0o655)  # not for its owner, but who is root may run it
+    assert SourceTree.read(repository.directory).digest == before

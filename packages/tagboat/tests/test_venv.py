@@ -120,7 +120,11 @@ def test_console_scripts_are_written_for_the_image(tmp_path):
 
 @pytest.mark.parametrize(
     "first",
-    [f"#!{sys.executable}\n", f"#!/bin/sh\n'''exec' '{sys.executable}' \"$0\" \"$@\"\n' '''\n"],
+    [
+        f"#!{sys.executable}\n",
+        f"#!/bin/sh\n'''exec' '{sys.executable}' \"$0\" \"$@\"\n' '''\n",
+        "#!/opt/another/bin/python3.13 -E\n",  # by another spelling, or of who has filled the cache
+    ],
 )
 def test_a_script_of_the_package_gets_the_images_python(tmp_path, first):
     files = installed_files(

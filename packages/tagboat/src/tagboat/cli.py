@@ -26,15 +26,20 @@ from tagboat.supply_cli import KEY_HELP, add_supply_commands, signing_key
 from tagboat.trust_cli import add_trust_command
 
 if TYPE_CHECKING:
-    from ocikit import Platform, Reference
+    from ocikit import Image, Platform, Reference
 
 # The commands import what they need when they run: `tagboat --help` answers without loading a cloud client.
 # ruff: noqa: PLC0415
 
+_LITTLE = 32 << 20  # bytes: with as much left, a disk may have been full just now
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    if arguments is None and sys.getfilesystemencoding() != "utf-8":
+        # Names in images and in projects are UTF-8, whatever the locale of who builds.
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
     options = parser().parse_args(arguments)
-    from ocikit import OcikitError
+    from ocikit import InvalidReferenceError, OcikitError
 
     try:
         code: int = options.run(options)
@@ -45,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except OcikitError as error:
         _complain(str(error), None)
-        return 1
+        return 2 if isinstance(error, InvalidReferenceError) else 1
     except KeyboardInterrupt:
         _complain("interrupted", None)
         sys.stdout.flush()
@@ -53,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever reads, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # the disk is full, a folder may not be written to
+        _complain(*_of_system(error))
+        return 1
     return code
 
 
@@ -236,7 +244,7 @@ def _add_documents(parser: argparse.ArgumentParser) -> None:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from ocikit import Digest, unpack, write_docker_archive
+    from ocikit import Digest, write_docker_archive
     from tagboat.build import build_with_report
     from tagboat.component import Component
     from tagboat.index import index_of, write_layout
@@ -246,7 +254,7 @@ def _build(options: argparse.Namespace) -> int:
     if options.output and (kind not in ("oci", "tar", "dir") or not path):
         _complain(f"--output {options.output}: not oci:DIR, tar:FILE or dir:DIR", None)
         return 2
-    if kind == "dir" and Path(path).exists():
+    if kind == "dir" and os.path.lexists(path):
         _complain(f"--output {options.output}: it exists", "name a folder that is to be made")
         return 2
     platforms = _platforms(options)
@@ -265,9 +273,25 @@ def _build(options: argparse.Namespace) -> int:
     elif kind == "tar":
         write_docker_archive(images[0], Path(path), [f"{component.name}:{component.version}"])
     elif kind == "dir":
-        unpack(images[0], Path(path))
+        _write_folder(images[0], Path(path))
     print(images[0].digest if len(images) == 1 else Digest.of(index_of(images).to_bytes()))
     return 0
+
+
+def _write_folder(image: Image, folder: Path) -> None:
+    """The image's files in `folder`, which appears when it is complete."""
+    import shutil
+
+    from ocikit import unpack
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{os.urandom(8).hex()}.partial")
+    try:
+        unpack(image, partial)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -295,6 +319,8 @@ def _push(options: argparse.Namespace) -> int:
     from tagboat.fingerprint import Record
 
     reference = Reference.parse(options.reference)
+    for tag in options.tag:
+        reference.with_tag(tag)  # what is no tag is told before anything is sent
     more = options.tag or options.sbom or options.provenance or options.key
     known = None if more else Record.of(cache_folder(), options.component, options.platform).recall()
     if known is not None and stands_for(reference, known.digest, known.media_type):
@@ -418,3 +444,26 @@ def _complain(message: str, hint: str | None) -> None:
     print(f"tagboat: {message}", file=sys.stderr)
     if hint:
         print(f"  {hint}", file=sys.stderr)
+
+
+def _of_system(error: OSError) -> tuple[str, str | None]:
+    """What the operating system refused, where it did, and what to do about it."""
+    import errno
+    import shutil
+    import tempfile
+
+    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+    message = f"{where}{error.strerror or error}"
+    cache = cache_folder()
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        places = dict.fromkeys((cache, Path.cwd(), Path(tempfile.gettempdir())))
+        full = [
+            str(place)
+            for place in places
+            if (there := next((one for one in (place, *place.parents) if one.exists()), None))
+            and shutil.disk_usage(there).free < _LITTLE
+        ]
+        return message, f"make room for {' and for '.join(full)}" if full else None
+    if where and Path(where.removesuffix(": ")).is_relative_to(cache):
+        return message, "the cache has to be a folder of yours; XDG_CACHE_HOME names another one"
+    return message, None

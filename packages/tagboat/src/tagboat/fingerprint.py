@@ -27,7 +27,7 @@ _SETTLED = 2_000_000_000  # nanoseconds after which every file system gives a ch
 _MOST = 20_000  # files; to look at more takes about as long as a build that changes nothing
 _VARIABLE = re.compile(rb"\$\{?([A-Za-z_]\w*)")
 _PREFIXES = ("GIT_", "UV_", "SOURCE_DATE_EPOCH")
-_NEVER = frozenset({".git", ".hg", ".venv", "venv", "__pycache__", "node_modules"})  # not in any image
+_NEVER = frozenset({".git", ".hg", ".venv", "__pycache__", "node_modules"})  # not in any image
 # In a component's folder or above it: workspaces, locks, and what git is told to ignore.
 _AROUND = (
     ".gitattributes", ".gitignore", "base.lock", "pylock.toml", "pyproject.toml", "requirements.lock",
@@ -158,19 +158,21 @@ def _found(path: str) -> Iterator[os.stat_result]:
         return
 
 
-def _below(root: str) -> Iterator[str]:
-    """A folder and all that is in it, sorted."""
+def _below(root: str, *, top: bool = True) -> Iterator[str]:
+    """A folder and all that is in it, sorted, but for what is in no image."""
     yield root
     try:
         with os.scandir(root) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
     except OSError:
         return
+    if not top and any(entry.name == "pyvenv.cfg" for entry in entries):
+        return  # a virtual environment
     for entry in entries:
         if not entry.is_dir(follow_symlinks=False):
             yield entry.path
         elif entry.name not in _NEVER:
-            yield from _below(entry.path)
+            yield from _below(entry.path, top=False)
 
 
 def _program() -> Iterator[str]:

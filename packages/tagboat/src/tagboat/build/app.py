@@ -15,7 +15,7 @@ from tagboat.build.files import Entry, File, Files, Folder, write_files
 from tagboat.build.projects import Projects
 from tagboat.build.venv import skeleton
 
-_FORMAT = "3"  # raise it when the same sources would make other bytes
+_FORMAT = "4"  # raise it when the same sources would make other bytes
 WORKDIR = "app"
 
 

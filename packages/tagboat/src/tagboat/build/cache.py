@@ -30,7 +30,7 @@ def key_of(*parts: str | bytes) -> str:
     """A name for what is made from `parts`, the same everywhere."""
     hasher = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        data = part.encode(errors="surrogateescape") if isinstance(part, str) else part
         hasher.update(len(data).to_bytes(8, "big") + data)
     return hasher.hexdigest()
 

@@ -23,7 +23,7 @@ from tagboat.build.venv import installed_distributions
 from tagboat.component import Component
 from tagboat.errors import TagboatError
 
-_FORMAT = "4"  # raise it when the same lock would make other bytes
+_FORMAT = "5"  # raise it when the same lock would make other bytes
 
 
 def dependency_layers(

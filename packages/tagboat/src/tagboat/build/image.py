@@ -27,6 +27,7 @@ from tagboat.git import head_commit, is_clean
 
 # `$NAME` and `${NAME…}` are the shell's to expand when the container starts; any other `$` is a dollar sign.
 _START_VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*(?::?[-+?=][^}]*)?\})", re.ASCII)
+_SECONDS = re.compile("[0-9]{1,11}")  # to the year 5138, which RFC 3339 can write
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +124,8 @@ def _stamp(component: Component) -> _Stamp:
     commit = head_commit(component.directory)
     clean = commit is not None and is_clean(component.source_directories)
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    if epoch is not None and not epoch.isdecimal():
-        raise ConfigError(f"SOURCE_DATE_EPOCH is {epoch!r}, not a number of seconds")
+    if epoch is not None and not _SECONDS.fullmatch(epoch):
+        raise ConfigError(f"SOURCE_DATE_EPOCH is {epoch!r}, not a number of seconds since 1970")
     seconds = int(epoch) if epoch is not None else commit.time if commit else 0
     created = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return _Stamp(created, commit.id if commit and clean else None)

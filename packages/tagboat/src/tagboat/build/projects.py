@@ -55,7 +55,11 @@ class Projects:
 
     @cached_property
     def _sources(self) -> dict[str, SourceTree]:
-        return {package.name: SourceTree.read(package.directory) for package in self.component.packages}
+        found = {package.name: SourceTree.read(package.directory) for package in self.component.packages}
+        for source in found.values():
+            for link in source.left_out:
+                self.progress(f"{source.directory / link} leads out of the project: not in the image")
+        return found
 
     @cached_property
     def _files(self) -> dict[str, Entry]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ from pathlib import Path
 from tagboat.errors import TagboatError
 from tagboat.git import git, in_work_tree
 
-_NEVER = frozenset({".git", ".hg", ".venv", "venv", "__pycache__", "node_modules"})
+_NEVER = frozenset({".git", ".hg", ".venv", "__pycache__", "node_modules"})
 _NEVER_AT_TOP = frozenset({"build", "dist"})
+_ENVIRONMENT = "pyvenv.cfg"  # what makes a folder a virtual environment (PEP 405), whatever it is called
+_MOST = 200_000  # files, when folders are linked
 
 
 class SourceError(TagboatError):
@@ -31,24 +34,29 @@ class SourceTree:
     """What stands for the content and mode of each file."""
 
     digest: str
+    left_out: tuple[str, ...] = ()
+    """The links to folders that are not below `directory`."""
 
     @classmethod
     def read(cls, directory: Path) -> SourceTree:
-        """In a git work tree what is tracked or could be added; elsewhere all but caches and environments."""
+        """In a git work tree what is tracked or could be added, submodules too; elsewhere all but caches and
+        environments. A link to a folder of the tree stands for what is in that."""
         listed = set(_list_tracked(directory)) if in_work_tree(directory) else set()
         if "pyproject.toml" not in listed:  # no git around, or one that ignores the whole project
             listed = set(_walk(directory))
+        listed, left_out = _without_links(directory, _without_environments(directory, listed))
         files: dict[str, str] = {}
         hasher = hashlib.sha256()
         try:
             for name in sorted(name for name in listed if (directory / name).is_file()):
                 content = (directory / name).read_bytes()
-                mode = "x" if os.access(directory / name, os.X_OK) else "-"
+                # Not what this user may do, nor what this file system lets anybody do: what git asks.
+                mode = "x" if (directory / name).stat().st_mode & stat.S_IXUSR else "-"
                 files[name] = f"{mode}{hashlib.sha256(content).hexdigest()}"
                 hasher.update(f"{name}\0{files[name]}\0".encode(errors="surrogateescape"))
         except OSError as error:
             raise SourceError(f"{error.filename} cannot be read: {error.strerror}") from error
-        return cls(directory, files, hasher.hexdigest())
+        return cls(directory, files, hasher.hexdigest(), left_out)
 
     def content_digest(self, name: str) -> str:
         """SHA-256 of a file's content, in hexadecimal."""
@@ -70,21 +78,65 @@ class SourceTree:
 
         Raises SourceError for a file that is no longer as it was read.
         """
-        for name in self.files:
+        for name, state in self.files.items():
             file = target / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(self.content(name))
-            file.chmod(0o755 if os.access(self.directory / name, os.X_OK) else 0o644)
+            file.chmod(0o755 if state[0] == "x" else 0o644)
 
 
 def _list_tracked(directory: Path) -> Iterator[str]:
     listing = git(directory, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", ".")
-    yield from (name for name in listing.split("\0") if name and not _NEVER.intersection(name.split("/")))
+    for name in filter(None, listing.split("\0")):
+        if _NEVER.isdisjoint(name.split("/")):
+            yield name
+            if not name.endswith("/") and (directory / name / ".git").exists():  # a submodule
+                yield from (f"{name}/{below}" for below in _list_tracked(directory / name))
 
 
 def _walk(directory: Path) -> Iterator[str]:
     for folder, folders, files in os.walk(directory):
         here = Path(folder)
+        if _ENVIRONMENT in files and here != directory:
+            folders.clear()
+            continue
         never = _NEVER | _NEVER_AT_TOP if here == directory else _NEVER
         folders[:] = [name for name in folders if name not in never and not name.endswith(".egg-info")]
-        yield from (str((here / name).relative_to(directory)) for name in files)
+        links = [name for name in folders if (here / name).is_symlink()]  # which are not walked into
+        yield from (str((here / name).relative_to(directory)) for name in (*files, *links))
+
+
+def _without_environments(directory: Path, listed: set[str]) -> set[str]:
+    """Names that do not lie in a virtual environment."""
+    folders: set[str] = set()
+    for name in listed:
+        above = name.rpartition("/")[0]
+        while above and above not in folders:
+            folders.add(above)
+            above = above.rpartition("/")[0]
+    found = tuple(f"{one}/" for one in folders if os.path.lexists(f"{directory}/{one}/{_ENVIRONMENT}"))
+    return {name for name in listed if not name.startswith(found)} if found else listed
+
+
+def _without_links(directory: Path, listed: set[str]) -> tuple[set[str], tuple[str, ...]]:
+    """Names with what links to folders stand for in place of these, and the links that lead elsewhere."""
+    top = directory.resolve()
+    targets: dict[str, str] = {}
+    left_out = []
+    for name in sorted(listed):
+        if os.path.islink(f"{directory}/{name}") and (directory / name).is_dir():  # noqa: PTH114  many names
+            target = (directory / name).resolve()
+            if target.is_relative_to(top):
+                targets[name] = target.relative_to(top).as_posix()
+            else:
+                left_out.append(name)
+    found = set(listed)
+    for _ in targets:  # a link may lead to a folder with another one in it
+        for link, target in targets.items():
+            if not f"{link}/".startswith(f"{target}/") and target != ".":  # never into itself
+                found |= {
+                    link + name.removeprefix(target) for name in found if name.startswith(f"{target}/")
+                }
+        if len(found) > _MOST:
+            raise SourceError(f"{directory}: its links to folders lead through each other to {_MOST} files")
+    return found, tuple(left_out)

@@ -7,6 +7,7 @@ import csv
 import functools
 import hashlib
 import io
+import os
 import posixpath
 import re
 import sys
@@ -29,7 +30,10 @@ PYTHON = f"/{VENV}/bin/python"
 _INSTALLER_FILES = frozenset(
     {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_build.json", "uv_cache.json"}
 )
-_SHEBANG = re.compile(rb"#!(?:/bin/sh\n'''exec' .*\n' ''')?.*\n")
+# The line, or the three lines for the shell, that start a script with some Python of some machine.
+_SHEBANG = re.compile(
+    rb"#!(?:/bin/sh\n'''exec' .*\n' '''.*|[ \t]*/\S*/pythonw?[\d.]*(?:[ \t].*)?|(.*))\n"
+)
 
 
 class VenvError(TagboatError):
@@ -205,9 +209,13 @@ def _script(module: str, attribute: str) -> File:
 
 
 def _with_our_python(script: bytes) -> bytes:
-    """A script as the wheel brought it, with the image's interpreter in place of the one that uv put in."""
+    """A script as the wheel brought it, with the image's interpreter in place of any other Python.
+
+    uv has put this machine's in, by whatever path it found it; a wheel that names one itself means the one
+    that has its packages.
+    """
     match = _SHEBANG.match(script)
-    if match is None or sys.executable.encode() not in match[0]:
+    if match is None or (match[1] is not None and os.fsencode(sys.executable) not in match[1]):
         return script
     return f"#!{PYTHON}\n".encode() + script[match.end() :]
 
