@@ -1,5 +1,6 @@
 """The command line: what it prints where, its exit codes, and every command that the README shows."""
 
+import os
 import re
 import subprocess
 import sys
@@ -109,6 +110,45 @@ def test_another_output_is_wrong_use(tagboat, output):
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize("output", ["oci:full/image", "tar:full/shop.tar", "dir:full/files"])
+def test_a_full_disk_is_told_in_a_line_and_leaves_no_result(project, build_cache, output):
+    (project.directory / "full").mkdir()
+    home = project.root / "home"
+    home.mkdir()
+    (home / "tagboat").symlink_to(build_cache)
+    shell = 'mount -t tmpfs -o size=2m tmpfs full && "$@"; code=$?; find full ! -type d >&2; exit $code'
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", shell, "sh", sys.executable, "-m", "tagboat", "build",
+         "--output", output],
+        cwd=project.directory, env=os.environ | {"XDG_CACHE_HOME": str(home)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    last = done.stderr.splitlines()[-1]
+    assert "No space left on device" in last
+    assert last.startswith("tagboat: ")
+
+
+def test_a_place_that_cannot_be_is_told_in_a_line(tagboat, project):
+    done = tagboat("build", "--output", f"oci:{project.pyproject}/image")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1].endswith("Not a directory")
+
+
+def test_names_are_utf_8_in_any_locale(tagboat, project):
+    (project.directory / "src" / "hail" / "données").mkdir()
+    (project.directory / "src" / "hail" / "données" / "é.txt").write_text("x")
+    expected = tagboat("build").stdout
+    assert expected
+    script = (sys.executable, "-c", "import sys, tagboat.cli; sys.exit(tagboat.cli.main())", "build")
+    done = subprocess.run(
+        script, cwd=project.directory, capture_output=True, text=True, check=False,
+        env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0",
+                          "XDG_CACHE_HOME": str(project.root.parent / "cache")},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, expected), done.stderr
+
+
 def test_push_prints_the_pinned_reference(tagboat, registry, built):
     done = tagboat("push", f"{registry}/team/shop:1.4.0")
     assert done.returncode == 0, done.stderr
@@ -146,10 +186,14 @@ def test_push_to_nobody_fails_and_names_the_host(tagboat):
     assert "Traceback" not in done.stderr
 
 
-def test_a_wrong_reference_is_told(tagboat):
-    done = tagboat("push", "127.0.0.1:1/SHOP:1")
-    assert done.returncode == 1
-    assert "'SHOP' is no repository name" in done.stderr
+def test_a_wrong_reference_or_tag_is_told_before_anything_is_built(tagboat):
+    for arguments, complaint in (
+        (["127.0.0.1:1/SHOP:1"], "'SHOP' is no repository name"),
+        (["127.0.0.1:1/shop:1", "--tag", "a b"], "'a b' is no tag"),
+    ):
+        done = tagboat("push", *arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"tagboat: {complaint}")
 
 
 def test_help_names_every_command_with_an_example():

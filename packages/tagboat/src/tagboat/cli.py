@@ -37,7 +37,7 @@ _LITTLE = 32 << 20  # bytes: with as much left, a disk may have been full just n
 def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None and sys.getfilesystemencoding() != "utf-8":
         # Names in images and in projects are UTF-8, whatever the locale of who builds.
-        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606  ourselves
     options = parser().parse_args(arguments)
     from ocikit import InvalidReferenceError, OcikitError
 

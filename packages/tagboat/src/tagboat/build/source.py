@@ -125,18 +125,16 @@ def _without_links(directory: Path, listed: set[str]) -> tuple[set[str], tuple[s
     left_out = []
     for name in sorted(listed):
         if os.path.islink(f"{directory}/{name}") and (directory / name).is_dir():  # noqa: PTH114  many names
-            target = (directory / name).resolve()
-            if target.is_relative_to(top):
-                targets[name] = target.relative_to(top).as_posix()
+            end = (directory / name).resolve()
+            if end.is_relative_to(top):
+                targets[name] = end.relative_to(top).as_posix()
             else:
                 left_out.append(name)
     found = set(listed)
     for _ in targets:  # a link may lead to a folder with another one in it
         for link, target in targets.items():
             if not f"{link}/".startswith(f"{target}/") and target != ".":  # never into itself
-                found |= {
-                    link + name.removeprefix(target) for name in found if name.startswith(f"{target}/")
-                }
+                found |= {link + name.removeprefix(target) for name in found if name.startswith(f"{target}/")}
         if len(found) > _MOST:
             raise SourceError(f"{directory}: its links to folders lead through each other to {_MOST} files")
     return found, tuple(left_out)

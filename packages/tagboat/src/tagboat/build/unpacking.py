@@ -31,7 +31,7 @@ def lay_out(wheels: Iterable[Path], prefix: Path, interpreter: Interpreter) -> b
                 return False
         for archive in opened:
             _extract(archive, site)
-    except (OSError, zipfile.BadZipFile) as error:
+    except zipfile.BadZipFile as error:
         raise UnpackingError(f"{wheel.name} is no wheel: {error}") from error
     finally:
         for archive in opened:

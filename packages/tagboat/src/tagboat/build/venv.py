@@ -31,9 +31,7 @@ _INSTALLER_FILES = frozenset(
     {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_build.json", "uv_cache.json"}
 )
 # The line, or the three lines for the shell, that start a script with some Python of some machine.
-_SHEBANG = re.compile(
-    rb"#!(?:/bin/sh\n'''exec' .*\n' '''.*|[ \t]*/\S*/pythonw?[\d.]*(?:[ \t].*)?|(.*))\n"
-)
+_SHEBANG = re.compile(rb"#!(?:/bin/sh\n'''exec' .*\n' '''.*|[ \t]*/\S*/pythonw?[\d.]*(?:[ \t].*)?|(.*))\n")
 
 
 class VenvError(TagboatError):

@@ -50,6 +50,8 @@ def _open_member(deb: Path, stem: str) -> Iterator[tarfile.TarFile]:
                 with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
                     yield tar
             except (tarfile.TarError, OSError, EOFError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise  # of the disk
                 raise DebError(f"{deb.name}: {name} is damaged: {error}") from error
             return
     raise DebError(f"{deb.name}: no {stem} inside")
