@@ -5,13 +5,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import uvicorn
 from obstore.store import MemoryStore
+from packages.tagboat.tests.dns_server import DnsServer, serving
 
 from ocikit import Layout
 from ocikit.registry import create_app
@@ -193,3 +194,17 @@ def registry():
     yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     thread.join()
+
+
+@pytest.fixture(scope="session")
+def name_server() -> Iterator[DnsServer]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+def zones(name_server: DnsServer, monkeypatch: pytest.MonkeyPatch) -> DnsServer:
+    """The public DNS of the test, with nothing in it but its name servers."""
+    name_server.reset()
+    monkeypatch.setenv("TAGBOAT_RESOLVERS", name_server.setting)
+    return name_server

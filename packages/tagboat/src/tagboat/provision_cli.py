@@ -74,8 +74,9 @@ def add_provision_commands(commands: argparse._SubParsersAction[argparse.Argumen
     )
     export.add_argument(
         "form",
-        choices=("cloudformation", "cloud-init"),
-        help="a template with the whole stack, or the user data that makes a fresh Debian a homeport",
+        choices=("cloudformation", "cloud-init", "zone"),
+        help="a template with the whole stack, the user data that makes a fresh Debian a homeport, or what "
+        "the DNS lacks, as lines of a zone file",
     )
     add_component(export)
     add_target(export)
@@ -102,25 +103,33 @@ def _plan(options: argparse.Namespace) -> int:
     from tagboat.aws.apply import read
     from tagboat.aws.plan import make_plan, rendered, summary, to_json
     from tagboat.component import Component
+    from tagboat.targets.records import wanted_records
     from tagboat.targets.target import Stack
 
     stack = Stack.of(Component.load(options.component), options.target)
     found = read(stack.account, stack.resources)
     plan = make_plan(stack.resources, found, released=stack.released(), adopted=frozenset(options.adopt))
     if options.json:
-        print(json.dumps(to_json(plan), indent=2))
+        wanted = wanted_records(plan.asked, found).by_resource
+        print(
+            json.dumps(
+                [one | wanted.get(f"{one['kind']}/{one['name']}", {}) for one in to_json(plan)], indent=2
+            )
+        )
     else:
-        for line in rendered(plan, all_kept=options.all):
+        for line in [*rendered(plan, all_kept=options.all), *wanted_records(plan.asked, found).lines()]:
             print(line)
         _say(f"{stack.place.target.key} in {stack.account.region}: {summary(plan)}")
     if plan.foreign:
         return 1
-    return DIFFERS if plan.pending else 0
+    return DIFFERS if plan.pending or plan.asked else 0
 
 
 def _apply(options: argparse.Namespace) -> int:
     from tagboat.aws.apply import apply
+    from tagboat.aws.plan import RECORDS, RELEASE
     from tagboat.component import Component
+    from tagboat.targets.records import wanted_records
     from tagboat.targets.target import Stack
 
     stack = Stack.of(Component.load(options.component), options.target)
@@ -131,19 +140,25 @@ def _apply(options: argparse.Namespace) -> int:
         adopted=frozenset(options.adopt),
         progress=_say,
     )
+    wanted = wanted_records(done.asked, done.found)
     said = {
         "created": done.created,
         "changed": done.updated,
-        "waiting": [resource.key for resource in done.waiting],
+        "waiting": [change.resource.key for change in done.waiting],
+        "records": wanted.to_json(),
     }
     if options.json:
         print(json.dumps(said))
     else:
         print(f"{done.created} created, {done.updated} changed")
+        for line in wanted.lines():
+            print(line)
     if stack.place.project is not None:
         _say(_ci_variables(stack.place, stack.place.project[1]))
-    if done.waiting:
-        _say(f"{len(done.waiting)} wait for the first release: `tagboat deploy` makes them")
+    waiting = {reason: sum(one.reason == reason for one in done.waiting) for reason in (RELEASE, RECORDS)}
+    if waiting[RELEASE]:
+        _say(f"{waiting[RELEASE]} wait for the first release: `tagboat deploy` makes them")
+    wanted.require_none(waiting[RECORDS])
     return 0
 
 
@@ -220,8 +235,20 @@ def _export(options: argparse.Namespace) -> int:
         print(user_data(), end="")
         return 0
     from tagboat.component import Component
-    from tagboat.targets.target import exported
+    from tagboat.targets.target import Stack, exported
 
+    if options.form == "zone":
+        from tagboat.aws.apply import read
+        from tagboat.aws.plan import make_plan
+        from tagboat.dns.record import zone_file
+        from tagboat.targets.records import wanted_records
+
+        stack = Stack.of(Component.load(options.component), options.target)
+        found = read(stack.account, stack.resources)
+        plan = make_plan(stack.resources, found, released=stack.released())
+        for line in zone_file(wanted_records(plan.asked, found).records):
+            print(line)
+        return 0
     print(json.dumps(exported(Component.load(options.component), options.target), indent=2))
     return 0
 

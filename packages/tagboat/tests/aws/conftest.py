@@ -21,6 +21,7 @@ import pytest
 import uvicorn
 from obstore.store import MemoryStore
 from packages.tagboat.tests.aws.wire import Wire, serving
+from packages.tagboat.tests.dns_server import DnsServer
 
 from ocikit.registry import create_app
 from tagboat.cli import main
@@ -187,7 +188,7 @@ def images() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def moto(images: str) -> Iterator[str]:
+def moto(images: str, name_server: DnsServer) -> Iterator[str]:
     """The address of moto's server, a process of its own."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -199,6 +200,7 @@ def moto(images: str) -> Iterator[str]:
             "MOTO_ACM_VALIDATION_WAIT": "0",
             "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
             "REGISTRY": images,
+            "TAGBOAT_RESOLVERS": name_server.setting,
         },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -1,6 +1,7 @@
 """moto's server with what it lacks and `tagboat apply` needs: functions of CloudFront that are published and
-that distributions name, what signs for their buckets, the tags that a bucket is made with, and a registry
-behind ECR: repositories called `live-…` are those of the one that REGISTRY names.
+that distributions name, certificates that are proved in the DNS, what signs for their buckets, the tags that
+a bucket is made with, and a registry behind ECR: repositories called `live-…` are those of the one that
+REGISTRY names.
 
 Of AWS's own policies it knows the few that are attached, which is what makes it start in a second.
 """
@@ -17,6 +18,7 @@ import urllib.request
 from typing import Any
 
 import moto.iam.models as iam
+from moto.acm.models import CertBundle
 from moto.awslambda.models import LambdaFunction
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.cloudfront import urls
@@ -30,6 +32,8 @@ from moto.ecr.responses import ECRResponse
 from moto.moto_api._internal import mock_random
 from moto.s3.responses import S3Response
 from moto.server import main
+
+from tagboat.dns import Names, Server
 
 ATTACHED = ("AmazonECSInfrastructureRoleforExpressGatewayServices", "AmazonSSMManagedInstanceCore")
 
@@ -122,6 +126,19 @@ def update_function_code(self: LambdaFunction, *arguments: Any, **named: Any) ->
     return original_update_function_code(self, *arguments, **named)
 
 
+def check(self: CertBundle) -> None:
+    """A certificate for names of a zone on loopback is issued once the records are there that prove them."""
+    proofs = {f"_d930b28be6c5927595552b219965053e.{name}" for name in self.sans}
+    zones = {".".join(name.split(".")[-2:]) for name in self.sans}
+    kept = any(NAMES.ask_at(server, zone, "NS") for zone in zones for server in SERVERS)
+    if not kept or all(NAMES.ask(proof, "CNAME").records for proof in proofs):
+        original_check(self)
+
+
+NAMES = Names.of_settings()
+SERVERS = [Server(name, name, NAMES.resolvers[0].port) for name in ("127.0.0.2", "127.0.0.3")]
+original_check = CertBundle.check
+CertBundle.check = check
 original_invoke = LambdaSimpleBackend.invoke
 LambdaSimpleBackend.invoke = invoke
 original_update_function_code = LambdaFunction.update_function_code

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from tagboat.aws.account import GLOBAL_REGION, Account
 from tagboat.aws.kinds import KINDS
-from tagboat.aws.plan import changed_settings, decide, differences, foreign_owner
+from tagboat.aws.plan import Change, Waits, changed_settings, decide, differences, foreign_owner
 from tagboat.aws.resource import COMPONENT_TAG, TARGET_TAG, Found, Resource, refs, resolved
 from tagboat.cloud import CloudError, pauses
 
@@ -39,11 +39,12 @@ def read(account: Account, resources: Sequence[Resource]) -> dict[str, Found | N
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """How many resources were made and changed, and which wait for the first release."""
+    """How many resources were made and changed, which wait, and which somebody else has to make."""
 
     created: int
     updated: int
-    waiting: tuple[Resource, ...]
+    waiting: tuple[Change, ...]
+    asked: tuple[Change, ...]
     found: Mapping[str, Found | None]
 
 
@@ -62,18 +63,23 @@ def apply(
     """
     found = read(account, resources)
     _require_own(resources, found, adopted)
-    waiting: dict[str, Resource] = {}
+    waits = Waits(released)
     count = {"create": 0, "update": 0}
+    left: list[Change] = []
     for resource in resources:
-        waits = (resource.released and not released) or any(need in waiting for need in resource.needs)
-        change = decide(resource, found, waits=waits, adopted=resource.key in adopted)
-        if change.action == "wait":
-            waiting[resource.key] = resource
+        if resource.asked and found.get(resource.key) is None and not waits.reason(resource):
+            found[resource.key] = _read_one(account, resource, found)  # now that it is known what it is
+        change = decide(resource, found, reason=waits.reason(resource), adopted=resource.key in adopted)
+        waits.note(change)
+        if change.action in ("wait", "ask"):
+            left.append(change)
         elif change.action in _MARK:
             progress(f"{_MARK[change.action]} {resource.kind} {resource.name}")
             _bring_about(account, resource, found)
             count[change.action] += 1
-    return Applied(count["create"], count["update"], tuple(waiting.values()), found)
+    waiting = tuple(change for change in left if change.action == "wait")
+    asked = tuple(change for change in left if change.action == "ask")
+    return Applied(count["create"], count["update"], waiting, asked, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +108,9 @@ def plan_removal(
         there = found.get(resource.key)
         if there is None:
             continue
-        reason = _reason_to_keep(resource, there, named=resource.name in data, content=content)
-        needing = next((one for one, _ in kept.values() if resource.key in one.needs), None)
+        reason = "it is taken away where its DNS is kept" if resource.asked else None
+        reason = reason or _reason_to_keep(resource, there, named=resource.name in data, content=content)
+        needing = next((one for one, _ in kept.values() if resource.key in one.needs and not one.asked), None)
         if reason is None and needing is not None:
             reason = f"{needing.kind} {needing.name} needs it"
         if reason is not None:

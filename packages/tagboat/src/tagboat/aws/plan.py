@@ -9,8 +9,12 @@ from typing import Any, Literal
 
 from tagboat.aws.resource import COMPONENT_TAG, TARGET_TAG, Found, Resource, Unknown, resolved
 
-Action = Literal["create", "update", "keep", "wait", "foreign"]
-_MARKS: dict[Action, str] = {"create": "+", "update": "~", "keep": "=", "wait": ".", "foreign": "!"}
+Action = Literal["create", "update", "keep", "wait", "foreign", "ask"]
+_MARKS: dict[Action, str] = {
+    "create": "+", "update": "~", "keep": "=", "wait": ".", "foreign": "!", "ask": ">",
+}  # fmt: skip
+RELEASE = "the first release"
+RECORDS = "records in the DNS"
 _PRIVATE = "environment"  # settings whose values may be secrets: told by name alone
 _WIDTH = 100  # characters of a value that are shown
 _ABSENT = object()
@@ -29,14 +33,15 @@ class Difference:
 class Change:
     """What is to happen to one resource, and why.
 
-    `wait`: it needs an image, or something that does, and there is no release yet. `foreign`: it is there and
-    belongs to somebody else.
+    `wait`: it needs an image, or records that somebody else makes, or something that does; `reason` says
+    which. `foreign`: it is there and belongs to somebody else. `ask`: it is changed by hand, or by `cutover`.
     """
 
     resource: Resource
     action: Action
     differences: tuple[Difference, ...] = ()
     owner: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,11 @@ class Plan:
     def foreign(self) -> tuple[Change, ...]:
         return tuple(change for change in self.changes if change.action == "foreign")
 
+    @property
+    def asked(self) -> tuple[Change, ...]:
+        """Those that somebody else has to make."""
+        return tuple(change for change in self.changes if change.action == "ask")
+
     def count(self, action: Action) -> int:
         return sum(change.action == action for change in self.changes)
 
@@ -67,33 +77,58 @@ def make_plan(
 ) -> Plan:
     """Compare `resources`, in order, with what was `found`; `adopted` are keys of things to take over."""
     changes: list[Change] = []
-    waiting: set[str] = set()
+    waits = Waits(released)
     for resource in resources:
-        change = decide(
-            resource,
-            found,
-            waits=(resource.released and not released) or bool(waiting.intersection(resource.needs)),
-            adopted=resource.key in adopted,
-        )
-        if change.action == "wait":
-            waiting.add(resource.key)
+        change = decide(resource, found, reason=waits.reason(resource), adopted=resource.key in adopted)
+        waits.note(change)
         changes.append(change)
     return Plan(tuple(changes))
 
 
+class Waits:
+    """What cannot be made yet, and why, as it is noted in order."""
+
+    def __init__(self, released: bool) -> None:
+        self._released = released
+        self._reasons: dict[str, str] = {}
+
+    def reason(self, resource: Resource) -> str | None:
+        """Why it cannot be made yet: RELEASE or RECORDS; None where it can."""
+        if resource.released and not self._released:
+            return RELEASE
+        reasons = {self._reasons[need] for need in resource.needs if need in self._reasons}
+        return RELEASE if RELEASE in reasons else next(iter(reasons), None)
+
+    def note(self, change: Change) -> None:
+        """What needs this one waits with it."""
+        if change.action == "wait" and change.reason:
+            self._reasons[change.resource.key] = change.reason
+        elif change.action == "ask":
+            self._reasons[change.resource.key] = RECORDS
+
+
 def decide(
-    resource: Resource, found: Mapping[str, Found | None], *, waits: bool = False, adopted: bool = False
+    resource: Resource,
+    found: Mapping[str, Found | None],
+    *,
+    reason: str | None = None,
+    adopted: bool = False,
 ) -> Change:
-    """What is to happen to one resource. `waits`: it cannot be made yet; `adopted`: whoever owns it."""
+    """What is to happen to one resource. `reason`: why it cannot be made yet; `adopted`: whoever owns it."""
     there = found.get(resource.key)
     if there is None:
-        if waits:
-            return Change(resource, "wait")
-        return Change(resource, "create", tuple(differences(resource, None, found)))
+        if reason is not None:
+            return Change(resource, "wait", reason=reason)
+        action: Action = "ask" if resource.asked else "create"
+        return Change(resource, action, tuple(differences(resource, None, found)))
     owner = None if adopted else foreign_owner(resource, there)
     if owner is not None:
         return Change(resource, "foreign", owner=owner)
     changed = tuple(differences(resource, there, found))
+    if changed and reason is not None and (reason == RECORDS or resource.asked):
+        return Change(resource, "wait", reason=reason)
+    if changed and (resource.asked or resource.visited):
+        return Change(resource, "ask", changed)
     return Change(resource, "update" if changed else "keep", changed)
 
 
@@ -128,7 +163,7 @@ def changed_settings(changes: Sequence[Difference]) -> frozenset[str]:
 
 
 def rendered(plan: Plan, *, all_kept: bool = False) -> list[str]:
-    """The plan as lines: `+` is made, `~` is changed, `.` waits for a release, `!` is somebody else's."""
+    """The plan as lines: `+` is made, `~` changed, `.` waits, `!` is somebody else's, `>` asked for."""
     lines: list[str] = []
     for change in plan.changes:
         if change.action == "keep" and not all_kept:
@@ -137,7 +172,11 @@ def rendered(plan: Plan, *, all_kept: bool = False) -> list[str]:
         if change.action == "foreign":
             said += f"  (is there and belongs to {change.owner}; --adopt {change.resource.key} takes it over)"
         if change.action == "wait":
-            said += "  (waits for the first release)"
+            said += f"  (waits for {change.reason})"
+        if change.action == "ask" and change.resource.visited:
+            said += f"  (leads elsewhere: `tagboat cutover {change.resource.settings['host']}` moves it)"
+        elif change.action == "ask":
+            said += "  (made by hand, where its DNS is kept)"
         lines.append(said)
         for difference in change.differences:
             arrow = "" if change.action == "create" else f"{difference.before} -> "
@@ -152,8 +191,12 @@ def summary(plan: Plan) -> str:
         f"{plan.count('update')} to change",
         f"{plan.count('keep')} as they should be",
     ]
-    if plan.count("wait"):
-        parts.append(f"{plan.count('wait')} waiting for the first release")
+    for reason in (RELEASE, RECORDS):
+        waiting = sum(change.reason == reason for change in plan.changes)
+        if waiting:
+            parts.append(f"{waiting} waiting for {reason}")
+    if plan.asked:
+        parts.append(f"{len(plan.asked)} to be made in the DNS")
     if plan.foreign:
         parts.append(f"{plan.count('foreign')} belonging to somebody else")
     return ", ".join(parts)
@@ -166,6 +209,7 @@ def to_json(plan: Plan) -> list[dict[str, Any]]:
             "name": change.resource.name,
             "action": change.action,
             **({"owner": change.owner} if change.owner else {}),
+            **({"reason": change.reason} if change.reason else {}),
             "differences": [
                 {"path": one.path, "before": one.before, "after": one.after} for one in change.differences
             ],

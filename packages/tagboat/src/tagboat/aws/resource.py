@@ -36,6 +36,8 @@ class Resource:
     `after` are keys of resources that it needs beside those that it refers to. Of a `shared` one there is one
     in an account for all who need it. `released` ones need an image, so that they wait for the first release.
     `data` says that it holds what cannot be made again; what is `part_of` another stays as long as that.
+    `asked` ones are made by somebody else, who is told. `visited` ones are names by which visitors come: one
+    that leads elsewhere is not changed by the way, but by `tagboat cutover`.
     """
 
     kind: str
@@ -47,6 +49,8 @@ class Resource:
     released: bool = False
     data: bool = False
     part_of: str | None = None
+    asked: bool = False
+    visited: bool = False
 
     @property
     def key(self) -> str:

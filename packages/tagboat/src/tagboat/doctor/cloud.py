@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from tagboat.cloud import Cloud, CloudError, NoServiceError
 from tagboat.component import Component
 from tagboat.config import Target
-from tagboat.doctor.domains import Associated, domains, trusting
+from tagboat.doctor.domains import Associated, domains
 from tagboat.doctor.finding import Finding, State
 from tagboat.errors import TagboatError
 from tagboat.identity import session
@@ -30,6 +30,7 @@ from tagboat.runtime.apprunner import AppRunner
 from tagboat.runtime.choice import runtime_of
 from tagboat.runtime.runtime import Runtime
 from tagboat.targets.target import named_target
+from tagboat.tls import trusting
 
 _TIMEOUT = 5.0  # seconds, of one connection
 _SLOW, _WRONG = 30.0, 300.0  # seconds of difference that are told, and that AWS refuses

@@ -6,7 +6,6 @@ import os
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 from tagboat.doctor.finding import Finding
+from tagboat.tls import trusting
 
 if TYPE_CHECKING:
     from types_boto3_apprunner.type_defs import CustomDomainTypeDef
@@ -38,16 +38,6 @@ class Associated:
     def names(self) -> tuple[str, ...]:
         """Itself, and the one with `www.` where that is served too."""
         return (self.name, f"www.{self.name}") if self.domain["EnableWWWSubdomain"] else (self.name,)
-
-
-def trusting() -> ssl.SSLContext:
-    """What the machine trusts, and homeport's authority."""
-    context = ssl.create_default_context()
-    authority = os.environ.get("HOMEPORT_CA")
-    if authority and Path(authority).is_file():
-        with suppress(ssl.SSLError):  # authority() tells of it
-            context.load_verify_locations(authority)
-    return context
 
 
 def authority() -> Iterator[Finding]:

@@ -57,7 +57,7 @@ class OnAws:
 
     def resource(self, kind: str) -> Resource:
         """The only resource of that kind."""
-        (found,) = [one for one in self.stack.resources if one.kind == kind]
+        (found,) = [one for one in self.stack.wanted if one.kind == kind]
         return found
 
     def make(self, watch: Watch) -> None:

@@ -32,7 +32,7 @@ class Express(OnAws):
             self.make(watch)
             return self._url()
         wanted = self.resource("ecs.express-service")
-        roles = {one.key: self.stack.place.role_arn(one.name) for one in self.stack.resources}
+        roles = {one.key: self.stack.place.role_arn(one.name) for one in self.stack.wanted}
         settings = replaced(wanted.settings, lambda ref: roles[ref.resource])
         return self._serve(registry, release, digest, watch, settings)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from tagboat.aws.account import GLOBAL_REGION, Account
@@ -15,6 +16,7 @@ from tagboat.component import Component
 from tagboat.config import Target
 from tagboat.errors import ConfigError
 from tagboat.targets import apprunner, ecs_express, homeport, lambda_, vm
+from tagboat.targets.elsewhere import placed
 from tagboat.targets.place import Place, UnsupportedError
 
 
@@ -43,7 +45,12 @@ class Stack:
 
     account: Account
     place: Place
-    resources: Sequence[Resource]
+    wanted: Sequence[Resource]
+
+    @cached_property
+    def resources(self) -> Sequence[Resource]:
+        """These, with their records where the zones are: looked up when it is needed, for few may ask."""
+        return placed(self.account, self.wanted)
 
     @classmethod
     def of(cls, component: Component, name: str | None) -> Stack:

@@ -6,6 +6,7 @@ from tagboat.aws.kinds.acm import Certificate, Validation
 from tagboat.aws.kinds.apprunner import AppRunnerService
 from tagboat.aws.kinds.budgets import Budget
 from tagboat.aws.kinds.cloudfront import Distribution, EdgeFunction, OriginAccessControl
+from tagboat.aws.kinds.dns import DnsRecord
 from tagboat.aws.kinds.ec2 import Address, Instance, SecurityGroup
 from tagboat.aws.kinds.ecr import EcrRepository
 from tagboat.aws.kinds.ecs import ExpressService
@@ -18,7 +19,7 @@ from tagboat.aws.kinds.s3 import Bucket, BucketPolicy
 
 _ALL: tuple[Kind, ...] = (
     Address(), Alias(), AppRunnerService(), Bucket(), BucketPolicy(), Budget(), Certificate(), Distribution(),
-    EcrRepository(), EdgeFunction(), ExpressService(), Function(), FunctionUrl(), Instance(),
+    DnsRecord(), EcrRepository(), EdgeFunction(), ExpressService(), Function(), FunctionUrl(), Instance(),
     InstanceProfile(), LogGroup(), OidcProvider(), OriginAccessControl(), Permission(), Record(), Role(),
     SecurityGroup(), Validation(),
 )  # fmt: skip

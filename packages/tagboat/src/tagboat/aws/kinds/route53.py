@@ -24,20 +24,10 @@ class Record:
         settings = resource.settings
         if isinstance(settings["host"], Unknown):
             return None
-        host = f"{settings['host'].rstrip('.')}."
-        zone = zone_of(account, host)
-        page = account.call(
-            "route53",
-            "list_resource_record_sets",
-            HostedZoneId=zone,
-            StartRecordName=host,
-            StartRecordType=settings["type"],
-            MaxItems="1",
-        )
-        for record in page["ResourceRecordSets"]:
-            if record["Name"] == host and record["Type"] == settings["type"]:
-                return Found(_record_settings(settings, record), {"zone": zone})
-        return None
+        zone = zone_of(account, settings["host"])
+        there = record_sets(account, zone, settings["host"])
+        found = _visited(settings, there) if resource.visited else _simple(settings, there)
+        return None if found is None else Found(found, {"zone": zone})
 
     def create(self, account: Account, resource: Resource) -> None:
         self._change(account, "UPSERT", zone_of(account, resource.settings["host"]), resource.settings)
@@ -46,7 +36,8 @@ class Record:
         self._change(account, "UPSERT", found.attributes["zone"], resource.settings)
 
     def delete(self, account: Account, resource: Resource, found: Found) -> None:
-        self._change(account, "DELETE", found.attributes["zone"], found.settings)
+        if found.settings == resource.settings:
+            self._change(account, "DELETE", found.attributes["zone"], found.settings)
 
     def template(self, resource: Resource) -> tuple[str, dict[str, Any]] | None:
         settings = resource.settings
@@ -81,8 +72,30 @@ class Record:
         )
 
 
+def record_sets(account: Account, zone: str, host: str) -> list[Any]:
+    """All that the zone has of the host, as Route 53 has it."""
+    name = f"{host.rstrip('.')}."
+    page = account.call(
+        "route53",
+        "list_resource_record_sets",
+        HostedZoneId=zone,
+        StartRecordName=name,
+        StartRecordType="A",
+        MaxItems="100",
+    )
+    return [record for record in page["ResourceRecordSets"] if record["Name"] == name]
+
+
 def zone_of(account: Account, host: str) -> str:
     """The number of the closest public zone that has the host. Raises CloudError where there is none."""
+    zone = served_zone(account, host)
+    if zone is None:
+        raise CloudError(f"no hosted zone of Route 53 in this account has {host.rstrip('.')}")
+    return zone
+
+
+def served_zone(account: Account, host: str) -> str | None:
+    """The number of the closest public zone of the account that has the host, None where there is none."""
     zones = account.once(
         "public zones",
         lambda: {
@@ -97,12 +110,7 @@ def zone_of(account: Account, host: str) -> str:
         zone = zones.get(".".join(labels[start:]) + ".")
         if zone is not None:
             return str(zone)
-    apex = host.rstrip(".").removeprefix("www.")
-    raise CloudError(
-        f"no hosted zone of Route 53 in this account has {host.rstrip('.')}",
-        hint=f"aws route53 create-hosted-zone --name {apex} --caller-reference {apex}, and set its name "
-        "servers at the registrar",
-    )
+    return None
 
 
 def _record(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,6 +125,40 @@ def _record(settings: Mapping[str, Any]) -> dict[str, Any]:
         }
     values = [{"Value": value} for value in settings["values"]]
     return record | {"TTL": settings["ttl"], "ResourceRecords": values}
+
+
+def _simple(wanted: Mapping[str, Any], there: list[Any]) -> dict[str, Any] | None:
+    """The settings of what is there of the type that is wanted."""
+    found = (_record_settings(wanted, record) for record in there if record["Type"] == wanted["type"])
+    return next(found, None)
+
+
+def _visited(wanted: Mapping[str, Any], there: list[Any]) -> dict[str, Any] | None:
+    """The same of a name that visitors come by. What else leads them elsewhere is what is there: beside that
+    nothing may be made that would take some of them along.
+    """
+    own = [record for record in there if record["Type"] == wanted["type"]]
+    if len(own) == 1 and "SetIdentifier" not in own[0]:
+        return _record_settings(wanted, own[0])
+    target = wanted.get("alias", wanted.get("values"))
+    others = own or [
+        record
+        for record in there
+        if record["Type"] in ("A", "AAAA", "CNAME")
+        and _record_settings(wanted, record).get("alias" if "alias" in wanted else "values") != target
+    ]
+    if not others:
+        return None
+    ends = [f"{record['Type']} {end}" for record in others for end in ends_of(record)]
+    found = {"host": wanted["host"], "type": wanted["type"]}
+    return found | ({"alias": ", ".join(ends)} if "alias" in wanted else {"values": ends})
+
+
+def ends_of(record: Mapping[str, Any]) -> list[str]:
+    """What a record set leads to: hosts without their last dot, or addresses."""
+    if "AliasTarget" in record:
+        return [record["AliasTarget"]["DNSName"].rstrip(".")]
+    return sorted(one["Value"].rstrip(".") for one in record.get("ResourceRecords", []))
 
 
 def _record_settings(wanted: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
