@@ -75,6 +75,23 @@ def test_modes_owners_times_and_links_are_kept(make_layer, tmp_path):
     assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime) == (0o750, 5, 6, 100)
 
 
+def test_only_what_is_asked_for_is_written_and_whiteouts_are_still_heeded(make_layer, tmp_path):
+    lower = (
+        ("d", DIRECTORY, {"mode": 0o500}),
+        ("d/wanted", FILE, {"data": b"old"}),
+        ("d/wanted-too", FILE, {}),
+        ("d/other", FILE, {}),
+        ("wanted-link", SYMLINK, {"linkname": "d"}),
+        ("wanted.d", DIRECTORY, {}),
+    )
+    upper = (("d/wanted", FILE, {"data": b"new"}), ("d/.wh.wanted-too", FILE, {}))
+    image = _stack(make_layer, lower, upper)
+    unpack(image, tmp_path / "root", only=lambda name: name.rpartition("/")[2].startswith("wanted"))
+    found = {path.relative_to(tmp_path / "root").as_posix() for path in (tmp_path / "root").rglob("*")}
+    assert found == {"d", "d/wanted", "wanted-link"}
+    assert (tmp_path / "root" / "d" / "wanted").read_bytes() == b"new"
+
+
 def test_without_ownership_no_file_lends_our_rights(make_layer, tmp_path):
     layer = make_layer(("f", FILE, {"mode": 0o6755, "uid": 12}))
     unpack_layer(layer, tmp_path / "root", ownership=False)

@@ -149,6 +149,41 @@ def test_what_was_compiled_once_is_not_compiled_again(compile_, monkeypatch):
     assert again == first
 
 
+def test_the_python_of_a_base_compiles_without_the_rest_of_it(
+    built, build_cache, compile_, interpreter, tmp_path
+):
+    image = built.build.image
+    base = type(image).empty(image.config.platform).append(image.layers[0], image.config.history[0])
+    root = unpacked(base, Cache.open(build_cache), whole=False)
+    sources = {f"{name.replace('-', '_')}.py": File(_source_in(name)) for name in CODECS}
+    alone, refused = compile_files(sources, Compiler(interpreter, root, "id"), Cache.open(tmp_path / "other"))
+    whole, refused_by_whole = compile_(sources)
+    assert refused == refused_by_whole
+    assert {path: file.read() for path, file in alone.items()} == {
+        path: one.read() for path, one in whole.items()
+    }
+    assert sum(1 for _ in root.rglob("*")) < 400
+
+
+CODECS = (
+    "utf-8",
+    "latin-1",
+    "cp1252",
+    "koi8-r",
+    "iso8859-15",
+    "euc-jp",
+    "gb18030",
+    "big5",
+    "punycode",
+    "utf-7",
+)
+
+
+def _source_in(codec):
+    text = f'# coding: {codec}\nname = "\\N{{SNOWMAN}}"\nx = "é"\n'
+    return text.encode(codec, errors="ignore")
+
+
 def test_the_code_runs(compile_):
     compiled, _ = compile_({"app/x.py": File(b"answer = 6 * 7\n")})
     data = next(iter(compiled.values())).read()

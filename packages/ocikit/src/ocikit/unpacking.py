@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,15 +37,23 @@ _LARGEST_ID = 2**32 - 2
 _LATEST = 2**40 * 10**9  # nanoseconds, either way of 1970
 
 
-def unpack(image: Image, root: Path, *, ownership: bool | None = None, max_size: int = MAX_SIZE) -> None:
+def unpack(
+    image: Image,
+    root: Path,
+    *,
+    ownership: bool | None = None,
+    max_size: int = MAX_SIZE,
+    only: Callable[[str], bool] | None = None,
+) -> None:
     """All layers of the image, lowest first, into one root file system; otherwise as `unpack_layer`.
 
-    `max_size` bounds the bytes of each uncompressed layer.
+    `max_size` bounds the bytes of each uncompressed layer. With `only`, just the files and links whose names,
+    as `usr/bin/env`, it approves of are written, in directories of mode 0755.
     """
     directories: _Directories = {}
     owned = _owned(ownership)
     for layer in image.layers:
-        _unpack(layer, root, directories, whiteouts="apply", ownership=owned, max_size=max_size)
+        _unpack(layer, root, directories, whiteouts="apply", ownership=owned, max_size=max_size, only=only)
     _settle(root, directories, owned)
 
 
@@ -93,9 +101,10 @@ def _unpack(
     whiteouts: Whiteouts,
     ownership: bool,
     max_size: int,
+    only: Callable[[str], bool] | None = None,
 ) -> None:
     with opened_archive(layer, max_size) as archive, _opened(directory) as root:
-        unpacker = _Unpacker(root, whiteouts, ownership, directories)
+        unpacker = _Unpacker(root, whiteouts, ownership, directories, only)
         entry = None
         try:
             for entry in archive:
@@ -138,6 +147,7 @@ class _Unpacker:
     whiteouts: Whiteouts
     ownership: bool
     directories: _Directories
+    only: Callable[[str], bool] | None
     _kinds: dict[str, bytes] = field(default_factory=dict)  # what this very layer brought: whiteouts spare it
     _hidden: set[str] = field(default_factory=set)  # what its whiteouts have named
     _count: int = 0
@@ -153,6 +163,8 @@ class _Unpacker:
             self._opaque(directory)
         elif last.startswith(_PREFIX):
             self._whiteout(name)
+        elif self.only is not None and (entry.kind == _tar.DIRECTORY or not self.only(name)):
+            return
         elif not name:
             if entry.kind != _tar.DIRECTORY:
                 raise UnsafeArchiveError(f"{entry.name!r} wants to replace the root")

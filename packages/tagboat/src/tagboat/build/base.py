@@ -12,6 +12,7 @@ from ocikit import (
     Digest,
     Image,
     Layout,
+    OcikitError,
     Platform,
     Reference,
     find_credentials,
@@ -20,7 +21,14 @@ from tagboat.build.age import tell_age
 from tagboat.build.bytecode import Compiler
 from tagboat.build.cache import Cache, key_of
 from tagboat.build.debian.release import DISTRIBUTIONS, Release
-from tagboat.build.interpreter import Interpreter, Libc, find_foreign_interpreter, find_interpreter
+from tagboat.build.interpreter import (
+    Interpreter,
+    InterpreterError,
+    Libc,
+    find_foreign_interpreter,
+    find_interpreter,
+    is_needed,
+)
 from tagboat.build.target import Target
 from tagboat.component import Component
 from tagboat.errors import ConfigError
@@ -38,6 +46,9 @@ class Base:
     interpreter: Interpreter
     here: Base | None = None
     """The same for this machine, where this one is for another architecture, and its Python does not run."""
+
+    whole: bool = False
+    """Whether its Python runs only in the whole of it."""
 
     @property
     def digest(self) -> Digest:
@@ -65,7 +76,7 @@ class Base:
         """The Python that compiles for this base: its own, or the same one for this machine."""
         if self.here is not None:
             return self.here.compiler(cache)
-        return Compiler(self.interpreter, unpacked(self.image, cache), self.identity)
+        return Compiler(self.interpreter, unpacked(self.image, cache, whole=self.whole), self.identity)
 
 
 def resolve_base(
@@ -94,7 +105,8 @@ def resolve_base(
         raise ConfigError(
             "the base scratch has no Python", hint='say where one is: interpreter = "python.tar.gz"'
         )
-    return Base(name, image, _interpreter(image, component.config.python, cache, here), here), made
+    interpreter, whole = _interpreter(image, component.config.python, cache, here)
+    return Base(name, image, interpreter, here, whole), made
 
 
 def _find(
@@ -140,15 +152,16 @@ def search_path(image: Image) -> str:
     return variables.get("PATH", _DEFAULT_PATH)
 
 
-def unpacked(image: Image, cache: Cache) -> Path:
-    """The image's file system in the cache, owned by whoever builds."""
-    root = cache.path("roots", image.digest.hex)
+def unpacked(image: Image, cache: Cache, *, whole: bool = True) -> Path:
+    """The image's file system in the cache, owned by whoever builds; the `whole` of it, or its Python."""
+    name = image.digest.hex if whole else f"{image.digest.hex}-python"
+    root = cache.path("roots", name)
     if not root.is_dir():
-        with cache.locked(f"root-{image.digest.hex}"), cache.temporary() as folder:
+        with cache.locked(f"root-{name}"), cache.temporary() as folder:
             if not root.is_dir():
                 from ocikit import unpack  # noqa: PLC0415  only for a base that is new here
 
-                unpack(image, folder / "root", ownership=False)
+                unpack(image, folder / "root", ownership=False, only=None if whole else is_needed)
                 (folder / "root").rename(root)
     return root
 
@@ -176,18 +189,26 @@ def _pull(name: str, platform: Platform, cache: Cache, progress: Callable[[str],
     return Layout(folder).image(), missing
 
 
-def _interpreter(image: Image, path: str | None, cache: Cache, here: Base | None) -> Interpreter:
-    """The Python of the image; what it says about itself is asked once."""
+def _interpreter(image: Image, path: str | None, cache: Cache, here: Base | None) -> tuple[Interpreter, bool]:
+    """The Python of the image, and whether it runs only in the whole of it; this is found out once."""
     record = cache.path("interpreters", key_of(str(image.digest), path or "", here.identity if here else ""))
     try:
         known = json.loads(record.read_text())
         libc = Libc(known["libc"]["family"], tuple(known["libc"]["version"]))
-        return Interpreter(known["path"], tuple(known["version"]), libc)
+        return Interpreter(known["path"], tuple(known["version"]), libc), known["whole"]
     except (FileNotFoundError, ValueError, KeyError):
-        root, search = unpacked(image, cache), search_path(image)
-        if here is None:
-            interpreter = find_interpreter(root, path=path, search=search)
-        else:
-            interpreter = find_foreign_interpreter(root, here.interpreter, path=path, search=search)
-        cache.write(record, json.dumps(asdict(interpreter)).encode())
-        return interpreter
+        whole = False
+        try:
+            interpreter = _found(image, path, cache, here, whole=False)
+        except (InterpreterError, OcikitError):
+            whole = True
+            interpreter = _found(image, path, cache, here, whole=True)
+        cache.write(record, json.dumps({**asdict(interpreter), "whole": whole}).encode())
+        return interpreter, whole
+
+
+def _found(image: Image, path: str | None, cache: Cache, here: Base | None, *, whole: bool) -> Interpreter:
+    root, search = unpacked(image, cache, whole=whole), search_path(image)
+    if here is None:
+        return find_interpreter(root, path=path, search=search)
+    return find_foreign_interpreter(root, here.interpreter, path=path, search=search)

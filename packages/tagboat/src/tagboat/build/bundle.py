@@ -30,7 +30,7 @@ def with_interpreter(image: Image, archive: Path, cache: Cache) -> tuple[Image, 
         with archive.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         layer, made = cache.layer(
-            key_of(_FORMAT, "interpreter", digest), lambda writer: _write(archive, writer)
+            key_of(_FORMAT, "interpreter", digest), lambda writer: _write(archive, writer), lasting=True
         )
     except (OSError, EOFError, tarfile.TarError, OcikitError) as error:
         raise ConfigError(f"tool.tagboat.interpreter: {archive} cannot be used: {error}") from error

@@ -113,6 +113,7 @@ class _Maker:
     def install(self, pins: Iterable[Pin]) -> None:
         """Install those of `pins` that are not yet."""
         from tagboat.build.installer import Installer  # noqa: PLC0415  most builds install nothing
+        from tagboat.build.uvcache import UvCache  # noqa: PLC0415
 
         new = [pin for pin in dict.fromkeys(pins) if pin.name not in self.packages]
         if not new:
@@ -120,6 +121,10 @@ class _Maker:
         self.progress(f"installing {_counted(new)}")
         folder = self.stack.enter_context(self.cache.temporary(many=True))
         installer = Installer(self.selection, folder)
+        cached = self.stack.enter_context(UvCache.opened(self.selection.component.directory))
+        if cached is not None:
+            self.packages |= installer.unpacked(new, cached)
+            new = [pin for pin in new if pin.name not in self.packages]
         for prefix in installer.install(new, "all"):
             self.packages |= installed_distributions(
                 prefix, self.base.interpreter, install_alone=installer.install_alone

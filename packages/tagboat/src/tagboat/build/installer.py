@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
 from tagboat.build import uv
+from tagboat.build.files import Files
 from tagboat.build.lock import Pin
-from tagboat.build.lockfile import to_pylock
+from tagboat.build.lockfile import parse_pylock, releases_of, to_pylock
 from tagboat.build.missing import explain_missing
 from tagboat.build.selection import Selection
+from tagboat.build.target import Target
+from tagboat.build.uvcache import UvCache
+from tagboat.build.venv import unpacked_wheel
+from tagboat.build.wheel import Release, best_wheel
 from tagboat.errors import ConfigError
 
 
@@ -23,6 +29,39 @@ class Installer:
 
     selection: Selection
     folder: Path
+
+    def unpacked(self, pins: Sequence[Pin], cache: UvCache) -> dict[str, Files]:
+        """The files of those packages that lie in uv's cache and need no installing, by name.
+
+        Raises VenvError.
+        """
+        found: dict[str, Files] = {}
+        names = Counter(pin.name for pin in pins)
+        for pin in self._with_wheels(
+            [pin for pin in self.selection.located(pins) if not self._is_built(pin)]
+        ):
+            folder = cache.find(pin)
+            if folder is not None and names[pin.name] == 1:
+                files = unpacked_wheel(folder, self.selection.target.interpreter)
+                if files is not None:
+                    found[pin.name] = files
+        return found
+
+    def _with_wheels(self, pins: Sequence[Pin]) -> list[Pin]:
+        """The pins, each with its wheel; none where uv would have to ask an index for that."""
+        unknown = [pin for pin in pins if pin.wheel is None]
+        if not unknown:
+            return list(pins)
+        lock, target = self.selection.lock, self.selection.target
+        text = "\n".join((*lock.options, *(pin.text for pin in unknown)))
+        try:
+            answer = uv.wheels_for(text, target=target, directory=self.selection.component.directory)
+        except uv.UvError:
+            return [pin for pin in pins if pin.wheel]
+        releases = {
+            release.name: release for release in releases_of(parse_pylock(answer, lock.file), lock.file)
+        }
+        return [pin if pin.wheel else _chosen(pin, releases.get(pin.name), target) for pin in pins]
 
     def install(self, pins: Sequence[Pin], name: str) -> list[Path]:
         """Install `pins` into prefixes whose names begin with that one.
@@ -81,6 +120,13 @@ class Installer:
             [pin for pin in self.selection.pins if pin.name == wanted], f"alone-{wanted}"
         )
         return prefix
+
+
+def _chosen(pin: Pin, release: Release | None, target: Target) -> Pin:
+    """The pin with the wheel that an installer would take, if there is one that its hashes allow."""
+    wheels = release.wheels if release is not None else ()
+    locked = tuple(wheel for wheel in wheels if any(value in pin.text for value in wheel.hashes))
+    return replace(pin, wheel=best_wheel(replace(release, wheels=locked), target) if release else None)
 
 
 def _check_portable(prefix: Path, lock: Path) -> None:

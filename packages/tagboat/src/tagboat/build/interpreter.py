@@ -21,6 +21,18 @@ print(*sys.version_info[:3], libc or "none")
 _LIBRARIES = ("lib", "lib64", "usr/lib", "usr/lib64", "usr/local/lib")
 _MAX_LINKS = 40  # as the kernel has it
 
+# What a Python needs to start here and to compile: itself, the links to it, its libraries and loader, and of
+# its own library the codecs that sources may be written in and what these import.
+_NEEDED = re.compile(
+    r"""
+    (?: .*/ )? (?: python[^/]* | ld[-.][^/]* | lib[^/]*\.so[^/]* )
+    | (?: usr/ )? (?: s?bin | lib[^/]* )  # links, where these are elsewhere
+    | .*/encodings/ (?: __pycache__/ (?: __init__ | aliases | utf_8 ) \. )? [^/]*
+    | .*/python3[^/]*/ (?: lib-dynload/[^/]* | (?: codecs | stringprep | warnings ) \.py )
+    """,
+    re.VERBOSE,
+)
+
 
 class InterpreterError(TagboatError):
     """The base has no Python that can be used, or it does not run here."""
@@ -54,6 +66,14 @@ class Interpreter:
     def cache_tag(self) -> str:
         """What stands in the names of byte code files (PEP 3147)."""
         return f"cpython-{self.version[0]}{self.version[1]}"
+
+
+def is_needed(name: str) -> bool:
+    """Whether the file or link of that name, without the leading `/`, belongs to the Python of an image.
+
+    It is a guess that suits every Python that is built in a usual way.
+    """
+    return _NEEDED.fullmatch(name) is not None
 
 
 def find_interpreter(root: Path, *, path: str | None, search: str) -> Interpreter:

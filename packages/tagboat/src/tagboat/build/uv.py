@@ -67,6 +67,22 @@ def wheels_of(requirements: Path, *, directory: Path) -> str:
     )  # fmt: skip
 
 
+def wheels_for(requirements: str, *, target: Target, directory: Path) -> str:
+    """The wheels of hashed requirements that suit the target, as a `pylock.toml`, as far as uv knows them
+    without asking an index. Raises UvError."""
+    return _run(
+        "pip", "compile", "--quiet", "--no-deps", "--only-binary", ":all:", "--format", "pylock.toml",
+        "--no-header", "--python", sys.executable, "--python-version", target.interpreter.short,
+        "--python-platform", target.uv_platform, "--offline", "-",
+        directory=directory, text=requirements,
+    )  # fmt: skip
+
+
+def cache_folder(directory: Path) -> Path:
+    """Where uv keeps what it has fetched. Raises UvError."""
+    return Path(_run("cache", "dir", directory=directory).strip())
+
+
 def install_wheels(wheels: list[Path], prefix: Path, *, interpreter: Interpreter) -> None:
     """Install wheels that were built here, and nothing else, into `prefix`. Raises UvError."""
     _run(
@@ -91,7 +107,7 @@ def _program() -> str:
         return find_uv_bin()
 
 
-def _run(*arguments: str, directory: Path) -> str:
+def _run(*arguments: str, directory: Path, text: str = "") -> str:
     environment = {name: value for name, value in os.environ.items() if name not in _UNWANTED}
     # For build backends that would put the date into what they make: the first that a zip can hold.
     environment["SOURCE_DATE_EPOCH"] = "315532800"
@@ -102,7 +118,7 @@ def _run(*arguments: str, directory: Path) -> str:
         text=True,
         check=False,
         cwd=directory,
-        stdin=subprocess.DEVNULL,
+        input=text,
         env=environment,
     )
     if done.returncode != 0:

@@ -12,7 +12,7 @@ import posixpath
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
@@ -32,6 +32,7 @@ _INSTALLER_FILES = frozenset(
 )
 # The line, or the three lines for the shell, that start a script with some Python of some machine.
 _SHEBANG = re.compile(rb"#!(?:/bin/sh\n'''exec' .*\n' '''.*|[ \t]*/\S*/pythonw?[\d.]*(?:[ \t].*)?|(.*))\n")
+_PLACEHOLDERS = (b"python", b"pythonw")  # what a wheel has there for an installer to put its own in
 
 
 class VenvError(TagboatError):
@@ -117,6 +118,36 @@ def installed_distributions(
     return files
 
 
+def unpacked_wheel(folder: Path, interpreter: Interpreter) -> dict[str, Entry] | None:
+    """The same of the wheel that is unpacked in `folder` as it is, without anything being installed.
+
+    None where that takes an installer: it has parts that belong elsewhere than into `site-packages` and
+    `bin`, or a script that says in an unusual way that it is Python's. Raises VenvError.
+    """
+    infos = list(folder.glob("*.dist-info"))
+    if len(infos) != 1:
+        return None
+    distribution = _Distribution.read(infos[0], interpreter)
+    scripts = f"{infos[0].name.removesuffix('.dist-info')}.data/scripts/"
+    moved: dict[str, str] = {}
+    for path in distribution.rows:
+        name = _relative(path, distribution.site)
+        if ".data/" not in name.partition("/")[0] + "/":
+            continue
+        script = name.removeprefix(scripts)
+        if script == name or "/" in script:
+            return None
+        moved[path] = f"{VENV}/bin/{script}"
+    for path, script in moved.items():
+        file = distribution.disk(path)
+        first = file.read_bytes().partition(b"\n")[0] if file.is_file() else b""
+        if first.startswith(b"#!python") and first[2:] not in _PLACEHOLDERS:
+            return None
+        distribution.rows[script] = distribution.rows.pop(path)
+        distribution.moved[script] = file
+    return distribution.files()
+
+
 @dataclass(frozen=True, slots=True)
 class _Distribution:
     """One installed distribution, as its RECORD lists it (PEP 376)."""
@@ -125,6 +156,28 @@ class _Distribution:
     info: Path  # its `.dist-info` folder on disk
     site: str  # where that folder's parent is in the image
     rows: dict[str, tuple[str, str]]  # path in the image: this distribution, the recorded hash
+    moved: dict[str, Path] = field(default_factory=dict)  # what is elsewhere on disk than in the image
+
+    @classmethod
+    def read(cls, info: Path, interpreter: Interpreter) -> _Distribution:
+        """The one that has that `.dist-info` folder. Raises VenvError."""
+        site = f"{VENV}/lib/python{interpreter.short}/site-packages"
+        name = info.name.split("-")[0]
+        try:
+            recorded = list(csv.reader((info / "RECORD").read_text(encoding="utf-8").splitlines()))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise VenvError(f"{name}: its RECORD cannot be read: {error}") from error
+        notes = {f"{site}/{info.name}/{file}" for file in _INSTALLER_FILES}
+        rows: dict[str, tuple[str, str]] = {}
+        for row in recorded:
+            path = f"{site}/{row[0]}"
+            if "/." in path or "//" in path:  # rare, and there are thousands
+                path = posixpath.normpath(path)
+                if row[0].startswith("/") or not path.startswith(f"{VENV}/"):
+                    raise VenvError(f"{name}: {row[0]} would be installed outside of the environment")
+            if path not in notes and not path.endswith(".pyc"):
+                rows[path] = (name, row[1] if len(row) > 1 else "")
+        return cls(name, info, site, rows)
 
     def files(self) -> dict[str, Entry]:
         scripts = self._console_scripts()
@@ -133,8 +186,12 @@ class _Distribution:
         files[f"{self.site}/{self.info.name}/RECORD"] = File(self._record(files))
         return files
 
+    def disk(self, path: str) -> Path:
+        """Where the file is that belongs to `path` in the image."""
+        return self.moved.get(path) or self.info.parent / _relative(path, self.site)
+
     def _entry(self, path: str) -> Entry:
-        disk = self.info.parent / _relative(path, self.site)
+        disk = self.disk(path)
         try:
             executable = bool(disk.stat().st_mode & 0o100)
             if path == f"{self.site}/{self.info.name}/WHEEL":
@@ -176,25 +233,8 @@ def _relative(path: str, site: str) -> str:
 
 def _distributions(prefix: Path, interpreter: Interpreter) -> Iterator[_Distribution]:
     """What is installed below `prefix`, sorted by name; where exactly depends on this machine's Python."""
-    site = f"{VENV}/lib/python{interpreter.short}/site-packages"
     for info in sorted(prefix.rglob("*.dist-info"), key=lambda path: path.name):
-        name = info.name.split("-")[0]
-        try:
-            recorded = list(csv.reader((info / "RECORD").read_text(encoding="utf-8").splitlines()))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise VenvError(f"{name}: its RECORD cannot be read: {error}") from error
-        rows: dict[str, tuple[str, str]] = {}
-        for row in recorded:
-            path = posixpath.normpath(f"{site}/{row[0]}")
-            if row[0].startswith("/") or not path.startswith(f"{VENV}/"):
-                raise VenvError(f"{name}: {row[0]} would be installed outside of the environment")
-            ours = (
-                posixpath.dirname(path) == f"{site}/{info.name}"
-                and posixpath.basename(path) in _INSTALLER_FILES
-            )
-            if not ours and not path.endswith(".pyc"):
-                rows[path] = (name, row[1] if len(row) > 1 else "")
-        yield _Distribution(name, info, site, rows)
+        yield _Distribution.read(info, interpreter)
 
 
 def _script(module: str, attribute: str) -> File:
@@ -213,7 +253,9 @@ def _with_our_python(script: bytes) -> bytes:
     that has its packages.
     """
     match = _SHEBANG.match(script)
-    if match is None or (match[1] is not None and os.fsencode(sys.executable) not in match[1]):
+    if match is None:
+        return script
+    if not (match[1] is None or match[1] in _PLACEHOLDERS or os.fsencode(sys.executable) in match[1]):
         return script
     return f"#!{PYTHON}\n".encode() + script[match.end() :]
 

@@ -167,7 +167,7 @@ def compose_packages(
         with cache.temporary() as root:
             write_files(writer, _compose_files(packages, root, cache, compiler))
 
-    layer, made = cache.layer(key, make)
+    layer, made = cache.layer(key, make, lasting=True)
     image = Image.empty(platform).append(layer, History(created=_EPOCH, created_by=f"tagboat base {release}"))
     return image.with_config(ContainerConfig(env=(f"PATH={_SEARCH}",))), made
 
