@@ -49,6 +49,12 @@ def test_a_helper_is_asked_as_the_protocol_says(docker, tmp_path):
     assert find_credentials("other.x") is None
 
 
+def test_a_helper_that_is_not_installed_is_told_with_the_file_that_names_it(docker):
+    docker({"credHelpers": {"host.x": "absent"}})
+    with pytest.raises(OcikitError, match=r"-absent, which .*config\.json names for host\.x, is not on PATH"):
+        find_credentials("host.x")
+
+
 @pytest.mark.parametrize(
     "script",
     [

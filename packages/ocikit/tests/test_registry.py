@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import resource
 import socket
 import threading
 import time
@@ -154,6 +155,22 @@ def test_a_blob_comes_in_chunks_and_an_interrupted_upload_goes_on(ask, served):
     assert (status, headers["Docker-Content-Digest"]) == (201, str(DIGEST))
     assert ask("GET", headers["Location"])[2] == BLOB
     assert ask("GET", place)[0] == 404
+
+
+def test_where_there_is_no_room_it_says_so_and_the_upload_goes_on_when_there_is(ask):
+    _, headers, _ = ask("POST", "/v2/app/blobs/uploads/")
+    place, data = headers["Location"], bytes(range(256)) * 4000
+    assert ask("PATCH", place, data[:1000])[0] == 202
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_001, hard))  # the write before the last is cut short
+    try:
+        answer = ask("PATCH", place, data[1000:])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert _code(answer) == (507, "DENIED")
+    assert ask("GET", place)[1]["Range"] == "0-999"
+    assert ask("PUT", f"{place}?digest={Digest.of(data)}", data[1000:])[0] == 201
+    assert ask("GET", f"/v2/app/blobs/{Digest.of(data)}")[2] == data
 
 
 def test_an_upload_takes_one_request_at_a_time(ask, served):

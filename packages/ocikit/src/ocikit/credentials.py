@@ -54,7 +54,7 @@ def _configured(registry: str) -> Credentials | None:
     key = _HUB_KEY if registry == "docker.io" else registry
     helper = config.strings("credHelpers").get(registry) or config.optional("credsStore", str)
     if helper:
-        return _ask(helper, key)
+        return _ask(helper, key, path)
     auths = Reader(config.optional("auths", dict) or {}, f"{path}: auths")
     found = auths.optional(key, dict) or auths.optional(f"https://{key}", dict) or {}
     entry = Reader(found, f"{auths.name}.{key}")
@@ -97,19 +97,26 @@ def _of_aws(registry: str) -> Credentials | None:
     return credentials(registry)
 
 
-def _ask(helper: str, key: str) -> Credentials | None:
+def _ask(helper: str, key: str, config: Path) -> Credentials | None:
     """The docker-credential-helpers protocol: `get` with the server on standard input."""
     command = f"docker-credential-{helper}"
     try:
         done = subprocess.run(
             [command, "get"], input=key.encode(), capture_output=True, check=False, timeout=_TIMEOUT
         )
+    except FileNotFoundError as error:
+        raise OcikitError(
+            f"{command}, which {config} names for {key}, is not on PATH; install it, or take it out of that file"
+        ) from error
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise OcikitError(f"{command} cannot be asked: {type(error).__name__}") from error
+        raise OcikitError(
+            f"{command}, which {config} names, cannot be asked: {type(error).__name__}"
+        ) from error
     if done.returncode != 0:
         if b"credentials not found" in done.stdout:
             return None
-        raise OcikitError(f"{command} ended with {done.returncode}")
+        # What it says may hold a secret.
+        raise OcikitError(f"{command}, which {config} names for {key}, ended with {done.returncode}")
     try:
         answer = Reader.of(done.stdout, command)
         return Credentials(answer.get("Username", str), answer.get("Secret", str))

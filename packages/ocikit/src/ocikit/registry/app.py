@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import re
 import shutil
@@ -125,10 +126,14 @@ class RegistryApp:
         try:
             response = await self._answer(request)
         except Refusal as refusal:
-            document = {"errors": [{"code": refusal.code, "message": str(refusal)}]}
-            response = JSONResponse(document, refusal.status, refusal.headers)
+            response = _refused(refusal)
         except ClientDisconnect:
             return
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            # RFC 4918 section 11.5; the specification of distribution has no code for it.
+            response = _refused(Refusal(507, "DENIED", "the registry has no room for that: its disk is full"))
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
@@ -163,6 +168,11 @@ class RegistryApp:
             return True
 
         return may_pull
+
+
+def _refused(refusal: Refusal) -> Response:
+    document = {"errors": [{"code": refusal.code, "message": str(refusal)}]}
+    return JSONResponse(document, refusal.status, refusal.headers)
 
 
 def _route(path: str) -> tuple[str, re.Match[str]]:

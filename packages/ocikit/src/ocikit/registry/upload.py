@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,8 @@ class Upload:
 
     async def append(self, chunks: AsyncIterator[bytes], promised: Chunk | None = None) -> None:
         """Write what comes. Of a chunk that says where it belongs, all or nothing is kept; unless the
-        connection breaks: then what came of it. Raises Refusal.
+        connection breaks: then what came of it. Where there is no room, nothing of it is kept, and the
+        OSError is the caller's. Raises Refusal.
         """
         size, before = self.size, self._hash.copy() if self._hash else None
         if promised is not None and promised.start != size:
@@ -63,17 +65,27 @@ class Upload:
             raise Refusal(416, "BLOB_UPLOAD_INVALID", message, {"Range": f"0-{max(0, size - 1)}"})
         written = size
         with self.path.open("ab", buffering=0) as file:
-            async for chunk in chunks:
-                written += len(chunk)
-                if promised is None or written <= promised.end:
-                    file.write(chunk)
-                    if self._hash:
-                        self._hash.update(chunk)
+            try:
+                async for chunk in chunks:
+                    written += len(chunk)
+                    if promised is None or written <= promised.end:
+                        self._write(file, chunk)
+            except OSError:
+                file.truncate(size)
+                self._hash = before
+                raise
             if promised is not None and written != promised.end:
                 file.truncate(size)
                 self._hash = before
                 message = f"{written - size} bytes came as a chunk of {promised.end - promised.start}"
                 raise Refusal(400, "SIZE_INVALID", message)
+
+    def _write(self, file: FileIO, chunk: bytes) -> None:
+        left = memoryview(chunk)
+        while left:  # the last that goes onto a disk may be less than was asked for
+            left = left[file.write(left) :]
+        if self._hash:
+            self._hash.update(chunk)
 
     async def check(self, promised: Digest) -> None:
         """Raises Refusal when the whole does not have the digest that was promised."""
