@@ -37,6 +37,29 @@ def test_an_image_from_elsewhere_keeps_its_bytes_until_it_is_changed():
     assert image.digest == Digest.of(manifest)
 
 
+def test_what_is_put_upon_an_image_of_dockers_is_an_image_of_oci(make_image):
+    image = make_image()
+    docker = "application/vnd.docker"
+    layers = tuple(
+        replace(
+            layer,
+            descriptor=replace(layer.descriptor, media_type=f"{docker}.image.rootfs.diff.tar.gzip"),
+        )
+        for layer in image.layers
+    )
+    theirs = Manifest(
+        replace(image.manifest.config, media_type=f"{docker}.container.image.v1+json"),
+        tuple(layer.descriptor for layer in layers),
+        media_type=f"{docker}.distribution.manifest.v2+json",
+    ).to_bytes()
+    taken = Image.from_bytes(theirs, image.config_bytes, layers)
+    assert taken.manifest_bytes == theirs
+    changed = taken.append(make_image().layers[0], History(created_by="test"))
+    assert {layer.media_type for layer in changed.manifest.layers} == {
+        "application/vnd.oci.image.layer.v1.tar+gzip"
+    }
+
+
 def test_an_image_whose_layers_and_configuration_disagree_is_refused(make_image):
     image = make_image({"a": b"1"}, {"b": b"2"})
     with pytest.raises(InvalidDocumentError):

@@ -366,6 +366,22 @@ def test_a_layer_of_an_archive_must_have_the_diff_id_of_its_configuration(comman
     assert "not what diff ID sha256:" in done.stdout
 
 
+def test_a_layer_of_zstd_must_have_the_diff_id_of_its_configuration(command, tmp_path):
+    with LayerWriter(tmp_path / "layer", compression="zstd") as writer:
+        writer.file("greeting", b"Ahoy")
+        layer = writer.finish()
+    image = Image.empty(Platform.host()).append(layer, History(created_by="test"))
+    Layout(tmp_path / "good").write(image)
+    assert command("verify", "oci:good").returncode == 0
+    other = Image.empty(Platform.host()).append(
+        replace(layer, diff_id=Digest.of(b"other")), History(created_by="test")
+    )
+    Layout(tmp_path / "bad").write(other)
+    done = command("verify", "oci:bad")
+    assert done.returncode == 1
+    assert "not what diff ID sha256:" in done.stdout
+
+
 def test_a_key_is_of_no_use_outside_of_registries(command, tmp_path):
     command("key", "release")
     done = command("verify", "--key", "release.pub", "oci:image")

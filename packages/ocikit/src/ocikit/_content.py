@@ -13,7 +13,7 @@ from ocikit import _tar
 from ocikit.blob import CHUNK, verified
 from ocikit.errors import DigestMismatchError, OcikitError, UnsafeArchiveError
 from ocikit.layer import Layer
-from ocikit.manifest import DOCKER_LAYER, DOCKER_LAYER_GZIP, OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD
+from ocikit.manifest import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_LAYERS
 
 MAX_SIZE = 32 << 30  # bytes of one uncompressed layer, unless the caller says otherwise
 
@@ -76,11 +76,12 @@ class _Plain:
 
 
 def _decompressed(source: BinaryIO, media_type: str) -> BinaryIO:
-    if media_type in (OCI_LAYER_GZIP, DOCKER_LAYER_GZIP):
+    kind = OCI_LAYERS.get(media_type, media_type)
+    if kind == OCI_LAYER_GZIP:
         return cast("BinaryIO", gzip.GzipFile(fileobj=source))
-    if media_type == OCI_LAYER_ZSTD:
+    if kind == OCI_LAYER_ZSTD:
         return cast("BinaryIO", io.BufferedReader(_Zstd(source), CHUNK))
-    if media_type in (OCI_LAYER, DOCKER_LAYER):
+    if kind == OCI_LAYER:
         return source
     raise OcikitError(f"layers of type {media_type} cannot be unpacked")
 

@@ -106,7 +106,8 @@ def _ask(helper: str, key: str, config: Path) -> Credentials | None:
         )
     except FileNotFoundError as error:
         raise OcikitError(
-            f"{command}, which {config} names for {key}, is not on PATH; install it, or take it out of that file"
+            f"{command}, which {config} names for {key}, is not on PATH; install it, or "
+            "take it out of that file"
         ) from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise OcikitError(

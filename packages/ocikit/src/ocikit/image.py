@@ -11,7 +11,7 @@ from ocikit.config import ContainerConfig, History, ImageConfig
 from ocikit.digest import Digest
 from ocikit.errors import InvalidDocumentError
 from ocikit.layer import Layer
-from ocikit.manifest import CONFIGS, OCI_CONFIG, Descriptor, Manifest
+from ocikit.manifest import CONFIGS, OCI_CONFIG, OCI_LAYERS, Descriptor, Manifest
 from ocikit.platform import Platform
 
 
@@ -40,6 +40,9 @@ class Image:
         ):
             # `dataclasses.replace` has changed what the bytes say: from here on the values are the truth.
             object.__setattr__(self, "_raw", None)
+        if self._raw is None:
+            # A manifest of ours is OCI's, and so are the types in it, whatever the image began as.
+            object.__setattr__(self, "layers", tuple(map(_oci, self.layers)))
 
     @classmethod
     def empty(cls, platform: Platform) -> Image:
@@ -113,3 +116,8 @@ class Image:
     def with_config(self, config: ContainerConfig) -> Image:
         """The image started in another way."""
         return Image(replace(self.config, config=config), self.layers, self.annotations)
+
+
+def _oci(layer: Layer) -> Layer:
+    kind = OCI_LAYERS.get(layer.descriptor.media_type)
+    return replace(layer, descriptor=replace(layer.descriptor, media_type=kind)) if kind else layer

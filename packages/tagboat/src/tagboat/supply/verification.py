@@ -21,7 +21,7 @@ from ocikit import (
     layer_entries,
 )
 from ocikit.blob import CHUNK, verified
-from ocikit.manifest import DOCKER_LAYER, DOCKER_LAYER_GZIP, OCI_LAYER, OCI_LAYER_GZIP
+from ocikit.manifest import OCI_LAYERS
 from tagboat.errors import ConfigError
 from tagboat.location import Location
 from tagboat.supply.attestation import check_attached_provenance
@@ -29,7 +29,7 @@ from tagboat.supply.key import PublicKey
 from tagboat.supply.signature import SignatureError, check_signature
 
 _PARALLEL = 4  # layers that are read at once
-_UNPACKED = (OCI_LAYER, OCI_LAYER_GZIP, DOCKER_LAYER, DOCKER_LAYER_GZIP)
+_UNPACKED = {*OCI_LAYERS.keys(), *OCI_LAYERS.values()}  # in all compressions
 
 
 @dataclass(frozen=True, slots=True)
