@@ -3,11 +3,12 @@
 import json
 import os
 import time
+from dataclasses import replace
 
 import pytest
 
 from tagboat.component import Component
-from tagboat.fingerprint import Fingerprint, Pushed, Record, Scope
+from tagboat.fingerprint import Fingerprint, Known, Pushed, Record, Scope, Seen
 
 PUSHED = Pushed("sha256:" + "0" * 64, "application/vnd.oci.image.manifest.v1+json")
 
@@ -27,7 +28,7 @@ def _same_size_and_time(file, content):
     assert file.stat().st_size == before.st_size
 
 
-CHANGES = {
+OF_THE_APP = {
     "an edit that keeps size and time": lambda at: _same_size_and_time(
         at.root / "goods/src/goods/__init__.py", 'NAME = "other"\n'
     ),
@@ -35,15 +36,20 @@ CHANGES = {
     "a new folder": lambda at: (at.directory / "src/hail/more").mkdir(),
     "a file gone": lambda at: (at.directory / "src/hail/__init__.py").unlink(),
     "a file that can be executed": lambda at: (at.directory / "src/hail/__init__.py").chmod(0o755),
-    "a lock": lambda at: (at.directory / "requirements.lock").write_text(""),
-    "a base.lock where there was none": lambda at: (at.directory / "base.lock").touch(),
-    "a lock of the workspace around": lambda at: (at.root / "uv.lock").touch(),
-    "the configuration": lambda at: at.configure('user = "7"\n'),
     "what git ignores": lambda at: (at.root / ".gitignore").write_text("*.txt\n"),
     "what git ignores here alone": lambda at: (at.root / ".git/info/exclude").write_text("*.txt\n"),
     "a commit": lambda at: at.git("commit", "--quiet", "--allow-empty", "--message=Second"),
     "another branch": lambda at: at.git("checkout", "--quiet", "-b", "side"),
     "something staged": lambda at: at.git("rm", "--quiet", "--cached", "goods/pyproject.toml"),
+}
+OF_ALL = {
+    "a lock": lambda at: (at.directory / "requirements.lock").write_text(""),
+    "a base.lock where there was none": lambda at: (at.directory / "base.lock").touch(),
+    "a lock of the workspace around": lambda at: (at.root / "uv.lock").touch(),
+    "the configuration": lambda at: at.configure('user = "7"\n'),
+    "the project of a local package": lambda at: (at.root / "goods/pyproject.toml").write_text(
+        '[project]\nname = "goods"\nversion = "0.2"\n'
+    ),
     "the time to be stamped": lambda _: os.environ.update(SOURCE_DATE_EPOCH="7"),
 }
 
@@ -56,15 +62,17 @@ def environment(monkeypatch):
     return monkeypatch
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("name", [*OF_THE_APP, *OF_ALL])
 def test_a_change_shows(repository, environment, tmp_path, name):
     scope = Scope.of(Component.load(repository.directory), tmp_path)
     before = scope.fingerprint()
     assert before == scope.fingerprint()
-    while time.time_ns() < before.newest + 50_000_000:  # a file system's clock has coarser steps than ours
+    while time.time_ns() < before.all.newest + 50_000_000:  # a file system's clock is coarser than ours
         time.sleep(0.01)
-    CHANGES[name](repository)
-    assert scope.fingerprint().value != before.value
+    (OF_THE_APP | OF_ALL)[name](repository)
+    after = scope.fingerprint()
+    assert after.all.value != before.all.value
+    assert (after.settings == before.settings) is (name in OF_THE_APP)
 
 
 def test_a_variable_of_the_configuration_shows_and_no_other(repository, environment, tmp_path):
@@ -76,6 +84,18 @@ def test_a_variable_of_the_configuration_shows_and_no_other(repository, environm
     assert scope.fingerprint() == before
     environment.setenv("WORDS", "two")
     assert scope.fingerprint() != before
+
+
+def test_a_file_of_the_version_is_a_setting(repository, tmp_path):
+    project = repository.pyproject.read_text().replace('version = "1.2.3"', 'dynamic = ["version"]', 1)
+    project = project.replace('"uv_build"\n', '"hatchling.build"\n')
+    repository.pyproject.write_text(project + '[tool.hatch.version]\npath = "src/hail/version.py"\n')
+    version = repository.directory / "src/hail/version.py"
+    version.write_text('VERSION = "1"\n')
+    scope = Scope.of(Component.load(repository.directory), tmp_path)
+    before = scope.fingerprint()
+    version.write_text('VERSION = "1.1"\n')
+    assert scope.fingerprint().settings != before.settings
 
 
 def test_another_work_tree_shows_its_own_commits(repository, tmp_path):
@@ -100,24 +120,32 @@ def test_a_link_shows_where_it_ends(repository, tmp_path):
 def _remembered(repository, cache):
     record = Record.of(cache, repository.directory, [])
     scope = Scope.of(Component.load(repository.directory), cache)
-    record.remember(scope, Fingerprint(scope.fingerprint().value, 0), PUSHED)
+    found = scope.fingerprint()
+    settled = Fingerprint(Seen(found.all.value, 0), Seen(found.settings.value, 0))
+    record.remember(Known(scope, settled, None, ("a frame",), time.time()), PUSHED)
     return record
 
 
 def test_what_was_pushed_is_recalled_until_something_changes(repository, tmp_path):
     record = _remembered(repository, tmp_path / "cache")
-    assert record.recall() == PUSHED
+    assert record.recall().pushed == PUSHED
     assert Record.of(tmp_path / "cache", repository.directory, ["linux/arm64"]).recall() is None
     (repository.directory / "src/hail/more.py").touch()
+    assert (record.recall().pushed, record.recall().frames) == (None, ("a frame",))
+    (repository.directory / "base.lock").touch()
     assert record.recall() is None
 
 
 def test_what_had_only_just_changed_is_not_remembered(repository, tmp_path):
     record = Record.of(tmp_path / "cache", repository.directory, [])
     scope = Scope.of(Component.load(repository.directory), tmp_path / "cache")
-    (repository.directory / "src/hail/more.py").touch()
-    record.remember(scope, scope.fingerprint(), PUSHED)
+    found = scope.fingerprint()
+    settled = Seen(found.settings.value, 0)
+    known = Known(scope, found, None, ("a frame",), time.time())
+    record.remember(known, PUSHED)
     assert record.recall() is None
+    record.remember(replace(known, found=Fingerprint(found.all, settled)), PUSHED)
+    assert record.recall().pushed is None
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"scope": {}}'])

@@ -13,6 +13,7 @@ from tagboat.build.source import SourceError, SourceTree
 from tagboat.build.unpacking import lay_out
 from tagboat.build.venv import installed_files
 
+UV = uv.uv_version()
 INTERPRETER = Interpreter("/usr/bin/python3.11", (3, 11, 2), Libc("glibc", (2, 36)))
 
 
@@ -32,7 +33,7 @@ def _make(directory, store, folder):
     """What lies in the image of the project, and what was said meanwhile."""
     said = []
     folder.mkdir()
-    made = build_mould("hail", SourceTree.read(directory), store, said.append)
+    made = build_mould("hail", SourceTree.read(directory), UV, store, said.append)
     return _content(project_files(made, INTERPRETER, store, folder)), said
 
 
@@ -116,7 +117,7 @@ def test_a_wheel_with_files_for_other_places_is_made_of_the_sources(project, sto
 
 def test_a_backend_that_may_look_into_files_gets_them(project, store, tmp_path, monkeypatch):
     monkeypatch.setattr(mould, "_COPYING", "another")
-    made = build_mould("hail", SourceTree.read(project.directory), store, print)
+    made = build_mould("hail", SourceTree.read(project.directory), UV, store, print)
     assert lay_out([made.wheel], tmp_path / "ours", INTERPRETER)
     assert _content(installed_files(tmp_path / "ours", INTERPRETER)) == _make_whole(
         project.directory, tmp_path
@@ -132,7 +133,7 @@ def test_large_sources_are_not_held_in_memory(project, store, tmp_path, monkeypa
 
 
 def test_a_file_that_changes_meanwhile_stops_the_build(project, store, tmp_path):
-    made = build_mould("hail", SourceTree.read(project.directory), store, print)
+    made = build_mould("hail", SourceTree.read(project.directory), UV, store, print)
     file = project.directory / "src/hail/__init__.py"
     file.write_text("too late\n")
     with pytest.raises(SourceError, match=re.escape(f"{file} was changed while the image was built")):
@@ -145,4 +146,4 @@ def test_a_file_that_changes_meanwhile_stops_the_build(project, store, tmp_path)
 def test_a_project_that_cannot_be_built_is_named_by_its_own_folder(project, store):
     project.pyproject.write_text(project.pyproject.read_text().replace("1.2.3", "no version"))
     with pytest.raises(uv.UvError, match=re.escape(str(project.directory))):
-        build_mould("hail", SourceTree.read(project.directory), store, print)
+        build_mould("hail", SourceTree.read(project.directory), UV, store, print)

@@ -27,6 +27,7 @@ from tagboat.trust_cli import add_trust_command
 
 if TYPE_CHECKING:
     from ocikit import Image, Platform, Reference
+    from tagboat.fingerprint import Known
 
 # The commands import what they need when they run: `tagboat --help` answers without loading a cloud client.
 # ruff: noqa: PLC0415
@@ -321,42 +322,41 @@ def _push(options: argparse.Namespace) -> int:
     reference = Reference.parse(options.reference)
     for tag in options.tag:
         reference.with_tag(tag)  # what is no tag is told before anything is sent
-    more = options.tag or options.sbom or options.provenance or options.key
-    known = None if more else Record.of(cache_folder(), options.component, options.platform).recall()
-    if known is not None and stands_for(reference, known.digest, known.media_type):
-        print(reference.with_digest(Digest.parse(known.digest)))
+    about = options.sbom or options.provenance or options.key
+    known = None if about else Record.of(cache_folder(), options.component, options.platform).recall()
+    pushed = known.pushed if known is not None and not options.tag else None
+    if pushed is not None and stands_for(reference, pushed.digest, pushed.media_type):
+        print(reference.with_digest(Digest.parse(pushed.digest)))
         return 0
-    return _build_and_push(options, reference)
+    return _build_and_push(options, reference, known)
 
 
-def _build_and_push(options: argparse.Namespace, reference: Reference) -> int:
+def _build_and_push(options: argparse.Namespace, reference: Reference, known: Known | None) -> int:
     from tagboat.ahead import Ahead
-    from tagboat.build import build
-    from tagboat.component import Component
-    from tagboat.fingerprint import Pushed, Record, Scope
+    from tagboat.fingerprint import Pushed, Record
     from tagboat.index import blob_sizes, push_images
     from tagboat.meter import Meter
+    from tagboat.push import make, make_upon
 
-    platforms, cache, meter = _platforms(options), cache_folder(), Meter(sys.stderr)
+    cache, meter = cache_folder(), Meter(sys.stderr)
     key = signing_key(options.key) if options.key else None  # before the build, which takes longer
-    component = Component.load(options.component)
-    scope = Scope.of(component, cache)
-    fingerprint = scope.fingerprint()  # before the build, which thus cannot have read anything newer
     with Ahead(reference, meter) as ahead:
-        images = [
-            build(component, cache, platform=platform, progress=_progress, on_layer=ahead.send)
-            for platform in platforms
-        ]
-        registry, meter.sizes = ahead.registry, blob_sizes(images)
+        made = make_upon(known, cache, _progress)
+        if made is None:
+            from tagboat.component import Component
+
+            component = Component.load(options.component)
+            made = make(component, options.platform, cache, _progress, ahead.send)
+        registry, meter.sizes = ahead.registry, blob_sizes(made.images)
         with meter:
             ahead.wait()
-            pushed = push_images(registry, images, reference, progress=meter)
+            pushed = push_images(registry, made.images, reference, progress=meter)
         digest = pushed.digest
-        if options.sbom or options.provenance:
+        if options.sbom or options.provenance:  # nothing was known then
             from tagboat.supply.documents import Documents
 
             documents = Documents(tuple(options.sbom), options.provenance, key)
-            for image in images:
+            for image in made.images:
                 documents.attach(registry, reference, image, component, _progress)
         if key is not None:
             from tagboat.supply.signature import sign
@@ -365,9 +365,10 @@ def _build_and_push(options: argparse.Namespace, reference: Reference) -> int:
             _progress(f"signed by {key.public.identity}")
         for tag in options.tag:  # last: what has a name is whole
             registry.tag(reference.with_digest(digest), tag)
-    Record.of(cache, options.component, options.platform).remember(
-        scope, fingerprint, Pushed(str(digest), pushed.media_type)
-    )
+    if made.known is not None:
+        Record.of(cache, options.component, options.platform).remember(
+            made.known, Pushed(str(digest), pushed.media_type)
+        )
     print(reference.with_digest(digest))
     return 0
 

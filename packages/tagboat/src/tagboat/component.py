@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from tagboat.config import Config, parse_config
 from tagboat.errors import ConfigError
 from tagboat.package import Package, find_packages, find_workspace, project_table, read_pyproject
-from tagboat.version import read_version
+from tagboat.version import find_version, read_version
 
 _LOCKS = ("uv.lock", "pylock.toml", "requirements.lock")
 
@@ -58,6 +58,12 @@ class Component:
             config=parse_config(tool, file, name=canonicalize_name(name), scripts=project.get("scripts", {})),
             packages=tuple(find_packages(directory)),
         )
+
+    @property
+    def version_file(self) -> Path:
+        """The file that the version is written in."""
+        file = self.directory / "pyproject.toml"
+        return find_version(read_pyproject(file), file).file
 
     @property
     def source_url(self) -> str | None:

@@ -3,6 +3,9 @@
 A build is a pure function of files, of some variables, and of this program. None of the files is opened here:
 what was written, replaced or moved has another time of change or another number; git's index knows it by the
 same. So what was pushed last is known again in a fraction of the time that a build needs to change nothing.
+
+Where only sources have changed, all of the image but its app is known (see build/frame.py): fewer files
+decide about that, the settings.
 """
 
 from __future__ import annotations
@@ -28,11 +31,9 @@ _MOST = 20_000  # files; to look at more takes about as long as a build that cha
 _VARIABLE = re.compile(rb"\$\{?([A-Za-z_]\w*)")
 _PREFIXES = ("GIT_", "UV_", "SOURCE_DATE_EPOCH")
 _NEVER = frozenset({".git", ".hg", ".venv", "__pycache__", "node_modules"})  # not in any image
-# In a component's folder or above it: workspaces, locks, and what git is told to ignore.
-_AROUND = (
-    ".gitattributes", ".gitignore", "base.lock", "pylock.toml", "pyproject.toml", "requirements.lock",
-    "uv.lock", "uv.toml",
-)  # fmt: skip
+# In a component's folder or above it: workspaces and locks; and what git is told to ignore.
+_SETTINGS = ("base.lock", "pylock.toml", "pyproject.toml", "requirements.lock", "uv.lock", "uv.toml")
+_IGNORED = (".gitattributes", ".gitignore")
 _OF_GIT = (
     "HEAD",
     "index",
@@ -47,9 +48,13 @@ _OF_USER = (".gitconfig", ".config/git/config", ".config/git/ignore", ".config/g
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where to look: folders with all that is below them, files that are there or not, variables."""
+    """Where to look: folders with all that is below them, files that are there or not, variables.
+
+    Of the app alone the roots decide, and what says which files in them count.
+    """
 
     roots: tuple[str, ...]
+    settings: tuple[str, ...]
     files: tuple[str, ...]
     variables: tuple[str, ...]
 
@@ -58,41 +63,75 @@ class Scope:
         """All that an image of the component is made of; `cache` may hold what its base is made of."""
         roots = component.source_directories
         around = {folder for root in roots for folder in (root, *root.parents)}
-        files = {
-            *(f"{folder}/{name}" for folder in around for name in _AROUND),
-            *(path for folder in around for path in _git_files(folder)),
-            *(f"{Path.home()}/{name}" for name in _OF_USER),
+        settings = {
+            *(f"{folder}/{name}" for folder in around for name in _SETTINGS),
+            str(component.version_file),
             str(component.lock),
             *_base_files(component, cache),
         }
+        files = {
+            *(f"{folder}/{name}" for folder in around for name in _IGNORED),
+            *(path for folder in around for path in _git_files(folder)),
+            *(f"{Path.home()}/{name}" for name in _OF_USER),
+        }
         text = (component.directory / "pyproject.toml").read_bytes()
         variables = {match.decode() for match in _VARIABLE.findall(text)}
-        return cls(tuple(map(str, roots)), tuple(sorted(files)), tuple(sorted(variables)))
+        return cls(
+            tuple(map(str, roots)), tuple(sorted(settings)), tuple(sorted(files)), tuple(sorted(variables))
+        )
 
     def fingerprint(self) -> Fingerprint | None:
         """Of what is there now; None where there are too many files to be worth it."""
-        hasher = hashlib.sha256(f"{sys.version} {sys.executable} {os.getuid()}".encode())
-        newest = 0
-        below = itertools.chain.from_iterable(map(_below, self.roots))
-        for count, path in enumerate(itertools.chain(self.files, _program(), below)):
-            if count == _MOST:
-                return None
-            hasher.update(os.fsencode(path))
+        machine = f"{sys.version} {sys.executable} {os.getuid()} {os.uname().machine}"
+        look = _Look(hashlib.sha256(machine.encode()))
+        for name in sorted({*self.variables, *(one for one in os.environ if one.startswith(_PREFIXES))}):
+            look.hasher.update(os.fsencode(f"{name}={os.environ.get(name)}\0"))
+        look.at(itertools.chain(self.settings, _program()))
+        settings = look.seen()
+        look.at(itertools.chain(self.files, *map(_below, self.roots)))
+        return None if look.count > _MOST else Fingerprint(look.seen(), settings)
+
+
+@dataclass(slots=True)
+class _Look:
+    """Files one after the other, until there are too many of them."""
+
+    hasher: hashlib._Hash
+    newest: int = 0
+    count: int = 0
+
+    def at(self, paths: Iterable[str]) -> None:
+        for path in itertools.islice(paths, _MOST + 1 - self.count):
+            self.count += 1
+            self.hasher.update(os.fsencode(path))
             for found in _found(path):
                 numbers = found.st_mode, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-                hasher.update(str(numbers).encode())
-                newest = max(newest, found.st_ctime_ns)
-        for name in sorted({*self.variables, *(one for one in os.environ if one.startswith(_PREFIXES))}):
-            hasher.update(os.fsencode(f"{name}={os.environ.get(name)}\0"))
-        return Fingerprint(hasher.hexdigest(), newest)
+                self.hasher.update(str(numbers).encode())
+                self.newest = max(self.newest, found.st_ctime_ns)
+
+    def seen(self) -> Seen:
+        return Seen(self.hasher.hexdigest(), self.newest)
 
 
 @dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Seen:
     """`newest` is the last time of change of anything in it, in nanoseconds since 1970."""
 
     value: str
     newest: int
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing had only just changed: it may have changed again without showing."""
+        return self.newest + _SETTLED <= time.time_ns()
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Of `all` that decides an image, and of the `settings` that decide what is not its app."""
+
+    all: Seen
+    settings: Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +140,20 @@ class Pushed:
 
     digest: str
     media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is as it was: `pushed` where all is, else the `frames` of its images (`Frame.to_text`) alone.
+
+    `time` is when the frames were made, in seconds since 1970.
+    """
+
+    scope: Scope
+    found: Fingerprint
+    pushed: Pushed | None
+    frames: tuple[str, ...]
+    time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,32 +167,35 @@ class Record:
         name = "\0".join((os.path.realpath(directory), *platforms))
         return cls(cache / "pushed" / f"{hashlib.sha256(os.fsencode(name)).hexdigest()}.json")
 
-    def recall(self) -> Pushed | None:
-        """What was pushed, if a build would make the same again."""
+    def recall(self) -> Known | None:
+        """What a build would make again; None where that is nothing."""
         try:
             record = json.loads(self.file.read_bytes())
             scope = Scope(**{name: tuple(values) for name, values in record["scope"].items()})
             if not 0 <= time.time() - record["time"] < _LIFE:
                 return None
             found = scope.fingerprint()
-            if found is None or found.value != record["fingerprint"]:
+            if found is None or found.settings.value != record["settings"]:
                 return None
-            return Pushed(**record["pushed"])
+            pushed = Pushed(**record["pushed"]) if found.all.value == record["all"] else None
+            return Known(scope, found, pushed, tuple(record["frames"]), record["time"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # there is none, or a machine that lost power has cut it off
 
-    def remember(self, scope: Scope, found: Fingerprint | None, pushed: Pushed) -> None:
-        """Keep what was pushed; `found` was taken before it was built.
+    def remember(self, known: Known, pushed: Pushed) -> None:
+        """Keep what was pushed; what is known was found before it was built.
 
-        Nothing is kept where a file had only just changed: it may have changed again without showing.
+        Nothing is kept of what had only just changed.
         """
-        if found is None or found.newest + _SETTLED > time.time_ns():
+        if not known.found.settings.is_settled:
             return
         record = {
-            "time": time.time(),
-            "scope": asdict(scope),
-            "fingerprint": found.value,
+            "time": known.time,
+            "scope": asdict(known.scope),
+            "settings": known.found.settings.value,
+            "all": known.found.all.value if known.found.all.is_settled else None,
             "pushed": asdict(pushed),
+            "frames": known.frames,
         }
         self.file.parent.mkdir(parents=True, exist_ok=True)
         new = self.file.with_name(f"{self.file.name}.{os.getpid()}")

@@ -8,11 +8,12 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from tagboat.changelog import Entry
 from tagboat.errors import TagboatError
+
+if TYPE_CHECKING:
+    from tagboat.changelog import Entry
 
 
 class GitError(TagboatError):
@@ -124,6 +125,8 @@ class WorkTree:
 
     def log(self, since: str | None, paths: tuple[Path, ...]) -> list[Entry]:
         """The commits that touch `paths`, newest first, after the one that `since` names; no merges."""
+        from tagboat.changelog import Entry  # noqa: PLC0415  a build asks for no log
+
         fields = git(
             self.root,
             "log",
@@ -156,6 +159,8 @@ class WorkTree:
 
         Nothing that is checked out moves: neither the branch, nor the index, nor any file.
         """
+        from tempfile import TemporaryDirectory  # noqa: PLC0415  a build makes no commit
+
         with TemporaryDirectory() as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
             git(self.root, "read-tree", "HEAD", environment=index)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tagboat.build.image import Build, LayerReport, build, build_with_report
+    from tagboat.build.frame import Build, LayerReport
+    from tagboat.build.image import build, build_with_report
 
 __all__ = ["Build", "LayerReport", "build", "build_with_report"]
 

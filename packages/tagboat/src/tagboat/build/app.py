@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from tagboat.build import uv
 from tagboat.build.bytecode import compile_files
 from tagboat.build.cache import MadeLayer, key_of
 from tagboat.build.files import Entry, File, Files, Folder, write_files
@@ -45,18 +44,17 @@ def app_layers(projects: Projects) -> list[MadeLayer]:
     Raises SourceError, GitError, UvError, VenvError, InterpreterError.
     """
     started = time.monotonic()
-    base, cache = projects.base, projects.cache
-    inputs = {"base": base.identity, "uv": uv.uv_version()}
+    ground, cache = projects.ground, projects.cache
+    inputs = {"base": ground.base, "uv": ground.uv}
     for name, source in projects.sources().items():
         inputs |= {f"{name}: {file}": digest for file, digest in source.files.items()}
-    compiler = base.compiler(cache) if projects.component.config.byte_code else None
-    kind = "app" if compiler else "app without byte code"
-    key = key_of(_FORMAT, kind, base.identity, *projects.decides())
+    kind = "app" if ground.compiler else "app without byte code"
+    key = key_of(_FORMAT, kind, ground.base, *projects.decides())
 
     @functools.cache
     def parts() -> _Parts:
-        files = skeleton(base.interpreter) | projects.files()
-        byte_code, broken = compile_files(files, compiler, cache)
+        files = skeleton(ground.interpreter) | projects.files()
+        byte_code, broken = compile_files(files, ground.compiler, cache)
         for name, reason in broken.items():
             projects.progress(f"{name} goes into the image without byte code: {reason}")
         return _parted(files, byte_code)

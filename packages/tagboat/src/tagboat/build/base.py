@@ -21,10 +21,10 @@ from tagboat.build.age import tell_age
 from tagboat.build.bytecode import Compiler
 from tagboat.build.cache import Cache, key_of
 from tagboat.build.debian.release import DISTRIBUTIONS, Release
+from tagboat.build.ground import read_interpreter
 from tagboat.build.interpreter import (
     Interpreter,
     InterpreterError,
-    Libc,
     find_foreign_interpreter,
     find_interpreter,
     is_needed,
@@ -194,8 +194,7 @@ def _interpreter(image: Image, path: str | None, cache: Cache, here: Base | None
     record = cache.path("interpreters", key_of(str(image.digest), path or "", here.identity if here else ""))
     try:
         known = json.loads(record.read_text())
-        libc = Libc(known["libc"]["family"], tuple(known["libc"]["version"]))
-        return Interpreter(known["path"], tuple(known["version"]), libc), known["whole"]
+        return read_interpreter(known), known["whole"]
     except (FileNotFoundError, ValueError, KeyError):
         whole = False
         try:

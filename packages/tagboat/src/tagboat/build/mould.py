@@ -41,17 +41,19 @@ class Mould:
     key: str
 
 
-def build_mould(name: str, source: SourceTree, cache: Cache, progress: Callable[[str], None]) -> Mould:
-    """The wheel of the project `name`, from a copy of just the files of `source`.
+def build_mould(
+    name: str, source: SourceTree, uv_version: str, cache: Cache, progress: Callable[[str], None]
+) -> Mould:
+    """The wheel of the project `name`, as that version of uv builds it from a copy of just the `source`.
 
     Raises UvError, and SourceError for a file that is no longer as it was read.
     """
     stood_in = _to_stand_in(source)
-    key = key_of(_FORMAT, uv.uv_version(), *_what_decides(source, stood_in))
+    key = key_of(_FORMAT, uv_version, *_what_decides(source, stood_in))
     folder = cache.path("wheels", key)
     if (folder / "whole").exists():  # it was no wheel whose files just lie in it
         stood_in = frozenset()
-        key = key_of(_FORMAT, uv.uv_version(), *_what_decides(source, stood_in))
+        key = key_of(_FORMAT, uv_version, *_what_decides(source, stood_in))
         folder = cache.path("wheels", key)
     built = sorted(folder.glob("*.whl"))
     if built:
@@ -72,7 +74,7 @@ def build_mould(name: str, source: SourceTree, cache: Cache, progress: Callable[
             plain = is_plain(archive)
         if stood_in and not plain:
             (folder / "whole").touch()
-            return build_mould(name, source, cache, progress)
+            return build_mould(name, source, uv_version, cache, progress)
         kept = folder / wheel.name
         wheel.replace(kept)
         return Mould(kept, source, key)

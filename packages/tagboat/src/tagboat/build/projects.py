@@ -9,14 +9,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from tagboat.build import uv
-from tagboat.build.base import Base
 from tagboat.build.cache import Cache
 from tagboat.build.files import Entry
+from tagboat.build.ground import Ground
 from tagboat.build.mould import build_mould, project_files
 from tagboat.build.source import SourceTree
 from tagboat.build.venv import merged
-from tagboat.component import Component
 from tagboat.errors import ConfigError, TagboatError
 
 
@@ -24,8 +22,7 @@ from tagboat.errors import ConfigError, TagboatError
 class Projects:
     """The local projects of one build. Several threads may ask; each thing is read or made once."""
 
-    component: Component
-    base: Base
+    ground: Ground
     cache: Cache
     stack: ExitStack  # what is kept on disk is removed with it
     progress: Callable[[str], None]
@@ -40,7 +37,7 @@ class Projects:
     def decides(self) -> list[str]:
         """What decides about the files, the base apart."""
         trees = (f"{name} {source.digest}" for name, source in self.sources().items())
-        return [uv.uv_version(), *trees]
+        return [self.ground.uv, *trees]
 
     def files(self) -> dict[str, Entry]:
         """What all of them bring. Raises SourceError, UvError, VenvError, UnpackingError, ConfigError."""
@@ -55,7 +52,7 @@ class Projects:
 
     @cached_property
     def _sources(self) -> dict[str, SourceTree]:
-        found = {package.name: SourceTree.read(package.directory) for package in self.component.packages}
+        found = {project.name: SourceTree.read(project.directory) for project in self.ground.projects}
         for source in found.values():
             for link in source.left_out:
                 self.progress(f"{source.directory / link} leads out of the project: not in the image")
@@ -64,24 +61,24 @@ class Projects:
     @cached_property
     def _files(self) -> dict[str, Entry]:
         moulds = {
-            name: build_mould(name, source, self.cache, self.progress)
+            name: build_mould(name, source, self.ground.uv, self.cache, self.progress)
             for name, source in self._sources.items()
         }
-        if self.base.here is not None:
-            _check_portable([mould.wheel for mould in moulds.values()], self.base)
+        if self.ground.foreign:
+            _check_portable([mould.wheel for mould in moulds.values()], self.ground)
         folder = self.stack.enter_context(self.cache.temporary())
         return merged(
             {
-                name: project_files(one, self.base.interpreter, self.cache, folder)
+                name: project_files(one, self.ground.interpreter, self.cache, folder)
                 for name, one in moulds.items()
             }
         )
 
 
-def _check_portable(wheels: list[Path], base: Base) -> None:
+def _check_portable(wheels: list[Path], ground: Ground) -> None:
     native = next((wheel.name for wheel in wheels if not wheel.name.endswith("-any.whl")), None)
     if native is not None:
         raise ConfigError(
-            f"{native} was built for this machine, and the image is for {base.platform}",
+            f"{native} was built for this machine, and the image is for {ground.platform}",
             hint="packages with compiled parts are built on the architecture that they are for",
         )

@@ -6,14 +6,17 @@ import os
 import subprocess
 import sys
 import threading
-from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from uv import find_uv_bin
-
-from tagboat.build.interpreter import Interpreter
-from tagboat.build.target import Target
 from tagboat.errors import TagboatError
+
+if TYPE_CHECKING:
+    from tagboat.build.interpreter import Interpreter
+    from tagboat.build.target import Target
+
+# Most builds have no need of uv: what finds it takes longer to load than all the rest of this.
+# ruff: noqa: PLC0415
 
 # Settings of the user that would change what is installed; those about where to find packages stay.
 _UNWANTED = (
@@ -32,6 +35,8 @@ class UvError(TagboatError):
 
 
 def uv_version() -> str:
+    from importlib.metadata import version as installed_version
+
     return installed_version("uv")
 
 
@@ -102,6 +107,8 @@ def build_wheel(project: Path, target: Path) -> None:
 
 
 def _program() -> str:
+    from uv import find_uv_bin
+
     # It asks `sysconfig`, which answers nonsense to a thread while another's first question is worked on.
     with _FINDING:
         return find_uv_bin()

@@ -1,0 +1,65 @@
+"""The images of a push: upon what is known from the last one, as far as that still holds, or else anew."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tagboat.fingerprint import Known, Scope
+
+if TYPE_CHECKING:
+    from ocikit import Image, Layer
+    from tagboat.component import Component
+
+# What a push does not need is not loaded: where a line was edited, that takes longer than the build.
+# ruff: noqa: PLC0415
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One image for each platform, and what is `known` of them next time; None where that is nothing."""
+
+    images: tuple[Image, ...]
+    known: Known | None
+
+
+def make_upon(known: Known | None, cache: Path, progress: Progress) -> Made | None:
+    """The images upon the frames that are known; None where there are none. Raises as `build_upon` does."""
+    from tagboat.build.frame import Frame, build_upon
+
+    frames = [Frame.from_text(text) for text in known.frames] if known is not None else []
+    whole = [frame for frame in frames if frame is not None]
+    if not whole or len(whole) < len(frames):
+        return None
+    return Made(tuple(build_upon(frame, cache, progress=progress).image for frame in whole), known)
+
+
+def make(
+    component: Component,
+    platforms: Sequence[str],
+    cache: Path,
+    progress: Progress,
+    on_layer: Callable[[Layer], None],
+) -> Made:
+    """The images for the named platforms, or else for this machine's. Raises as `build` does."""
+    from ocikit import Platform
+    from tagboat.build import build_with_report
+
+    wanted = [Platform.parse(text) for text in dict.fromkeys(platforms)] or [Platform.host()]
+    scope = Scope.of(component, cache)
+    found = scope.fingerprint()  # before the build, which thus cannot have read anything newer
+    began = time.time()
+    builds = [
+        build_with_report(component, cache, platform=platform, progress=progress, on_layer=on_layer)
+        for platform in wanted
+    ]
+    frames = [text for build in builds if (text := build.frame.to_text()) is not None]
+    if len(frames) < len(builds):
+        frames = []
+    known = Known(scope, found, None, tuple(frames), began) if found is not None else None
+    return Made(tuple(build.image for build in builds), known)
