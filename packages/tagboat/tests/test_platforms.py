@@ -105,12 +105,12 @@ def test_build_writes_several_platforms_into_one_layout(tagboat, project, foreig
 
 
 @pytest.mark.parametrize(
-    ("platform", "complaint"),
-    [("arm64", "'arm64' is no platform"), ("linux/s390x", "cannot be composed for linux/s390x")],
+    ("platform", "code", "complaint"),
+    [("arm64", 2, "'arm64' is no platform"), ("linux/s390x", 1, "cannot be composed for linux/s390x")],
 )
-def test_a_platform_that_there_is_no_base_for_is_told(tagboat, platform, complaint):
+def test_a_platform_that_there_is_no_base_for_is_told(tagboat, platform, code, complaint):
     done = tagboat("build", "--platform", platform)
-    assert done.returncode == 1
+    assert done.returncode == code
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
 
