@@ -51,6 +51,7 @@ def test_comments_and_the_order_of_hashes_do_not_change_what_is_pinned(tmp_path)
         ("-r other.txt\n", 1, "-r cannot be part of a lock"),
         ("-e ../shop\n", 1, "-e cannot be part of a lock"),
         (f"==1 --hash={HASH}\n", 1, "is no requirement"),
+        ("a @ https://joe:secret@x.example/a.whl\n", 1, "a @ https://x.example/a.whl has no hash"),
     ],
 )
 def test_a_lock_that_locks_too_little_is_refused_with_the_line(tmp_path, text, line, message):

@@ -64,6 +64,14 @@ def test_a_changed_setting_is_named_at_every_layer_that_it_is_about(explained, p
     assert [line for line in lines if line.startswith("  ~ hail")] == ["  ~ hail: pyproject.toml"]
 
 
+def test_a_layer_that_came_out_the_same_is_not_called_changed(explained, project):
+    explained()
+    project.configure('stop-signal = "SIGINT"\n')
+    *_, app, change = explained()
+    assert re.fullmatch(r"app: made anew, as before, \d+\.\d\d MB", app)
+    assert change == "  ~ hail: pyproject.toml"
+
+
 def test_a_removed_dependency_is_named(explained, project):
     explained()
     lock = project.directory / "requirements.lock"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -244,7 +243,5 @@ def git(
     except FileNotFoundError as error:
         raise GitError("git is not installed", hint="install the package `git`") from error
     if done.returncode not in (0, none):
-        # An address may have a password in it.
-        reason = re.sub(r"://[^/@\s]+@", "://", done.stderr.decode(errors="replace").strip())
-        raise GitError(f"git {arguments[0]} in {directory}: {reason}")
+        raise GitError(f"git {arguments[0]} in {directory}: {done.stderr.decode(errors='replace').strip()}")
     return os.fsdecode(done.stdout).rstrip("\n")

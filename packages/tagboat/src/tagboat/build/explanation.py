@@ -12,7 +12,7 @@ from tagboat.build.cache import Cache, MadeLayer, key_of
 _MOST = 8  # changes of one layer that are named
 
 Inputs = Mapping[str, Mapping[str, str]]
-"""By layer: what goes into it, by name, and what stands for its content."""
+"""By layer: what goes into it, by name, and what stands for its content; under no name what came of it."""
 
 
 def last_inputs(cache: Cache, directory: Path, platform: Platform) -> Inputs | None:
@@ -26,7 +26,7 @@ def last_inputs(cache: Cache, directory: Path, platform: Platform) -> Inputs | N
 
 def keep_inputs(cache: Cache, directory: Path, platform: Platform, layers: Iterable[MadeLayer]) -> None:
     """Remember the inputs of a build for the next one's explanation."""
-    inputs = {layer.kind: dict(layer.inputs) for layer in layers}
+    inputs = {layer.kind: {**layer.inputs, "": str(layer.layer.descriptor.digest)} for layer in layers}
     text = json.dumps(inputs, sort_keys=True)
     record = _record(cache, directory, platform)
     if not record.exists() or record.read_text() != text:
@@ -34,14 +34,21 @@ def keep_inputs(cache: Cache, directory: Path, platform: Platform, layers: Itera
 
 
 def explain(before: Inputs | None, layers: Iterable[MadeLayer]) -> Iterator[str]:
-    """A line for each layer, and below it a line for each input that is not as it was."""
+    """A line for each layer, and below it a line for each input that is not as it was.
+
+    An input may be another and the layer the same: what a project's configuration says of the service is in
+    no file of the image.
+    """
     for layer in layers:
         size = f"{layer.layer.descriptor.size / 1e6:.2f} MB"
         if before is None or layer.kind not in before:
             yield f"{layer.name}: new, {size}"
             continue
-        changes = list(_changes(before[layer.kind], layer.inputs))
-        yield f"{layer.name}: {'changed' if changes else 'as before'}, {size}"
+        known = dict(before[layer.kind])
+        same = known.pop("", None) == str(layer.layer.descriptor.digest)
+        changes = list(_changes(known, layer.inputs))
+        state = "as before" if same else "changed"
+        yield f"{layer.name}: {'made anew, ' if same and changes else ''}{state}, {size}"
         yield from (f"  {change}" for change in changes[:_MOST])
         if len(changes) > _MOST:
             yield f"  and {len(changes) - _MOST} more"

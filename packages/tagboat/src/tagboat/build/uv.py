@@ -129,5 +129,7 @@ def _run(*arguments: str, directory: Path, text: str = "") -> str:
         env=environment,
     )
     if done.returncode != 0:
-        raise UvError(f"uv {arguments[0]} failed:\n{done.stderr.strip()}")
+        own = "if that is a certificate of a CA of your own, name the CA's file in SSL_CERT_FILE"
+        hint = own if "invalid peer certificate" in done.stderr else None
+        raise UvError(f"uv {arguments[0]} failed:\n{done.stderr.strip()}", hint=hint)
     return done.stdout
