@@ -97,6 +97,35 @@ def test_a_licence_is_an_expression_or_the_packages_own_words(make, fields, expr
     assert (package.license_expression, package.license_text) == (expression, text)
 
 
+@pytest.mark.parametrize(
+    ("copyright_", "expression", "text"),
+    [
+        ("Format: x\n\nFiles: *\nLicense: Expat\n words\n", "MIT", None),
+        (
+            "Format: x\n\nFiles: *\nLicense: GPL-2+ or Expat\n\nLicense: expat\n\nLicense: LGPL-2.1\n",
+            "(GPL-2.0-or-later OR MIT) AND MIT AND LGPL-2.1-only",
+            None,
+        ),
+        ("Format: x\n\nLicense: GPL-2\n\nLicense: public-domain\n", None, "GPL-2, public-domain"),
+        (
+            "Prose, and see /usr/share/common-licenses/GPL-2.\n",
+            None,
+            "see /usr/share/doc/a/copyright, which names GPL-2",
+        ),
+    ],
+)
+def test_a_licence_of_debian_is_what_the_copyright_file_names(make, copyright_, expression, text):
+    status = "".join(
+        f"Package: {name}\nSource: {source}\nVersion: 1\nArchitecture: all\n\n"
+        for name, source in (("a", "src (0.9)"), ("lib-a", "src"), ("b", "b"))
+    )
+    files = {"var/lib/dpkg/status": status.encode(), "usr/share/doc/a/copyright": copyright_.encode()}
+    packages = found(make(("base", files)))
+    for name in ("a", "lib-a"):  # whose documentation is a link to that of `a`
+        assert (packages[name].license_expression, packages[name].license_text) == (expression, text)
+    assert packages["b"].license_text is None
+
+
 def test_a_package_that_a_higher_layer_removes_is_not_in_the_image(make):
     below = {"x/a-1.dist-info/METADATA": metadata("a", "1"), "y/b-1.dist-info/METADATA": metadata("b", "1")}
     above = {

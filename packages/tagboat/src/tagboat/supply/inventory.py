@@ -16,11 +16,13 @@ from packaging.utils import canonicalize_name
 from ocikit import Image
 from ocikit.files import ImageFile, read_files
 from tagboat.build.lock import Lock
+from tagboat.supply.copyright import read_licences
 
 _PYTHON = re.compile(r"(?:^|/)[^/]+\.dist-info/METADATA$")
 _WHEEL = re.compile(r"(?:^|/)[^/]+\.dist-info/WHEEL$")
 _HASH = re.compile(r"--hash=(\w+:[0-9a-f]+)")
 _DEBIAN = re.compile(r"^var/lib/dpkg/(?:status|status\.d/[^/]+)$")
+_COPYRIGHT = re.compile(r"^usr/share/doc/([^/]+)/copyright$")
 _RELEASES = ("usr/lib/os-release", "etc/os-release")  # os-release(5): the later one is preferred
 _APP_LAYER = "tagboat app"  # the history of the layer that holds what was built from local sources
 # Trove classifiers that say one licence and no other; "BSD License" and the like do not.
@@ -118,7 +120,8 @@ def _locked(lock: Lock) -> dict[tuple[str, str], dict[frozenset[str] | None, tup
 
 
 def _is_record(path: str) -> bool:
-    return bool(_PYTHON.search(path) or _WHEEL.search(path) or _DEBIAN.match(path)) or path in _RELEASES
+    kinds = (_PYTHON.search, _WHEEL.search, _DEBIAN.match, _COPYRIGHT.match)
+    return any(kind(path) for kind in kinds) or path in _RELEASES
 
 
 def _app_layers(image: Image) -> frozenset[int]:
@@ -184,19 +187,42 @@ def _debian(files: Mapping[str, ImageFile], release: Mapping[str, str]) -> Itera
     """Packages by dpkg's status, in one file or in one a package."""
     vendor = release.get("ID", "debian")
     suite = release.get("VERSION_CODENAME") or release.get("VERSION_ID")
-    for fields in _stanzas(file.data for path, file in files.items() if _DEBIAN.match(path)):
+    stanzas = list(_stanzas(file.data for path, file in files.items() if _DEBIAN.match(path)))
+    licences = _licences(files, stanzas)
+    for fields in stanzas:
         name, version, architecture = (fields[key] for key in ("Package", "Version", "Architecture"))
         if not name or not version or "installed" not in str(fields.get("Status", "installed")).split():
             continue
         qualifiers = [f"arch={architecture}"] if architecture else []
         qualifiers += [f"distro={quote(suite, safe='')}"] if suite else []
         purl = f"pkg:deb/{quote(vendor, safe='')}/{quote(name, safe='')}@{quote(version, safe=':')}"
+        expression, text = licences.get(name) or licences.get(_source(fields)) or (None, None)
         yield Package(
             name,
             version,
             f"{purl}?{'&'.join(qualifiers)}" if qualifiers else purl,
+            expression,
+            text,
             supplier=fields["Maintainer"],
         )
+
+
+def _licences(
+    files: Mapping[str, ImageFile], stanzas: Iterable[Message]
+) -> dict[str, tuple[str | None, str | None]]:
+    """By package, and by source package: one whose documentation is a link has that of another of these."""
+    found = {
+        match[1]: read_licences(match[1], file.data.decode(errors="replace"))
+        for path, file in files.items()
+        if (match := _COPYRIGHT.match(path))
+    }
+    sources = {_source(one): found[str(one["Package"])] for one in stanzas if str(one["Package"]) in found}
+    return sources | found
+
+
+def _source(fields: Message) -> str:
+    """The name of the source package, which is the package's own where the record does not say."""
+    return (str(fields["Source"] or fields["Package"]).split() or [""])[0]
 
 
 def _stanzas(records: Iterable[bytes]) -> Iterator[Message]:
