@@ -1,4 +1,6 @@
-"""What all tests share: how long an example takes says nothing of the code; an issuer of identity tokens."""
+"""What all tests share: how long an example takes says nothing of the code; an issuer of identity tokens,
+and services that sign for whoever has one.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from packages.tagboat.tests.keyless.instance import Instance
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -159,7 +165,8 @@ class _Answers(BaseHTTPRequestHandler):
         issuer.asked[parts.path] += 1
         if self._did_page("GET", parts.query):
             return
-        if parts.path == "/token" and self.headers["Authorization"] == f"Bearer {issuer.bearer}":
+        scheme, _, bearer = self.headers.get("Authorization", "").partition(" ")
+        if parts.path == "/token" and (scheme.lower(), bearer) == ("bearer", issuer.bearer):
             token = issuer.token({"aud": parse_qs(parts.query)["audience"][0]} | issuer.claims)
             issuer.given.append(token)
             data: bytes | None = json.dumps({"value": token}).encode()
@@ -222,3 +229,14 @@ def start_issuer(signing_keys: dict[str, SigningKey]) -> Iterator[Callable[[], I
     """Issuers that many tests share."""
     with ExitStack() as running:
         yield lambda: running.enter_context(serving({name: signing_keys[name] for name in ("rsa", "ec")}))
+
+
+@pytest.fixture
+def sigstore(issuer: Issuer, tmp_path: Path) -> Iterator[Instance]:
+    """Services of sigstore that take the issuer's tokens."""
+    from packages.tagboat.tests.keyless.instance import running  # noqa: PLC0415  few tests need all of it
+
+    folder = tmp_path / "sigstore"
+    folder.mkdir()
+    with running(folder, issuer.url) as instance:
+        yield instance

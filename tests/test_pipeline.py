@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 import yaml
+from packages.tagboat.tests.keyless.instance import Instance
 
 from homeport.sessions import Sessions
 from ocikit import Credentials, Reference, Registry
@@ -158,7 +159,12 @@ class Runner:
                 "ACTIONS_ID_TOKEN_REQUEST_URL": f"{self.issuer.url}/token?api-version=2",
                 "ACTIONS_ID_TOKEN_REQUEST_TOKEN": self.issuer.bearer,
             }
-        own = {"CI": "true", "HOME": str(folder / "home"), "RUNNER_TEMP": str(folder / "temp")}
+        own = {
+            "CI": "true",
+            "GITHUB_ACTIONS": "true",
+            "HOME": str(folder / "home"),
+            "RUNNER_TEMP": str(folder / "temp"),
+        }
         given = filled(job.get("env", {}), context)
         return self.machine | names | files | token | own | given
 
@@ -361,11 +367,9 @@ def test_a_tag_that_is_pushed_is_served_and_who_did_it_is_known(released: Shop) 
     assert len(released.runner.issuer.given) == 1  # no job but one can have a token
 
 
-def test_whoever_has_homeports_public_key_can_see_whose_release_an_image_is(
-    released: Shop, tmp_path: Path
-) -> None:
-    app, endpoint = released.app, released.variables["AWS_ENDPOINT_URL"]
-    registry = endpoint.removeprefix("http://")
+def log_in(app: Any, folder: Path) -> tuple[str, str]:
+    """The registry's host and the owner's password, which docker's configuration in the folder then has."""
+    registry = app.port.environment["AWS_ENDPOINT_URL"].removeprefix("http://")
     password = subprocess.run(
         [BIN / "aws", "ecr", "get-login-password"],
         env=os.environ | app.port.environment,
@@ -374,7 +378,15 @@ def test_whoever_has_homeports_public_key_can_see_whose_release_an_image_is(
         text=True,
     ).stdout.strip()
     login = {"auths": {registry: {"auth": base64.b64encode(f"AWS:{password}".encode()).decode()}}}
-    (tmp_path / "config.json").write_text(json.dumps(login))
+    (folder / "config.json").write_text(json.dumps(login))
+    return registry, password
+
+
+def test_whoever_has_homeports_public_key_can_see_whose_release_an_image_is(
+    released: Shop, tmp_path: Path
+) -> None:
+    app = released.app
+    registry, password = log_in(app, tmp_path)
 
     def verify(*arguments: str) -> subprocess.CompletedProcess[str]:
         image = f"{registry}/{app.name}:{app.name}-v1.0.0"
@@ -680,11 +692,16 @@ PAGE = (Path(__file__).parents[1] / "docs" / "release-from-ci.md").read_text()
 BLOCKS = dict(re.findall(r"^```sh (\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 
 
-def test_the_page_about_releases_from_ci_shows_what_works(app: Any, github: Any, tmp_path: Path) -> None:
+def test_the_page_about_releases_from_ci_shows_what_works(
+    app: Any, github: Any, sigstore: Instance, tmp_path: Path
+) -> None:
     here = {
+        "https://token.actions.githubusercontent.com": github.url,
+        "tagboat verify": f"tagboat verify --trust-config {app.root}/sigstore.json",
         "DIR": str(app.port.data),
         "release-shop": f"release-{app.name}",
         "'shop'": f"'{app.name}'",
+        "tags/shop-v": f"tags/{app.name}-v",
         "github octo/shop": f"github octo/shop --issuer {github.url}",
         "token.actions.githubusercontent.com": github.url.removeprefix("http://"),
     }
@@ -707,7 +724,10 @@ def test_the_page_about_releases_from_ci_shows_what_works(app: Any, github: Any,
 
     app.write("1.0.0", SOURCE)
     project = app.root / "pyproject.toml"
-    project.write_text(project.read_text() + CI.format(bin=BIN) + 'runner = "port"\n')
+    project.write_text(
+        project.read_text() + CI.format(bin=BIN) + 'runner = "port"\nsigstore = "sigstore.json"\n'
+    )
+    (app.root / "sigstore.json").write_text(json.dumps(sigstore.trust_config()))
     (app.root / "CHANGELOG.md").unlink()
     app.git("config", "push.autoSetupRemote", "true")
     workflow = Path(follow("write").splitlines()[0]).read_text()
@@ -716,6 +736,8 @@ def test_the_page_about_releases_from_ci_shows_what_works(app: Any, github: Any,
     variables = dict(re.findall(r"^([A-Z_]+)=(\S+)$", trusted, re.MULTILINE))
     tag = follow("release").splitlines()[-1]
     runner = runner_for(app, github, tmp_path, variables)
+    file = f"octo/shop/.github/workflows/release-{app.name}.yml"
+    runner.forced = {"workflow_ref": f"{file}@refs/tags/{tag}"}
     deploy = runner.push(workflow, f"refs/tags/{tag}", app.git("rev-parse", "HEAD"))["deploy"]
     assert deploy.result == "success", deploy.log
 
@@ -723,6 +745,12 @@ def test_the_page_about_releases_from_ci_shows_what_works(app: Any, github: Any,
     assert f"{app.name}  RUNNING" in seen
     assert f"deploy  succeeded  {tag}" in seen
     assert f"role/release-{app.name}/octo.shop-1" in seen
+    registry, _ = log_in(app, tmp_path)
+    here["IMAGE"] = f"{registry}/{app.name}:{tag}"
+    environment |= {"DOCKER_CONFIG": str(tmp_path)}
+    checked = follow("check")
+    for kind in ("signature", "provenance"):
+        assert f"ok      keyless {kind} by https://github.com/{file}@refs/tags/{tag} (" in checked
     follow("hold")
     follow("revoke")
     listed = subprocess.run(

@@ -18,7 +18,7 @@ COMMANDS = [line.partition("#")[0].strip() for block in SHELL for line in block.
 
 def test_the_readme_shows_just_the_commands_that_are_tested():
     """`tag`, `changelog`, `ci` and `trust` by release/, `plan` to `export` by aws/, `deploy` and what follows
-    it by aws/ and the workspace's tests, others by test_NAME.py or here.
+    it by aws/ and the workspace's tests, others by test_NAME.py, keyless/ or here.
     """
     assert COMMANDS == [
         "tagboat tag",
@@ -68,6 +68,11 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat push --provenance --key release.key registry.example/team/shop:1.4.0",
         "tagboat verify --provenance --key release.pub registry.example/team/shop:1.4.0",
         "tagboat verify --released-by octo/shop --key origin.pub registry.example/team/shop:1.4.0",
+        "tagboat sign --keyless registry.example/team/shop:1.4.0",
+        (
+            "tagboat verify --identity 'https://github.com/octo/shop/*' "
+            "--issuer https://token.actions.githubusercontent.com registry.example/team/shop:1.4.0"
+        ),
         "tagboat base update",
         "tagboat base update --check",
         "tagboat push --platform linux/amd64 --platform linux/arm64 registry.example/team/shop:1.4.0",

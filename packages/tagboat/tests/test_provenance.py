@@ -12,11 +12,16 @@ from hypothesis import strategies as st
 
 from ocikit import BytesBlob, Descriptor, Digest, InvalidDocumentError, Reference, Registry
 from tagboat.component import Component
+from tagboat.location import Location
 from tagboat.supply.attestation import attach_provenance, check_attached_provenance
+from tagboat.supply.bundle import check_bundle, sign_keyless
 from tagboat.supply.envelope import ENVELOPE_TYPE, seal, unseal
 from tagboat.supply.key import PrivateKey
-from tagboat.supply.provenance import STATEMENT_TYPE, check_provenance, check_release, provenance
+from tagboat.supply.keyless import Identity, KeylessSigner, KeylessVerifier
+from tagboat.supply.provenance import PREDICATE, check_release, provenance
 from tagboat.supply.signature import SignatureError, sign
+from tagboat.supply.statement import STATEMENT_TYPE, check_statement
+from tagboat.supply.verification import verify
 
 KEY = PrivateKey.make()
 TYPE = "application/x-test"
@@ -131,7 +136,7 @@ def test_provenance_by_others_or_of_others_does_not_count(pushed, built, compone
     other = replace(image.config.config, user="7")
     about_other = provenance(component, image.with_config(other), reference)
     move(client, reference, image.digest, seal(about_other, STATEMENT_TYPE, key))
-    with pytest.raises(SignatureError, match=r"provenance of \['[0-9a-f]{64}'\]"):
+    with pytest.raises(SignatureError, match=r"it is about sha256:[0-9a-f]{64}"):
         check_attached_provenance(client, reference, image.digest, key.public)
 
 
@@ -199,7 +204,7 @@ def test_what_is_no_envelope_or_statement_is_refused_and_nothing_else_happens(da
     with pytest.raises(InvalidDocumentError):
         unseal(data, TYPE, KEY.public)
     with pytest.raises(InvalidDocumentError):
-        check_provenance(data, Digest.of(b""))
+        check_statement(data, PREDICATE, Digest.of(b""))
 
 
 @given(MEMBER, JSON | st.just([{"digest": None}]) | st.just([{"sig": 1}]))
@@ -210,16 +215,44 @@ def test_an_envelope_or_statement_with_a_member_exchanged_is_refused(member, val
         "predicateType": "https://slsa.dev/provenance/v1",
         "subject": [{"digest": {"sha256": Digest.of(b"").hex}}],
     }
-    check_provenance(json.dumps(statement).encode(), Digest.of(b""))
+    check_statement(json.dumps(statement).encode(), PREDICATE, Digest.of(b""))
     if member in statement:
         with pytest.raises(InvalidDocumentError):
-            check_provenance(json.dumps(statement | {member: value}).encode(), Digest.of(b""))
+            check_statement(json.dumps(statement | {member: value}).encode(), PREDICATE, Digest.of(b""))
         return
     try:
         payload = unseal(json.dumps(envelope | {member: value}).encode(), TYPE, KEY.public)
     except InvalidDocumentError:
         return
     assert payload is None
+
+
+def test_provenance_can_be_signed_without_a_key(pushed, built, sigstore, issuer, monkeypatch):
+    client, reference = pushed
+    trust = sigstore.folder / "trust.json"
+    trust.write_text(json.dumps(sigstore.trust_config()))
+    monkeypatch.setenv("SIGSTORE_ID_TOKEN", issuer.token({"aud": "sigstore"}))
+    image, signer = built.build.image, KeylessSigner(trust)
+    attach_provenance(client, reference, image, Component.load(built.project.directory), signer)
+    wanted = KeylessVerifier.of(trust, Identity("https://github.com/octo/shop/*", issuer.url))
+
+    def look():
+        return verify(Location.parse(str(reference)), None, None, wanted, attested=True)[-2:]
+
+    signature, attested = look()
+    assert "has no keyless signature" in signature.problem  # provenance is no signature, though it is signed
+    assert (
+        attested.what.startswith("keyless provenance by https://github.com/octo/shop/"),
+        attested.problem,
+    ) == (
+        True,
+        None,
+    )
+    sign_keyless(client, reference, signer)
+    assert [check.problem for check in look()] == [None, None]
+    other = KeylessVerifier.of(trust, Identity("https://github.com/octo/cart/*", issuer.url))
+    with pytest.raises(SignatureError, match=r"1: signed by .*octo/shop/.*, not by .*octo/cart/"):
+        check_bundle(client, reference, image.digest, other, PREDICATE)
 
 
 def test_the_help_of_verify_needs_no_cryptography():

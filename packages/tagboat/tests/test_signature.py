@@ -263,7 +263,7 @@ def test_the_commands_sign_and_verify_in_a_registry(command, pushed):
     name = f"{pushed.registry}/team/hail:1.2.3"
     unsigned = command("verify", "--key", "release.pub", name)
     assert unsigned.returncode == 1
-    assert "FAILED  signature by sha256:" in unsigned.stdout
+    assert "FAILED  signature by the key sha256:" in unsigned.stdout
     assert f"{name}: 1 of 4 checks failed" in unsigned.stderr
     locked = command("sign", "--key", "release.key", name)
     assert (locked.returncode, locked.stdout) == (1, "")

@@ -22,7 +22,7 @@ from tagboat.image_cli import add_image_commands
 from tagboat.provision_cli import add_provision_commands
 from tagboat.release_cli import add_release_commands
 from tagboat.service_cli import add_service_commands
-from tagboat.supply_cli import KEY_HELP, add_supply_commands, signing_key
+from tagboat.supply_cli import add_signer, add_supply_commands, signer_of
 from tagboat.trust_cli import add_trust_command
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def parser() -> argparse.ArgumentParser:
         "--tag", action="append", default=[], metavar="TAG", help="another tag in the same repository"
     )
     _add_documents(push)
-    push.add_argument("--key", type=Path, metavar="FILE", help=f"sign the image; {KEY_HELP}")
+    add_signer(push)
     push.set_defaults(run=_push)
 
     base = commands.add_parser("base", help="what the image is built upon").add_subparsers(
@@ -171,7 +171,7 @@ def parser() -> argparse.ArgumentParser:
     )
     deploy.add_argument("--digest", metavar="DIGEST", help="what the image given with --image must be")
     _add_documents(deploy)
-    deploy.add_argument("--key", type=Path, metavar="FILE", help=f"sign the provenance; {KEY_HELP}")
+    add_signer(deploy)
     deploy.add_argument("--json", action="store_true", help="print tag, digest, URL and timings as JSON")
     deploy.set_defaults(run=_deploy)
 
@@ -322,7 +322,7 @@ def _push(options: argparse.Namespace) -> int:
     reference = Reference.parse(options.reference)
     for tag in options.tag:
         reference.with_tag(tag)  # what is no tag is told before anything is sent
-    about = options.sbom or options.provenance or options.key
+    about = options.sbom or options.provenance or options.key or options.keyless
     known = None if about else Record.of(cache_folder(), options.component, options.platform).recall()
     pushed = known.pushed if known is not None and not options.tag else None
     if pushed is not None and stands_for(reference, pushed.digest, pushed.media_type):
@@ -339,7 +339,7 @@ def _build_and_push(options: argparse.Namespace, reference: Reference, known: Kn
     from tagboat.push import make, make_upon
 
     cache, meter = cache_folder(), Meter(sys.stderr)
-    key = signing_key(options.key) if options.key else None  # before the build, which takes longer
+    signer = signer_of(options)  # before the build, which takes longer
     with Ahead(reference, meter) as ahead:
         made = make_upon(known, cache, _progress)
         if made is None:
@@ -355,14 +355,13 @@ def _build_and_push(options: argparse.Namespace, reference: Reference, known: Kn
         if options.sbom or options.provenance:  # nothing was known then
             from tagboat.supply.documents import Documents
 
-            documents = Documents(tuple(options.sbom), options.provenance, key)
+            documents = Documents(tuple(options.sbom), options.provenance, signer)
             for image in made.images:
                 documents.attach(registry, reference, image, component, _progress)
-        if key is not None:
-            from tagboat.supply.signature import sign
+        if signer is not None:
+            from tagboat.supply.signing import sign_image
 
-            sign(registry, reference.with_digest(digest), key)
-            _progress(f"signed by {key.public.identity}")
+            _progress(sign_image(registry, reference.with_digest(digest), signer).said)
         for tag in options.tag:  # last: what has a name is whole
             registry.tag(reference.with_digest(digest), tag)
     if made.known is not None:
@@ -399,12 +398,11 @@ def _deploy(options: argparse.Namespace) -> int:
             f"{options.image} is not {options.digest}", "give both, as one build wrote and printed them"
         )
         return 2
-    documents = None
+    documents, signer = None, signer_of(options)
     if options.sbom or options.provenance:
         from tagboat.supply.documents import Documents
 
-        key = signing_key(options.key) if options.key else None
-        documents = Documents(tuple(options.sbom), options.provenance, key)
+        documents = Documents(tuple(options.sbom), options.provenance, signer)
     deployment = deploy(
         component,
         cache_folder(),
@@ -413,6 +411,7 @@ def _deploy(options: argparse.Namespace) -> int:
         target=options.target,
         prebuilt=prebuilt,
         documents=documents,
+        signer=signer,
     )
     _progress(", ".join(f"{step} {seconds:.2f} s" for step, seconds in deployment.seconds.items()))
     print(json.dumps(asdict(deployment)) if options.json else deployment.url)

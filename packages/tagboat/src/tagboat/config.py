@@ -99,6 +99,7 @@ class Ci:
     runner: str | None = None  # its label
     version_header: str | None = None
     smoke_timeout: int = 60  # seconds
+    sigstore: str | None = None  # "public", or the file of a trust configuration, from the component's folder
     github: str | None = None
     gitlab: str | None = None
     repository_id: int | None = None
@@ -222,6 +223,7 @@ def _parse_ci(reader: _Table) -> Ci:
         runner=reader.string("runner"),
         version_header=reader.string("version-header"),
         smoke_timeout=reader.integer("smoke-timeout", Ci.smoke_timeout, range(1, 3601)),
+        sigstore=reader.string("sigstore"),
         github=reader.string("github"),
         gitlab=reader.string("gitlab"),
         repository_id=reader.optional_integer("repository-id", range(1, 1 << 53)),

@@ -19,6 +19,8 @@ from tagboat.tag import require_release
 
 if TYPE_CHECKING:
     from tagboat.supply.documents import Documents
+    from tagboat.supply.key import PrivateKey
+    from tagboat.supply.keyless import KeylessSigner
 
 
 class TagTakenError(TagboatError):
@@ -44,11 +46,12 @@ def deploy(
     target: str | None = None,
     prebuilt: Image | None = None,
     documents: Documents | None = None,
+    signer: PrivateKey | KeylessSigner | None = None,
 ) -> Deployment:
     """Bring the release that is checked out to its service on `target`, which is created when absent.
 
-    Its image is built, unless it is `prebuilt`. The documents go beside it before anything is rolled out, and
-    so does a record of the deployment afterwards (see history.py).
+    Its image is built, unless it is `prebuilt`. The documents and the signature go beside it before anything
+    is rolled out, and so does a record of the deployment afterwards (see history.py).
     Raises TagRefusedError (no release is checked out), TagTakenError, DeploymentFailedError (the platform
     kept or put back the version before), UnsupportedError (the target cannot do what is configured), and the
     errors of build, registry and cloud.
@@ -70,6 +73,10 @@ def deploy(
         push_release(registry, image, reference)
         if documents is not None:
             documents.attach(registry, reference, image, component, progress)
+        if signer is not None:
+            from tagboat.supply.signing import sign_image  # noqa: PLC0415  few deployments need it
+
+            progress(sign_image(registry, reference.with_digest(image.digest), signer).said)
         seconds["push"] = time.monotonic() - started
 
         started = time.monotonic()

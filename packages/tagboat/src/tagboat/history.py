@@ -17,6 +17,7 @@ from ocikit import Digest, Image, OcikitError, Reference, Registry
 from tagboat.cloud import CloudError, DeploymentFailedError
 from tagboat.component import Component
 from tagboat.identity import actor, run_address
+from tagboat.index import describe
 from tagboat.plan import releases
 from tagboat.runtime.runtime import Runtime
 from tagboat.supply.attachment import Document, attach
@@ -91,7 +92,7 @@ class Journal:
             said = {key: value for key, value in asdict(record).items() if value is not None}
             data = json.dumps(said, sort_keys=True).encode()
             annotations = {f"{_PREFIX}{key}": value for key, value in said.items()}
-            attach(self.registry, release, image, Document(_TYPE, data, annotations))
+            attach(self.registry, release, describe(image), Document(_TYPE, data, annotations))
         except (OcikitError, CloudError) as error:  # what is deployed is deployed, recorded or not
             self.progress(f"the deployment could not be recorded: {error}")
 

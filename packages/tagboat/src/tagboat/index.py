@@ -23,7 +23,7 @@ def push_images(
     """
     if len(images) == 1:
         registry.push(images[0], reference, progress=progress)
-        return _descriptor(images[0])
+        return describe(images[0])
     for image in images:
         registry.push(image, reference.with_digest(image.digest), progress=progress)
     index = index_of(images)
@@ -43,7 +43,7 @@ def write_layout(path: Path, images: Sequence[Image], name: str) -> Digest:
 
 def index_of(images: Sequence[Image]) -> Index:
     """The images side by side, each for its platform."""
-    return Index(tuple(replace(_descriptor(image), platform=image.config.platform) for image in images))
+    return Index(tuple(replace(describe(image), platform=image.config.platform) for image in images))
 
 
 def blob_sizes(images: Sequence[Image]) -> dict[str, int]:
@@ -54,5 +54,6 @@ def blob_sizes(images: Sequence[Image]) -> dict[str, int]:
     }
 
 
-def _descriptor(image: Image) -> Descriptor:
+def describe(image: Image) -> Descriptor:
+    """What refers to the image."""
     return Descriptor(image.manifest.media_type, image.digest, len(image.manifest_bytes))

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tagboat.supply.key import PrivateKey
+    from tagboat.supply.keyless import KeylessSigner, KeylessVerifier
 
 # As in cli.py, what a command needs is imported when it runs.
 # ruff: noqa: PLC0415
 
-KEY_HELP = "private key in PEM form; TAGBOAT_KEY_PASSWORD has its password, if it has one"
+_TRUST = "sigstore's client trust configuration, of private services (default: the public ones)"
 
 
 def add_supply_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,10 +36,44 @@ def add_supply_commands(commands: argparse._SubParsersAction[argparse.ArgumentPa
         epilog="example: tagboat sign --key release.key registry.example/team/shop:1.4.0",
     )
     sign.add_argument("reference", metavar="REF", help="HOST/REPOSITORY[:TAG][@DIGEST]")
-    sign.add_argument("--key", type=Path, required=True, metavar="FILE", help=KEY_HELP)
+    add_signer(sign, required=True)
     sign.set_defaults(run=_sign)
 
     add_verify_command(commands)
+
+
+def add_signer(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """Who signs, of whom `signer_of` then tells."""
+    by = parser.add_mutually_exclusive_group(required=required)
+    by.add_argument(
+        "--key",
+        type=Path,
+        metavar="FILE",
+        help="sign with this private key (PEM); TAGBOAT_KEY_PASSWORD has its password, if it has one",
+    )
+    by.add_argument(
+        "--keyless",
+        action="store_true",
+        help="sign as this CI job, or as SIGSTORE_ID_TOKEN says, by sigstore; its log is public",
+    )
+    parser.add_argument("--trust-config", type=Path, metavar="FILE", help=_TRUST)
+
+
+def signer_of(options: argparse.Namespace) -> PrivateKey | KeylessSigner | None:
+    """Who signs, if anybody. Raises KeyFileError, KeylessError and ConfigError."""
+    from tagboat.errors import ConfigError
+
+    if options.trust_config and not options.keyless:
+        raise ConfigError("--trust-config is about signatures without a key", hint="add --keyless")
+    if options.keyless:
+        from tagboat.supply.keyless import KeylessSigner
+
+        return KeylessSigner(options.trust_config)
+    if options.key is None:
+        return None
+    from tagboat.supply.key import PASSWORD, PrivateKey
+
+    return PrivateKey.read(options.key, os.environ.get(PASSWORD))
 
 
 def add_verify_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -56,7 +91,14 @@ def add_verify_command(commands: argparse._SubParsersAction[argparse.ArgumentPar
     )
     verify.add_argument("--key", type=Path, metavar="PUB", help="public key that must have signed it")
     verify.add_argument(
-        "--provenance", action="store_true", help="it must have provenance too that the key has signed"
+        "--identity",
+        metavar="NAME",
+        help="who must have signed it without a key: the workflow's address, a mail address; * is anything",
+    )
+    verify.add_argument("--issuer", metavar="URL", help="who must vouch for that identity")
+    verify.add_argument("--trust-config", type=Path, metavar="FILE", help=_TRUST)
+    verify.add_argument(
+        "--provenance", action="store_true", help="it must have provenance too that these have signed"
     )
     verify.add_argument(
         "--released-by",
@@ -77,23 +119,16 @@ def _key(options: argparse.Namespace) -> int:
 
 def _sign(options: argparse.Namespace) -> int:
     from ocikit import Reference, Registry, find_credentials
-    from tagboat.supply.signature import sign
+    from tagboat.supply.signing import sign_image
 
-    key = signing_key(options.key)
+    signer = signer_of(options)
+    assert signer is not None  # noqa: S101  one of them is required
     reference = Reference.parse(options.reference)
     with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
-        digest, fresh = sign(registry, reference, key)
-    if not fresh:
-        print("tagboat: it was signed by this key already", file=sys.stderr)
-    print(reference.with_digest(digest))
+        signing = sign_image(registry, reference, signer)
+    print(f"tagboat: {signing.said}", file=sys.stderr)
+    print(reference.with_digest(signing.digest))
     return 0
-
-
-def signing_key(file: Path) -> PrivateKey:
-    """The private key in `file`, its password from the environment. Raises KeyFileError."""
-    from tagboat.supply.key import PASSWORD, PrivateKey
-
-    return PrivateKey.read(file, os.environ.get(PASSWORD))
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -102,16 +137,20 @@ def _verify(options: argparse.Namespace) -> int:
     from tagboat.supply.key import PublicKey
     from tagboat.supply.verification import verify
 
-    needy = "--provenance" if options.provenance else "--released-by" if options.released_by else None
-    if needy and not options.key:
-        print(f"tagboat: {needy} needs the --key that has signed it", file=sys.stderr)
+    if options.released_by and not options.key:
+        print("tagboat: --released-by needs the --key that has signed it", file=sys.stderr)
         return 2
+    if options.provenance and not (options.key or options.identity):
+        print("tagboat: --provenance needs the --key or the --identity that has signed it", file=sys.stderr)
+        return 2
+    verifier = _keyless_verifier(options)
     key = PublicKey.read(options.key) if options.key else None
     platform = Platform.parse(options.platform) if options.platform else None
     checks = verify(
         Location.parse(options.location),
         platform,
         key,
+        verifier,
         attested=options.provenance,
         released_by=options.released_by,
     )
@@ -124,3 +163,21 @@ def _verify(options: argparse.Namespace) -> int:
     if failed:
         print(f"tagboat: {options.location}: {failed} of {len(checks)} checks failed", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _keyless_verifier(options: argparse.Namespace) -> KeylessVerifier | None:
+    """Raises ConfigError and KeylessError."""
+    from tagboat.errors import ConfigError
+
+    if bool(options.identity) != bool(options.issuer):
+        raise ConfigError(
+            "--identity and --issuer go together: many issuers have the same names",
+            hint="GitHub's is https://token.actions.githubusercontent.com, GitLab's https://gitlab.com",
+        )
+    if not options.identity:
+        if options.trust_config:
+            raise ConfigError("--trust-config is about signatures without a key", hint="add --identity")
+        return None
+    from tagboat.supply.keyless import Identity, KeylessVerifier
+
+    return KeylessVerifier.of(options.trust_config, Identity(options.identity, options.issuer))

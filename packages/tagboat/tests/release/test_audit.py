@@ -14,7 +14,7 @@ WORKFLOW = ".github/workflows/release-shop.yml"
 def written(checkout):
     checkout.write(
         "shop/pyproject.toml",
-        checkout.read("shop/pyproject.toml") + '[tool.tagboat.ci]\ntest = "make test"\n',
+        checkout.read("shop/pyproject.toml") + '[tool.tagboat.ci]\ntest = "make test"\nsigstore = "public"\n',
     )
     done = checkout.tagboat("ci", "github", "shop")
     assert done.returncode == 0, done.stderr

@@ -149,6 +149,27 @@ def test_a_runner_of_ones_own_deploys_and_runs_nothing_else(tested):
     assert [job.get("tags") for job in jobs.values()] == [None, None, ["port"]]
 
 
+@pytest.mark.parametrize(
+    ("sigstore", "options"),
+    [("public", ""), ("ci/trust.json", ' --trust-config "$COMPONENT/ci/trust.json"')],
+)
+def test_a_release_is_signed_by_its_job_where_that_is_asked_for(tested, sigstore, options):
+    tested.write("shop/pyproject.toml", tested.read("shop/pyproject.toml") + f'sigstore = "{sigstore}"\n')
+    if options:
+        missing = tested.tagboat("ci", "github", "shop")
+        assert missing.returncode == 2
+        assert "tool.tagboat.ci.sigstore 'ci/trust.json' is no file there" in missing.stderr
+        tested.write("shop/ci/trust.json", "{}")
+    steps = {step["name"]: step.get("run", "") for step in workflow(tested)["jobs"]["deploy"]["steps"]}
+    signed = f'--sbom spdx --provenance --keyless{options} "$COMPONENT")'
+    assert signed in steps["Deploy"]
+    assert "install --quiet 'tagboat[keyless]==" in steps["Install tagboat"]
+    assert tested.tagboat("ci", "gitlab", "shop").returncode == 0
+    deploy = yaml.safe_load(tested.read(GITLAB))["shop deploy"]
+    assert signed in "\n".join(deploy["script"])
+    assert deploy["id_tokens"]["SIGSTORE_ID_TOKEN"] == {"aud": "sigstore"}
+
+
 LAMBDA = """
 [tool.tagboat.targets.production]
 kind = "lambda"

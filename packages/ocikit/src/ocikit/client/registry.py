@@ -91,6 +91,11 @@ class Registry:
         """The manifest or index itself."""
         return _parse(*self._manifest(reference))
 
+    def descriptor(self, reference: Reference) -> Descriptor:
+        """What refers to the manifest or index, for an artifact that is about it; it is read for that."""
+        raw, media_type = self._manifest(reference)
+        return Descriptor(_parse(raw, media_type).media_type, Digest.of(raw), len(raw))
+
     def image(self, reference: Reference, platform: Platform | None = None) -> Image:
         """The image; of an index, the one for `platform` (default: this machine's). Layers come lazily.
 

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
 from tagboat.component import Component
-from tagboat.config import Target, Text
+from tagboat.config import Ci, Target, Text
 from tagboat.errors import ConfigError
 from tagboat.git import WorkTree
 from tagboat.targets.place import Place
@@ -28,13 +28,13 @@ _ACTIONS = {
 _INSTALL = {
     "github": """\
 python3 -m venv "$RUNNER_TEMP/tagboat"
-"$RUNNER_TEMP/tagboat/bin/pip" install --quiet tagboat=={version}
+"$RUNNER_TEMP/tagboat/bin/pip" install --quiet {package}
 echo "$RUNNER_TEMP/tagboat/bin" >>"$GITHUB_PATH\"""",
     "gitlab": """\
 apt-get update -qq
 apt-get install -qq --no-install-recommends ca-certificates git gpgv python3-venv
 python3 -m venv /opt/tagboat
-/opt/tagboat/bin/pip install --quiet tagboat=={version}
+/opt/tagboat/bin/pip install --quiet {package}
 export PATH="/opt/tagboat/bin:$PATH\"""",
 }
 
@@ -117,10 +117,33 @@ def _fields(component: Component, system: str, root: Path) -> dict[str, str]:
         "deploy_runner": runner,
         "deploy_tags": f'\n  tags: ["{runner}"]' if ci.runner else "",
         "test": ci.test.strip(),
-        "install": (ci.install or _INSTALL[system].format(version=version("tagboat"))).strip(),
+        "install": (ci.install or _INSTALL[system].format(package=_package(ci))).strip(),
+        "signing": _signing(component, project),
+        "signing_token": "\n    SIGSTORE_ID_TOKEN:\n      aud: sigstore" if ci.sigstore else "",
         "build_variables": _variables(building, " " * 10),
         "deploy_variables": _variables(deploying, " " * 6),
     }
+
+
+def _package(ci: Ci) -> str:
+    """What pip is told to install, as a shell reads it."""
+    this = version("tagboat")
+    return f"'tagboat[keyless]=={this}'" if ci.sigstore else f"tagboat=={this}"
+
+
+def _signing(component: Component, project: Path) -> str:
+    """The options with which the job signs what it deploys, as itself."""
+    named = component.config.ci.sigstore
+    if named is None:
+        return ""
+    if named == "public":
+        return " --keyless"
+    if not (component.directory / named).is_file():
+        raise ConfigError(
+            f"{project}: tool.tagboat.ci.sigstore {named!r} is no file there",
+            hint='"public", or the file with the trust configuration of your own services',
+        )
+    return f' --keyless --trust-config "$COMPONENT/{_plain("tool.tagboat.ci.sigstore", named, project)}"'
 
 
 def _target(component: Component, project: Path) -> Target | None:

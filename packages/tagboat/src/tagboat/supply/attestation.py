@@ -1,51 +1,55 @@
-"""Provenance beside its image in a registry: in a signed envelope, or as it is where there is no key."""
+"""Provenance beside its image in a registry: signed, or as it is where nobody signs."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from ocikit import (
     Digest,
     DigestMismatchError,
     Image,
     InvalidDocumentError,
-    Manifest,
     Reference,
     Registry,
     RegistryNotFoundError,
 )
-from ocikit.blob import verified
-from ocikit.client import RegistryBlob
 from tagboat.component import Component
-from tagboat.supply.attachment import Document, attach
+from tagboat.index import describe
+from tagboat.supply.attachment import Document, attach, read_attached
+from tagboat.supply.bundle import attach_bundle
 from tagboat.supply.envelope import ENVELOPE_TYPE, seal, unseal
 from tagboat.supply.key import PrivateKey, PublicKey
-from tagboat.supply.provenance import (
-    PREDICATE,
-    STATEMENT_TYPE,
-    check_provenance,
-    check_release,
-    provenance,
-)
+from tagboat.supply.provenance import PREDICATE, check_release, provenance
 from tagboat.supply.signature import SignatureError
+from tagboat.supply.statement import STATEMENT_TYPE, check_statement
+
+if TYPE_CHECKING:
+    from tagboat.supply.keyless import KeylessSigner
 
 _PREDICATE = "in-toto.io/predicate-type"  # as BuildKit writes it
-_MAX_STATEMENT = 16 << 20  # bytes
 _MAX_STATEMENTS = 64  # about one image that are looked at
 
 
 def attach_provenance(
-    registry: Registry, reference: Reference, image: Image, component: Component, key: PrivateKey | None
+    registry: Registry,
+    reference: Reference,
+    image: Image,
+    component: Component,
+    signer: PrivateKey | KeylessSigner | None,
 ) -> Digest:
-    """Push how `image`, which is at `reference`, was built from `component`, signed if there is a key.
+    """Push how `image`, which is at `reference`, was built from `component`, signed if there is a signer.
 
     Returns the attached manifest's digest. The same build under the same key attaches nothing new. Raises
-    ConfigError and OcikitError.
+    ConfigError, OcikitError and KeylessError.
     """
     statement = provenance(component, image, reference)
-    annotations = {_PREDICATE: PREDICATE}
-    if key is None:
-        return attach(registry, reference, image, Document(STATEMENT_TYPE, statement, annotations))
-    envelope = seal(statement, STATEMENT_TYPE, key)
-    return attach(registry, reference, image, Document(ENVELOPE_TYPE, envelope, annotations))
+    subject, annotations = describe(image), {_PREDICATE: PREDICATE}
+    if signer is None:
+        return attach(registry, reference, subject, Document(STATEMENT_TYPE, statement, annotations))
+    if isinstance(signer, PrivateKey):
+        envelope = seal(statement, STATEMENT_TYPE, signer)
+        return attach(registry, reference, subject, Document(ENVELOPE_TYPE, envelope, annotations))
+    return attach_bundle(registry, reference, subject, statement, signer)[0]
 
 
 def check_attached_provenance(
@@ -63,11 +67,11 @@ def check_attached_provenance(
     reasons = []
     for found in registry.referrers(reference.with_digest(digest), ENVELOPE_TYPE)[:_MAX_STATEMENTS]:
         try:
-            statement = unseal(_read(registry, reference, found.digest), STATEMENT_TYPE, key)
+            statement = unseal(read_attached(registry, reference, found.digest), STATEMENT_TYPE, key)
             if statement is None:
                 reasons.append("signed by another key")
             else:
-                check_provenance(statement, digest)
+                check_statement(statement, PREDICATE, digest)
                 if released_by is not None:
                     check_release(statement, released_by)
                 return
@@ -76,16 +80,3 @@ def check_attached_provenance(
     if not reasons:
         raise SignatureError(f"{digest} has no signed provenance")
     raise SignatureError(f"{digest} has none that is signed by the key, but {'; '.join(reasons)}")
-
-
-def _read(registry: Registry, reference: Reference, digest: Digest) -> bytes:
-    """The only document of an artifact. Raises InvalidDocumentError and DigestMismatchError."""
-    manifest = registry.manifest(reference.with_digest(digest))
-    if not isinstance(manifest, Manifest) or len(manifest.layers) != 1:
-        raise InvalidDocumentError(f"{digest} is not an artifact of one document")
-    (layer,) = manifest.layers
-    if layer.size > _MAX_STATEMENT:
-        raise InvalidDocumentError(f"{layer.digest} has {layer.size} bytes, more than {_MAX_STATEMENT}")
-    blob = RegistryBlob(registry, reference.repository, layer)
-    with verified(blob, layer.digest, layer.size, f"attached {digest}") as source:
-        return source.read()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ocikit import Image, Reference, Registry
 from tagboat.build.lockfile import read_lock
@@ -13,14 +14,17 @@ from tagboat.supply.attestation import attach_provenance
 from tagboat.supply.inventory import take_inventory, with_hashes
 from tagboat.supply.key import PrivateKey
 
+if TYPE_CHECKING:
+    from tagboat.supply.keyless import KeylessSigner
+
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """`sboms` are formats (`spdx`, `cyclonedx`); provenance is signed where there is a key."""
+    """`sboms` are formats (`spdx`, `cyclonedx`); provenance is signed where there is a signer."""
 
     sboms: tuple[str, ...] = ()
     provenance: bool = False
-    key: PrivateKey | None = None
+    signer: PrivateKey | KeylessSigner | None = None
 
     def attach(
         self,
@@ -30,12 +34,14 @@ class Documents:
         component: Component,
         progress: Callable[[str], None],
     ) -> None:
-        """Leave them beside `image`, which was built from `component`. Raises ConfigError, OcikitError."""
+        """Leave them beside `image`, which was built from `component`. Raises ConfigError, OcikitError,
+        KeylessError.
+        """
         about = repository.with_digest(image.digest)
         if self.sboms:
             inventory = with_hashes(take_inventory(image), read_lock(component.lock))
             for attached in attach_sboms(registry, about, inventory, image, self.sboms):
                 progress(f"bill of materials {attached} is attached")
         if self.provenance:
-            attached = attach_provenance(registry, about, image, component, self.key)
-            progress(f"{'signed' if self.key else 'unsigned'} provenance {attached} is attached")
+            attached = attach_provenance(registry, about, image, component, self.signer)
+            progress(f"{'signed' if self.signer else 'unsigned'} provenance {attached} is attached")

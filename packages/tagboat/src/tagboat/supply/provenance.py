@@ -21,10 +21,9 @@ from tagboat.build.lock import Pin
 from tagboat.build.lockfile import read_lock
 from tagboat.component import Component
 from tagboat.supply.inventory import Package, take_inventory
+from tagboat.supply.statement import statement
 
-STATEMENT_TYPE = "application/vnd.in-toto+json"
 PREDICATE = "https://slsa.dev/provenance/v1"
-_STATEMENT = "https://in-toto.io/Statement/v1"
 _BUILD_TYPE = "urn:tagboat:build:1"
 _PUSH_TYPE = "urn:homeport:push:1"
 _BUILDER = "urn:tagboat:builder"  # who it was is said by the key
@@ -38,53 +37,29 @@ def provenance(component: Component, image: Image, reference: Reference) -> byte
     Raises ConfigError when the lock cannot be read, and OcikitError when the image cannot.
     """
     lock = component.lock
-    statement = {
-        "_type": _STATEMENT,
-        "subject": [
-            {
-                "name": f"{reference.registry}/{reference.repository}",
-                "digest": {image.digest.algorithm: image.digest.hex},
-            }
-        ],
-        "predicateType": PREDICATE,
-        "predicate": {
-            "buildDefinition": {
-                "buildType": _BUILD_TYPE,
-                "externalParameters": {
-                    "component": {"name": component.name, "version": component.version},
-                    "configuration": _configuration(component),
-                    "lock": {
-                        "name": os.path.relpath(lock, component.directory),
-                        "digest": {"sha256": hashlib.sha256(lock.read_bytes()).hexdigest()},
-                    },
+    said = {
+        "buildDefinition": {
+            "buildType": _BUILD_TYPE,
+            "externalParameters": {
+                "component": {"name": component.name, "version": component.version},
+                "configuration": _configuration(component),
+                "lock": {
+                    "name": os.path.relpath(lock, component.directory),
+                    "digest": {"sha256": hashlib.sha256(lock.read_bytes()).hexdigest()},
                 },
-                "internalParameters": {"platform": str(image.config.platform)},
-                "resolvedDependencies": [*_origins(image), *_distributions(image, read_lock(lock).pins)],
             },
-            "runDetails": {
-                "builder": {
-                    "id": _BUILDER,
-                    "version": {name: version(name) for name in ("tagboat", "uv")}
-                    | dict([compressor(component.config.compression).split()]),
-                }
-            },
+            "internalParameters": {"platform": str(image.config.platform)},
+            "resolvedDependencies": [*_origins(image), *_distributions(image, read_lock(lock).pins)],
+        },
+        "runDetails": {
+            "builder": {
+                "id": _BUILDER,
+                "version": {name: version(name) for name in ("tagboat", "uv")}
+                | dict([compressor(component.config.compression).split()]),
+            }
         },
     }
-    return json.dumps(statement, separators=(",", ":"), sort_keys=True).encode()
-
-
-def check_provenance(data: bytes, digest: Digest) -> None:
-    """Raise InvalidDocumentError unless the statement is provenance of the image with that digest."""
-    try:
-        statement = json.loads(data)
-        kinds = (statement["_type"], statement["predicateType"])
-        subjects = [subject["digest"].get(digest.algorithm) for subject in statement["subject"]]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InvalidDocumentError("not an in-toto statement") from error
-    if kinds != (_STATEMENT, PREDICATE):
-        raise InvalidDocumentError(f"a statement of type {str(kinds)[:200]}, not SLSA provenance")
-    if digest.hex not in subjects:
-        raise InvalidDocumentError(f"provenance of {str(subjects)[:200]}")
+    return statement(f"{reference.registry}/{reference.repository}", image.digest, PREDICATE, said)
 
 
 def check_release(data: bytes, repository: str) -> None:
