@@ -90,6 +90,8 @@ def test_the_commit_is_heads_and_clean_is_about_the_given_folders(repository):
     (repository.root / "goods" / "new.py").write_text("")
     assert is_clean((repository.directory,))
     assert not is_clean((repository.directory, repository.root / "goods"))
+    repository.git("config", "status.showUntrackedFiles", "no")
+    assert not is_clean((repository.root / "goods",))
 
 
 def test_outside_of_git_and_before_the_first_commit_there_is_no_commit(project):

@@ -119,6 +119,22 @@ def test_console_scripts_are_written_for_the_image(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("point", "complaint"),
+    [
+        ("run = goods", "its script run is 'goods', which names no function"),
+        ("run = goods:no-name", "its script run is 'goods:no-name'"),
+        ("../../../etc/cron.d/x = goods:run", "cannot lie in /opt/venv/bin"),
+        (".. = goods:run", "cannot lie in /opt/venv/bin"),
+        ("python3 = goods:run", "cannot lie in /opt/venv/bin"),
+    ],
+)
+def test_a_script_that_cannot_be_is_refused(tmp_path, point, complaint):
+    content = {"goods-1.0.dist-info/entry_points.txt": f"[console_scripts]\n{point}\n".encode()}
+    with pytest.raises(VenvError, match=complaint):
+        installed_files(install(tmp_path, "goods", content), PYTHON)
+
+
+@pytest.mark.parametrize(
     "first",
     [
         f"#!{sys.executable}\n",

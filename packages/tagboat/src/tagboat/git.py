@@ -205,8 +205,10 @@ def head_commit(directory: Path) -> Commit | None:
 
 def is_clean(directories: tuple[Path, ...]) -> bool:
     """Whether all these folders are in work trees and as their HEAD has them."""
+    # Whatever a user's git is set up to leave out when it is asked.
+    everything = ("--porcelain", "--untracked-files=normal", "--ignore-submodules=none")
     return all(
-        in_work_tree(directory) and not git(directory, "status", "--porcelain", "--", ".")
+        in_work_tree(directory) and not git(directory, "status", *everything, "--", ".")
         for directory in directories
     )
 

@@ -30,6 +30,10 @@ PYTHON = f"/{VENV}/bin/python"
 _INSTALLER_FILES = frozenset(
     {"INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_build.json", "uv_cache.json"}
 )
+# Entry points of scripts (PyPA specification "Entry points"); extras say nothing about how it is called.
+_POINT = re.compile(r"\s*([\w.]+)\s*:\s*([\w.]+)\s*(?:\[.*\]\s*)?")
+_SCRIPT = re.compile(r"[^/\0]*[^/\0.][^/\0]*")
+_PYTHON = re.compile(r"python[0-9.]*")
 # The line, or the three lines for the shell, that start a script with some Python of some machine.
 _SHEBANG = re.compile(rb"#!(?:/bin/sh\n'''exec' .*\n' '''.*|[ \t]*/\S*/pythonw?[\d.]*(?:[ \t].*)?|(.*))\n")
 _PLACEHOLDERS = (b"python", b"pythonw")  # what a wheel has there for an installer to put its own in
@@ -207,7 +211,21 @@ class _Distribution:
     def _console_scripts(self) -> dict[str, Entry]:
         found = PathDistribution(self.info).entry_points
         points = [*found.select(group="console_scripts"), *found.select(group="gui_scripts")]
-        return {f"{VENV}/bin/{point.name}": _script(point.module, point.attr) for point in points}
+        scripts: dict[str, Entry] = {}
+        for point in points:
+            match = _POINT.fullmatch(point.value)
+            if match is None:
+                raise VenvError(
+                    f"{self.name}: its script {point.name} is {point.value!r}, which names no function",
+                    hint=f'write `{point.name} = "module:function"`',
+                )
+            if not _SCRIPT.fullmatch(point.name) or _PYTHON.fullmatch(point.name):
+                raise VenvError(
+                    f"{self.name} has a script {point.name!r}, which cannot lie in /{VENV}/bin",
+                    hint="it is no name of a file there, or that of the image's Python",
+                )
+            scripts[f"{VENV}/bin/{point.name}"] = _script(match[1], match[2])
+        return scripts
 
     def _record(self, files: Files) -> bytes:
         rows = []
