@@ -336,10 +336,11 @@ class Instance:
         return index, path(index, self.leaves), root(self.leaves)
 
     def checkpoint(self) -> str:
-        """A signed note (transparency-dev/formats, log/README.md)."""
-        note = f"rekor.test - 1\n{len(self.leaves)}\n{b64(root(self.leaves))}\n"
+        """A signed note (transparency-dev/formats, log/README.md), in the name of the log's host."""
+        host = self.url.removeprefix("http://")
+        note = f"{host} - 1\n{len(self.leaves)}\n{b64(root(self.leaves))}\n"
         signed = hashlib.sha256(spki(self.log_key)).digest()[:4] + self.log_key.sign(note.encode(), _SHA256)
-        return f"{note}\n\N{EM DASH} rekor.test {b64(signed)}\n"
+        return f"{note}\n\N{EM DASH} {host} {b64(signed)}\n"
 
     def stamp(self, query: bytes) -> bytes:
         (self.folder / "query").write_bytes(query)

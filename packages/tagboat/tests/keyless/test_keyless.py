@@ -385,6 +385,16 @@ def test_the_commands_sign_and_verify_and_tell_the_kinds_apart(pushed, trust, is
     assert kinds == ["ok      signature", "ok      keyless signature"]
 
 
+@pytest.mark.usefixtures("job")
+def test_a_token_that_was_over_before_the_build_was_is_asked_for_again(trust, issuer):
+    signer = KeylessSigner(trust)
+    signer.seal(SAID)
+    assert len(issuer.given) == 1
+    signer._token._exp = 0
+    signer.seal(SAID)
+    assert len(issuer.given) == 2
+
+
 def certified(client, reference):
     (found,) = client.referrers(reference)
     certificate = Bundle.from_json(read_attached(client, reference, found.digest)).signing_certificate
