@@ -152,6 +152,7 @@ class Instance:
     url: str = ""
     rekor: int = 1  # the version of its API
     late: timedelta = timedelta()
+    asleep: float = 0  # seconds before the log answers
     lifetime: timedelta = timedelta(minutes=10)
     authority: Authority = field(default_factory=lambda: Authority("fulcio"))
     stamper: Authority = field(default_factory=lambda: Authority("tsa", ExtendedKeyUsageOID.TIME_STAMPING))
@@ -172,12 +173,8 @@ class Instance:
         def log(key: ec.EllipticCurvePrivateKey) -> dict[str, Any]:
             public = {"rawBytes": b64(spki(key)), "keyDetails": "PKIX_ECDSA_P256_SHA_256"}
             identity = {"keyId": b64(hashlib.sha256(spki(key)).digest())}
-            return {
-                "baseUrl": self.url,
-                "hashAlgorithm": "SHA2_256",
-                "publicKey": public | {"validFor": since(30)},
-                "logId": identity,
-            }
+            log = {"baseUrl": self.url, "hashAlgorithm": "SHA2_256", "logId": identity}
+            return log | {"publicKey": public | {"validFor": since(30)}}
 
         def service(version: int, url: str = self.url) -> list[dict[str, Any]]:
             return [{"url": url, "majorApiVersion": version, "validFor": since(30), "operator": "test"}]
@@ -283,6 +280,7 @@ class Instance:
         def hashed(data: bytes) -> dict[str, str]:
             return {"algorithm": "sha256", "value": hashlib.sha256(data).hexdigest()}
 
+        time.sleep(self.asleep)
         spec = {
             "envelopeHash": hashed(proposed.envelope.encode()),
             "payloadHash": hashed(payload),
@@ -337,7 +335,7 @@ class Instance:
 
     def checkpoint(self) -> str:
         """A signed note (transparency-dev/formats, log/README.md), in the name of the log's host."""
-        host = self.url.removeprefix("http://")
+        host = self.url[7:]
         note = f"{host} - 1\n{len(self.leaves)}\n{b64(root(self.leaves))}\n"
         signed = hashlib.sha256(spki(self.log_key)).digest()[:4] + self.log_key.sign(note.encode(), _SHA256)
         return f"{note}\n\N{EM DASH} {host} {b64(signed)}\n"

@@ -395,6 +395,14 @@ def test_a_token_that_was_over_before_the_build_was_is_asked_for_again(trust, is
     assert len(issuer.given) == 2
 
 
+@pytest.mark.usefixtures("job")
+def test_a_service_that_does_not_answer_is_not_waited_for_for_ever(trust, sigstore, monkeypatch):
+    monkeypatch.setattr("tagboat.supply.keyless._PATIENCE", 0.2)
+    sigstore.asleep = 0.6
+    with pytest.raises(KeylessError, match=r"sigstore has not signed it: .*Read timed out"):
+        KeylessSigner(trust).seal(SAID)
+
+
 def certified(client, reference):
     (found,) = client.referrers(reference)
     certificate = Bundle.from_json(read_attached(client, reference, found.digest)).signing_certificate

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat import asn1
@@ -25,6 +26,7 @@ from tagboat.errors import TagboatError
 from tagboat.supply.statement import STATEMENT_TYPE
 
 try:
+    from requests.adapters import HTTPAdapter
     from sigstore import dsse
     from sigstore.errors import CertValidationError, VerificationError
     from sigstore.models import Bundle, ClientTrustConfig, InvalidBundle
@@ -42,6 +44,7 @@ _TOKEN = "SIGSTORE_ID_TOKEN"  # noqa: S105  the name of a variable
 _FULCIO = "1.3.6.1.4.1.57264.1"  # its extensions (github.com/sigstore/fulcio, docs/oid-info.md)
 _ISSUER = ObjectIdentifier(f"{_FULCIO}.8")
 _ISSUER_BEFORE = ObjectIdentifier(f"{_FULCIO}.1")  # the same, not in DER
+_PATIENCE = 60.0  # seconds without a byte from a service
 _MAX_REASON = 300  # characters that are told of a reason
 
 
@@ -99,7 +102,7 @@ class KeylessSigner:
         if not self._token.in_validity_period():  # a build may have been in between
             self._token = _token()
         with _telling("sigstore has not signed it"):
-            context = SigningContext.from_trust_config(self._trust)
+            context = _patient(SigningContext.from_trust_config(self._trust))
             with context.signer(self._token) as signer:
                 bundle = signer.sign_dsse(dsse.Statement(statement))
         with _telling("sigstore's answer does not hold"):
@@ -194,6 +197,21 @@ def _problem(error: Exception, bundle: Bundle | None) -> str:
             return f"its certificate was good from {begin} until {end}, and it was signed at {outside[0]}"
         return "its certificate is of no authority that is trusted here"
     return _reason(error)
+
+
+class _Patient(HTTPAdapter):
+    """How requests are sent, which by themselves would wait for ever."""
+
+    def send(self, *arguments: Any, **options: Any) -> Any:
+        return super().send(*arguments, **options | {"timeout": options.get("timeout") or _PATIENCE})
+
+
+def _patient(context: SigningContext) -> SigningContext:
+    rekor: Any = context._rekor
+    for session in (context._fulcio.session, rekor._session):
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, _Patient())
+    return context
 
 
 def _trust(file: Path | None) -> ClientTrustConfig:
