@@ -96,6 +96,7 @@ class Settings:
     access_role: str | None = None  # that pulls the image, on AWS
     instance_role: str | None = None
     tags: dict[str, str] = field(default_factory=dict)  # that the service is made with
+    secrets: dict[str, str] = field(default_factory=dict)  # by variable, where its value is kept
 
     def request(self) -> dict[str, Any]:
         """The part that CreateService and UpdateService share."""
@@ -111,6 +112,7 @@ class Settings:
                     "ImageConfiguration": {
                         "Port": str(self.port),
                         "RuntimeEnvironmentVariables": self.environment,
+                        **({"RuntimeEnvironmentSecrets": self.secrets} if self.secrets else {}),
                     },
                 },
                 "AutoDeploymentsEnabled": self.auto_deploy,
@@ -132,6 +134,7 @@ class Settings:
             and source.get("AutoDeploymentsEnabled") is self.auto_deploy
             and configuration.get("Port", "8080") == str(self.port)
             and configuration.get("RuntimeEnvironmentVariables", {}) == self.environment
+            and configuration.get("RuntimeEnvironmentSecrets", {}) == self.secrets
             and service["InstanceConfiguration"].get("Cpu") == str(self.cpu)
             and service["InstanceConfiguration"].get("Memory") == str(self.memory)
             and source.get("AuthenticationConfiguration", {}).get("AccessRoleArn") == self.access_role

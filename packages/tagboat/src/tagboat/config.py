@@ -24,6 +24,8 @@ _VARIABLE = re.compile(
 )
 _PACKAGE = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?", re.ASCII)
 TARGET_KINDS = ("homeport", "apprunner", "lambda", "ecs-express", "vm")
+BUDGET_SCOPES = ("account", "component")
+SCALE_ON = ("cpu", "memory", "requests")
 _REGION = r"[a-z]{2}(-[a-z]+)+-\d"
 _SERVICE_NAME = r"[A-Za-z][A-Za-z0-9-]{2,30}[A-Za-z0-9]"
 _PLATFORM = r"linux/(amd64|arm64)"
@@ -32,6 +34,7 @@ _BUCKET = r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"
 _PATH_PATTERN = r"/[\w./~-]*\*?"
 _INSTANCE_TYPE = r"[a-z0-9-]+\.[a-z0-9-]+"
 _MAIL = r"[^@\s]+@[^@\s]+\.[^@\s]+"
+_KMS_KEY = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+"
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
@@ -81,6 +84,7 @@ class Service:
     memory: int = 512
     health_path: str | None = None
     environment: Mapping[str, Text] = field(default_factory=dict)
+    secrets: Mapping[str, Text] = field(default_factory=dict)  # where the values are kept (secret.py)
 
     def expanded_environment(self) -> dict[str, str]:
         """The variables that an instance is started with; raises ConfigError for an unset one of ours."""
@@ -111,7 +115,7 @@ class Target:
     """`[tool.tagboat.targets.NAME]`: a place where the service runs, and what of it differs there.
 
     `given` are the keys that were written, so that a target can refuse those that mean nothing to it. Budget
-    in whole US dollars a month, `log_days` in days.
+    in whole US dollars a month, `log_days` in days, `scale_target` in percent or in requests a minute.
     """
 
     key: str
@@ -125,13 +129,19 @@ class Target:
     uploads_bucket: str | None = None
     uploads_path: str | None = None
     cached_paths: tuple[str, ...] = ()
-    min_instances: int = 1
+    min_instances: int | None = None
     max_instances: int | None = None
+    concurrency: int | None = None  # requests at a time of one instance, before another one is started
+    scale_on: str | None = None
+    scale_target: int | None = None
     instance_type: str | None = None
     log_days: int = 30
     budget: int | None = None
     alert: str | None = None
+    budget_scope: str = "account"
     environment: Mapping[str, Text] = field(default_factory=dict)
+    secrets: Mapping[str, Text] = field(default_factory=dict)
+    secrets_key: str | None = None  # ARN
     given: frozenset[str] = frozenset()
 
 
@@ -208,6 +218,7 @@ def _parse_service(reader: _Table) -> Service:
         memory=reader.integer("memory", Service.memory, range(1, 1 << 24)),
         health_path=reader.absolute_path("health-path"),
         environment=reader.environment("environment"),
+        secrets=reader.environment("secrets"),
     )
     reader.refuse_unknown()
     return service
@@ -246,13 +257,21 @@ def _parse_target(key: str, reader: _Table) -> Target:
         uploads_bucket=reader.pattern("uploads-bucket", _BUCKET, "a bucket's name"),
         uploads_path=reader.pattern("uploads-path", _PATH_PATTERN, "a path like /uploads/*"),
         cached_paths=reader.patterns("cached-paths", _PATH_PATTERN, "a path like /static/*"),
-        min_instances=reader.integer("min-instances", Target.min_instances, range(1001)),
+        min_instances=reader.integer("min-instances", 0, range(1001))
+        if reader.has("min-instances")
+        else None,
         max_instances=reader.optional_integer("max-instances", range(1, 1001)),
+        concurrency=reader.optional_integer("concurrency", range(1, 201)),
+        scale_on=reader.choice("scale-on", SCALE_ON) if reader.has("scale-on") else None,
+        scale_target=reader.optional_integer("scale-target", range(1, 1_000_000)),
         instance_type=reader.pattern("instance-type", _INSTANCE_TYPE, "an instance type like t4g.small"),
         log_days=reader.integer("log-days", Target.log_days, range(1, 3654)),
         budget=reader.optional_integer("budget", range(1, 1_000_000)),
         alert=reader.pattern("alert", _MAIL, "an e-mail address"),
+        budget_scope=reader.choice("budget-scope", BUDGET_SCOPES),
         environment=reader.environment("environment"),
+        secrets=reader.environment("secrets"),
+        secrets_key=reader.pattern("secrets-key", _KMS_KEY, "the ARN of a key of KMS's"),
         given=reader.given(),
     )
     reader.refuse_unknown()
@@ -358,6 +377,9 @@ class _Table:
                 raise self._wrong(f"{key}.{name}", f"must be a table, not {_kind(value)}")
             found[name] = _Table(value, self._dotted(f"{key}.{name}"), self._file)
         return found
+
+    def has(self, key: str) -> bool:
+        return key in self._values
 
     def given(self) -> frozenset[str]:
         """The keys that are written."""

@@ -100,7 +100,7 @@ def _add_adopt(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from tagboat.aws.apply import read
+    from tagboat.aws.apply import read, require_given
     from tagboat.aws.plan import make_plan, rendered, summary, to_json
     from tagboat.component import Component
     from tagboat.targets.records import wanted_records
@@ -108,6 +108,7 @@ def _plan(options: argparse.Namespace) -> int:
 
     stack = Stack.of(Component.load(options.component), options.target)
     found = read(stack.account, stack.resources)
+    require_given(stack.resources, found)
     plan = make_plan(stack.resources, found, released=stack.released(), adopted=frozenset(options.adopt))
     if options.json:
         wanted = wanted_records(plan.asked, found).by_resource

@@ -27,7 +27,7 @@ from ocikit.registry import create_app
 from tagboat.cli import main
 
 REGION = "ap-southeast-1"
-READS = ("Describe", "Get", "List", "Head", "BatchGet", "Filter")
+READS = ("Describe", "Get", "List", "Head", "BatchGet", "Filter", "Invoke")
 
 PYPROJECT = """\
 [project]
@@ -70,9 +70,10 @@ UPLOADS_URL = "s3://shop-uploads-1f3a"
 
 EVERY = "".join(line + "\n" for line in COMPLETE.splitlines() if not line.startswith("cached"))
 TARGETS = {
-    "lambda": 'kind = "lambda"' + COMPLETE,
-    "ecs-express": 'kind = "ecs-express"\nplatform = "linux/amd64"' + EVERY,
-    "apprunner": 'kind = "apprunner"' + EVERY,
+    "lambda": 'kind = "lambda"\nmin-instances = 1\nmax-instances = 10' + COMPLETE,
+    "ecs-express": 'kind = "ecs-express"\nplatform = "linux/amd64"\nscale-on = "requests"\nscale-target = 500'
+    + EVERY,
+    "apprunner": 'kind = "apprunner"\nconcurrency = 50' + EVERY,
     "vm": """kind = "vm"
 region = "ap-southeast-1"
 domain = "www.shop.example"
@@ -247,6 +248,7 @@ def aws(
         "AWS_ENDPOINT_URL_ECS": wire.url,
         "AWS_ENDPOINT_URL_APPRUNNER": wire.url,
         "AWS_ENDPOINT_URL_BUDGETS": wire.url,
+        "AWS_ENDPOINT_URL_COST_EXPLORER": wire.url,
     }.items():
         monkeypatch.setenv(name, value)
     _post(f"{moto}/moto-api/reset")

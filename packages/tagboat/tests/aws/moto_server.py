@@ -19,7 +19,9 @@ from typing import Any
 
 import moto.iam.models as iam
 from moto.acm.models import CertBundle
+from moto.awslambda import urls as lambda_urls
 from moto.awslambda.models import LambdaFunction
+from moto.awslambda.responses import LambdaResponse
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.cloudfront import urls
 from moto.cloudfront.exceptions import NoSuchFunctionExists
@@ -121,6 +123,37 @@ def invoke(self: LambdaSimpleBackend, *arguments: Any) -> bytes:
     return original_invoke(self, *arguments)
 
 
+def put_provisioned(self: LambdaResponse) -> Any:
+    count = json.loads(self.body)["ProvisionedConcurrentExecutions"]
+    provisioned(self)[self._get_param("Qualifier")] = count
+    return (
+        202,
+        {"status": 202},
+        json.dumps({"RequestedProvisionedConcurrentExecutions": count, "Status": "IN_PROGRESS"}),
+    )
+
+
+def get_provisioned(self: LambdaResponse) -> Any:
+    count = provisioned(self).get(self._get_param("Qualifier"))
+    if count is None:
+        refusal = {"Type": "User", "Message": "No Provisioned Concurrency Config found for this function"}
+        kind = "ProvisionedConcurrencyConfigNotFoundException"
+        return 404, {"status": 404, "x-amzn-errortype": kind}, json.dumps(refusal)
+    return 200, {}, json.dumps({"RequestedProvisionedConcurrentExecutions": count, "Status": "READY"})
+
+
+def delete_provisioned(self: LambdaResponse) -> Any:
+    del provisioned(self)[self._get_param("Qualifier")]
+    return 204, {"status": 204}, ""
+
+
+def provisioned(self: LambdaResponse) -> dict[str, int]:
+    """What the function keeps ready, by the version or alias."""
+    function = self.backend.get_function(self.path.split("/")[-2])
+    found: dict[str, int] = vars(function).setdefault("provisioned", {})
+    return found
+
+
 def update_function_code(self: LambdaFunction, *arguments: Any, **named: Any) -> Any:
     self.code = dict(self.code)  # moto would change the versions that are published, too
     return original_update_function_code(self, *arguments, **named)
@@ -139,6 +172,12 @@ NAMES = Names.of_settings()
 SERVERS = [Server(name, name, NAMES.resolvers[0].port) for name in ("127.0.0.2", "127.0.0.3")]
 original_check = CertBundle.check
 CertBundle.check = check
+LambdaResponse.put_provisioned_concurrency_config = put_provisioned
+LambdaResponse.get_provisioned_concurrency_config = get_provisioned
+LambdaResponse.delete_provisioned_concurrency_config = delete_provisioned
+lambda_urls.url_paths[r"{0}/2019-09-30/functions/(?P<function_name>[^/]+)/provisioned-concurrency$"] = (
+    LambdaResponse.dispatch
+)
 original_invoke = LambdaSimpleBackend.invoke
 LambdaSimpleBackend.invoke = invoke
 original_update_function_code = LambdaFunction.update_function_code

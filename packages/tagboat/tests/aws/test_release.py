@@ -165,15 +165,25 @@ def test_ecs_rolls_a_release_out_and_back_by_itself(release):
     first = release.json("deploy")
     assert first["url"] == "https://hail.ecs.ap-southeast-1.on.aws"
     assert release("plan")[0] == 0
+    key = aws.client("secretsmanager").create_secret(Name="hail/key", SecretString="value")["ARN"]
+    token = "arn:aws:ssm:ap-southeast-1:123456789012:parameter/hail/token"
+    aws.client("ssm").put_parameter(Name="/hail/token", Value="value", Type="SecureString")
+    secrets = 'secrets = { KEY = "secretsmanager:hail/key", TOKEN = "ssm:/hail/token" }'
+    release.tag("1.3.0", ('{ LOG = "info" }', f'{{ LOG = "debug" }}\n{secrets}'))
+    assert release("apply")[0] == 0
     release.called.clear()
-    release.tag("1.3.0", ('LOG = "info"', 'LOG = "debug"'))
+    release.tag("1.3.1", ('LOG = "debug"', 'LOG = "more"'))
     second = release.json("deploy")
     (service,) = aws.wire.express.services.values()
     container = service["activeConfigurations"][0]["primaryContainer"]
     assert container["image"].endswith(second["digest"])
-    assert {"name": "LOG", "value": "debug"} in container["environment"]
+    assert {"name": "LOG", "value": "more"} in container["environment"]
+    assert container["secrets"] == [
+        {"name": "KEY", "valueFrom": key}, {"name": "TOKEN", "valueFrom": token},
+    ]  # fmt: skip
+    assert release("plan")[0] == 0
     status = release.json("status")
-    assert (status["state"], status["tag"]) == ("RUNNING", "hail-v1.3.0")
+    assert (status["state"], status["tag"]) == ("RUNNING", "hail-v1.3.1")
 
     release.tag("1.4.0")
     aws.wire.express.broken = True

@@ -155,12 +155,98 @@ class AppRunner:
     region: str
     services: dict[str, dict[str, Any]] = field(default_factory=dict)
     tags: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    scaling: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._revision("DefaultConfiguration", MaxConcurrency=100, MinSize=1, MaxSize=25, IsDefault=True)
+
+    def CreateAutoScalingConfiguration(self, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        name, tags = asked.pop("AutoScalingConfigurationName"), asked.pop("Tags", [])
+        if len(self._revisions(name)) >= 5:
+            raise WireError("ServiceQuotaExceededException", f"{name} has 5 revisions.")
+        made = self._revision(name, **asked)
+        self.tags[made["AutoScalingConfigurationArn"]] = tags
+        return {"AutoScalingConfiguration": made}
+
+    def DescribeAutoScalingConfiguration(self, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        return {"AutoScalingConfiguration": self._scaling(asked["AutoScalingConfigurationArn"])}
+
+    def ListAutoScalingConfigurations(self, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        name = asked.get("AutoScalingConfigurationName")
+        return {
+            "AutoScalingConfigurationSummaryList": [
+                self._scaling_summary(one["AutoScalingConfigurationArn"])
+                for one in self.scaling.values()
+                if name in (None, one["AutoScalingConfigurationName"])
+            ]
+        }
+
+    def DeleteAutoScalingConfiguration(self, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        arn = asked["AutoScalingConfigurationArn"]
+        if asked.get("DeleteAllRevisions"):
+            if not arn.count("/") == 1:
+                raise WireError("InvalidRequestException", "All revisions go by the name alone.")
+            going = self._revisions(arn.rpartition("/")[2])
+        else:
+            going = [self._scaling(arn)]
+        if any(self._scaling_summary(one["AutoScalingConfigurationArn"])["HasAssociatedService"]
+               for one in going):  # fmt: skip
+            raise WireError("InvalidRequestException", f"{arn} has a service.")
+        for one in going:
+            del self.scaling[one["AutoScalingConfigurationArn"]]
+        return {"AutoScalingConfiguration": going[-1]}
+
+    def TagResource(self, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        self.tags[asked["ResourceArn"]] = asked["Tags"]
+        return {}
+
+    def _revision(self, name: str, **sizes: Any) -> dict[str, Any]:
+        number = (
+            max((one["AutoScalingConfigurationRevision"] for one in self._revisions(name)), default=0) + 1
+        )
+        arn = (
+            f"arn:aws:apprunner:{self.region}:{ACCOUNT}:autoscalingconfiguration/{name}/{number}/{number:032}"
+        )
+        self.scaling[arn] = {
+            "AutoScalingConfigurationArn": arn,
+            "AutoScalingConfigurationName": name,
+            "AutoScalingConfigurationRevision": number,
+            "Status": "ACTIVE",
+            **sizes,
+        }
+        return self.scaling[arn]
+
+    def _revisions(self, name: str) -> list[dict[str, Any]]:
+        return [one for one in self.scaling.values() if one["AutoScalingConfigurationName"] == name]
+
+    def _scaling(self, arn: str) -> dict[str, Any]:
+        try:
+            return self.scaling[arn]
+        except KeyError:
+            raise WireError("ResourceNotFoundException", "There is no such configuration.") from None
+
+    def _scaling_summary(self, arn: str) -> dict[str, Any]:
+        there = self._scaling(arn)
+        named = ("AutoScalingConfigurationArn", "AutoScalingConfigurationName", "IsDefault",
+                 "AutoScalingConfigurationRevision", "Status")  # fmt: skip
+        used = {
+            service["AutoScalingConfigurationSummary"]["AutoScalingConfigurationArn"]
+            for service in self.services.values()
+        }
+        return {name: there[name] for name in named if name in there} | {"HasAssociatedService": arn in used}
+
+    def _scaled(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """What a request says of how the service scales, as the service shows it."""
+        arn = asked.pop("AutoScalingConfigurationArn", None)
+        return {"AutoScalingConfigurationSummary": self._scaling_summary(arn)} if arn else {}
 
     def CreateService(self, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         name = asked["ServiceName"]
         arn = f"arn:aws:apprunner:{self.region}:{ACCOUNT}:service/{name}/{len(self.services) + 1:032}"
         self.tags[arn] = asked.pop("Tags", [])
+        asked.setdefault("AutoScalingConfigurationArn", next(iter(self.scaling)))
         self.services[arn] = {
+            **self._scaled(asked),
             **asked,
             "ServiceId": arn.rpartition("/")[2],
             "ServiceArn": arn,
@@ -168,7 +254,6 @@ class AppRunner:
             "CreatedAt": datetime.now(UTC),
             "UpdatedAt": datetime.now(UTC),
             "Status": "OPERATION_IN_PROGRESS",
-            "AutoScalingConfigurationSummary": {},
             "NetworkConfiguration": {},
         }
         return {"Service": self.services[arn], "OperationId": "1" * 36}
@@ -189,7 +274,7 @@ class AppRunner:
 
     def UpdateService(self, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         service = self._service(asked)
-        service.update(asked, Status="OPERATION_IN_PROGRESS")
+        service.update(self._scaled(asked) | asked, Status="OPERATION_IN_PROGRESS")
         return {"Service": service, "OperationId": "2" * 36}
 
     def DeleteService(self, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
@@ -255,6 +340,25 @@ class Budgets:
 
 
 @dataclass
+class CostExplorer:
+    """Which tags costs are kept apart by; a member of an organization may not ask, and `refused` is one."""
+
+    active: set[str] = field(default_factory=set)
+    refused: bool = False
+
+    def ListCostAllocationTags(self, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        if self.refused:
+            raise WireError("AccessDeniedException", "Linked account doesn't have access to cost tags.")
+        return {
+            "CostAllocationTags": [
+                {"TagKey": key, "Type": "UserDefined", "Status": "Active"}
+                for key in asked["TagKeys"]
+                if key in self.active
+            ]
+        }
+
+
+@dataclass
 class Wire:
     """The running server, and what it keeps."""
 
@@ -271,12 +375,27 @@ class Wire:
         found: Budgets = self.services["budgets"]
         return found
 
+    @property
+    def apprunner(self) -> AppRunner:
+        found: AppRunner = self.services["apprunner"]
+        return found
+
+    @property
+    def costs(self) -> CostExplorer:
+        found: CostExplorer = self.services["ce"]
+        return found
+
     def reset(self) -> None:
         self.services.update(_fresh(self.express.region))
 
 
 def _fresh(region: str) -> dict[str, Any]:
-    return {"ecs": ExpressGateway(region), "apprunner": AppRunner(region), "budgets": Budgets()}
+    return {
+        "ecs": ExpressGateway(region),
+        "apprunner": AppRunner(region),
+        "budgets": Budgets(),
+        "ce": CostExplorer(),
+    }
 
 
 @contextmanager

@@ -17,10 +17,10 @@ from tagboat.cloud import HINT, CloudError, pauses
 from tagboat.identity import session
 
 GLOBAL_REGION = "us-east-1"  # where CloudFront, its certificates, Route 53 and budgets are at home
-_GLOBAL = frozenset({"cloudfront", "acm", "route53", "budgets", "iam"})
+_GLOBAL = frozenset({"cloudfront", "acm", "route53", "budgets", "ce", "iam"})
 _ROLE_SEEN = 60.0  # seconds within which all of AWS has heard of what IAM has just made
 _ROLE_UNKNOWN = re.compile(r"assum|instance profile", re.IGNORECASE)
-_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 
 
 class AwsError(CloudError):
@@ -76,7 +76,7 @@ class Account:
         except ClientError as error:
             detail = error.response["Error"]
             code = str(detail.get("Code"))
-            denied = code in _DENIED or error.response["ResponseMetadata"]["HTTPStatusCode"] == 401
+            denied = code in DENIED or error.response["ResponseMetadata"]["HTTPStatusCode"] == 401
             raise AwsError(
                 f"{service} {error.operation_name}: {code}: {detail.get('Message')}",
                 code,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from tagboat.aws.account import GLOBAL_REGION, Account
 from tagboat.aws.kinds import KINDS
+from tagboat.aws.kinds.secrets import how_to_make
 from tagboat.aws.plan import Change, Waits, changed_settings, decide, differences, foreign_owner
 from tagboat.aws.resource import COMPONENT_TAG, TARGET_TAG, Found, Resource, refs, resolved
 from tagboat.cloud import CloudError, pauses
@@ -37,6 +38,24 @@ def read(account: Account, resources: Sequence[Resource]) -> dict[str, Found | N
     return found
 
 
+def require_given(resources: Sequence[Resource], found: Mapping[str, Found | None]) -> None:
+    """Raises CloudError that names all that others have to make and is not there, and how they do."""
+    given = [one for one in resources if one.given]
+    missing = [one for one in given if found.get(one.key) is None]
+    if missing:
+        names = ", ".join(f"{one.kind} {one.name}" for one in missing)
+        raise CloudError(
+            f"{names}: not there, and the service needs {'it' if len(missing) == 1 else 'them'}",
+            hint="; ".join(map(how_to_make, missing)),
+        )
+    for one in given:
+        for difference in decide(one, found).differences:
+            raise CloudError(
+                f"{one.kind} {one.name} is encrypted by {difference.before}: the service could not read it",
+                hint="secrets-key of the target names the key, by its ARN",
+            )
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
     """How many resources were made and changed, which wait, and which somebody else has to make."""
@@ -62,6 +81,7 @@ def apply(
     something of it belongs to somebody else. Raises CloudError.
     """
     found = read(account, resources)
+    require_given(resources, found)
     _require_own(resources, found, adopted)
     waits = Waits(released)
     count = {"create": 0, "update": 0}
@@ -106,7 +126,7 @@ def plan_removal(
     kept: dict[str, tuple[Resource, str]] = {}
     for resource in reversed(resources):
         there = found.get(resource.key)
-        if there is None:
+        if there is None or resource.given:
             continue
         reason = "it is taken away where its DNS is kept" if resource.asked else None
         reason = reason or _reason_to_keep(resource, there, named=resource.name in data, content=content)

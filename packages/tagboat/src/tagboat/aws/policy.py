@@ -76,6 +76,15 @@ def uses_buckets(buckets: Iterable[str]) -> Document:
     )
 
 
+def reads_secrets(secrets: Iterable[Any], parameters: Iterable[Any], key: str | None) -> Document:
+    """Reads these and no others, and uses the key that they are encrypted by, where it is not AWS's own."""
+    return document(
+        *(allow(["secretsmanager:GetSecretValue"], [one]) for one in secrets),
+        *(allow(["ssm:GetParameters"], [one]) for one in parameters),
+        *([allow(["kms:Decrypt"], [key])] if key else []),
+    )
+
+
 def bucket_policy(bucket: str, *, readable_by: Any = None) -> Document:
     """Nobody without TLS; and, where `readable_by` is a distribution's ARN, that distribution reads."""
     statements: list[Document] = [

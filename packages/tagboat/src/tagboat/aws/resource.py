@@ -38,6 +38,7 @@ class Resource:
     `data` says that it holds what cannot be made again; what is `part_of` another stays as long as that.
     `asked` ones are made by somebody else, who is told. `visited` ones are names by which visitors come: one
     that leads elsewhere is not changed by the way, but by `tagboat cutover`.
+    What is `given` is made by its owner alone: it has to be there.
     """
 
     kind: str
@@ -51,6 +52,7 @@ class Resource:
     part_of: str | None = None
     asked: bool = False
     visited: bool = False
+    given: bool = False
 
     @property
     def key(self) -> str:

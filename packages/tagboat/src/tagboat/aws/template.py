@@ -8,6 +8,7 @@ from typing import Any
 
 from tagboat.aws.account import GLOBAL_REGION
 from tagboat.aws.kinds import KINDS
+from tagboat.aws.kinds.secrets import template_reference
 from tagboat.aws.resource import Ref, Resource, refs
 
 ACCOUNT = "${AWS::AccountId}"
@@ -37,10 +38,15 @@ def template(resources: Sequence[Resource], description: str, *, region: str) ->
     for resource in resources:
         written.update(writer.written(resource))
     used = _variables(written)
+    parameters = _PARAMETERS | {
+        one.logical_name: {"Type": "String", "Description": f"ARN of {one.kind} {one.name}."}
+        for one in resources
+        if one.given
+    }
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": description,
-        "Parameters": {name: text for name, text in _PARAMETERS.items() if name in used},
+        "Parameters": {name: text for name, text in parameters.items() if name in used},
         "Resources": written,
     }
 
@@ -94,6 +100,8 @@ class _Writer:
 
     def _reference(self, ref: Ref) -> Any:
         resource = self._resources[ref.resource]
+        if resource.given:
+            return template_reference(resource, ref.attribute)
         if resource.kind == "acm.validation":  # CloudFormation waits for it with the certificate
             if not self._own_certificate:
                 return {"Ref": "Certificate"}

@@ -6,6 +6,10 @@ starts that command, waits until `PORT` (8080 by default) takes connections, and
 of a function URL, or of an HTTP API in payload format 2.0, to the app as the request that it stands for. The
 app is not changed and knows nothing of it; elsewhere the image starts without this file.
 
+Lambda knows no secrets: what `TAGBOAT_SECRETS` says is kept in Secrets Manager or in parameters of SSM is
+read as the app starts, with the credentials that Lambda gives the function, and is in the app's environment
+alone.
+
 The answer is streamed as it comes, which needs `InvokeMode: RESPONSE_STREAM`; with
 `TAGBOAT_LAMBDA_RESPONSE=buffer` it is one document, as HTTP APIs and function URLs without that mode want it.
 
@@ -17,6 +21,8 @@ events (https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-p
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import json
 import os
 import signal
@@ -26,12 +32,22 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse, HTTPSConnection
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 PLACE: Final = "opt/tagboat/lambda"
 """Where this file is in an image."""
+
+SECRETS: Final = "TAGBOAT_SECRETS"
+"""The variable that says, by variable, where a value is kept: a JSON object of [store, name or ARN, key]."""
+
+_STORES: Final = {
+    "secretsmanager": ("secretsmanager.GetSecretValue", "SECRETS_MANAGER"),
+    "ssm": ("AmazonSSM.GetParameters", "SSM"),
+}
+"""The operation that reads of a store, and what variables of AWS's tools call the store."""
+_PATIENCE: Final = 5  # seconds for one answer of a store's
 
 _API: Final = "/2018-06-01/runtime"
 _LOOK: Final = 0.002  # seconds between two tries to reach an app that starts
@@ -92,11 +108,108 @@ class Request:
         return cls(method, target, (*kept, ("connection", "close")), content)
 
 
-class App:
-    """The app: a process that listens on `port` of this machine's loopback."""
+class SecretError(Exception):
+    """A secret that cannot be had. The message never has a value in it."""
 
-    def __init__(self, command: list[str], port: int) -> None:
-        self._process = subprocess.Popen(command, env=os.environ | {"PORT": str(port)})
+
+def secrets(text: str) -> dict[str, str]:
+    """The values, by variable, of what is kept where `text` says. SecretError names the variable."""
+    values: dict[str, str] = {}
+    known: dict[tuple[str, str], str] = {}
+    for variable, (store, name, key) in json.loads(text).items():
+        try:
+            if (store, name) not in known:
+                known[store, name] = _kept(store, name)
+            values[variable] = _member(known[store, name], key) if key else known[store, name]
+        except (SecretError, OSError, HTTPException) as error:
+            raise SecretError(f"{variable}: {store} {name}: {error}") from None
+    return values
+
+
+def _kept(store: str, name: str) -> str:
+    if store == "ssm":
+        found = _call(store, name, {"Names": [name], "WithDecryption": True})["Parameters"]
+        if not found:
+            raise SecretError("it is not there")
+        return str(found[0]["Value"])
+    found = _call(store, name, {"SecretId": name})
+    if "SecretString" not in found:
+        raise SecretError("its value is no text")
+    return str(found["SecretString"])
+
+
+def _member(value: str, key: str) -> str:
+    try:
+        found = json.loads(value)[key]
+    except (ValueError, KeyError, TypeError):
+        raise SecretError(f"it is no JSON object with a {key!r}") from None
+    return found if isinstance(found, str) else json.dumps(found)
+
+
+def _call(store: str, name: str, request: dict[str, Any]) -> Any:
+    """One operation of AWS's JSON protocol, signed by the function's role (Signature Version 4)."""
+    operation, called = _STORES[store]
+    region = name.split(":")[3] if name.startswith("arn:") else os.environ["AWS_REGION"]
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    default = f"https://{store}.{region}.{suffix}"
+    url = os.environ.get(f"AWS_ENDPOINT_URL_{called}") or os.environ.get("AWS_ENDPOINT_URL") or default
+    parts = urlsplit(url)
+    body = json.dumps(request).encode()
+    headers = signed_headers((store, region, parts.netloc), operation, body, time.gmtime())
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = kind(parts.netloc, timeout=_PATIENCE)
+    try:
+        connection.request("POST", "/", body, headers)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+    except ValueError:
+        raise SecretError(f"{parts.netloc} does not answer as AWS does") from None
+    finally:
+        connection.close()
+    if response.status != 200:
+        code = str(answer.get("__type", response.status)).rpartition("#")[2]
+        raise SecretError(f"{code}: {answer.get('message') or answer.get('Message')}")
+    return answer
+
+
+def signed_headers(
+    place: tuple[str, str, str], operation: str, body: bytes, now: time.struct_time
+) -> dict[str, str]:
+    """The headers of a POST to `/`, signed with the credentials of the environment; `place` is service,
+    region and host.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+    """
+    service, region, host = place
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", now)
+    headers = {
+        "content-type": "application/x-amz-json-1.1",
+        "host": host,
+        "x-amz-date": stamp,
+        "x-amz-target": operation,
+    }
+    if token := os.environ.get("AWS_SESSION_TOKEN"):
+        headers["x-amz-security-token"] = token
+    names = ";".join(sorted(headers))
+    lines = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
+    canonical = f"POST\n/\n\n{lines}\n{names}\n{hashlib.sha256(body).hexdigest()}"
+    scope = f"{stamp[:8]}/{region}/{service}/aws4_request"
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    key = f"AWS4{os.environ['AWS_SECRET_ACCESS_KEY']}".encode()
+    for part in (*scope.split("/"), f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    credential = f"{os.environ['AWS_ACCESS_KEY_ID']}/{scope}"
+    headers["authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={key.hex()}"
+    )
+    return headers
+
+
+class App:
+    """The app: a process that listens on `port` of this machine's loopback, with `variables` beside ours."""
+
+    def __init__(self, command: list[str], port: int, variables: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(command, env=os.environ | {"PORT": str(port), **variables})
         self._port = port
         signal.signal(signal.SIGTERM, self._stop)
 
@@ -243,9 +356,10 @@ def main() -> None:
         )
     runtime = Runtime(address)
     try:
-        app = App(sys.argv[1:], int(os.environ.get("PORT", "8080")))
+        variables = secrets(kept) if (kept := os.environ.pop(SECRETS, None)) else {}
+        app = App(sys.argv[1:], int(os.environ.get("PORT", "8080")), variables)
         app.wait()
-    except (AppGoneError, OSError, ValueError) as error:
+    except (AppGoneError, SecretError, OSError, ValueError) as error:
         runtime.fail("init", error)
         sys.exit(f"lambda: {error}")
     try:

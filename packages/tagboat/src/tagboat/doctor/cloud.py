@@ -19,11 +19,14 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, build_opener
 
 from botocore.exceptions import ClientError, NoCredentialsError
 
+from tagboat.aws.account import Account
+from tagboat.aws.kinds.budgets import require_cost_tag
+from tagboat.aws.resource import COMPONENT_TAG
 from tagboat.cloud import Cloud, CloudError, NoServiceError
 from tagboat.component import Component
 from tagboat.config import Target
 from tagboat.doctor.domains import Associated, domains
-from tagboat.doctor.finding import Finding, State
+from tagboat.doctor.finding import Finding, State, found
 from tagboat.errors import TagboatError
 from tagboat.identity import session
 from tagboat.runtime.apprunner import AppRunner
@@ -202,6 +205,13 @@ def _credentials(component: Component | None, target: Target | None) -> Iterator
         return
     yield Finding("registry", "ok", repository or f"there is no repository {name} yet: a release makes it")
     yield from _service(component, target)
+    if target is not None and target.budget is not None and target.budget_scope == "component":
+        yield from found("budget", lambda: _cost_tag(target))
+
+
+def _cost_tag(target: Target) -> str:
+    require_cost_tag(Account(target.region))
+    return f"costs are kept apart by the tag {COMPONENT_TAG}"
 
 
 def _service(component: Component, target: Target | None) -> Iterator[Finding]:

@@ -28,7 +28,7 @@ def _variables(component: Component) -> Iterator[Finding]:
     """Those that the configuration asks the environment for; CI may have what this shell has not."""
     config = component.config
     of_build = _unset((config.base_text, config.repository_text, *config.environment.values()))
-    of_deployment = _unset(config.service.environment.values())
+    of_deployment = _unset([*config.service.environment.values(), *config.service.secrets.values()])
     for names, state, when in (
         (of_build, "failed", "a build"),
         (of_deployment, "warning", "`tagboat deploy`"),

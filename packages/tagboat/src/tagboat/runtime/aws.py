@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ocikit import Credentials, Platform
-from tagboat.aws.apply import apply
+from tagboat.aws.apply import apply, read, require_given
 from tagboat.aws.kinds.cloudfront import host_of
 from tagboat.aws.kinds.logs import lines
-from tagboat.aws.resource import Resource
+from tagboat.aws.kinds.secrets import parameter_arn
+from tagboat.aws.resource import Ref, Resource, replaced
 from tagboat.cloud import LogLine, Repository
 from tagboat.errors import TagboatError
 from tagboat.runtime.runtime import Watch
@@ -20,6 +22,25 @@ from tagboat.targets.target import Stack
 
 class NoRepositoryError(TagboatError):
     """There is nowhere to push to yet."""
+
+
+def known(stack: Stack, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that refer to roles and secrets alone, as they are. Raises CloudError for a missing secret."""
+    place, account = stack.place, stack.account
+    # Parameters have their name in their ARN: who releases need not be able to look for them.
+    secrets = [one for one in stack.wanted if one.kind == "secretsmanager.secret"]
+    found = read(account, secrets) if secrets else {}
+    require_given(secrets, found)
+
+    def value(ref: Ref) -> str:
+        there = found.get(ref.resource)
+        if there is not None:
+            return there.attributes[ref.attribute]
+        kind, _, name = ref.resource.partition("/")
+        return parameter_arn(place.arn, name) if kind == "ssm.parameter" else place.role_arn(name)
+
+    done: dict[str, Any] = replaced(settings, value)
+    return done
 
 
 @dataclass(frozen=True)

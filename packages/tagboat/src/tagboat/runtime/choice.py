@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ocikit import Platform
 from tagboat.aws.apply import apply
 from tagboat.cloud import Cloud, Settings
 from tagboat.component import Component
 from tagboat.config import Target
 from tagboat.runtime.apprunner import AppRunner
+from tagboat.runtime.aws import known
 from tagboat.runtime.express import Express
 from tagboat.runtime.function import Function
 from tagboat.runtime.runtime import Runtime, Watch
+from tagboat.targets import homeport, parts
+from tagboat.targets.apprunner import scaling
 from tagboat.targets.place import Place
 from tagboat.targets.target import Stack, named_target
 
@@ -40,10 +45,23 @@ def _port(component: Component, target: Target | None) -> AppRunner:
     tags = place.tags if target is not None and target.kind == "homeport" else {}
 
     def settings(image: str) -> Settings:
-        return _settings(place, image, tags=tags)
+        return _settings(place, image, tags=tags, secrets=homeport.secrets(place))
 
-    platform = Platform.parse(place.platform) if target is not None and target.kind == "vm" else None
-    return AppRunner(Cloud(), place.name, place.repository, settings, platform)
+    ours = target is not None and (target.kind == "vm" or target.platform is not None)
+    platform = Platform.parse(place.platform) if ours else None
+    return AppRunner(Cloud(), place.name, place.repository, settings, platform, make=_maker(place))
+
+
+def _maker(place: Place) -> Callable[[Watch], None] | None:
+    """What makes the service of a homeport that is told how to scale, which its owner alone may say."""
+    if place.target.kind != "homeport" or not scaling(place):
+        return None
+
+    def make(watch: Watch) -> None:
+        stack = Stack.of(place.component, place.target.key)
+        apply(stack.account, stack.resources, released=True, progress=watch.progress)
+
+    return make
 
 
 def _apprunner(stack: Stack) -> AppRunner:
@@ -55,6 +73,7 @@ def _apprunner(stack: Stack) -> AppRunner:
             place,
             image,
             tags=place.tags,
+            secrets=known(stack, parts.secret_refs(place)),
             access_role=place.role_arn(f"{place.name}-access"),
             instance_role=place.role_arn(f"{place.name}-instance"),
         )
@@ -78,6 +97,7 @@ def _settings(
     image: str,
     *,
     tags: dict[str, str],
+    secrets: dict[str, str],
     access_role: str | None = None,
     instance_role: str | None = None,
 ) -> Settings:
@@ -93,4 +113,5 @@ def _settings(
         access_role=access_role,
         instance_role=instance_role,
         tags=tags,
+        secrets=secrets,
     )

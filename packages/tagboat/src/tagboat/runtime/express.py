@@ -8,9 +8,8 @@ from typing import Any
 
 from ocikit import Digest, Reference, Registry
 from tagboat.aws.kinds.ecs import ExpressService, active, described, endpoint, request, steady
-from tagboat.aws.resource import replaced
 from tagboat.cloud import DeploymentFailedError, LogLine, NoServiceError, last_messages
-from tagboat.runtime.aws import OnAws
+from tagboat.runtime.aws import OnAws, known
 from tagboat.runtime.runtime import LogKind, OperationStatus, State, Watch
 from tagboat.targets.ecs_express import log_group
 from tagboat.targets.place import LATEST
@@ -31,9 +30,7 @@ class Express(OnAws):
             registry.tag(release, LATEST)
             self.make(watch)
             return self._url()
-        wanted = self.resource("ecs.express-service")
-        roles = {one.key: self.stack.place.role_arn(one.name) for one in self.stack.wanted}
-        settings = replaced(wanted.settings, lambda ref: roles[ref.resource])
+        settings = known(self.stack, self.resource("ecs.express-service").settings)
         return self._serve(registry, release, digest, watch, settings)
 
     def roll_back(

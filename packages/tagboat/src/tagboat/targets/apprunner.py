@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tagboat.aws.policy import Document, allow, document, pulls, taken_by
@@ -18,6 +19,8 @@ SIZES: dict[int, tuple[int, ...]] = {
     2048: (4096, 6144),
     4096: (8192, 10240, 12288),
 }
+# What App Runner's own configuration has, and the most instances that it takes ("App Runner quotas").
+_CONCURRENCY, _MOST = 100, 25
 _ACTIONS = ("DescribeService", "ListOperations", "StartDeployment", "UpdateService")
 
 
@@ -26,9 +29,11 @@ def problems(place: Place) -> list[str]:
     service = place.component.config.service
     found = place.common_problems()
     found += place.refuse("instance-type", why="App Runner has no machines; leave it out")
-    found += place.refuse(
-        "min-instances", "max-instances", why="auto scaling configurations are not managed yet; leave it out"
-    )
+    found += scaling_problems(place, "App Runner")
+    if place.target.min_instances == 0:
+        found.append(
+            "min-instances = 0: App Runner keeps one instance at least; take kind = lambda to scale to zero"
+        )
     found += place.refuse(
         "log-days", why="App Runner makes its log groups itself and keeps them; leave it out"
     )
@@ -45,10 +50,16 @@ def resources(place: Place) -> list[Resource]:
         place, "access", taken_by("build.apprunner.amazonaws.com"), {"pull": pulls(place.repository_arn)}
     )
     instance = parts.role(
-        place, "instance", taken_by("tasks.apprunner.amazonaws.com"), parts.bucket_policies(place)
+        place,
+        "instance",
+        taken_by("tasks.apprunner.amazonaws.com"),
+        {**parts.bucket_policies(place), **parts.secret_policies(place)},
     )
+    scaled = scaling(place)
     service = service_resource(
         place,
+        scaled,
+        secrets=parts.secret_refs(place),
         access_role=Ref(access.key, "arn"),
         instance_role=Ref(instance.key, "arn"),
         after=(repository.key, *(f"s3.bucket/{bucket}" for bucket in place.buckets)),
@@ -57,16 +68,50 @@ def resources(place: Place) -> list[Resource]:
         repository,
         *parts.releases(place, release_actions(place)),
         *parts.buckets(place),
+        *parts.secrets(place),
         access,
         instance,
+        *scaled,
         service,
         *parts.front(place, Ref(service.key, "host")),
         *parts.budget(place),
     ]
 
 
+def scaling_problems(place: Place, whose: str) -> list[str]:
+    """What of the scaling cannot be where App Runner's API is spoken."""
+    target = place.target
+    found = place.refuse(
+        "scale-on", "scale-target", why=f"{whose} scales on requests at a time: concurrency says how many"
+    )
+    least, most = target.min_instances or 1, target.max_instances or _MOST
+    found += [f"min-instances = {least}: {whose} takes {_MOST} at most"] if least > _MOST else []
+    found += [f"max-instances = {most}: {whose} takes {_MOST} at most"] if most > _MOST else []
+    found += [f"min-instances = {least} is more than max-instances = {most}"] if least > most else []
+    return found
+
+
+def scaling(place: Place) -> list[Resource]:
+    """The auto scaling configuration, where the target says anything of it."""
+    target = place.target
+    if target.min_instances is None and target.max_instances is None and target.concurrency is None:
+        return []
+    settings = {
+        "concurrency": target.concurrency or _CONCURRENCY,
+        "min": target.min_instances or 1,
+        "max": target.max_instances or _MOST,
+    }
+    return [Resource("apprunner.auto-scaling", place.name, settings, place.tags)]
+
+
 def service_resource(
-    place: Place, *, access_role: Any, instance_role: Any, after: tuple[str, ...]
+    place: Place,
+    scaled: list[Resource],
+    *,
+    secrets: Mapping[str, Any],
+    access_role: Any,
+    instance_role: Any,
+    after: tuple[str, ...],
 ) -> Resource:
     """The service itself, on App Runner or on a homeport. Both set PORT themselves."""
     service = place.component.config.service
@@ -81,8 +126,11 @@ def service_resource(
             "memory": service.memory,
             "health_path": service.health_path,
             "environment": environment,
+            "secrets": secrets,
             "access_role": access_role,
             "instance_role": instance_role,
+            "scaling": Ref(scaled[0].key, "arn") if scaled else None,
+            "old_revisions": 0,
         },
         place.tags,
         after=after,
@@ -105,4 +153,5 @@ def release_actions(place: Place) -> Document:
         allow([f"apprunner:{action}" for action in _ACTIONS], [service]),
         allow(["iam:PassRole"], roles, passed),
         parts.reads_log(place, f"/aws/apprunner/{place.name}/*"),
+        *parts.finds_secrets(place),
     )

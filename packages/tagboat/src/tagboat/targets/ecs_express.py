@@ -17,6 +17,8 @@ SIZES: dict[int, tuple[int, ...]] = {
     2048: tuple(range(4096, 16385, 1024)),
     4096: tuple(range(8192, 30721, 1024)),
 }
+_METRICS = {"cpu": "AVERAGE_CPU", "memory": "AVERAGE_MEMORY", "requests": "REQUEST_COUNT_PER_TARGET"}
+_SCALE_TARGET = 60  # percent of its CPU, which is ECS's own default
 _INSTANCES = 4  # at most, unless the configuration says otherwise
 
 
@@ -28,12 +30,20 @@ def problems(place: Place) -> list[str]:
     found += size_problems(service.cpu, service.memory, SIZES, "Fargate")
     if service.health_path is None:
         found.append("health-path is missing: its load balancer asks a path; name one that answers 200")
-    if place.target.min_instances < 1:
+    if place.target.min_instances == 0:
         found.append(
             "min-instances = 0: nothing would wake it on a request; take kind = lambda to scale to zero"
         )
-    if place.target.min_instances > maximum(place):
-        found.append(f"min-instances = {place.target.min_instances} is more than max-instances")
+    if minimum(place) > maximum(place):
+        found.append(f"min-instances = {minimum(place)} is more than max-instances = {maximum(place)}")
+    found += place.refuse(
+        "concurrency",
+        why='ECS counts requests by the minute; scale-on = "requests" and scale-target, or leave it out',
+    )
+    if place.target.scale_on != "requests" and scale_target(place) > 100:
+        found.append(f"scale-target = {scale_target(place)}: of CPU and memory it is in percent")
+    if place.target.scale_on == "requests" and place.target.scale_target is None:
+        found.append('scale-on = "requests": scale-target says how many a minute are one instance\'s')
     if place.target.log_days not in DAYS:
         found.append(f"log-days = {place.target.log_days}: CloudWatch Logs takes {', '.join(map(str, DAYS))}")
     return found
@@ -48,8 +58,16 @@ def size_problems(cpu: int, memory: int, sizes: dict[int, tuple[int, ...]], whos
     return [f"memory = {memory}: with cpu = {cpu} {whose} has {', '.join(map(str, sizes[cpu]))}"]
 
 
+def minimum(place: Place) -> int:
+    return place.target.min_instances or 1
+
+
 def maximum(place: Place) -> int:
-    return place.target.max_instances or max(_INSTANCES, place.target.min_instances)
+    return place.target.max_instances or max(_INSTANCES, minimum(place))
+
+
+def scale_target(place: Place) -> int:
+    return place.target.scale_target or _SCALE_TARGET
 
 
 def log_group(place: Place) -> str:
@@ -68,6 +86,7 @@ def resources(place: Place) -> list[Resource]:
         {
             "pull": pulls(place.repository_arn),
             "log": writes_log(place.arn("logs", f"log-group:{group.name}")),
+            **parts.secret_policies(place),
         },
     )
     infrastructure = parts.role(
@@ -90,12 +109,15 @@ def resources(place: Place) -> list[Resource]:
             "architecture": "ARM64" if place.arm else "X86_64",
             "health_path": service.health_path,
             "environment": place.environment,
+            "secrets": parts.secret_refs(place),
             "execution_role": Ref(execution.key, "arn"),
             "infrastructure_role": Ref(infrastructure.key, "arn"),
             "task_role": Ref(task.key, "arn"),
             "log_group": group.name,
-            "min": place.target.min_instances,
+            "min": minimum(place),
             "max": maximum(place),
+            "scale_on": _METRICS[place.target.scale_on or "cpu"],
+            "scale_target": scale_target(place),
         },
         place.tags,
         after=(repository.key, group.key, *(f"s3.bucket/{bucket}" for bucket in place.buckets)),
@@ -105,6 +127,7 @@ def resources(place: Place) -> list[Resource]:
         repository,
         *parts.releases(place, release_actions(place)),
         *parts.buckets(place),
+        *parts.secrets(place),
         group,
         execution,
         infrastructure,
@@ -131,4 +154,5 @@ def release_actions(place: Place) -> Document:
         ),
         allow(["iam:PassRole"], roles, {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}),
         parts.reads_log(place, log_group(place)),
+        *parts.finds_secrets(place),
     )

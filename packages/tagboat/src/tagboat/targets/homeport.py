@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tagboat.aws.resource import Resource
 from tagboat.targets import apprunner, parts
 from tagboat.targets.place import Place
 
+_TO_ZERO = "homeport:scale-to-zero"
 _MADE_BY_ITSELF = {
     "region": "a homeport is where AWS_ENDPOINT_URL says",
     "data-bucket": "a homeport makes the buckets of a service at their first write",
@@ -16,26 +19,40 @@ _MADE_BY_ITSELF = {
     "redirects": "redirects of a homeport are set there, not here",
     "budget": "a machine of your own has no bill here",
     "alert": "a machine of your own has no bill here",
+    "budget-scope": "a machine of your own has no bill here",
     "log-days": "the log of a homeport is bounded in size",
-    "min-instances": "scaling of a homeport's services is set there, not here",
-    "max-instances": "scaling of a homeport's services is set there, not here",
     "instance-type": "kind = vm makes a machine",
+    "secrets-key": "a homeport keeps its secrets itself",
 }
 
 
 def problems(place: Place) -> list[str]:
     """What of the configuration a homeport cannot be told, and what to change."""
-    return [
+    found = [
         problem
         for key, why in _MADE_BY_ITSELF.items()
         for problem in place.refuse(key, why=f"{why}; leave it out")
     ]
+    return found + apprunner.scaling_problems(place, "homeport")
 
 
 def resources(place: Place) -> list[Resource]:
-    """The repository and the service."""
+    """The repository, how it scales, and the service."""
     repository = parts.repository(place)
-    return [
-        repository,
-        apprunner.service_resource(place, access_role=None, instance_role=None, after=(repository.key,)),
-    ]
+    scaled = apprunner.scaling(place)
+    service = apprunner.service_resource(
+        place, scaled, secrets=secrets(place), access_role=None, instance_role=None, after=(repository.key,)
+    )
+    return [repository, *scaled, replace(service, tags=tags(place))]
+
+
+def secrets(place: Place) -> dict[str, str]:
+    """By variable, which secret of its own the homeport puts into it."""
+    return {name: secret.for_homeport for name, secret in place.secrets.items()}
+
+
+def tags(place: Place) -> dict[str, str]:
+    """Of the service: a homeport is told by one whether it may go down to no instance at all."""
+    if place.target.min_instances is None:
+        return place.tags
+    return {**place.tags, _TO_ZERO: "true" if place.target.min_instances == 0 else "false"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tagboat.aws.kinds.lambda_ import ALIAS
 from tagboat.aws.kinds.logs import DAYS
 from tagboat.aws.policy import Document, allow, pulled_by, taken_by, writes_log
@@ -9,6 +11,7 @@ from tagboat.aws.probe import log_group
 from tagboat.aws.resource import Ref, Resource
 from tagboat.build.image import start_command
 from tagboat.build.lambda_bridge import PLACE as BRIDGE
+from tagboat.build.lambda_bridge import SECRETS
 from tagboat.targets import parts
 from tagboat.targets.place import Place
 
@@ -31,10 +34,15 @@ def problems(place: Place) -> list[str]:
     service = place.component.config.service
     found = place.common_problems()
     found += place.refuse("instance-type", why="a function has no machine; leave it out")
-    if place.target.min_instances not in (0, 1) or (
-        "min-instances" in place.target.given and place.target.min_instances != 0
-    ):
-        found.append("min-instances: a function scales to zero; leave it out, or take ecs-express")
+    found += place.refuse(
+        "concurrency",
+        "scale-on",
+        "scale-target",
+        why="each instance of a function takes one request at a time; leave it out",
+    )
+    least, most = place.target.min_instances or 0, place.target.max_instances
+    if most is not None and least > most:
+        found.append(f"min-instances = {least} is more than max-instances = {most}")
     if service.memory not in _MEMORY:
         found.append(f"memory = {service.memory}: a function has {_MEMORY.start} to {_MEMORY.stop - 1} MiB")
     needed = -(-service.cpu * _MEMORY_OF_A_CPU // 1024)
@@ -45,14 +53,24 @@ def problems(place: Place) -> list[str]:
         )
     if place.component.config.compression != "gzip":
         found.append(f"compression = {place.component.config.compression}: Lambda reads gzip alone")
-    for name in sorted(_RESERVED.intersection(place.environment)):
+    for name in sorted(_RESERVED.intersection({*place.environment, *place.secrets})):
         found.append(f"environment {name}: Lambda sets it itself; leave it out")
-    size = parts.environment_size(place.environment)
+    size = parts.environment_size(variables(place))
     if size > _ENVIRONMENT:
         found.append(f"environment: it has {size} bytes, and a function may have {_ENVIRONMENT}")
     if place.target.log_days not in DAYS:
         found.append(f"log-days = {place.target.log_days}: CloudWatch Logs takes {', '.join(map(str, DAYS))}")
     return found
+
+
+def variables(place: Place) -> dict[str, str]:
+    """The function's variables. Lambda knows no secrets, so one says where they are kept, and the bridge
+    reads them as the app starts, with the function's role.
+    """
+    if not place.secrets:
+        return place.environment
+    kept = {name: [one.store, one.id, one.key] for name, one in sorted(place.secrets.items())}
+    return {**place.environment, SECRETS: json.dumps(kept, separators=(",", ":"))}
 
 
 def resources(place: Place) -> list[Resource]:
@@ -69,6 +87,7 @@ def resources(place: Place) -> list[Resource]:
         {
             "log": writes_log(place.arn("logs", f"log-group:{group.name}")),
             **parts.bucket_policies(place),
+            **parts.secret_policies(place),
         },
     )
     function = Resource(
@@ -81,7 +100,7 @@ def resources(place: Place) -> list[Resource]:
             "timeout": _TIMEOUT,
             "architecture": "arm64" if place.arm else "x86_64",
             "command": [f"/{BRIDGE}", *start_command(place.component.config.entrypoint)],
-            "environment": place.environment,
+            "environment": variables(place),
             "health_path": service.health_path,
             "reserved": place.target.max_instances,
         },
@@ -92,7 +111,11 @@ def resources(place: Place) -> list[Resource]:
     alias = Resource(
         "lambda.alias",
         f"{name}/{ALIAS}",
-        {"function": name, "health_path": service.health_path},
+        {
+            "function": name,
+            "health_path": service.health_path,
+            "provisioned": place.target.min_instances or 0,
+        },
         after=(function.key,),
     )
     # Open to all as any web page is. Where CloudFront signs what it asks (AWS_IAM), the hash of a form's body
@@ -119,6 +142,7 @@ def resources(place: Place) -> list[Resource]:
         repository,
         *parts.releases(place, release_actions(place)),
         *parts.buckets(place),
+        *parts.secrets(place),
         group,
         role,
         function,

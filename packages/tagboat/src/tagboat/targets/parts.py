@@ -76,6 +76,44 @@ def bucket_policies(place: Place) -> dict[str, Document]:
     return {"buckets": policy.uses_buckets(place.buckets)} if place.buckets else {}
 
 
+def secrets(place: Place) -> list[Resource]:
+    """What has to be there for the service's secrets, each once."""
+    found: dict[str, Resource] = {}
+    for secret in place.secrets.values():
+        kind = "secretsmanager.secret" if secret.store == "secretsmanager" else "ssm.parameter"
+        keys = {one.key for one in place.secrets.values() if one.id == secret.id and one.key}
+        settings = {"encryption": place.target.secrets_key, "keys": sorted(keys)}
+        found[secret.id] = Resource(kind, secret.id, settings, given=True)
+    return list(found.values())
+
+
+def secret_refs(place: Place) -> dict[str, Ref]:
+    """By variable, what App Runner and ECS are told to put into it."""
+    by_id = {one.name: one.key for one in secrets(place)}
+    return {
+        name: Ref(by_id[secret.id], f"key_{secret.key}" if secret.key else "arn")
+        for name, secret in sorted(place.secrets.items())
+    }
+
+
+def secret_policies(place: Place) -> dict[str, Document]:
+    """What the role that reads the secrets needs."""
+    found = secrets(place)
+    if not found:
+        return {}
+    of_kind: dict[str, list[Ref]] = {"secretsmanager.secret": [], "ssm.parameter": []}
+    for one in found:
+        of_kind[one.kind].append(Ref(one.key, "arn"))
+    kept, parameters = of_kind["secretsmanager.secret"], of_kind["ssm.parameter"]
+    return {"secrets": policy.reads_secrets(kept, parameters, place.target.secrets_key)}
+
+
+def finds_secrets(place: Place) -> list[Document]:
+    """What a release needs to name the secrets to the platform; it cannot read them."""
+    named = [Ref(one.key, "arn") for one in secrets(place) if one.kind == "secretsmanager.secret"]
+    return [allow(["secretsmanager:DescribeSecret"], [one]) for one in named]
+
+
 def buckets(place: Place) -> list[Resource]:
     """The data bucket and the one of uploads: private, versioned, encrypted."""
     found = []
@@ -211,8 +249,20 @@ def budget(place: Place) -> list[Resource]:
     target = place.target
     if target.budget is None:
         return []
-    settings = {"dollars": target.budget, "mail": target.alert, "alarms": 2}
-    return [Resource("budgets.budget", place.name, settings, place.tags)]
+    of_component = target.budget_scope == "component"
+    settings = {
+        "dollars": target.budget,
+        "mail": target.alert,
+        "alarms": 2,
+        "component": place.component.name if of_component else None,
+    }
+    name = place.name if of_component else account_budget(place.name)
+    return [Resource("budgets.budget", name, settings, place.tags)]
+
+
+def account_budget(name: str) -> str:
+    """What an alarm that watches more than the service of that name is called, in its mails too."""
+    return f"{name}-whole-account"
 
 
 def releases(place: Place, actions: Document) -> list[Resource]:

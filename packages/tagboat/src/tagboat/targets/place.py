@@ -11,6 +11,7 @@ from tagboat.component import Component
 from tagboat.config import Target
 from tagboat.errors import ConfigError, TagboatError
 from tagboat.forge import Project
+from tagboat.secret import Secret
 
 LATEST = "latest"
 _BUCKET_URL = re.compile(r"\bs3://([a-z0-9.-]+)")
@@ -45,6 +46,17 @@ class Place:
         service = self.component.config.service
         ours = {name: text.expanded() for name, text in self.target.environment.items()}
         return {"PORT": str(service.port), **service.expanded_environment(), **ours}
+
+    @cached_property
+    def secrets(self) -> dict[str, Secret]:
+        """Where the values of further variables are kept. Raises ConfigError."""
+        written = {**self.component.config.service.secrets, **self.target.secrets}
+        for name in sorted(written.keys() & self.environment.keys()):
+            raise ConfigError(
+                f"{name} is in an environment and in secrets of {self.component.name}",
+                hint="a variable has one value: leave one of them out",
+            )
+        return {name: Secret.of(text) for name, text in written.items()}
 
     @property
     def platform(self) -> str:
@@ -109,12 +121,16 @@ class Place:
         target, problems = self.target, []
         if target.region is None:
             problems.append("region is missing: say where, e.g. eu-central-1")
+        if target.secrets_key and not self.secrets:
+            problems.append("secrets-key: there are no secrets")
         if target.redirects and not target.domain:
             problems.append("redirects: they need a domain to lead to")
         if target.uploads_path and not target.uploads_bucket:
             problems.append("uploads-path: it needs uploads-bucket")
         if (target.budget is None) != (target.alert is None):
             problems.append("budget and alert: an alarm needs both, dollars a month and an e-mail address")
+        if "budget-scope" in target.given and target.budget is None:
+            problems.append("budget-scope: there is no budget")
         problems += [
             f"environment {name} names the bucket {bucket}, which is neither data-bucket nor uploads-bucket "
             "of this target: the service could not open it"

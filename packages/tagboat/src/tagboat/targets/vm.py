@@ -37,9 +37,15 @@ def problems(place: Place) -> list[str]:
     found += place.refuse(
         "uploads-path", "cached-paths", why="there is no distribution in front of a machine; leave it out"
     )
+    found += place.refuse("secrets-key", why="the homeport on it keeps its secrets itself; leave it out")
     found += place.refuse("log-days", why="the log of a homeport is bounded in size; leave it out")
     found += place.refuse(
-        "min-instances", "max-instances", why="one machine runs what fits on it; leave it out"
+        "min-instances",
+        "max-instances",
+        "concurrency",
+        "scale-on",
+        "scale-target",
+        why="one machine runs what fits on it; leave it out, or take ecs-express",
     )
     if place.target.instance_type is None and _smallest(service.cpu, service.memory) is None:
         found.append(

@@ -16,12 +16,14 @@ from tagboat.aws.kinds.lambda_ import Alias, Function, FunctionUrl, Permission
 from tagboat.aws.kinds.logs import LogGroup
 from tagboat.aws.kinds.route53 import Record
 from tagboat.aws.kinds.s3 import Bucket, BucketPolicy
+from tagboat.aws.kinds.scaling import AutoScaling
+from tagboat.aws.kinds.secrets import Parameter, Secret
 
 _ALL: tuple[Kind, ...] = (
-    Address(), Alias(), AppRunnerService(), Bucket(), BucketPolicy(), Budget(), Certificate(), Distribution(),
-    DnsRecord(), EcrRepository(), EdgeFunction(), ExpressService(), Function(), FunctionUrl(), Instance(),
-    InstanceProfile(), LogGroup(), OidcProvider(), OriginAccessControl(), Permission(), Record(), Role(),
-    SecurityGroup(), Validation(),
+    Address(), Alias(), AppRunnerService(), AutoScaling(), Bucket(), BucketPolicy(), Budget(), Certificate(),
+    Distribution(), DnsRecord(), EcrRepository(), EdgeFunction(), ExpressService(), Function(), FunctionUrl(),
+    Instance(), InstanceProfile(), LogGroup(), OidcProvider(), OriginAccessControl(), Parameter(),
+    Permission(), Record(), Role(), Secret(), SecurityGroup(), Validation(),
 )  # fmt: skip
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 

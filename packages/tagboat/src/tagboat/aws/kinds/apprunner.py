@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from tagboat.aws.account import Account, wait_until
 from tagboat.aws.kinds.ecr import repository_uri, template_image
+from tagboat.aws.kinds.scaling import default_arn, is_default, remove_revisions, revisions
 from tagboat.aws.resource import Found, Resource
 from tagboat.aws.tags import mapping, pairs
 from tagboat.cloud import CloudError
@@ -16,8 +17,9 @@ _NONE = "ResourceNotFoundException"
 
 class AppRunnerService:
     """Settings: `repository` whose `latest` is served, `port`, `cpu` in 1/1024 of a vCPU, `memory` in MiB,
-    `health_path` (None: a connection is enough), `environment`, `access_role` and `instance_role` (ARNs; None
-    on a homeport, which needs neither).
+    `health_path` (None: a connection is enough), `environment`, `secrets` (ARNs), `access_role` and
+    `instance_role` (ARNs; None on a homeport, which needs neither), `scaling` (ARN of a revision, None for
+    the account's default), and `old_revisions` of it (none).
     """
 
     name: ClassVar[str] = "apprunner.service"
@@ -34,6 +36,7 @@ class AppRunnerService:
         configuration = image.get("ImageConfiguration", {})
         instance = service["InstanceConfiguration"]
         health = service.get("HealthCheckConfiguration", {})
+        scaling = service["AutoScalingConfigurationSummary"]
         return Found(
             settings={
                 "repository": image.get("ImageIdentifier", "").partition("/")[2].rpartition(":")[0],
@@ -42,8 +45,11 @@ class AppRunnerService:
                 "memory": int(instance["Memory"]),
                 "health_path": health.get("Path") if health.get("Protocol") == "HTTP" else None,
                 "environment": configuration.get("RuntimeEnvironmentVariables", {}),
+                "secrets": configuration.get("RuntimeEnvironmentSecrets", {}),
                 "access_role": source.get("AuthenticationConfiguration", {}).get("AccessRoleArn"),
                 "instance_role": instance.get("InstanceRoleArn"),
+                "scaling": None if is_default(scaling) else scaling["AutoScalingConfigurationArn"],
+                "old_revisions": _old_revisions(account, resource),
             },
             attributes={"arn": arn, "host": service["ServiceUrl"]},
             tags=mapping(account.call("apprunner", "list_tags_for_resource", ResourceArn=arn)["Tags"]),
@@ -63,15 +69,15 @@ class AppRunnerService:
         arn = found.attributes["arn"]
         if "tags" in changed:
             account.call("apprunner", "tag_resource", ResourceArn=arn, Tags=pairs(resource.tags))
-        if changed - {"tags"}:
+        if changed - {"tags", "old_revisions"}:
             self._settled(account, arn)
-            account.call(
-                "apprunner",
-                "update_service",
-                ServiceArn=arn,
-                **request(_latest(account, resource), resource.settings),
-            )
+            wanted = request(_latest(account, resource), resource.settings)
+            if "scaling" in changed and resource.settings["scaling"] is None:
+                wanted["AutoScalingConfigurationArn"] = default_arn(account)
+            account.call("apprunner", "update_service", ServiceArn=arn, **wanted)
             self._settled(account, arn)
+        if changed & {"scaling", "old_revisions"} and resource.settings["scaling"] is not None:
+            remove_revisions(account, resource.name)
 
     def delete(self, account: Account, resource: Resource, found: Found) -> None:
         arn = found.attributes["arn"]
@@ -88,6 +94,10 @@ class AppRunnerService:
         variables["RuntimeEnvironmentVariables"] = [
             {"Name": name, "Value": value} for name, value in settings["environment"].items()
         ]
+        if settings["secrets"]:
+            variables["RuntimeEnvironmentSecrets"] = [
+                {"Name": name, "Value": arn} for name, arn in settings["secrets"].items()
+            ]
         return "AWS::AppRunner::Service", {
             "ServiceName": resource.name,
             **described,
@@ -116,6 +126,7 @@ def request(image: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             "ImageConfiguration": {
                 "Port": str(settings["port"]),
                 "RuntimeEnvironmentVariables": dict(settings["environment"]),
+                **({"RuntimeEnvironmentSecrets": dict(settings["secrets"])} if settings["secrets"] else {}),
             },
         },
         "AutoDeploymentsEnabled": True,
@@ -126,11 +137,20 @@ def request(image: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     if settings["instance_role"] is not None:
         instance["InstanceRoleArn"] = settings["instance_role"]
     path = settings["health_path"]
+    scaling = settings["scaling"]
     return {
+        **({"AutoScalingConfigurationArn": scaling} if scaling is not None else {}),
         "SourceConfiguration": source,
         "InstanceConfiguration": instance,
         "HealthCheckConfiguration": {"Protocol": "HTTP", "Path": path} if path else {"Protocol": "TCP"},
     }
+
+
+def _old_revisions(account: Account, resource: Resource) -> int:
+    """How many there are of its auto scaling configuration beside the newest."""
+    if resource.settings["scaling"] is None:
+        return 0
+    return max(0, len(revisions(account, resource.name)) - 1)
 
 
 def _arn(account: Account, name: str) -> str | None:

@@ -20,8 +20,8 @@ _UNDER_WAY = ("PENDING", "IN_PROGRESS", "STOP_REQUESTED", "ROLLBACK_REQUESTED", 
 
 class ExpressService:
     """Settings: `repository`, `port`, `cpu` in 1/1024 of a vCPU, `memory` in MiB, `architecture`,
-    `health_path`, `environment`, `execution_role`, `infrastructure_role`, `task_role` (ARNs), `log_group`,
-    `min` and `max` tasks.
+    `health_path`, `environment`, `secrets` (ARNs), `execution_role`, `infrastructure_role`, `task_role`,
+    `log_group`, `min` and `max` tasks, `scale_on` (a metric, in ECS's words) and its `scale_target`.
 
     Which image it is, is no setting: that is what `tagboat deploy` changes.
     """
@@ -46,12 +46,15 @@ class ExpressService:
                 "architecture": configuration.get("cpuArchitecture", "X86_64"),
                 "health_path": configuration["healthCheckPath"],
                 "environment": {one["name"]: one["value"] for one in container.get("environment", [])},
+                "secrets": {one["name"]: one["valueFrom"] for one in container.get("secrets", [])},
                 "execution_role": configuration["executionRoleArn"],
                 "infrastructure_role": service["infrastructureRoleArn"],
                 "task_role": configuration.get("taskRoleArn"),
                 "log_group": container.get("awsLogsConfiguration", {}).get("logGroup"),
                 "min": scaling["minTaskCount"],
                 "max": scaling["maxTaskCount"],
+                "scale_on": scaling.get("autoScalingMetric"),
+                "scale_target": scaling.get("autoScalingTargetValue"),
             },
             attributes={
                 "arn": service["serviceArn"],
@@ -198,8 +201,17 @@ def request(settings: Mapping[str, Any], image: str) -> dict[str, Any]:
                 {"name": name, "value": value} for name, value in sorted(settings["environment"].items())
             ],
         },
-        "scalingTarget": {"minTaskCount": settings["min"], "maxTaskCount": settings["max"]},
+        "scalingTarget": {
+            "minTaskCount": settings["min"],
+            "maxTaskCount": settings["max"],
+            "autoScalingMetric": settings["scale_on"],
+            "autoScalingTargetValue": settings["scale_target"],
+        },
     }
+    if settings["secrets"]:
+        request["primaryContainer"]["secrets"] = [
+            {"name": name, "valueFrom": arn} for name, arn in sorted(settings["secrets"].items())
+        ]
     return request
 
 

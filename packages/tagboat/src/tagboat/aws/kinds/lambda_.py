@@ -128,8 +128,9 @@ class Function:
 
 
 class Alias:
-    """The version that is served; which one, `tagboat deploy` says. Settings: `function`, and `health_path`,
-    which the first version has to answer at before the alias is there.
+    """The version that is served; which one, `tagboat deploy` says. Settings: `function`, `health_path`,
+    which the first version has to answer at before the alias is there, and `provisioned`, the instances that
+    are kept ready whether or not anybody asks.
     """
 
     name: ClassVar[str] = "lambda.alias"
@@ -141,7 +142,20 @@ class Alias:
         there = account.find("lambda", "get_alias", _NONE, **named)
         if there is None:
             return None
-        return Found(dict(resource.settings), {"arn": there["AliasArn"]})
+        provisioned = account.find(
+            "lambda",
+            "get_provisioned_concurrency_config",
+            "ProvisionedConcurrencyConfigNotFoundException",
+            FunctionName=named["FunctionName"],
+            Qualifier=ALIAS,
+        )
+        return Found(
+            {
+                **resource.settings,
+                "provisioned": (provisioned or {}).get("RequestedProvisionedConcurrentExecutions", 0),
+            },
+            {"arn": there["AliasArn"]},
+        )
 
     def create(self, account: Account, resource: Resource) -> None:
         named = {"FunctionName": resource.settings["function"]}
@@ -161,14 +175,25 @@ class Alias:
         account.call("lambda", "create_alias", **named, Name=ALIAS, FunctionVersion=version)
 
     def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
-        """It has nothing to change."""
+        if resource.settings["provisioned"]:
+            account.call(
+                "lambda",
+                "put_provisioned_concurrency_config",
+                **_qualified(resource),
+                ProvisionedConcurrentExecutions=resource.settings["provisioned"],
+            )
+        else:
+            account.call("lambda", "delete_provisioned_concurrency_config", **_qualified(resource))
 
     def delete(self, account: Account, resource: Resource, found: Found) -> None:
         named = {"FunctionName": resource.settings["function"], "Name": ALIAS}
         account.find("lambda", "delete_alias", _NONE, **named)
 
     def template(self, resource: Resource) -> tuple[str, dict[str, Any]]:
+        provisioned = resource.settings["provisioned"]
+        ready = {"ProvisionedConcurrencyConfig": {"ProvisionedConcurrentExecutions": provisioned}}
         return "AWS::Lambda::Alias", {
+            **(ready if provisioned else {}),
             "FunctionName": resource.settings["function"],
             "FunctionVersion": {
                 "Fn::GetAtt": [

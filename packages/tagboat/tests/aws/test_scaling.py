@@ -1,0 +1,92 @@
+"""How a target scales, and what its budget watches: changed, cut short, put back."""
+
+import pytest
+from packages.tagboat.tests.aws.conftest import InterruptedHere
+
+APPRUNNER = """kind = "apprunner"
+region = "ap-southeast-1"
+concurrency = 50
+max-instances = 3
+"""
+
+
+def scaling(aws):
+    """The sizes of each revision of ours, and the name of what the service has."""
+    runner = aws.wire.apprunner
+    (service,) = runner.services.values()
+    ours = [
+        (one["MaxConcurrency"], one["MinSize"], one["MaxSize"])
+        for one in runner.scaling.values()
+        if one["AutoScalingConfigurationName"] == "shop"
+    ]
+    return ours, service["AutoScalingConfigurationSummary"]["AutoScalingConfigurationName"]
+
+
+def test_app_runner_scales_as_is_said_and_keeps_no_old_revision(aws):
+    aws.configure(APPRUNNER)
+    aws.repository()
+    aws.release()
+    assert aws.run("apply")[0] == 0
+    assert scaling(aws) == ([(50, 1, 3)], "shop")
+    for concurrency in range(51, 58):  # App Runner keeps five revisions
+        aws.change(f"concurrency = {concurrency - 1}", f"concurrency = {concurrency}")
+        assert aws.run("apply")[0] == 0
+        assert scaling(aws) == ([(concurrency, 1, 3)], "shop")
+    assert aws.run("apply")[1] == "0 created, 0 changed\n"
+
+    aws.change("concurrency = 57", "concurrency = 60")
+    aws.calls.allowed = 0
+    interrupted = 0
+    while True:
+        try:
+            assert aws.run("apply")[0] == 0
+            break
+        except InterruptedHere:
+            interrupted += 1
+    assert interrupted == 3  # the revision, the service, the revision before
+    assert scaling(aws) == ([(60, 1, 3)], "shop")
+    assert aws.run("plan")[0] == 0
+
+    aws.calls.allowed = None
+    aws.change("concurrency = 60\nmax-instances = 3\n", "")
+    assert aws.run("apply")[0] == 0
+    assert scaling(aws)[1] == "DefaultConfiguration"
+
+
+def test_a_function_keeps_as_many_instances_ready_as_is_said(aws):
+    aws.configure('kind = "lambda"\nregion = "ap-southeast-1"\nmin-instances = 2\nmax-instances = 5\n')
+    aws.repository()
+    aws.release()
+    assert aws.run("apply")[0] == 0
+    lambda_ = aws.client("lambda")
+    kept = lambda_.get_provisioned_concurrency_config(FunctionName="shop", Qualifier="live")
+    assert kept["RequestedProvisionedConcurrentExecutions"] == 2
+    assert lambda_.get_function_concurrency(FunctionName="shop")["ReservedConcurrentExecutions"] == 5
+    aws.change("min-instances = 2\n", "")
+    assert "provisioned: 2 -> 0" in aws.run("plan")[1]
+    assert aws.run("apply")[0] == 0
+    with pytest.raises(lambda_.exceptions.ProvisionedConcurrencyConfigNotFoundException):
+        lambda_.get_provisioned_concurrency_config(FunctionName="shop", Qualifier="live")
+
+
+def test_a_budget_watches_the_component_alone_only_where_its_tag_is_active(aws):
+    aws.configure(
+        'kind = "vm"\nregion = "ap-southeast-1"\n'
+        'budget = 10\nalert = "a@b.example"\nbudget-scope = "component"\n'
+    )
+    code, _, err = aws.run("apply")
+    assert code == 1
+    assert "the tag tagboat:component is not active for billing" in err
+    assert "update-cost-allocation-tags-status" in err
+    aws.wire.costs.refused = True
+    assert "only the account that pays knows" in aws.run("apply")[2]
+    aws.wire.costs.refused = False
+    aws.wire.costs.active.add("tagboat:component")
+    assert aws.run("apply")[0] == 0
+    (budget,) = aws.wire.budgets.budgets.values()
+    assert budget["Budget"]["BudgetName"] == "shop"
+    assert budget["Budget"]["CostFilters"] == {"TagKeyValue": ["user:tagboat:component$shop"]}
+    assert aws.run("apply")[1] == "0 created, 0 changed\n"
+    aws.change('budget-scope = "component"\n', "")
+    assert aws.run("apply")[0] == 0
+    assert "CostFilters" not in aws.wire.budgets.budgets["shop-whole-account"]["Budget"]
