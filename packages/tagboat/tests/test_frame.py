@@ -54,7 +54,7 @@ def test_what_is_made_upon_a_frame_is_what_a_build_makes(repository, build_cache
     known = _make(repository, build_cache).known
     for name, change in CHANGES.items():
         change(repository)
-        upon = make_upon(known, build_cache, _quiet).images
+        upon = make_upon(known, build_cache, _quiet, _quiet).images
         anew = _make(repository, build_cache).images
         assert [image.manifest_bytes for image in upon] == [image.manifest_bytes for image in anew], name
         assert [image.config_bytes for image in upon] == [image.config_bytes for image in anew], name
@@ -73,4 +73,4 @@ def test_a_frame_is_none_without_its_layers(repository, build_cache, tmp_path):
     assert Frame.from_text(text) is None
     gone.unlink()
     assert Frame.from_text(text) is None
-    assert make_upon(None, tmp_path, _quiet) is None
+    assert make_upon(None, tmp_path, _quiet, _quiet) is None

@@ -6,18 +6,19 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
-from ocikit import Layer, OcikitError, Reference
+from ocikit import Image, Layer, OcikitError, Reference
 
 if TYPE_CHECKING:
     from ocikit import Registry
 
+_SMALL = 128 << 10  # bytes that take as long to send as to ask for
 _PARALLEL = 2  # the machine has enough to do with the rest
 
 
 class Ahead:
-    """Sends layers to the repository of a reference; a context manager that waits for what it has begun.
+    """Sends to the repository of a reference; a context manager that waits for what it has begun.
 
-    After a failure inside of it, nobody waits. When a layer cannot be sent, no more are: the push of the
+    After a failure inside of it, nobody waits. When something cannot be sent, no more is: the push of the
     image then says why.
     """
 
@@ -28,6 +29,7 @@ class Ahead:
         self._pool = ThreadPoolExecutor(1 + _PARALLEL, "tagboat-ahead")
         # A build mostly waits for other programs: meanwhile the client, which takes long to load, is loaded.
         self._registry: Future[Registry] = self._pool.submit(self._connect)
+        self._pool.submit(self._try, lambda registry: registry.look(reference))
 
     def __enter__(self) -> Self:
         return self
@@ -39,12 +41,23 @@ class Ahead:
 
     @property
     def registry(self) -> Registry:
-        """The registry, to be used inside. Raises OcikitError where there are no credentials to be had."""
+        """The registry, to be used inside."""
         return self._registry.result()
 
-    def send(self, layer: Layer) -> None:
-        """Begin to send a layer; returns at once."""
-        self._pool.submit(self._send, layer)
+    def send(self, layer: Layer, *, is_new: bool = False) -> None:
+        """Begin to send a layer; returns at once. With `is_new` nobody else will have it."""
+        repository, is_new = self._reference.repository, is_new and layer.descriptor.size <= _SMALL
+        self._pool.submit(
+            self._try,
+            lambda registry: registry.push_layer(layer, repository, is_new=is_new, progress=self._progress),
+        )
+
+    def send_config(self, image: Image) -> None:
+        """Begin to send the configuration of an image; returns at once."""
+        repository = self._reference.repository
+        self._pool.submit(
+            self._try, lambda registry: registry.push_config(image, repository, progress=self._progress)
+        )
 
     def wait(self) -> None:
         """Until all that was begun is there."""
@@ -53,13 +66,12 @@ class Ahead:
     def _connect(self) -> Registry:
         from ocikit import Registry, find_credentials  # noqa: PLC0415  loads an HTTP client
 
-        host = self._reference.registry
-        return Registry(host, credentials=find_credentials(host))
+        return Registry(self._reference.registry, credentials=find_credentials)
 
-    def _send(self, layer: Layer) -> None:
+    def _try(self, what: Callable[[Registry], None]) -> None:
         if self._failed:
             return
         try:
-            self.registry.push_layer(layer, self._reference.repository, progress=self._progress)
+            what(self.registry)
         except OcikitError:
             self._failed = True

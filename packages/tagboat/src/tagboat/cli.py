@@ -6,24 +6,15 @@ Exit codes: 0 done, 1 failed, 2 wrong use or wrong configuration.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tagboat.arguments import Parser, add_component, add_target
-from tagboat.cost_cli import add_cost_command
-from tagboat.doctor_cli import add_doctor_command
 from tagboat.errors import TagboatError
-from tagboat.image_cli import add_image_commands
-from tagboat.provision_cli import add_provision_commands
-from tagboat.release_cli import add_release_commands
-from tagboat.service_cli import add_service_commands
-from tagboat.supply_cli import add_signer, add_supply_commands, signer_of
-from tagboat.trust_cli import add_trust_command
+from tagboat.supply_cli import add_signer, signer_of
 
 if TYPE_CHECKING:
     from ocikit import Image, Platform, Reference
@@ -39,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None and sys.getfilesystemencoding() != "utf-8":
         # Names in images and in projects are UTF-8, whatever the locale of who builds.
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606  ourselves
-    options = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = parser(words[0] if words else None).parse_args(words)
     from ocikit import InvalidReferenceError, OcikitError
 
     try:
@@ -65,15 +57,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def parser() -> argparse.ArgumentParser:
-    """All commands and their options."""
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """All commands and their options; if it is one of those that are used most, `only` that command."""
     whole: argparse.ArgumentParser = Parser(
         prog="tagboat",
         description="From git tag to a served page: build, tag, push and deploy a Python app without Docker.",
         epilog="example: tagboat tag && tagboat deploy",
     )
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    own = {"build": _add_build, "run": _add_run, "push": _add_push}
+    if only in own:
+        own[only](commands)
+        return whole
+    from tagboat.cost_cli import add_cost_command
+    from tagboat.doctor_cli import add_doctor_command
+    from tagboat.image_cli import add_image_commands
+    from tagboat.provision_cli import add_provision_commands
+    from tagboat.release_cli import add_release_commands
+    from tagboat.service_cli import add_service_commands
+    from tagboat.supply_cli import add_supply_commands
+    from tagboat.trust_cli import add_trust_command
 
+    for add in own.values():
+        add(commands)
+    _add_base(commands)
+    image = commands.add_parser("image", help="look into images, wherever they are")
+    add_image_commands(image.add_subparsers(required=True, metavar="COMMAND"))
+    add_supply_commands(commands)
+    add_release_commands(commands)
+    _add_deploy(commands)
+    add_service_commands(commands)
+    add_trust_command(commands)
+    add_provision_commands(commands)
+    add_cost_command(commands)
+    add_doctor_command(commands)
+    _add_demo(commands)
+    return whole
+
+
+def _add_build(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     build = commands.add_parser(
         "build",
         help="build the image and print its digest",
@@ -91,6 +113,8 @@ def parser() -> argparse.ArgumentParser:
     )
     build.set_defaults(run=_build)
 
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     run = commands.add_parser(
         "run",
         help="build the image and run it here, under runc",
@@ -114,6 +138,8 @@ def parser() -> argparse.ArgumentParser:
     )
     run.set_defaults(run=_run)
 
+
+def _add_push(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     push = commands.add_parser(
         "push",
         help="build the image and push it to any registry",
@@ -131,6 +157,8 @@ def parser() -> argparse.ArgumentParser:
     add_signer(push)
     push.set_defaults(run=_push)
 
+
+def _add_base(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     base = commands.add_parser("base", help="what the image is built upon").add_subparsers(
         required=True, metavar="COMMAND"
     )
@@ -145,13 +173,8 @@ def parser() -> argparse.ArgumentParser:
     )
     update.set_defaults(run=_base_update)
 
-    image = commands.add_parser("image", help="look into images, wherever they are")
-    add_image_commands(image.add_subparsers(required=True, metavar="COMMAND"))
 
-    add_supply_commands(commands)
-
-    add_release_commands(commands)
-
+def _add_deploy(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     deploy = commands.add_parser(
         "deploy",
         help="build, push and roll out the release that is checked out",
@@ -174,15 +197,6 @@ def parser() -> argparse.ArgumentParser:
     add_signer(deploy)
     deploy.add_argument("--json", action="store_true", help="print tag, digest, URL and timings as JSON")
     deploy.set_defaults(run=_deploy)
-
-    add_service_commands(commands)
-    add_trust_command(commands)
-    add_provision_commands(commands)
-    add_cost_command(commands)
-    add_doctor_command(commands)
-
-    _add_demo(commands)
-    return whole
 
 
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -314,8 +328,6 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _push(options: argparse.Namespace) -> int:
-    from ocikit.client.glance import stands_for
-    from ocikit.digest import Digest
     from ocikit.reference import Reference
     from tagboat.fingerprint import Record
 
@@ -324,10 +336,13 @@ def _push(options: argparse.Namespace) -> int:
         reference.with_tag(tag)  # what is no tag is told before anything is sent
     about = options.sbom or options.provenance or options.key or options.keyless
     known = None if about else Record.of(cache_folder(), options.component, options.platform).recall()
-    pushed = known.pushed if known is not None and not options.tag else None
-    if pushed is not None and stands_for(reference, pushed.digest, pushed.media_type):
-        print(reference.with_digest(Digest.parse(pushed.digest)))
-        return 0
+    if known is not None and known.pushed is not None and not options.tag:
+        from ocikit.client.glance import stands_for
+        from ocikit.digest import Digest
+
+        if stands_for(reference, known.pushed.digest, known.pushed.media_type):
+            print(reference.with_digest(Digest.parse(known.pushed.digest)))
+            return 0
     return _build_and_push(options, reference, known)
 
 
@@ -341,7 +356,9 @@ def _build_and_push(options: argparse.Namespace, reference: Reference, known: Kn
     cache, meter = cache_folder(), Meter(sys.stderr)
     signer = signer_of(options)  # before the build, which takes longer
     with Ahead(reference, meter) as ahead:
-        made = make_upon(known, cache, _progress)
+        made = make_upon(known, cache, _progress, lambda layer: ahead.send(layer, is_new=True))
+        for image in made.images if made is not None else ():
+            ahead.send_config(image)
         if made is None:
             from tagboat.component import Component
 
@@ -414,7 +431,13 @@ def _deploy(options: argparse.Namespace) -> int:
         signer=signer,
     )
     _progress(", ".join(f"{step} {seconds:.2f} s" for step, seconds in deployment.seconds.items()))
-    print(json.dumps(asdict(deployment)) if options.json else deployment.url)
+    if options.json:
+        import json
+        from dataclasses import asdict
+
+        print(json.dumps(asdict(deployment)))
+    else:
+        print(deployment.url)
     return 0
 
 

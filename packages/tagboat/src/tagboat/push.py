@@ -28,7 +28,9 @@ class Made:
     known: Known | None
 
 
-def make_upon(known: Known | None, cache: Path, progress: Progress) -> Made | None:
+def make_upon(
+    known: Known | None, cache: Path, progress: Progress, on_layer: Callable[[Layer], None]
+) -> Made | None:
     """The images upon the frames that are known; None where there are none. Raises as `build_upon` does."""
     from tagboat.build.frame import Frame, build_upon
 
@@ -36,7 +38,8 @@ def make_upon(known: Known | None, cache: Path, progress: Progress) -> Made | No
     whole = [frame for frame in frames if frame is not None]
     if not whole or len(whole) < len(frames):
         return None
-    return Made(tuple(build_upon(frame, cache, progress=progress).image for frame in whole), known)
+    builds = [build_upon(frame, cache, progress=progress, on_layer=on_layer) for frame in whole]
+    return Made(tuple(build.image for build in builds), known)
 
 
 def make(

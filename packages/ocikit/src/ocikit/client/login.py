@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
 import urllib3
@@ -19,6 +19,8 @@ from ocikit.client.transport import Transport
 from ocikit.credentials import IDENTITY_TOKEN, Credentials
 from ocikit.errors import AuthenticationError, InvalidDocumentError, RegistryError
 
+Find = Callable[[str], Credentials | None]
+
 _TOKEN = re.compile(r"[\x21-\x7e]+")  # what a header can carry
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
@@ -27,10 +29,10 @@ class Login:
     """Who we are to one registry. Keeps what a challenge brought, by scope; thread-safe."""
 
     def __init__(
-        self, host: str, credentials: Credentials | None, transport: Transport, *, insecure: bool
+        self, host: str, credentials: Credentials | Find | None, transport: Transport, *, insecure: bool
     ) -> None:
         self._host = host
-        self._credentials = credentials
+        self._given = credentials
         self._transport = transport
         self._insecure = insecure
         self._authorization: dict[tuple[str, ...], str] = {}  # scopes -> header value; (): for all
@@ -58,10 +60,16 @@ class Login:
             self._authorization[scopes] = fresh
         return fresh
 
+    @property
+    def _credentials(self) -> Credentials | None:
+        with self._lock:
+            if callable(self._given):
+                self._given = self._given(self._host)
+            return self._given
+
     def _basic(self) -> str | None:
-        if self._credentials is None or self._credentials.username == IDENTITY_TOKEN:
-            return None
-        return self._credentials.basic()
+        known = self._credentials
+        return None if known is None or known.username == IDENTITY_TOKEN else known.basic()
 
     def _bearer(self, challenge: Mapping[str, str], scopes: tuple[str, ...]) -> str:
         realm = challenge.get("realm", "")

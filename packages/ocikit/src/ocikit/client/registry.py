@@ -13,6 +13,7 @@ from ocikit._document import MAX_DOCUMENT, Reader
 from ocikit.blob import Blob, BytesBlob, verified
 from ocikit.client.address import shown
 from ocikit.client.blobs import open_blob
+from ocikit.client.login import Find
 from ocikit.client.referrers import describe, forget_referrer, has_list, keep_referrer, list_referrers
 from ocikit.client.session import PARALLEL, Session
 from ocikit.client.uploads import Content, Progress, provide
@@ -22,7 +23,6 @@ from ocikit.errors import (
     DigestMismatchError,
     InvalidDocumentError,
     InvalidReferenceError,
-    OcikitError,
     RegistryError,
     RegistryNotFoundError,
 )
@@ -42,6 +42,8 @@ class Registry:
 
     `insecure` allows plain HTTP; by default only a loopback host is spoken to in plain HTTP, and a host that
     the environment variable OCIKIT_INSECURE_REGISTRIES lists (`HOST[:PORT],…`).
+    `credentials` may be what finds them by the host's name, such as `find_credentials`: it is called when the
+    registry asks who we are, and raises OcikitError where it cannot say.
     Credentials go to that host, over the scheme that it is spoken to in, and to where it has tokens fetched,
     if that is HTTPS or a loopback host; never to where it redirects. Proxies and certificates are those of
     the environment: HTTPS_PROXY, HTTP_PROXY, NO_PROXY, SSL_CERT_FILE.
@@ -51,11 +53,16 @@ class Registry:
     """
 
     def __init__(
-        self, host: str, *, credentials: Credentials | None = None, insecure: bool | None = None
+        self,
+        host: str,
+        *,
+        credentials: Credentials | Find | None = None,
+        insecure: bool | None = None,
     ) -> None:
         self.host = host
         self._session = Session(host, credentials, insecure)
-        self._ahead: set[tuple[str, Digest]] = set()  # layers that were pushed ahead of their images
+        self._ahead: set[tuple[str, Digest]] = set()  # blobs that were pushed ahead of their images
+        self._seen: dict[Reference, _Present | None] = {}  # what they stood for before a push
         self._closed = Event()
 
     def __enter__(self) -> Self:
@@ -137,21 +144,40 @@ class Registry:
             reference, image.manifest_bytes, image.manifest, blobs, progress=progress, mount_from=mount_from
         )
 
-    def push_layer(self, layer: Layer, repository: str, *, progress: Progress | None = None) -> None:
+    def look(self, reference: Reference) -> None:
+        """Find out what the reference stands for, ahead of a push, which then needs not wait for that."""
+        self._seen[reference] = self._present(reference)
+
+    def push_layer(
+        self, layer: Layer, repository: str, *, is_new: bool = False, progress: Progress | None = None
+    ) -> None:
         """Upload a layer unless it is there: ahead of the image that it will be part of, which `push` then
         pushes without it. Of a layer that no image ever names, the registry gets rid by itself.
+
+        With `is_new` nobody asks whether it is there: for what is small and was only just made.
         """
-        check_repository(repository)
-        descriptor = layer.descriptor
-        opener = _opener(layer.blob, descriptor, f"{self.host}/{repository}")
         source = self._source(layer.blob, repository)
-        provide(
-            self._session,
-            repository,
-            Content(descriptor.digest, descriptor.size, opener, source),
-            progress,
-            self._closed,
-        )
+        self._push_ahead(layer.descriptor, layer.blob, repository, source, progress, is_new=is_new)
+
+    def push_config(self, image: Image, repository: str, *, progress: Progress | None = None) -> None:
+        """The same for the configuration of an image that is new."""
+        blob = BytesBlob(image.config_bytes)
+        self._push_ahead(image.manifest.config, blob, repository, None, progress, is_new=True)
+
+    def _push_ahead(
+        self,
+        descriptor: Descriptor,
+        blob: Blob,
+        repository: str,
+        source: str | None,
+        progress: Progress | None,
+        *,
+        is_new: bool,
+    ) -> None:
+        check_repository(repository)
+        opener = _opener(blob, descriptor, f"{self.host}/{repository}")
+        content = Content(descriptor.digest, descriptor.size, opener, source, is_new)
+        provide(self._session, repository, content, progress, self._closed)
         self._ahead.add((repository, descriptor.digest))
 
     def push_manifest(
@@ -229,10 +255,14 @@ class Registry:
         digest = Digest.of(raw)
         if reference.digest not in (None, digest):
             raise DigestMismatchError(f"{reference} cannot be pushed to: the image has digest {digest}")
-        present = self.digest(reference) if manifest.subject is None else None
-        if present == digest:
+        present = None
+        if manifest.subject is None:
+            looked, present = reference in self._seen, self._seen.pop(reference, None)
+            if not looked or (present is not None and present.digest == digest):  # which has to hold now
+                present = self._present(reference)
+        if present is not None and present.digest == digest:
             return digest
-        there = self._parts_of(reference, present) if present else frozenset()
+        there = present.parts if present else frozenset()
         there |= {known for repository, known in self._ahead if repository == reference.repository}
         named = () if isinstance(manifest, Index) else (manifest.config, *manifest.layers)
         parts = {part.digest: part for part in named}
@@ -248,26 +278,29 @@ class Registry:
         ]
         self._provide(reference.repository, [one for one in contents if one.digest not in there], progress)
         try:
-            seen = self._put_manifest(reference, raw, manifest.media_type)
+            subject = self._put_manifest(reference, raw, manifest.media_type)
         except RegistryError as error:
             if not there or error.status not in (400, 404):
                 raise
             self._provide(reference.repository, contents, progress)  # what was there has gone
-            seen = self._put_manifest(reference, raw, manifest.media_type)
-        if manifest.subject is not None and seen is None:
+            subject = self._put_manifest(reference, raw, manifest.media_type)
+        if manifest.subject is not None and subject is None:
             listed = describe(raw, digest, manifest)
             keep_referrer(self._session, reference.repository, manifest.subject.digest, listed)
         return digest
 
-    def _parts_of(self, reference: Reference, present: Digest) -> frozenset[Digest]:
-        """What the manifest that has the name now consists of: nobody needs to ask for these one by one."""
+    def _present(self, reference: Reference) -> _Present | None:
+        """What has the name now: nobody needs to ask one by one for what it consists of."""
         try:
-            manifest = self.manifest(reference.with_digest(present))
-        except OcikitError:
-            return frozenset()
-        if isinstance(manifest, Index):
-            return frozenset()
-        return frozenset(part.digest for part in (manifest.config, *manifest.layers))
+            raw, media_type = self._manifest(reference)
+        except RegistryNotFoundError:
+            return None
+        try:
+            manifest = _parse(raw, media_type)
+        except InvalidDocumentError:
+            return _Present(Digest.of(raw), frozenset())
+        parts = () if isinstance(manifest, Index) else (manifest.config, *manifest.layers)
+        return _Present(Digest.of(raw), frozenset(part.digest for part in parts))
 
     def _provide(self, repository: str, contents: list[Content], progress: Progress | None) -> None:
         stop = Event()
@@ -326,6 +359,14 @@ class Registry:
         blob = RegistryBlob(self, repository, descriptor)
         with verified(blob, descriptor.digest, descriptor.size, f"{self.host}/{repository}") as source:
             return source.read()
+
+
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """A manifest that is there, and the blobs that are there for it."""
+
+    digest: Digest
+    parts: frozenset[Digest]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from urllib3.exceptions import HTTPError
 
 from ocikit.client.address import is_loopback, is_plain, next_place, origin, shown
 from ocikit.client.answer import Answer, checked, dismiss, read, reason
-from ocikit.client.login import Login
+from ocikit.client.login import Find, Login
 from ocikit.client.retry import PassingError, repeated
 from ocikit.client.transport import Transport
 from ocikit.credentials import Credentials
@@ -57,7 +57,7 @@ class Call:
 class Session:
     """See `Registry`, of which this is the part that speaks HTTP."""
 
-    def __init__(self, host: str, credentials: Credentials | None, insecure: bool | None) -> None:
+    def __init__(self, host: str, credentials: Credentials | Find | None, insecure: bool | None) -> None:
         self.host = host
         plain = is_plain(host) if insecure is None else insecure
         self.base = f"{'http' if plain else 'https'}://{_HUB if host == 'docker.io' else host}/v2"

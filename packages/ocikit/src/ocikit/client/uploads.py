@@ -28,12 +28,16 @@ _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A blob to be pushed. `mount_from`: a repository of the same registry that may have it."""
+    """A blob to be pushed. `mount_from`: a repository of the same registry that may have it.
+
+    One that `is_new` is sent without asking whether it is there.
+    """
 
     digest: Digest
     size: int
     open: Callable[[], BinaryIO]
     mount_from: str | None = None
+    is_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ def provide(
     """See to it that the repository has the blob, unless `stop` is set. Raises RegistryError,
     DigestMismatchError.
     """
-    if has_blob(session, repository, content.digest):
+    if not content.is_new and has_blob(session, repository, content.digest):
         return
     if content.mount_from is None:
         place: _Place | None = _begin(session, repository, content.digest)

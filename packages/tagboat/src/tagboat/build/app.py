@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from ocikit import Layer
 from tagboat.build.bytecode import compile_files
 from tagboat.build.cache import MadeLayer, key_of
 from tagboat.build.files import Entry, File, Files, Folder, write_files
@@ -38,8 +40,9 @@ class _Parts:
         return key_of(_FORMAT, "assets", *names)
 
 
-def app_layers(projects: Projects) -> list[MadeLayer]:
-    """The layer of the app, below it that of its assets where these are large.
+def app_layers(projects: Projects, *, on_layer: Callable[[Layer], None] = lambda _: None) -> list[MadeLayer]:
+    """The layer of the app, below it that of its assets where these are large; `on_layer` gets what had to be
+    made.
 
     Raises SourceError, GitError, UvError, VenvError, InterpreterError.
     """
@@ -68,8 +71,12 @@ def app_layers(projects: Projects) -> list[MadeLayer]:
         made.append(
             MadeLayer("assets", assets, fresh, time.monotonic() - started, "assets", {"assets": assets_key})
         )
+        if fresh:
+            on_layer(assets)
         started = time.monotonic()
     code, fresh = cache.layer(key, lambda writer: write_files(writer, parts().code))
+    if fresh:
+        on_layer(code)
     return [*made, MadeLayer("app", code, fresh, time.monotonic() - started, "app", inputs)]
 
 

@@ -168,17 +168,19 @@ def unpacked(image: Image, cache: Cache, *, whole: bool = True) -> Path:
 
 def _pull(name: str, platform: Platform, cache: Cache, progress: Callable[[str], None]) -> tuple[Image, bool]:
     """A registry image, kept as an OCI layout so that the next build needs no network."""
-    from ocikit import Registry  # noqa: PLC0415  loads an HTTP client, which other bases do not need
-
     reference = Reference.parse(name)
-    with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
+    folder = cache.path("bases", key_of(str(reference), str(platform)))
+    if reference.digest is not None and folder.is_dir():
+        return Layout(folder).image(), False
+    from ocikit import Registry  # noqa: PLC0415  loads an HTTP client
+
+    with Registry(reference.registry, credentials=find_credentials) as registry:
         if reference.digest is None:
             found = registry.digest(reference)
             raise ConfigError(
                 f"the base {name} is not pinned by its digest, so it may be another image tomorrow",
                 hint=f'base = "{reference}@{found}"' if found else None,
             )
-        folder = cache.path("bases", key_of(str(reference), str(platform)))
         with cache.locked(f"base-{folder.name}"):
             missing = not folder.is_dir()
             if missing:

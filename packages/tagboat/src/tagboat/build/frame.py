@@ -145,8 +145,10 @@ class Build:
     frame: Frame
 
 
-def build_upon(frame: Frame, cache: Path, *, progress: Callable[[str], None]) -> Build:
-    """The image, which lacks nothing but its app. `cache` and `progress` are as of `build`.
+def build_upon(
+    frame: Frame, cache: Path, *, progress: Callable[[str], None], on_layer: Callable[[Layer], None]
+) -> Build:
+    """The image, which lacks nothing but its app. `cache`, `progress` and `on_layer` are as of `build`.
 
     Raises what `app_layers` does.
     """
@@ -155,7 +157,7 @@ def build_upon(frame: Frame, cache: Path, *, progress: Callable[[str], None]) ->
     size = sum(layer.descriptor.size for layer in frame.base.layers)
     reports = [LayerReport(frame.name, size, True, 0.0)]
     with ExitStack() as stack:
-        app = app_layers(Projects(frame.ground, store, stack, progress))
+        app = app_layers(Projects(frame.ground, store, stack, progress), on_layer=on_layer)
         return finish(frame, stamp, app, store, reports)
 
 

@@ -63,7 +63,7 @@ def build_with_report(
     ground = _ground(component, base, store)
     stamp = stamp_of(ground)
     with ExitStack() as stack, ThreadPoolExecutor(1) as pool:  # mostly other programs are at work
-        app = pool.submit(app_layers, Projects(ground, store, stack, progress))
+        app = pool.submit(app_layers, Projects(ground, store, stack, progress), on_layer=on_layer)
         layers = dependency_layers(component, base, store, progress=progress, on_layer=on_layer)
         frame = Frame(
             base.name,
