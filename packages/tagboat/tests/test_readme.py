@@ -37,14 +37,8 @@ def test_the_configuration_example_is_valid_and_shows_every_key():
     assert sorted(table["service"]) == known_keys({"service": {"?": 1}})
     assert sorted([*table["ci"], "gitlab"]) == known_keys({"ci": {"?": 1}})
     targets = {"production": {"kind": "vm", "?": 1}}
-    elsewhere = (
-        "instance-type",
-        "concurrency",
-        "scale-on",
-        "scale-target",
-        "secrets",
-    )  # of other kinds, or above
-    assert sorted([*table["targets"]["production"], *elsewhere]) == known_keys({"targets": targets})
+    others = ("instance-type", "concurrency", "scale-on", "scale-target", "secrets")
+    assert sorted([*table["targets"]["production"], *others]) == known_keys({"targets": targets})
 
 
 def known_keys(table: dict) -> list[str]:

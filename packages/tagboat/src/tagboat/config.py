@@ -257,12 +257,10 @@ def _parse_target(key: str, reader: _Table) -> Target:
         uploads_bucket=reader.pattern("uploads-bucket", _BUCKET, "a bucket's name"),
         uploads_path=reader.pattern("uploads-path", _PATH_PATTERN, "a path like /uploads/*"),
         cached_paths=reader.patterns("cached-paths", _PATH_PATTERN, "a path like /static/*"),
-        min_instances=reader.integer("min-instances", 0, range(1001))
-        if reader.has("min-instances")
-        else None,
+        min_instances=reader.optional_integer("min-instances", range(1001)),
         max_instances=reader.optional_integer("max-instances", range(1, 1001)),
         concurrency=reader.optional_integer("concurrency", range(1, 201)),
-        scale_on=reader.choice("scale-on", SCALE_ON) if reader.has("scale-on") else None,
+        scale_on=reader.optional_choice("scale-on", SCALE_ON),
         scale_target=reader.optional_integer("scale-target", range(1, 1_000_000)),
         instance_type=reader.pattern("instance-type", _INSTANCE_TYPE, "an instance type like t4g.small"),
         log_days=reader.integer("log-days", Target.log_days, range(1, 3654)),
@@ -350,7 +348,11 @@ class _Table:
         return int(value)
 
     def optional_integer(self, key: str, allowed: range) -> int | None:
-        return self.integer(key, 0, allowed) or None
+        found = self.integer(key, -1, allowed)
+        return None if found == -1 else found
+
+    def optional_choice(self, key: str, allowed: tuple[str, ...]) -> str | None:
+        return self.choice(key, allowed) if self.string(key) is not None else None
 
     def required_choice(self, key: str, allowed: tuple[str, ...]) -> str:
         if key not in self._values:
@@ -377,9 +379,6 @@ class _Table:
                 raise self._wrong(f"{key}.{name}", f"must be a table, not {_kind(value)}")
             found[name] = _Table(value, self._dotted(f"{key}.{name}"), self._file)
         return found
-
-    def has(self, key: str) -> bool:
-        return key in self._values
 
     def given(self) -> frozenset[str]:
         """The keys that are written."""
