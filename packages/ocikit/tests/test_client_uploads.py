@@ -362,6 +362,25 @@ def test_what_cannot_be_mounted_is_sent(served, make_image, source):
     assert served.storage.image("two", "a").digest == image.digest
 
 
+def test_a_registry_that_refuses_to_mount_is_sent_the_blob(fake, make_image):
+    """Of a repository that is not there; the specification has it begin an upload."""
+
+    def answer(asked):
+        if "from=gone" in asked.path:
+            return 404, {}, b'{"errors": [{"code": "NAME_UNKNOWN"}]}'
+        if asked.method == "POST":
+            return 202, {"Location": "/upload"}, b""
+        return (404 if asked.method == "HEAD" else 201), {}, b""
+
+    fake.answer = answer
+    image, sent = make_image(), Sent()
+    digest = str(image.layers[0].descriptor.digest)
+    with Registry(fake.host, places={digest: "gone"}) as registry:
+        registry.push(image, Reference(fake.host, "app", "a"), progress=sent)
+    assert any("from=gone" in path for path in fake.paths("POST"))
+    assert sent.bytes[digest] == image.layers[0].descriptor.size
+
+
 def test_who_mounts_asks_for_a_token_that_may_read_there(fake, make_image):
     def answer(asked):
         if asked.path.startswith("/token"):

@@ -171,6 +171,16 @@ def test_push_gives_more_tags_and_says_how_much_it_sent(tagboat, registry, built
     assert "pushed" not in tagboat("push", f"{registry}/team/many:1.4.0").stderr
 
 
+def test_push_sends_no_layer_that_another_repository_of_the_registry_has(tagboat, registry):
+    assert "pushed 1" in tagboat("push", f"{registry}/team/one:1").stderr  # megabytes
+    done = tagboat("push", f"{registry}/team/two:1")
+    assert done.returncode == 0, done.stderr
+    assert "pushed 0.0 MB" in done.stderr  # its configuration
+    with Registry(registry) as client:
+        client.delete(Reference(registry, "team/two", "1"))
+        assert client.digest(Reference(registry, "team/one", "1"))
+
+
 def test_push_attaches_bills_of_materials_once(tagboat, registry, built):
     for _ in range(2):
         done = tagboat("push", "--sbom", "spdx", "--sbom", "cyclonedx", f"{registry}/team/shop:1.4.0")

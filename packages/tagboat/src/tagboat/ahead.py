@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
@@ -19,11 +19,17 @@ class Ahead:
     """Sends to the repository of a reference; a context manager that waits for what it has begun.
 
     After a failure inside of it, nobody waits. When something cannot be sent, no more is: the push of the
-    image then says why.
+    image then says why. `places` says which other repository of the registry may have a layer already.
     """
 
-    def __init__(self, reference: Reference, progress: Callable[[str, int], None]) -> None:
+    def __init__(
+        self,
+        reference: Reference,
+        progress: Callable[[str, int], None],
+        places: Mapping[str, str] | None = None,
+    ) -> None:
         self._reference = reference
+        self._places = places
         self._progress = progress
         self._failed = False
         self._pool = ThreadPoolExecutor(1 + _PARALLEL, "tagboat-ahead")
@@ -66,7 +72,7 @@ class Ahead:
     def _connect(self) -> Registry:
         from ocikit import Registry, find_credentials  # noqa: PLC0415  loads an HTTP client
 
-        return Registry(self._reference.registry, credentials=find_credentials)
+        return Registry(self._reference.registry, credentials=find_credentials, places=self._places)
 
     def _try(self, what: Callable[[Registry], None]) -> None:
         if self._failed:

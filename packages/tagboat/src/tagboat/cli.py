@@ -351,11 +351,13 @@ def _build_and_push(options: argparse.Namespace, reference: Reference, known: Kn
     from tagboat.fingerprint import Pushed, Record
     from tagboat.index import blob_sizes, push_images
     from tagboat.meter import Meter
+    from tagboat.places import Places
     from tagboat.push import make, make_upon
 
     cache, meter = cache_folder(), Meter(sys.stderr)
+    places = Places.of(cache, reference.registry)
     signer = signer_of(options)  # before the build, which takes longer
-    with Ahead(reference, meter) as ahead:
+    with Ahead(reference, meter, places.known) as ahead:
         made = make_upon(known, cache, _progress, lambda layer: ahead.send(layer, is_new=True))
         for image in made.images if made is not None else ():
             ahead.send_config(image)
@@ -368,6 +370,10 @@ def _build_and_push(options: argparse.Namespace, reference: Reference, known: Kn
         with meter:
             ahead.wait()
             pushed = push_images(registry, made.images, reference, progress=meter)
+        places.remember(
+            reference.repository,
+            (str(layer.descriptor.digest) for image in made.images for layer in image.layers),
+        )
         digest = pushed.digest
         if options.sbom or options.provenance:  # nothing was known then
             from tagboat.supply.documents import Documents

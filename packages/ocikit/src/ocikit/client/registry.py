@@ -44,6 +44,7 @@ class Registry:
     the environment variable OCIKIT_INSECURE_REGISTRIES lists (`HOST[:PORT],…`).
     `credentials` may be what finds them by the host's name, such as `find_credentials`: it is called when the
     registry asks who we are, and raises OcikitError where it cannot say.
+    `places` are repositories of the registry that may have a blob, by its digest: from there it is mounted.
     Credentials go to that host, over the scheme that it is spoken to in, and to where it has tokens fetched,
     if that is HTTPS or a loopback host; never to where it redirects. Proxies and certificates are those of
     the environment: HTTPS_PROXY, HTTP_PROXY, NO_PROXY, SSL_CERT_FILE.
@@ -58,8 +59,10 @@ class Registry:
         *,
         credentials: Credentials | Find | None = None,
         insecure: bool | None = None,
+        places: Mapping[str, str] | None = None,
     ) -> None:
         self.host = host
+        self._places = places or {}
         self._session = Session(host, credentials, insecure)
         self._ahead: set[tuple[str, Digest]] = set()  # blobs that were pushed ahead of their images
         self._seen: dict[Reference, _Present | None] = {}  # what they stood for before a push
@@ -156,7 +159,7 @@ class Registry:
 
         With `is_new` nobody asks whether it is there: for what is small and was only just made.
         """
-        source = self._source(layer.blob, repository)
+        source = self._source(layer.blob, layer.descriptor.digest, repository)
         self._push_ahead(layer.descriptor, layer.blob, repository, source, progress, is_new=is_new)
 
     def push_config(self, image: Image, repository: str, *, progress: Progress | None = None) -> None:
@@ -271,7 +274,7 @@ class Registry:
                 part.digest,
                 part.size,
                 _opener(blobs[part.digest], part, str(reference)),
-                self._source(blobs[part.digest], reference.repository) or mount_from,
+                self._source(blobs[part.digest], part.digest, reference.repository) or mount_from,
             )
             for part in parts.values()
             if part.digest in blobs
@@ -320,11 +323,13 @@ class Registry:
             raise
         pool.shutdown()
 
-    def _source(self, blob: Blob, repository: str) -> str | None:
-        """Where in this registry the blob is already."""
+    def _source(self, blob: Blob, digest: Digest, repository: str) -> str | None:
+        """Where else in this registry the blob is already, as far as anybody knows."""
         if isinstance(blob, RegistryBlob) and blob.registry.host == self.host:
-            return blob.repository if blob.repository != repository else None
-        return None
+            place: str | None = blob.repository
+        else:
+            place = self._places.get(str(digest))
+        return place if place != repository else None
 
     def _manifest_url(self, reference: Reference) -> str:
         return f"{self._session.base}/{reference.repository}/manifests/{reference.identifier}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import BinaryIO
 from urllib.parse import urlencode
@@ -56,12 +56,20 @@ def provide(
     """
     if not content.is_new and has_blob(session, repository, content.digest):
         return
-    if content.mount_from is None:
-        place: _Place | None = _begin(session, repository, content.digest)
-    else:
-        place = _mount(session, repository, content.digest, content.mount_from)
-    if place is not None:
-        _Upload(session, repository, content, progress, stop).run(place)
+    place: _Place | None = None
+    if content.mount_from is not None:
+        try:
+            place = _mount(session, repository, content.digest, content.mount_from)
+            if place is None:
+                return
+        except RegistryError as error:
+            if error.status is None or error.status >= 500:
+                raise
+            # Of a repository that is gone, or that we may not read, not every registry begins an upload then.
+            content = replace(content, mount_from=None)
+    if place is None:
+        place = _begin(session, repository, content.digest)
+    _Upload(session, repository, content, progress, stop).run(place)
 
 
 def _mount(session: Session, repository: str, digest: Digest, source: str) -> _Place | None:
