@@ -108,6 +108,21 @@ def test_a_file_is_replaced_as_a_whole(cache):
     assert path.read_bytes() == b"second"
 
 
+def test_a_file_that_was_left_half_written_long_ago_is_swept(cache):
+    old, new = (cache.root / "temporary" / name for name in ("old.partial", "new.partial"))
+    for file in (old, new):
+        file.touch()
+    os.utime(old, (0, 0))
+    with cache.temporary():
+        assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_a_file_that_cannot_be_put_in_its_place_leaves_nothing(cache):
+    with pytest.raises(FileNotFoundError):
+        cache.write(cache.root / "nowhere" / "one", b"first")
+    assert list((cache.root / "temporary").iterdir()) == []
+
+
 def test_a_cache_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(CacheError, match="file/cache cannot be made"):

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tagboat.build import mould, uv
+from tagboat.build import mould, source, uv
 from tagboat.build.cache import Cache
 from tagboat.build.files import File
 from tagboat.build.interpreter import Interpreter, Libc
@@ -132,7 +132,15 @@ def test_large_sources_are_not_held_in_memory(project, store, tmp_path, monkeypa
     assert made == _make_whole(project.directory, tmp_path)
 
 
-def test_a_file_that_changes_meanwhile_stops_the_build(project, store, tmp_path):
+def test_a_file_that_changes_meanwhile_is_as_it_was_read(project, store, tmp_path):
+    made = build_mould("hail", SourceTree.read(project.directory), UV, store, print)
+    expected = _make_whole(project.directory, tmp_path)
+    (project.directory / "src/hail/__init__.py").write_text("too late\n")
+    assert _content(project_files(made, INTERPRETER, store, tmp_path)) == expected
+
+
+def test_a_large_file_that_changes_meanwhile_stops_the_build(project, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "_IN_MEMORY", 0)
     made = build_mould("hail", SourceTree.read(project.directory), UV, store, print)
     file = project.directory / "src/hail/__init__.py"
     file.write_text("too late\n")

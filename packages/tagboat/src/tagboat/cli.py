@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use or wrong configuration.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         code: int = options.run(options)
+        if arguments is None:
+            gc.freeze()  # all goes with the process, sooner if none of it is looked through first
     except TagboatError as error:
         _complain(str(error), error.hint)
         for line in getattr(error, "log", []):

@@ -100,4 +100,6 @@ def _is_asset(path: str, entry: Entry) -> bool:
 
 
 def _digest(entry: Entry) -> str:
-    return hashlib.sha256(entry.read()).hexdigest() if isinstance(entry, File) else ""
+    if not isinstance(entry, File):
+        return ""
+    return entry.digest or hashlib.sha256(entry.read()).hexdigest()

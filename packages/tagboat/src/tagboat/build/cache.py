@@ -10,8 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
-import secrets
-import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ from tagboat.errors import TagboatError
 # Half the work of libdeflate's usual level, for a layer that is 6 % larger. Of libzstd the usual one: who
 # chooses zstd wants small layers.
 _QUICK: Final[Mapping[Compression, int | None]] = {"gzip": 1, "zstd": None}
+
+_LONG_AGO: Final = 3600  # seconds: nobody writes a small file for as long
 
 
 class CacheError(TagboatError):
@@ -94,7 +95,7 @@ class Cache:
         """
         parent = self.root / "temporary"
         self._sweep(parent)
-        folder = parent / secrets.token_hex(8)
+        folder = parent / os.urandom(8).hex()
         held = folder.with_suffix(".lock").open("wb")
 
         def remove() -> None:
@@ -111,9 +112,13 @@ class Cache:
 
     def write(self, path: Path, content: bytes) -> None:
         """Put a file at `path`, whole or not at all."""
-        with self.temporary() as folder:
-            (folder / path.name).write_bytes(content)
-            (folder / path.name).replace(path)
+        partial = self.root / "temporary" / f"{os.urandom(8).hex()}.partial"
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
     def layer(
         self, key: str, make: Callable[[LayerWriter], None], *, lasting: bool = False
@@ -178,9 +183,24 @@ class Cache:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _remove(lock.with_suffix(""))
                 lock.unlink(missing_ok=True)
+        for partial in parent.glob("*.partial"):
+            with suppress(OSError):
+                if partial.stat().st_mtime < time.time() - _LONG_AGO:
+                    partial.unlink()
 
 
 def _remove(folder: Path) -> None:
+    try:
+        folder.rmdir()  # mostly all has been moved to where it belongs
+    except FileNotFoundError:
+        return
+    except OSError:
+        _remove_all(folder)
+
+
+def _remove_all(folder: Path) -> None:
+    import shutil  # noqa: PLC0415  takes longer to load than most need it
+
     def make_removable(function: Callable[[str], object], path: str, _: object) -> None:
         # A folder from an archive may be read-only for its owner, who is not root.
         with suppress(OSError):

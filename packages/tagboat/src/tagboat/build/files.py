@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ocikit import LayerWriter
@@ -11,10 +11,11 @@ from ocikit import LayerWriter
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A regular file; its content is read when the layer is written."""
+    """A regular file; its content is read when the layer is written. `digest`: its SHA-256, where known."""
 
     content: bytes | Path
     executable: bool = False
+    digest: str | None = field(default=None, compare=False)
 
     def read(self) -> bytes:
         return self.content if isinstance(self.content, bytes) else self.content.read_bytes()

@@ -10,9 +10,9 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
+import os
 import posixpath
-import tomllib
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +23,11 @@ from tagboat.build.cache import Cache, key_of
 from tagboat.build.files import Entry, File, Files
 from tagboat.build.interpreter import Interpreter
 from tagboat.build.source import SourceTree
-from tagboat.build.unpacking import is_plain, lay_out
-from tagboat.build.venv import installed_files
 
-_FORMAT = "3"  # raise it when the same sources would make other wheels
+# An edited line needs no other mould: what makes them is not loaded for it.
+# ruff: noqa: PLC0415
+
+_FORMAT = "4"  # raise it when the same sources would make other wheels, or these would be installed otherwise
 _COPYING = "uv_build"  # the backend that is known to look into no file but `pyproject.toml` and the readme
 _MARK = b"tagboat stand-in "
 _IN_MEMORY = 16 << 20  # bytes of sources
@@ -48,7 +49,7 @@ def build_mould(
 
     Raises UvError, and SourceError for a file that is no longer as it was read.
     """
-    stood_in = _to_stand_in(source)
+    stood_in = _to_stand_in(source, cache)
     key = key_of(_FORMAT, uv_version, *_what_decides(source, stood_in))
     folder = cache.path("wheels", key)
     if (folder / "whole").exists():  # it was no wheel whose files just lie in it
@@ -58,6 +59,10 @@ def build_mould(
     built = sorted(folder.glob("*.whl"))
     if built:
         return Mould(built[0], source, key)
+    import zipfile
+
+    from tagboat.build.unpacking import is_plain
+
     progress(f"building the wheel of {name}")
     with cache.temporary() as temporary:
         project, target = temporary / "project", temporary / "wheel"
@@ -86,11 +91,73 @@ def project_files(mould: Mould, interpreter: Interpreter, cache: Cache, folder: 
     `folder` is where those are kept that are too large for memory; it must stay until the files are written.
     Raises SourceError for a file that is no longer as it was read, UnpackingError, UvError and VenvError.
     """
-    return _filled(installed_files(_laid_out(mould, interpreter, cache), interpreter), mould, folder)
+    files: dict[str, Entry] = {}
+    rows: dict[str, tuple[str, str]] = {}
+    room = _IN_MEMORY
+    for path, part in _parts(mould, interpreter, cache).items():
+        if part.source is None:
+            files[path] = File(part.content, part.executable)
+            continue
+        content = mould.source.content(part.source)
+        digest = mould.source.content_digest(part.source)
+        rows[path] = (f"sha256={_unpadded(digest)}", str(len(content)))
+        kept: bytes | Path = content
+        room -= len(content)
+        if room < 0:
+            kept = folder / f"{mould.key} {len(rows)}"
+            kept.write_bytes(content)
+        files[path] = File(kept, part.executable, digest)
+    for path, entry in files.items():
+        if path.endswith(".dist-info/RECORD") and isinstance(entry, File):
+            site = posixpath.dirname(posixpath.dirname(path))
+            files[path] = File(_record(entry.read().decode(), site, rows))
+    return files
 
 
-def _laid_out(mould: Mould, interpreter: Interpreter, cache: Cache) -> Path:
-    prefix = cache.path("moulds", key_of(_FORMAT, mould.key, interpreter.short))
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A file of a mould: what stands for `source`, or else as it is."""
+
+    source: str | None
+    content: bytes | Path
+    executable: bool
+
+
+def _parts(mould: Mould, interpreter: Interpreter, cache: Cache) -> dict[str, _Part]:
+    """The files that a mould leaves in the image, by their paths there; found out once."""
+    key = key_of(_FORMAT, mould.key, interpreter.short)
+    prefix, record = cache.path("moulds", key), cache.path("moulds", f"{key}.json")
+    if prefix.is_dir():
+        try:
+            known = json.loads(record.read_bytes())
+            return {path: _part(values, prefix) for path, values in known.items()}
+        except (FileNotFoundError, ValueError):
+            pass
+    found = _laid_out(mould, interpreter, cache, prefix)
+    known = {
+        path: _values(entry, mould.key, prefix) for path, entry in found.items() if isinstance(entry, File)
+    }
+    cache.write(record, json.dumps(known).encode())
+    return {path: _part(values, prefix) for path, values in known.items()}
+
+
+def _values(entry: File, key: str, prefix: Path) -> list[Any]:
+    """A part, in JSON: source, content, where on disk that is, whether it can be executed."""
+    source = _stood_for(entry, key)
+    if isinstance(entry.content, bytes):
+        return [source, entry.content.decode("latin-1"), None, entry.executable]
+    return [source, None, os.fspath(entry.content.relative_to(prefix)), entry.executable]
+
+
+def _part(values: list[Any], prefix: Path) -> _Part:
+    source, content, place, executable = values
+    return _Part(source, prefix / place if content is None else content.encode("latin-1"), executable)
+
+
+def _laid_out(mould: Mould, interpreter: Interpreter, cache: Cache, prefix: Path) -> Files:
+    from tagboat.build.unpacking import lay_out
+    from tagboat.build.venv import installed_files
+
     if not prefix.is_dir():
         with cache.locked(f"mould-{prefix.name}"), cache.temporary() as folder:
             if not prefix.is_dir():
@@ -99,30 +166,7 @@ def _laid_out(mould: Mould, interpreter: Interpreter, cache: Cache) -> Path:
                 if not lay_out([mould.wheel], made, interpreter):
                     uv.install_wheels([mould.wheel], made, interpreter=interpreter)
                 made.rename(prefix)
-    return prefix
-
-
-def _filled(files: Files, mould: Mould, folder: Path) -> dict[str, Entry]:
-    filled, rows = dict(files), {}
-    room = _IN_MEMORY
-    for path, entry in files.items():
-        name = _stood_for(entry, mould.key)
-        if name is None:
-            continue
-        content = mould.source.content(name)
-        rows[path] = (f"sha256={_unpadded(mould.source.content_digest(name))}", str(len(content)))
-        kept: bytes | Path = content
-        room -= len(content)
-        if room < 0:
-            kept = folder / f"{mould.key} {len(rows)}"
-            kept.write_bytes(content)
-        filled[path] = File(kept, isinstance(entry, File) and entry.executable)
-    for path, entry in files.items():
-        if path.endswith(".dist-info/RECORD") and isinstance(entry, File):
-            filled[path] = File(
-                _record(entry.read().decode(), posixpath.dirname(posixpath.dirname(path)), rows)
-            )
-    return filled
+    return installed_files(prefix, interpreter)
 
 
 def _record(text: str, site: str, known: Mapping[str, tuple[str, str]]) -> bytes:
@@ -136,17 +180,34 @@ def _record(text: str, site: str, known: Mapping[str, tuple[str, str]]) -> bytes
     return written.getvalue().encode()
 
 
-def _to_stand_in(source: SourceTree) -> frozenset[str]:
+def _to_stand_in(source: SourceTree, cache: Cache) -> frozenset[str]:
     """The files whose content the backend does not look at. Those at the top may be metadata."""
+    if "pyproject.toml" not in source.files:
+        return frozenset()
+    text = source.content("pyproject.toml")
+    record = cache.path("backends", key_of(_FORMAT, _COPYING, text))
     try:
-        document = tomllib.loads((source.directory / "pyproject.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return frozenset()  # the backend says better what is wrong
+        copies, readme = json.loads(record.read_bytes())
+    except (FileNotFoundError, ValueError):
+        copies, readme = _read_backend(text)
+        cache.write(record, json.dumps([copies, readme]).encode())
+    return (
+        frozenset(name for name in source.files if "/" in name and name != readme) if copies else frozenset()
+    )
+
+
+def _read_backend(text: bytes) -> tuple[bool, str | None]:
+    """Whether the backend of a `pyproject.toml` copies what it does not look at, and which readme it does."""
+    import tomllib
+
+    try:
+        document = tomllib.loads(text.decode())
+    except ValueError:
+        return False, None  # the backend says better what is wrong
     system = document.get("build-system")
     if not isinstance(system, dict) or system.get("build-backend") != _COPYING or "backend-path" in system:
-        return frozenset()
-    readme = _readme(document.get("project"))
-    return frozenset(name for name in source.files if "/" in name and name != readme)
+        return False, None
+    return True, _readme(document.get("project"))
 
 
 def _readme(project: Any) -> str | None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tagboat.errors import TagboatError
@@ -16,6 +16,7 @@ _NEVER = frozenset({".git", ".hg", ".venv", "__pycache__", "node_modules"})
 _NEVER_AT_TOP = frozenset({"build", "dist"})
 _ENVIRONMENT = "pyvenv.cfg"  # what makes a folder a virtual environment (PEP 405), whatever it is called
 _MOST = 200_000  # files, when folders are linked
+_IN_MEMORY = 16 << 20  # bytes of a project
 
 
 class SourceError(TagboatError):
@@ -37,6 +38,9 @@ class SourceTree:
     left_out: tuple[str, ...] = ()
     """The links to folders that are not below `directory`."""
 
+    contents: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    """What has been read, as far as it is not too much to be held."""
+
     @classmethod
     def read(cls, directory: Path) -> SourceTree:
         """In a git work tree what is tracked or could be added, submodules too; elsewhere all but caches and
@@ -46,17 +50,23 @@ class SourceTree:
             listed = set(_walk(directory))
         listed, left_out = _without_links(directory, _without_environments(directory, listed))
         files: dict[str, str] = {}
+        contents: dict[str, bytes] = {}
+        room = _IN_MEMORY
         hasher = hashlib.sha256()
         try:
-            for name in sorted(name for name in listed if (directory / name).is_file()):
+            for name in sorted(listed):
+                mode = _mode(f"{directory}/{name}")
+                if mode is None:
+                    continue
                 content = (directory / name).read_bytes()
-                # Not what this user may do, nor what this file system lets anybody do: what git asks.
-                mode = "x" if (directory / name).stat().st_mode & stat.S_IXUSR else "-"
+                room -= len(content)
+                if room >= 0:
+                    contents[name] = content
                 files[name] = f"{mode}{hashlib.sha256(content).hexdigest()}"
                 hasher.update(f"{name}\0{files[name]}\0".encode(errors="surrogateescape"))
         except OSError as error:
             raise SourceError(f"{error.filename} cannot be read: {error.strerror}") from error
-        return cls(directory, files, hasher.hexdigest(), left_out)
+        return cls(directory, files, hasher.hexdigest(), left_out, contents)
 
     def content_digest(self, name: str) -> str:
         """SHA-256 of a file's content, in hexadecimal."""
@@ -64,6 +74,8 @@ class SourceTree:
 
     def content(self, name: str) -> bytes:
         """What the digest covers. Raises SourceError for a file that is no longer as it was read."""
+        if name in self.contents:
+            return self.contents[name]
         file = self.directory / name
         try:
             content = file.read_bytes()
@@ -83,6 +95,18 @@ class SourceTree:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(self.content(name))
             file.chmod(0o755 if state[0] == "x" else 0o644)
+
+
+def _mode(path: str) -> str | None:
+    """`x` for a file to be executed, `-` for any other; None for what is no file."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  there are many of them
+    except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    # Not what this user may do, nor what this file system lets anybody do: what git asks.
+    return "x" if found.st_mode & stat.S_IXUSR else "-"
 
 
 def _list_tracked(directory: Path) -> Iterator[str]:

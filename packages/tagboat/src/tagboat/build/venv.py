@@ -13,10 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PathDistribution
 from pathlib import Path
-
-from packaging.utils import canonicalize_name
 
 from tagboat.build import lambda_bridge
 from tagboat.build.files import Entry, File, Files, Link
@@ -101,6 +98,8 @@ def installed_distributions(
     files are those that `install_alone` gives, the prefix where one was installed by itself. Raises
     VenvError.
     """
+    from packaging.utils import canonicalize_name  # noqa: PLC0415  where sources alone change, nothing is installed
+
     found = {canonicalize_name(one.name): one for one in _distributions(prefix, interpreter)}
     owners: dict[str, _Distribution] = {}
     contested: set[str] = set()
@@ -209,6 +208,8 @@ class _Distribution:
         return File(disk, executable)
 
     def _console_scripts(self) -> dict[str, Entry]:
+        from importlib.metadata import PathDistribution  # noqa: PLC0415  as above
+
         found = PathDistribution(self.info).entry_points
         points = [*found.select(group="console_scripts"), *found.select(group="gui_scripts")]
         scripts: dict[str, Entry] = {}
