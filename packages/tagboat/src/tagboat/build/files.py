@@ -16,6 +16,15 @@ class File:
     content: bytes | Path
     executable: bool = False
     digest: str | None = field(default=None, compare=False)
+    known_size: int | None = field(default=None, compare=False)
+    """Bytes of the content on disk, where somebody has asked for them already."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the content."""
+        if isinstance(self.content, bytes):
+            return len(self.content)
+        return self.content.stat().st_size if self.known_size is None else self.known_size
 
     def read(self) -> bytes:
         return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
@@ -46,14 +55,14 @@ def write_files(writer: LayerWriter, files: Files) -> None:
     Nothing but the mapping decides the bytes: files are 0644 or 0755, and all belongs to root except folders
     that say otherwise.
     """
-    for path, entry in sorted(_with_parents(files)):
+    for path, entry in sorted(_with_parents(files), key=lambda one: one[0]):
         name = "/".join(path)
-        if isinstance(entry, Folder):
-            writer.directory(name, mode=entry.mode, uid=entry.owner, gid=entry.owner)
-        elif isinstance(entry, Link):
-            writer.symlink(name, entry.target)
-        else:
+        if isinstance(entry, File):
             writer.file(name, entry.content, mode=0o755 if entry.executable else 0o644)
+        elif isinstance(entry, Folder):
+            writer.directory(name, mode=entry.mode, uid=entry.owner, gid=entry.owner)
+        else:
+            writer.symlink(name, entry.target)
 
 
 def _with_parents(files: Files) -> Iterator[tuple[tuple[str, ...], Entry]]:
