@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from ocikit import Layer
 from tagboat.build.base import Base
-from tagboat.build.bytecode import bytecode_path, compile_files
+from tagboat.build.bytecode import compile_packages
 from tagboat.build.cache import Cache, MadeLayer, key_of
-from tagboat.build.files import Entry, Files, write_files
+from tagboat.build.files import Files, write_files
 from tagboat.build.lock import Pin
 from tagboat.build.selection import Selection
 from tagboat.build.size import Sizes
@@ -136,24 +136,20 @@ class _Maker:
         found = {pin.name: self.packages[pin.name] for pin in pins if pin.name not in self._whole}
         if self.byte_code:
             self.progress("compiling byte code")
-            found = dict(self._compiled(found))
+            found = self._compiled(found)
         self._whole |= found
 
-    def _compiled(self, found: Mapping[str, Files]) -> Iterator[tuple[str, Files]]:
-        """Each with its byte code: as many in one go as do not bring the same files."""
-        waiting = dict(found)
-        while waiting:
-            together: dict[str, Entry] = {}
-            names = []
-            for name, files in waiting.items():
-                if together.keys().isdisjoint(files):
-                    together |= files
-                    names.append(name)
-            bytecode, _ = compile_files(together, self.base.compiler(self.cache), self.cache)
-            for name in names:
-                files = waiting.pop(name)
-                made = (bytecode_path(path, self.base.interpreter) for path in files if path.endswith(".py"))
-                yield name, {**files, **{path: bytecode[path] for path in made if path in bytecode}}
+    def _compiled(self, found: Mapping[str, Files]) -> dict[str, Files]:
+        """Each with its byte code."""
+        texts: dict[str, list[str]] = {}
+        for pin in self.selection.pins:
+            texts.setdefault(pin.name, []).append(pin.text)
+        compiled = compile_packages(
+            {name: ("\n".join(texts[name]), files) for name, files in found.items()},
+            self.base.compiler(self.cache),
+            self.cache,
+        )
+        return {name: {**files, **compiled[name]} for name, files in found.items()}
 
 
 def _counted(pins: Sequence[Pin]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +11,23 @@ from ocikit import LayerWriter
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """So many bytes of a file from an offset on."""
+
+    path: Path
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        with self.path.open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), self.size, self.offset)
+
+
+@dataclass(frozen=True, slots=True)
 class File:
     """A regular file; its content is read when the layer is written. `digest`: its SHA-256, where known."""
 
-    content: bytes | Path
+    content: bytes | Path | Part
     executable: bool = False
     digest: str | None = field(default=None, compare=False)
     known_size: int | None = field(default=None, compare=False)
@@ -24,10 +38,14 @@ class File:
         """Bytes of the content."""
         if isinstance(self.content, bytes):
             return len(self.content)
+        if isinstance(self.content, Part):
+            return self.content.size
         return self.content.stat().st_size if self.known_size is None else self.known_size
 
     def read(self) -> bytes:
-        return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
+        if isinstance(self.content, bytes):
+            return self.content
+        return self.content.read() if isinstance(self.content, Part) else self.content.read_bytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +76,8 @@ def write_files(writer: LayerWriter, files: Files) -> None:
     for path, entry in sorted(_with_parents(files), key=lambda one: one[0]):
         name = "/".join(path)
         if isinstance(entry, File):
-            writer.file(name, entry.content, mode=0o755 if entry.executable else 0o644)
+            content = entry.read() if isinstance(entry.content, Part) else entry.content
+            writer.file(name, content, mode=0o755 if entry.executable else 0o644)
         elif isinstance(entry, Folder):
             writer.directory(name, mode=entry.mode, uid=entry.owner, gid=entry.owner)
         else:
