@@ -66,9 +66,7 @@ def build_mould(
     progress(f"building the wheel of {name}")
     with cache.temporary() as temporary:
         project, target = temporary / "project", temporary / "wheel"
-        source.copy(project)
-        for file in stood_in:
-            (project / file).write_bytes(_stand_in(key, file))
+        source.copy(project, {file: _stand_in(key, file) for file in stood_in})
         try:
             uv.build_wheel(project, target)
         except uv.UvError as error:
