@@ -142,8 +142,8 @@ def _parts(mould: Mould, interpreter: Interpreter, cache: Cache) -> dict[str, _P
 def _values(entry: File, key: str, prefix: Path) -> list[Any]:
     """A part, in JSON: source, content, where on disk that is, whether it can be executed."""
     source = _stood_for(entry, key)
-    if isinstance(entry.content, bytes):
-        return [source, entry.content.decode("latin-1"), None, entry.executable]
+    if not isinstance(entry.content, Path):
+        return [source, entry.read().decode("latin-1"), None, entry.executable]
     return [source, None, os.fspath(entry.content.relative_to(prefix)), entry.executable]
 
 
