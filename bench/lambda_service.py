@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import queue
+import socket
 import threading
 import time
 import uuid
@@ -58,6 +59,8 @@ class LambdaService:
         """When the function asked for an event."""
         self.failed: queue.Queue[dict[str, Any]] = queue.Queue()
         """What it said of a start that failed."""
+        self.hangs_up = False
+        """Whether it takes no more of a streamed answer than its head, as when nobody reads on."""
         self.address = ""
 
     def invoke(self, event: Any, *, seconds: float = 30) -> Answer:
@@ -110,6 +113,8 @@ class _Handler(BaseHTTPRequestHandler):
             kind, name, verb = what
             assert kind == "invocation"
             self.service.take(name, self._answer(verb))
+            if self.close_connection:
+                return
         self._reply(202, b'{"status":"OK"}', {})
 
     def _answer(self, verb: str) -> Answer:
@@ -122,7 +127,13 @@ class _Handler(BaseHTTPRequestHandler):
             content = base64.b64decode(body) if document["isBase64Encoded"] else body.encode()
             return Answer(document["statusCode"], document["headers"], document["cookies"], content)
         assert self.headers["Content-Type"] == "application/vnd.awslambda.http-integration-response"
-        pieces = list(self._chunks())
+        chunks = self._chunks()
+        pieces = [next(chunks)]
+        if self.service.hangs_up:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return Answer(streamed=True)
+        pieces += chunks
         head, _, rest = pieces[0].partition(bytes(8))
         document = json.loads(head)
         answer = Answer(document["statusCode"], document["headers"], document["cookies"], streamed=True)

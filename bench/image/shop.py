@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 from pathlib import Path
 from typing import Final
-
-from tagboat.config import ByteCode
 
 __all__ = ["Shop"]
 
@@ -91,7 +88,7 @@ def {name}(amount: int = {amount}) -> Item:
 class Shop:
     """The app's folder; every method changes it in one way that a developer would."""
 
-    def __init__(self, directory: Path, base: str, *, byte_code: ByteCode = True) -> None:
+    def __init__(self, directory: Path, base: str, *, byte_code: bool = True) -> None:
         self.directory = directory
         self._edits = 0
         _write(directory, base, byte_code)
@@ -129,7 +126,7 @@ def _entry(lock: str, name: str) -> str:
     return "".join(lines[start : end + 1])
 
 
-def _write(directory: Path, base: str, byte_code: ByteCode) -> None:
+def _write(directory: Path, base: str, byte_code: bool) -> None:
     generator = random.Random(1)  # noqa: S311  the same app every time
     package = directory / "src" / "shop"
     for folder in ("parts", "templates", "static"):
@@ -137,7 +134,7 @@ def _write(directory: Path, base: str, byte_code: ByteCode) -> None:
     needs = (_HERE / "requirements.in").read_text().split()
     dependencies = "\n".join(f'    "{name}",' for name in needs)
     (directory / "pyproject.toml").write_text(
-        _PYPROJECT.format(base=base, byte_code=json.dumps(byte_code), dependencies=dependencies)
+        _PYPROJECT.format(base=base, byte_code=str(byte_code).lower(), dependencies=dependencies)
     )
     shutil.copy(_HERE / "requirements.lock", directory)
     (package / "__init__.py").touch()

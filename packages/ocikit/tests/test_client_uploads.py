@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,7 @@ from ocikit import (
     Descriptor,
     Digest,
     DigestMismatchError,
+    FileBlob,
     History,
     Image,
     Layer,
@@ -346,8 +348,11 @@ def test_what_another_repository_of_the_registry_has_is_mounted(served, make_ima
         registry.push(pulled, Reference(served.host, "two", "a"), progress=sent)
         assert str(image.layers[0].descriptor.digest) not in sent.bytes
         registry.push(image, Reference(served.host, "three", "a"), mount_from="base", progress=sent)
+        blob = FileBlob(Path("not needed"), origin=(served.host, "base"))
+        kept = replace(image, layers=(replace(image.layers[0], blob=blob),))
+        registry.push(kept, Reference(served.host, "four", "a"), progress=sent)
     assert str(image.layers[0].descriptor.digest) not in sent.bytes
-    for repository in ("two", "three"):
+    for repository in ("two", "three", "four"):
         assert served.storage.image(repository, "a").digest == image.digest
 
 

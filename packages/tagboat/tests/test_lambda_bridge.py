@@ -30,12 +30,34 @@ class App(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def answer(self):
+        if self.path == "/refused":  # as servers do with bodies that are too large for them
+            self.send_response(413)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            self.close_connection = True
+            return
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path == "/die":
             os._exit(3)
         if self.path == "/slow":
             time.sleep(20)
-        self.send_response(418 if self.path == "/teapot" else 200)
+        self.send_response({"/teapot": 418, "/empty": 204, "/same": 304}.get(self.path, 200))
+        if self.path in ("/empty", "/same"):
+            self.end_headers()
+            return
+        if self.path in ("/endless", "/dies-midway"):
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            while True:
+                self.wfile.write(b"1000\\r\\n" + bytes(4096) + b"\\r\\n")
+                time.sleep(0.01)
+                if self.path == "/dies-midway":
+                    os._exit(4)
+        if self.path == "/large":
+            self.send_header("Content-Length", str(20_000_000))
+            self.end_headers()
+            self.wfile.write(bytes(20_000_000))
+            return
         if self.path == "/stream":
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
@@ -162,6 +184,46 @@ def test_an_answer_that_breaks_off_is_told_in_the_trailer(service: LambdaService
     assert told(service.invoke(http_event("/next")))["path"] == "/next"
 
 
+def test_a_stream_that_is_not_over_in_time_is_told_before_lambda_ends_it(
+    service: LambdaService, start: Start
+) -> None:
+    start()
+    answer = service.invoke(http_event("/endless"), seconds=1.5)
+    error = json.loads(base64.b64decode(answer.trailer["Lambda-Runtime-Function-Error-Body"]))
+    assert error["errorMessage"] == "the answer of the app is not over as its time ends"
+    assert told(service.invoke(http_event("/next")))["path"] == "/next"
+
+
+def test_where_nobody_reads_on_the_answer_is_let_go_and_the_next_request_answered(
+    service: LambdaService, start: Start
+) -> None:
+    start()
+    service.hangs_up = True
+    service.invoke(http_event("/endless"), seconds=20)
+    service.hangs_up = False
+    assert told(service.invoke(http_event("/next")))["path"] == "/next"
+
+
+@pytest.mark.parametrize("mode", ["", "buffer"])
+def test_large_bodies_empty_answers_and_early_refusals(
+    service: LambdaService, start: Start, mode: str
+) -> None:
+    start(TAGBOAT_LAMBDA_RESPONSE=mode)
+    body = base64.b64encode(os.urandom(4_500_000)).decode()  # 6 MB as the event that it comes in
+    large = service.invoke(http_event("/", method="POST", body=body, isBase64Encoded=True))
+    assert len(told(large)["body"]) == 4_500_000 if not mode else "unless it is streamed" in str(large.error)
+    refused = service.invoke(http_event("/refused", method="POST", body=body, isBase64Encoded=True))
+    assert (refused.status, refused.body) == (413, b"")
+    for path, status in (("/empty", 204), ("/same", 304)):
+        answer = service.invoke(http_event(path))
+        assert (answer.status, answer.body, answer.error) == (status, b"", None)
+    large = service.invoke(http_event("/large"))
+    assert len(large.body) == 20_000_000 if not mode else "20000000 bytes" in str(large.error)
+    broken = service.invoke(http_event("/broken"))
+    assert broken.trailer if not mode else "lacks 5 bytes" in str(broken.error)
+    assert told(service.invoke(http_event("/next")))["path"] == "/next"
+
+
 def test_an_event_of_another_kind_is_refused_and_the_next_one_answered(
     service: LambdaService, start: Start
 ) -> None:
@@ -179,7 +241,10 @@ def test_an_event_of_another_kind_is_refused_and_the_next_one_answered(
 def test_an_app_that_is_too_slow_fails_its_own_invocation_alone(service: LambdaService, start: Start) -> None:
     start()
     slow = service.invoke(http_event("/slow"), seconds=1)
-    assert slow.error == {"errorType": "TimeoutError", "errorMessage": "timed out"}
+    assert slow.error == {
+        "errorType": "AppError",
+        "errorMessage": "the app has not answered GET within 0.5 s",
+    }
     assert told(service.invoke(http_event("/")))["path"] == "/"
 
 
@@ -191,6 +256,14 @@ def test_an_app_that_dies_ends_the_function_after_the_caller_was_told(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "the app ended with code 3" in errors
+
+
+def test_an_app_that_dies_in_its_answer_costs_no_second_request(service: LambdaService, start: Start) -> None:
+    process = start()
+    assert service.invoke(http_event("/dies-midway")).body == bytes(4096)
+    _, errors = process.communicate(timeout=60)
+    assert "the app ended with code 4" in errors
+    assert service.asked.qsize() == 1
 
 
 def test_an_app_that_does_not_start_is_told_as_a_failed_start(service: LambdaService, start: Start) -> None:
@@ -246,6 +319,20 @@ _EVENTS = _JSON | st.builds(
     _JSON,
     _JSON,
 )
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "target"),
+    [
+        ("/100%", "", "/100%25"),
+        ("/a?b#c", "a=1&a=2&b=%20+%2F&c", "/a%3Fb%23c?a=1&a=2&b=%20+%2F&c"),
+        ("/", "q=é x%zz&r=[]|{}", "/?q=%C3%A9%20x%25zz&r=[]|{}"),
+    ],
+)
+def test_path_and_query_stay_as_they_came_but_for_what_may_not_stand_there(
+    path: str, query: str, target: str
+) -> None:
+    assert Request.of(http_event(path, rawQueryString=query)).target == target
 
 
 @given(_EVENTS)

@@ -76,7 +76,7 @@ def test_the_copy_has_just_the_files_that_count(repository, tmp_path):
     tree = SourceTree.read(repository.directory)
     target = tmp_path / "target"
     target.mkdir()
-    tree.copy(target)
+    tree.copy(target, {})
     assert sorted(str(file.relative_to(target)) for file in target.rglob("*") if file.is_file()) == list(
         tree.files
     )

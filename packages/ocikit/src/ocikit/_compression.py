@@ -26,7 +26,7 @@ _LEVELS: Final = {"gzip": range(1, 13), "zstd": range(1, 20)}
 _LEVEL: Final = {"gzip": 6, "zstd": 9}  # about as fast as each other
 _THREADS: Final = min(4, os.cpu_count() or 1)
 
-_Pack = Callable[[bytes], bytes | bytearray]
+_Pack = Callable[[bytes | memoryview], bytes | bytearray]
 
 
 def compressor(compression: Compression) -> str:
@@ -65,28 +65,33 @@ class Compressor:
     def __init__(self, member: int, pack: _Pack) -> None:
         self._member = member
         self._pack = pack
-        self._content = bytearray()
+        self._pieces: list[bytes | memoryview] = []  # joined no sooner than they make a member
+        self._held = 0  # bytes of them
         self._waiting: deque[Future[bytes | bytearray]] = deque()
         self._pool: ThreadPoolExecutor | None = None
 
     def compress(self, data: bytes) -> Iterator[bytes | bytearray]:
         """Take in content."""
-        self._content += data
-        while len(self._content) >= self._member:
-            member = bytes(memoryview(self._content)[: self._member])
-            del self._content[: self._member]
+        self._pieces.append(data)
+        self._held += len(data)
+        if self._held < self._member:
+            return
+        content = memoryview(b"".join(self._pieces))
+        while len(content) >= self._member:
+            member, content = content[: self._member], content[self._member :]
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_THREADS, "ocikit-compression")
             self._waiting.append(self._pool.submit(self._pack, member))
             if len(self._waiting) > _THREADS:
                 yield self._waiting.popleft().result()
+        self._pieces, self._held = [content], len(content)
 
     def flush(self) -> Iterator[bytes | bytearray]:
         """The rest; nothing can be taken in afterwards."""
         while self._waiting:
             yield self._waiting.popleft().result()
-        if self._content:
-            yield self._pack(bytes(self._content))
+        if self._held:
+            yield self._pack(b"".join(self._pieces))
         self.close()
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Protocol
 
 from ocikit.errors import UnsafeArchiveError
@@ -131,14 +132,14 @@ def encode_header(
     name: str, kind: bytes, *, mode: int, uid: int, gid: int, mtime: int, size: int = 0, target: str = ""
 ) -> bytes:
     """The header of one entry (`mtime` in seconds), with a pax header before it for what ustar cannot say."""
+    header = _ustar(name, kind, mode=mode, uid=uid, gid=gid, size=size, mtime=mtime, target=target)
     extended: dict[bytes, bytes] = {}
     for key, text in ((b"path", name), (b"linkpath", target)):
-        raw = text.encode("utf-8", "surrogateescape")
-        if len(raw) > 100 or not raw.isascii():
-            extended[key] = raw
-    numbers = ((b"size", size, _LARGEST_SIZE), (b"uid", uid, _LARGEST_ID), (b"gid", gid, _LARGEST_ID))
-    extended |= {key: b"%d" % number for key, number, largest in numbers if number > largest}
-    header = _ustar(name, kind, mode=mode, uid=uid, gid=gid, size=size, mtime=mtime, target=target)
+        if len(text) > 100 or not text.isascii():
+            extended[key] = text.encode("utf-8", "surrogateescape")
+    if size > _LARGEST_SIZE or uid > _LARGEST_ID or gid > _LARGEST_ID:
+        numbers = ((b"size", size, _LARGEST_SIZE), (b"uid", uid, _LARGEST_ID), (b"gid", gid, _LARGEST_ID))
+        extended |= {key: b"%d" % number for key, number, largest in numbers if number > largest}
     if not extended:
         return header
     if any(_is_binary(value) for value in extended.values()):
@@ -156,24 +157,21 @@ def padding(size: int) -> bytes:
 def _ustar(
     name: str, kind: bytes, *, mode: int, uid: int, gid: int, size: int, mtime: int, target: str
 ) -> bytes:
-    numbers = (
-        mode,
-        uid if uid <= _LARGEST_ID else 0,
-        gid if gid <= _LARGEST_ID else 0,
-        size if size <= _LARGEST_SIZE else 0,
-        mtime,
-    )
-    fields = b"".join(
-        (
-            name.encode("ascii", "replace")[:100].ljust(100, b"\0"),
-            b"%07o\0%07o\0%07o\0%011o\0%011o\0" % numbers,
-            b" " * 8,  # the checksum counts as blanks in itself
-            kind,
-            target.encode("ascii", "replace")[:100].ljust(100, b"\0"),
-            b"ustar\x0000",
-        )
-    ).ljust(BLOCK, b"\0")
-    return fields[:148] + b"%06o\0 " % sum(fields) + fields[156:]
+    raw = name.encode("ascii", "replace")[:100]
+    owners = uid if uid <= _LARGEST_ID else 0, gid if gid <= _LARGEST_ID else 0
+    numbers = b"%07o\0%07o\0%07o\0%011o\0" % (mode, *owners, size if size <= _LARGEST_SIZE else 0)
+    rest, added = _rest(kind, mtime, target.encode("ascii", "replace")[:100])
+    checksum = b"%06o\0 " % (added + sum(raw) + sum(numbers))
+    return b"".join((raw, bytes(100 - len(raw)), numbers, rest[:12], checksum, rest[12:]))
+
+
+@lru_cache(maxsize=64)  # of thousands of entries most have the same
+def _rest(kind: bytes, mtime: int, target: bytes) -> tuple[bytes, int]:
+    """What is around the checksum of a header: 12 bytes before it, the others after it; and what these, and
+    the checksum itself as blanks, add to it."""
+    after = (kind + target.ljust(100, b"\0") + b"ustar\x0000").ljust(BLOCK - 156, b"\0")
+    rest = b"%011o\0" % mtime + after
+    return rest, sum(rest) + 8 * 0x20
 
 
 def _pax_record(key: bytes, value: bytes) -> bytes:

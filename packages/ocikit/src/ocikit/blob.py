@@ -31,6 +31,8 @@ class BytesBlob:
 @dataclass(frozen=True, slots=True)
 class FileBlob:
     path: Path
+    origin: tuple[str, str] | None = None
+    """The registry's host and the repository that it came from: to be pushed there, it need not travel."""
 
     def open(self) -> BinaryIO:
         return self.path.open("rb")

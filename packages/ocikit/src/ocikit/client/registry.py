@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from ocikit._document import MAX_DOCUMENT, Reader
-from ocikit.blob import Blob, BytesBlob, verified
+from ocikit.blob import Blob, BytesBlob, FileBlob, verified
 from ocikit.client.address import shown
 from ocikit.client.blobs import open_blob
 from ocikit.client.login import Find
@@ -325,8 +325,13 @@ class Registry:
 
     def _source(self, blob: Blob, digest: Digest, repository: str) -> str | None:
         """Where else in this registry the blob is already, as far as anybody knows."""
-        if isinstance(blob, RegistryBlob) and blob.registry.host == self.host:
-            place: str | None = blob.repository
+        origin = None
+        if isinstance(blob, RegistryBlob):
+            origin = blob.registry.host, blob.repository
+        elif isinstance(blob, FileBlob):
+            origin = blob.origin
+        if origin is not None and origin[0] == self.host:
+            place: str | None = origin[1]
         else:
             place = self._places.get(str(digest))
         return place if place != repository else None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ocikit import (
     Digest,
+    FileBlob,
     Image,
     Layout,
     OcikitError,
@@ -188,7 +189,13 @@ def _pull(name: str, platform: Platform, cache: Cache, progress: Callable[[str],
                 with cache.temporary() as temporary:
                     Layout(temporary / "layout").write(registry.image(reference, platform), None)
                     (temporary / "layout").rename(folder)
-    return Layout(folder).image(), missing
+    image = Layout(folder).image()
+    origin = reference.registry, reference.repository
+    layers = tuple(
+        replace(layer, blob=replace(layer.blob, origin=origin)) if isinstance(layer.blob, FileBlob) else layer
+        for layer in image.layers
+    )
+    return replace(image, layers=layers), missing
 
 
 def _interpreter(image: Image, path: str | None, cache: Cache, here: Base | None) -> tuple[Interpreter, bool]:

@@ -5,17 +5,19 @@ The files are hash-based and unchecked (PEP 552): no time stamp of a source file
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tagboat.build.cache import Cache, key_of
-from tagboat.build.files import Entry, File, Files
+from tagboat.build.files import Entry, File, Files, Part
 from tagboat.build.interpreter import Interpreter, InterpreterError, command, environment
 
-_FORMAT = "2"
+_FORMAT = "3"
 _WORTH_A_PROCESS = 16  # files
 _APART = (3, 12)  # the first Python whose files are compiled in processes of their own
 
@@ -38,14 +40,13 @@ def build(source, target, name):
     try:
         code = compile(text, name.decode(), "exec", dont_inherit=True, optimize=0)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        posix.write(1, name + b"\\t" + str(error).encode(errors="replace").replace(b"\\n", b" ") + b"\\n")
+        posix.write(1, b"!" + str(error).encode(errors="replace").replace(b"\\n", b" ") + b"\\n")
         return
     held = strings(code)
     data = _code_to_hash_pyc(code, _imp.source_hash(magic, text), False)
-    partial = target + b".%d" % posix.getpid()
-    with open(partial, "wb") as file:
+    with open(target, "ab") as file:
         file.write(data)
-    posix.rename(partial, target)
+    posix.write(1, b"%d\\n" % len(data))
 
 def strings(code):
     found = []
@@ -104,6 +105,7 @@ def compile_files(
         return {}, {}
     stored: dict[str, Path] = {}
     jobs: list[_Job] = []
+    broken: dict[str, str] = {}
     with cache.temporary() as folder:
         for path, entry in sorted(files.items()):
             if not path.endswith(".py") or not isinstance(entry, File):
@@ -112,25 +114,98 @@ def compile_files(
             key = key_of(_FORMAT, compiler.identity, path, source)
             stored[path] = cache.path(f"bytecode/{key[:2]}", key)
             if not stored[path].exists():
-                file = entry.content
-                if isinstance(file, bytes):
-                    file = folder / str(len(jobs))
-                    file.write_bytes(source)
-                jobs.append(_Job(file, stored[path], f"/{path}"))
-        broken = _run(jobs, compiler.interpreter, compiler.root)
+                jobs.append(_Job(_on_disk(entry, folder / f"{len(jobs)}.py"), folder / str(len(jobs)), path))
+        shares = max(1, min(os.cpu_count() or 1, len(jobs) // _WORTH_A_PROCESS))
+        for job, result in _run([jobs[n::shares] for n in range(shares)], compiler):
+            if isinstance(result, str):
+                broken[f"/{job.path}"] = result
+            else:
+                job.target.replace(stored[job.path])
     made: dict[str, Entry] = {
         bytecode_path(path, compiler.interpreter): File(file)
         for path, file in stored.items()
         if f"/{path}" not in broken
     }
-    return made, broken
+    return made, dict(sorted(broken.items()))
+
+
+def compile_packages(
+    packages: Mapping[str, tuple[str, Files]], compiler: Compiler, cache: Cache
+) -> dict[str, dict[str, Entry]]:
+    """The byte code of each of the packages, which are their files and what stands for these, by name.
+
+    That of a package is kept in one file, since there are thousands: as many files take longer to be made
+    than much of the byte code. Raises InterpreterError when the interpreter itself fails.
+    """
+    kept = {
+        name: cache.path("packages", key_of(_FORMAT, compiler.identity, stands_for, *sorted(files)))
+        for name, (stands_for, files) in packages.items()
+    }
+    with cache.temporary() as folder:
+        work = []
+        for number, name in enumerate(name for name, file in kept.items() if not file.exists()):
+            sources = {path: one for path, one in packages[name][1].items() if path.endswith(".py")}
+            jobs = [
+                _Job(_on_disk(entry, folder / f"{number}.{index}.py"), folder / str(number), path)
+                for index, (path, entry) in enumerate(sorted(sources.items()))
+                if isinstance(entry, File)
+            ]
+            size = sum(entry.size for entry in sources.values() if isinstance(entry, File))
+            work.append((size, number, name, jobs))
+        shares: list[list[_Job]] = [[] for _ in range(os.cpu_count() or 1)]
+        loads = [0] * len(shares)
+        for size, _, _, jobs in sorted(work, key=lambda one: one[:2], reverse=True):
+            least = loads.index(min(loads))
+            shares[least] += jobs
+            loads[least] += size
+        found = dict(_run(shares, compiler))
+        for _, number, name, jobs in work:
+            results = ((job.path, found[job]) for job in jobs)
+            sizes = [(path, result) for path, result in results if isinstance(result, int)]
+            _keep(folder / str(number), sizes, kept[name])
+    return {name: _parts(file, compiler.interpreter) for name, file in kept.items()}
+
+
+def _keep(pack: Path, sizes: list[tuple[str, int]], target: Path) -> None:
+    """Put what was compiled of a package in its place, with the paths and sizes at its end."""
+    index = json.dumps(sizes).encode()
+    with pack.open("ab") as file:
+        file.write(index + len(index).to_bytes(8, "big"))
+    pack.replace(target)
+
+
+def _parts(pack: Path, interpreter: Interpreter) -> dict[str, Entry]:
+    made: dict[str, Entry] = {}
+    with pack.open("rb") as file:
+        end = file.seek(-8, os.SEEK_END)
+        length = int.from_bytes(file.read(8), "big")
+        file.seek(end - length)
+        sizes: list[tuple[str, int]] = json.loads(file.read(length))
+    offset = 0
+    for path, size in sizes:
+        made[bytecode_path(path, interpreter)] = File(Part(pack, offset, size))
+        offset += size
+    return made
+
+
+def _on_disk(entry: File, otherwise: Path) -> Path:
+    """Where the content of a source is; that place, if it was nowhere yet."""
+    if isinstance(entry.content, Path):
+        return entry.content
+    otherwise.write_bytes(entry.read())
+    return otherwise
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
     source: Path
-    target: Path
-    name: str  # absolute path of the source in the image: what tracebacks show
+    target: Path  # to whose end the byte code is put
+    path: str  # of the source in the image
+
+    @property
+    def words(self) -> tuple[bytes, bytes, bytes]:
+        """The last is the name that tracebacks show."""
+        return os.fsencode(self.source), os.fsencode(self.target), os.fsencode(f"/{self.path}")
 
 
 def bytecode_path(path: str, interpreter: Interpreter) -> str:
@@ -139,36 +214,37 @@ def bytecode_path(path: str, interpreter: Interpreter) -> str:
     return str(source.parent / "__pycache__" / f"{source.stem}.{interpreter.cache_tag}.pyc")
 
 
-def _run(jobs: list[_Job], interpreter: Interpreter, root: Path) -> dict[str, str]:
-    """Do all jobs, a share on each processor; returns which sources do not compile, and why."""
-    shares = max(1, min(os.cpu_count() or 1, len(jobs) // _WORTH_A_PROCESS))
-    with ThreadPoolExecutor(shares) as pool:
-        refused = pool.map(
-            lambda share: _compile(share, interpreter, root), (jobs[n::shares] for n in range(shares))
-        )
-        return dict(sorted(pair for pairs in refused for pair in pairs))
+def _run(shares: list[list[_Job]], compiler: Compiler) -> Iterator[tuple[_Job, int | str]]:
+    """Do all jobs, each share in a process of its own; each with the bytes that it gave, or what is wrong
+    with the source."""
+    with ThreadPoolExecutor(len(shares)) as pool:
+        done = pool.map(lambda share: _compile(share, compiler), shares)
+        for share, results in zip(shares, done, strict=True):
+            yield from zip(share, results, strict=True)
 
 
-def _compile(jobs: list[_Job], interpreter: Interpreter, root: Path) -> list[tuple[str, str]]:
+def _compile(jobs: list[_Job], compiler: Compiler) -> list[int | str]:
     if not jobs:
         return []
-    words = [os.fsencode(word) for job in jobs for word in (job.source, job.target, job.name)]
+    root, interpreter = compiler.root, compiler.interpreter
 
     def run(how: str) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
             command(root, interpreter.path, "-S", "-B", "-W", "ignore", "-c", _COMPILE, how),
             env=environment(root, interpreter.path),
-            input=b"".join(word + b"\0" for word in words),
+            input=b"".join(word + b"\0" for job in jobs for word in job.words),
             capture_output=True,
             check=False,
         )
 
     done = run("together" if interpreter.version < _APART else "apart")
     if done.returncode < 0:
+        for target in {job.target for job in jobs}:
+            target.unlink(missing_ok=True)
         done = run("apart")  # some file crashes it: this says which
     if done.returncode != 0:
         raise InterpreterError(
             f"{interpreter.path} of the base: {done.stderr.decode(errors='replace').strip()}"
         )
-    lines = (line.partition("\t") for line in done.stdout.decode(errors="replace").split("\n") if line)
-    return [(name, reason) for name, _, reason in lines]
+    lines = done.stdout.decode(errors="replace").split("\n")[:-1]
+    return [line[1:] if line.startswith("!") else int(line) for line in lines]

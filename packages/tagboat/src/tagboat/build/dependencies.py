@@ -5,73 +5,62 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from ocikit import Layer
 from tagboat.build.base import Base
-from tagboat.build.bytecode import bytecode_path, compile_files
+from tagboat.build.bytecode import compile_packages
 from tagboat.build.cache import Cache, MadeLayer, key_of
-from tagboat.build.explanation import MODULES
-from tagboat.build.files import Entry, Files, write_files
+from tagboat.build.files import Files, write_files
 from tagboat.build.lock import Pin
-from tagboat.build.projects import Projects
 from tagboat.build.selection import Selection
 from tagboat.build.size import Sizes
 from tagboat.build.tier import Tier, tiers_of
 from tagboat.build.venv import installed_distributions
 from tagboat.component import Component
-from tagboat.config import ByteCode, Config
 from tagboat.errors import TagboatError
-
-if TYPE_CHECKING:
-    from tagboat.build.reach import Reach
 
 _FORMAT = "5"  # raise it when the same lock would make other bytes
 
 
 def dependency_layers(
-    component: Component, base: Base, projects: Projects, *, on_layer: Callable[[Layer], None]
+    component: Component,
+    base: Base,
+    cache: Cache,
+    *,
+    progress: Callable[[str], None],
+    on_layer: Callable[[Layer], None],
 ) -> list[MadeLayer]:
     """A layer for each tier of the lock.
 
     What the missing ones hold is installed and compiled in one go; then they are written side by side, and
     `on_layer` gets each as soon as it is made, from several threads. Raises ConfigError, UvError, VenvError,
-    InterpreterError, and what Projects raises.
+    InterpreterError.
     """
-    cache, byte_code = projects.cache, component.config.byte_code
     selection = Selection(component, base.target, cache)
-    pins = selection.pins
     sizes = Sizes(cache, base.target)
-    reach = _reach(component.config, base, projects)
+    byte_code = component.config.byte_code
+    kind = "dependencies" if byte_code else "dependencies without byte code"
+
+    def key_for(tier: Tier) -> str:
+        return key_of(_FORMAT, kind, base.identity, *(pin.text for pin in tier.pins))
 
     with ExitStack() as stack:
-        maker = _Maker(selection, base, cache, stack, projects.progress, bool(byte_code))
-        large = sizes.large(pins)
-        sources = reach.sources(pins) if reach else {}
-        if large is None or sources is None:
+        maker = _Maker(selection, base, cache, stack, progress, byte_code)
+        large = sizes.large(selection.pins)
+        if large is None:
             # What is new is looked at first; with it comes what will probably share a layer with it.
-            unknown = {*sizes.unknown(pins), *(reach.unknown(pins) if reach else ())}
-            guess = tiers_of(pins, sizes.known_large(pins))
-            maker.install(pin for tier in guess if unknown & {*tier.pins} for pin in tier.pins)
+            unknown = sizes.unknown(selection.pins)
+            guess = tiers_of(selection.pins, sizes.known_large(selection.pins))
+            maker.install([*unknown, *_missing(guess, key_for, cache)])
             sizes.keep(unknown, maker.packages)
-            large = sizes.known_large(pins)
-            if reach:
-                reach.keep(unknown, maker.packages)
-                sources = reach.sources(pins)
-        compiled = sources or {}
-        tiers = tiers_of(pins, large)
-        keys = [_key(tier, base, byte_code, compiled) for tier in tiers]
-        maker.only = frozenset(path for paths in compiled.values() for path in paths) if reach else None
-        maker.missing = [
-            pin
-            for tier, key in zip(tiers, keys, strict=True)
-            if not cache.has_layer(key)
-            for pin in tier.pins
-        ]
+            large = sizes.known_large(selection.pins)
+        tiers = tiers_of(selection.pins, large)
+        keys = [key_for(tier) for tier in tiers]
+        maker.missing = _missing(tiers, key_for, cache)
 
         def layer(tier: Tier, key: str) -> MadeLayer:
             started = time.monotonic()
@@ -79,8 +68,6 @@ def dependency_layers(
             if fresh:
                 on_layer(made)
             inputs = {"base": base.identity} | {str(pin.requirement): key_of(pin.text) for pin in tier.pins}
-            if reach:
-                inputs[MODULES] = "\n".join(_sources(tier, compiled))
             seconds = time.monotonic() - started
             return MadeLayer(tier.name, made, fresh, seconds, f"dependencies {tier.label}", inputs)
 
@@ -88,22 +75,8 @@ def dependency_layers(
             return list(pool.map(layer, tiers, keys))
 
 
-def _reach(config: Config, base: Base, projects: Projects) -> Reach | None:
-    if config.byte_code != "imported":
-        return None
-    from tagboat.build.reach import Reach  # noqa: PLC0415  most builds do not ask
-
-    return Reach(projects, base.target, config)
-
-
-def _key(tier: Tier, base: Base, byte_code: ByteCode, compiled: Mapping[str, Sequence[str]]) -> str:
-    """What decides about the layer of a tier; `compiled` are the sources of which there is byte code."""
-    kind = f"dependencies, byte code {byte_code}"
-    return key_of(_FORMAT, kind, base.identity, *(pin.text for pin in tier.pins), *_sources(tier, compiled))
-
-
-def _sources(tier: Tier, compiled: Mapping[str, Sequence[str]]) -> list[str]:
-    return [path for name in tier.packages for path in compiled.get(name, ())]
+def _missing(tiers: Iterable[Tier], key_for: Callable[[Tier], str], cache: Cache) -> list[Pin]:
+    return [pin for tier in tiers if not cache.has_layer(key_for(tier)) for pin in tier.pins]
 
 
 @dataclass
@@ -117,9 +90,6 @@ class _Maker:
     progress: Callable[[str], None]
     byte_code: bool
     missing: Sequence[Pin] = ()
-    only: frozenset[str] | None = None
-    """The paths of what is compiled, where that is not all."""
-
     packages: dict[str, Files] = field(default_factory=dict)
     """The files of every package that is installed, by its name; not yet with byte code."""
 
@@ -166,26 +136,20 @@ class _Maker:
         found = {pin.name: self.packages[pin.name] for pin in pins if pin.name not in self._whole}
         if self.byte_code:
             self.progress("compiling byte code")
-            found = dict(self._compiled(found))
+            found = self._compiled(found)
         self._whole |= found
 
-    def _compiled(self, found: Mapping[str, Files]) -> Iterator[tuple[str, Files]]:
-        """Each with its byte code: as many in one go as do not bring the same files."""
-        waiting = dict(found)
-        while waiting:
-            together: dict[str, Entry] = {}
-            names = []
-            for name, files in waiting.items():
-                if together.keys().isdisjoint(files):
-                    together |= files
-                    names.append(name)
-            if self.only is not None:
-                together = {path: together[path] for path in self.only.intersection(together)}
-            bytecode, _ = compile_files(together, self.base.compiler(self.cache), self.cache)
-            for name in names:
-                files = waiting.pop(name)
-                made = (bytecode_path(path, self.base.interpreter) for path in files if path.endswith(".py"))
-                yield name, {**files, **{path: bytecode[path] for path in made if path in bytecode}}
+    def _compiled(self, found: Mapping[str, Files]) -> dict[str, Files]:
+        """Each with its byte code."""
+        texts: dict[str, list[str]] = {}
+        for pin in self.selection.pins:
+            texts.setdefault(pin.name, []).append(pin.text)
+        compiled = compile_packages(
+            {name: ("\n".join(texts[name]), files) for name, files in found.items()},
+            self.base.compiler(self.cache),
+            self.cache,
+        )
+        return {name: {**files, **compiled[name]} for name, files in found.items()}
 
 
 def _counted(pins: Sequence[Pin]) -> str:

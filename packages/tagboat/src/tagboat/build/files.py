@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,15 +11,41 @@ from ocikit import LayerWriter
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """So many bytes of a file from an offset on."""
+
+    path: Path
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        with self.path.open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), self.size, self.offset)
+
+
+@dataclass(frozen=True, slots=True)
 class File:
     """A regular file; its content is read when the layer is written. `digest`: its SHA-256, where known."""
 
-    content: bytes | Path
+    content: bytes | Path | Part
     executable: bool = False
     digest: str | None = field(default=None, compare=False)
+    known_size: int | None = field(default=None, compare=False)
+    """Bytes of the content on disk, where somebody has asked for them already."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the content."""
+        if isinstance(self.content, bytes):
+            return len(self.content)
+        if isinstance(self.content, Part):
+            return self.content.size
+        return self.content.stat().st_size if self.known_size is None else self.known_size
 
     def read(self) -> bytes:
-        return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
+        if isinstance(self.content, bytes):
+            return self.content
+        return self.content.read() if isinstance(self.content, Part) else self.content.read_bytes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +73,15 @@ def write_files(writer: LayerWriter, files: Files) -> None:
     Nothing but the mapping decides the bytes: files are 0644 or 0755, and all belongs to root except folders
     that say otherwise.
     """
-    for path, entry in sorted(_with_parents(files)):
+    for path, entry in sorted(_with_parents(files), key=lambda one: one[0]):
         name = "/".join(path)
-        if isinstance(entry, Folder):
+        if isinstance(entry, File):
+            content = entry.read() if isinstance(entry.content, Part) else entry.content
+            writer.file(name, content, mode=0o755 if entry.executable else 0o644)
+        elif isinstance(entry, Folder):
             writer.directory(name, mode=entry.mode, uid=entry.owner, gid=entry.owner)
-        elif isinstance(entry, Link):
-            writer.symlink(name, entry.target)
         else:
-            writer.file(name, entry.content, mode=0o755 if entry.executable else 0o644)
+            writer.symlink(name, entry.target)
 
 
 def _with_parents(files: Files) -> Iterator[tuple[tuple[str, ...], Entry]]:

@@ -7,8 +7,10 @@ import shlex
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from threading import Event
+from typing import Final
 
 from ocikit import ContainerConfig, Image, Layer, Platform
 from tagboat.build.app import WORKDIR, app_layers
@@ -17,10 +19,15 @@ from tagboat.build.cache import Cache
 from tagboat.build.dependencies import dependency_layers
 from tagboat.build.frame import Build, Frame, LayerReport, finish, stamp_of
 from tagboat.build.ground import Ground, Project
+from tagboat.build.mould import build_mould
 from tagboat.build.projects import Projects
+from tagboat.build.source import SourceTree
 from tagboat.build.uv import uv_version
 from tagboat.build.venv import VENV
 from tagboat.component import Component
+from tagboat.errors import TagboatError
+
+_AT_ONCE: Final = 0.05  # seconds that it takes at most to find a base that is in the cache
 
 # `$NAME` and `${NAME…}` are the shell's to expand when the container starts; any other `$` is a dollar sign.
 _START_VARIABLE = re.compile(r"\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*(?::?[-+?=][^}]*)?\})", re.ASCII)
@@ -55,17 +62,21 @@ def build_with_report(
     store = Cache.open(cache, compression=component.config.compression)
     started = time.monotonic()
     platform = platform or Platform.host()
-    base, made = resolve_base(component, platform, store, progress=progress)
-    size = sum(layer.descriptor.size for layer in base.image.layers)
-    report = LayerReport(base.name, size, not made, time.monotonic() - started)
-    for layer in base.image.layers if made else ():
-        on_layer(layer)
-    ground = _ground(component, base, store)
-    stamp = stamp_of(ground)
     with ExitStack() as stack, ThreadPoolExecutor(1) as pool:  # mostly other programs are at work
-        projects = Projects(ground, store, stack, progress)
-        app = pool.submit(app_layers, projects, on_layer=on_layer)
-        layers = dependency_layers(component, base, projects, on_layer=on_layer)
+        found = Event()
+        pool.submit(_prepare, component, store, found, progress)
+        try:
+            base, made = resolve_base(component, platform, store, progress=progress)
+        finally:
+            found.set()
+        size = sum(layer.descriptor.size for layer in base.image.layers)
+        report = LayerReport(base.name, size, not made, time.monotonic() - started)
+        for layer in base.image.layers if made else ():
+            on_layer(layer)
+        ground = _ground(component, base, store)
+        stamp = stamp_of(ground)
+        app = pool.submit(app_layers, Projects(ground, store, stack, progress), on_layer=on_layer)
+        layers = dependency_layers(component, base, store, progress=progress, on_layer=on_layer)
         frame = Frame(
             base.name,
             base.image,
@@ -74,9 +85,23 @@ def build_with_report(
             component.authors,
             component.config.compression,
             ground,
-            _imports(component, projects),
         )
         return finish(frame, stamp, app.result(), store, [report])
+
+
+def _prepare(component: Component, cache: Cache, found: Event, progress: Callable[[str], None]) -> None:
+    """Do what takes long and has nothing to do with the base, if that is not `found` at once.
+
+    It is kept in the cache. What fails here fails again where it is needed, and is told there.
+    """
+    if found.wait(_AT_ONCE):
+        return
+    import tagboat.build.installer  # noqa: PLC0415  loaded while the base is on its way
+    import tagboat.build.uvcache  # noqa: F401, PLC0415
+
+    with suppress(TagboatError):
+        for package in component.packages:
+            build_mould(package.name, SourceTree.read(package.directory), uv_version(), cache, progress)
 
 
 def _ground(component: Component, base: Base, cache: Cache) -> Ground:
@@ -89,14 +114,6 @@ def _ground(component: Component, base: Base, cache: Cache) -> Ground:
         base.here is not None,
         uv_version(),
     )
-
-
-def _imports(component: Component, projects: Projects) -> str | None:
-    if component.config.byte_code != "imported":
-        return None
-    from tagboat.build.reach import imports_key  # noqa: PLC0415  most builds do not ask
-
-    return imports_key(projects)
 
 
 def _container_config(component: Component, base: Base) -> ContainerConfig:

@@ -25,12 +25,14 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse, HTTPSConnection
 from typing import Any, Final
@@ -52,11 +54,17 @@ _PATIENCE: Final = 5  # seconds for one answer of a store's
 _API: Final = "/2018-06-01/runtime"
 _LOOK: Final = 0.002  # seconds between two tries to reach an app that starts
 _MARGIN: Final = 0.5  # seconds before the deadline in which Lambda is still told of it
+_SLOW: Final = 8.0  # seconds of a start after which the log says what it waits for; Lambda gives it ten
+_END: Final = 0.2  # seconds in which an app that broke off is seen to have ended
 _PIECE: Final = 64 * 1024
 _PRELUDE_END: Final = bytes(8)
+_DOCUMENT: Final = 6 * 1024 * 1024  # bytes of an answer that is one document
 
-_UNRESERVED: Final = "/%:@!$&'()*+,;=~"
+_IN_PATH: Final = "/%:@!$&'()*+,;=~"
 """What may stand in a path as it is; `%` because what is escaped already stays (RFC 3986 section 3.3)."""
+_IN_QUERY: Final = _IN_PATH + '?[]|^`{}\\"<>'
+"""The same of a query: what clients send in it though they should not is left as it came."""
+_NO_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 _OF_ONE_CONNECTION: Final = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -70,6 +78,10 @@ class BadEventError(Exception):
 
 class AppGoneError(Exception):
     """The app has ended."""
+
+
+class AppError(Exception):
+    """The app gave no answer, or not all of it."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +100,9 @@ class Request:
             context = event["requestContext"]
             method = context["http"]["method"].upper()
             query = event.get("rawQueryString")
-            target = quote(event["rawPath"] or "/", safe=_UNRESERVED) + (f"?{query}" if query else "")
+            path = event["rawPath"]
+            target = _escaped(path if path.startswith("/") else f"/{path}", _IN_PATH)
+            target += f"?{_escaped(query, _IN_QUERY)}" if query else ""
             body = event.get("body") or ""
             content = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
             headers = {name.lower(): value.strip() for name, value in (event.get("headers") or {}).items()}
@@ -106,6 +120,11 @@ class Request:
             headers["x-amzn-trace-id"] = trace
         kept = [(name, value) for name, value in headers.items() if name not in _OF_ONE_CONNECTION]
         return cls(method, target, (*kept, ("connection", "close")), content)
+
+
+def _escaped(text: str, safe: str) -> str:
+    """What may not stand in a request's first line escaped, and the rest as it is."""
+    return quote(_NO_ESCAPE.sub("%25", text), safe=safe)
 
 
 class SecretError(Exception):
@@ -219,8 +238,17 @@ class App:
 
     def wait(self) -> None:
         """Return when it takes connections; raises AppGoneError."""
+        told = time.monotonic() + _SLOW
         while True:
             self.check()
+            if time.monotonic() > told:
+                told = float("inf")
+                print(
+                    f"lambda: after {_SLOW:.0f} s nothing listens on port {self._port} yet: "
+                    "the app has to listen on $PORT, of 127.0.0.1 or all addresses",
+                    file=sys.stderr,
+                    flush=True,
+                )
             try:
                 socket.create_connection(("127.0.0.1", self._port)).close()
             except OSError:
@@ -228,22 +256,68 @@ class App:
             else:
                 return
 
-    def check(self) -> None:
-        """Raise AppGoneError when it has ended."""
-        if (code := self._process.poll()) is not None:
-            raise AppGoneError(f"the app ended with code {code}")
+    def check(self, seconds: float = 0) -> None:
+        """Raise AppGoneError when it has ended, or does so within some seconds."""
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return
+        raise AppGoneError(f"the app ended with code {code}")
 
-    def ask(self, request: Request, seconds: float) -> HTTPResponse:
-        """The head of its answer, the body still to be read.
+    def ask(self, request: Request, deadline: float) -> Answer:
+        """The head of its answer, the body still to be read; `deadline` is of the clock `time.time`.
 
-        Raises OSError and HTTPException, and ValueError for a method or header that HTTP does not have.
+        Raises AppError, and ValueError for a method or header that HTTP does not have.
         """
+        seconds = max(_MARGIN, deadline - time.time())
         connection = HTTPConnection("127.0.0.1", self._port, timeout=seconds)
         connection.putrequest(request.method, request.target, skip_host=True, skip_accept_encoding=True)
         for name, value in request.headers:
             connection.putheader(name, value.encode("latin-1", "replace"))
-        connection.endheaders(request.body)
-        return connection.getresponse()
+        try:
+            # It may answer before it has read all, as with 413, and hang up.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.endheaders(request.body)
+            return Answer(connection.sock, connection.getresponse(), deadline)
+        except TimeoutError:
+            raise AppError(f"the app has not answered {request.method} within {seconds:.1f} s") from None
+        except (OSError, HTTPException) as error:
+            raise AppError(f"the app does not answer: {type(error).__name__}: {error}") from error
+
+
+class Answer:
+    """An answer of the app's of which the head is there, and the body comes."""
+
+    def __init__(self, sock: socket.socket, response: HTTPResponse, deadline: float) -> None:
+        self._socket, self._response, self._deadline = sock, response, deadline
+
+    @property
+    def head(self) -> dict[str, Any]:
+        return head_of(self._response)
+
+    def pieces(self) -> Generator[bytes, None, None]:
+        """The body as it comes. Raises AppError where it breaks off, or is not over at the deadline."""
+        response = self._response
+        with response:
+            try:
+                while piece := self._read():
+                    yield piece
+            except TimeoutError:
+                raise AppError("the answer of the app is not over as its time ends") from None
+            except (OSError, HTTPException) as error:
+                raise AppError(
+                    f"the answer of the app breaks off: {type(error).__name__}: {error}"
+                ) from error
+            if response.length:  # what was announced and did not come
+                raise AppError(f"the answer of the app lacks {response.length} bytes")
+
+    def _read(self) -> bytes:
+        seconds = self._deadline - time.time()
+        if seconds <= 0:
+            raise TimeoutError
+        if self._socket.fileno() >= 0:  # http.client closes it when all is there
+            self._socket.settimeout(seconds)
+        return self._response.read1(_PIECE)
 
 
 class Runtime:
@@ -269,15 +343,32 @@ class Runtime:
         headers = {"Lambda-Runtime-Function-Error-Type": kind, "Content-Type": "application/json"}
         self._send(f"{_API}/{place}/error", body.encode(), headers)
 
-    def respond(self, invocation: str, response: HTTPResponse) -> None:
-        """Give the whole answer as one document."""
-        body = response.read()
-        document = {**head_of(response), "body": base64.b64encode(body).decode(), "isBase64Encoded": True}
+    def respond(self, invocation: str, answer: Answer) -> None:
+        """Give the whole answer as one document. Raises AppError."""
+        body = b"".join(answer.pieces())
+        document = {**answer.head, "body": base64.b64encode(body).decode(), "isBase64Encoded": True}
+        data = json.dumps(document).encode()
+        if len(data) > _DOCUMENT:
+            raise AppError(
+                f"the answer of the app has {len(body)} bytes, {len(data)} as a document, and Lambda takes "
+                f"{_DOCUMENT} unless it is streamed"
+            )
         place = f"{_API}/invocation/{invocation}/response"
-        self._send(place, json.dumps(document).encode(), {"Content-Type": "application/json"})
+        self._send(place, data, {"Content-Type": "application/json"})
 
-    def stream(self, invocation: str, response: HTTPResponse) -> None:
-        """Give the answer as it comes. Where it breaks off Lambda is told so: it is in the trailer."""
+    def stream(self, invocation: str, answer: Answer) -> None:
+        """Give the answer as it comes. Where it breaks off Lambda is told so, in the trailer, and AppError is
+        raised. Where Lambda takes no more, because nobody reads it any longer, the rest is let go.
+        """
+        try:
+            failure = self._streamed(invocation, answer)
+        except (OSError, HTTPException):
+            self._connection.close()  # the next request opens it again
+            return
+        if failure is not None:
+            raise failure
+
+    def _streamed(self, invocation: str, answer: Answer) -> AppError | None:
         connection = self._connection
         connection.putrequest("POST", f"{_API}/invocation/{invocation}/response")
         connection.putheader("Content-Type", "application/vnd.awslambda.http-integration-response")
@@ -287,12 +378,14 @@ class Runtime:
             "Trailer", "Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body"
         )
         connection.endheaders()
-        connection.send(_chunk(json.dumps(head_of(response)).encode() + _PRELUDE_END))
-        trailer = b""
+        connection.send(_chunk(json.dumps(answer.head).encode() + _PRELUDE_END))
+        trailer, failure = b"", None
         try:
-            for piece in _pieces(response):
-                connection.send(_chunk(piece))
-        except (OSError, HTTPException) as error:
+            with closing(answer.pieces()) as pieces:
+                for piece in pieces:
+                    connection.send(_chunk(piece))
+        except AppError as error:
+            failure = error
             document = json.dumps({"errorType": type(error).__name__, "errorMessage": str(error)}).encode()
             trailer = (
                 b"Lambda-Runtime-Function-Error-Type: Runtime.BrokenResponse\r\n"
@@ -300,6 +393,7 @@ class Runtime:
             )
         connection.send(b"0\r\n" + trailer + b"\r\n")
         connection.getresponse().read()
+        return failure
 
     def _send(self, place: str, body: bytes, headers: Mapping[str, str]) -> None:
         self._connection.request("POST", place, body, dict(headers))
@@ -319,13 +413,6 @@ def head_of(response: HTTPResponse) -> dict[str, Any]:
     return {"statusCode": response.status, "headers": headers, "cookies": cookies}
 
 
-def _pieces(response: HTTPResponse) -> Iterator[bytes]:
-    while piece := response.read1(_PIECE):
-        yield piece
-    if response.length:  # what was announced and did not come
-        raise HTTPException(f"the answer of the app lacks {response.length} bytes")
-
-
 def _chunk(data: bytes) -> bytes:
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
@@ -335,16 +422,22 @@ def serve(runtime: Runtime, app: App, *, streams: bool) -> None:
     while True:
         headers, event = runtime.next()
         invocation = headers["Lambda-Runtime-Aws-Request-Id"]
-        seconds = int(headers["Lambda-Runtime-Deadline-Ms"]) / 1e3 - time.time() - _MARGIN
+        deadline = int(headers["Lambda-Runtime-Deadline-Ms"]) / 1e3 - _MARGIN
         try:
-            request = Request.of(event, headers.get("Lambda-Runtime-Trace-Id"))
-            response = app.ask(request, max(_MARGIN, seconds))
-        except (BadEventError, OSError, HTTPException, ValueError) as error:
+            answer = app.ask(Request.of(event, headers.get("Lambda-Runtime-Trace-Id")), deadline)
+            if not streams:
+                runtime.respond(invocation, answer)
+        except (BadEventError, AppError, ValueError) as error:
             runtime.fail(f"invocation/{invocation}", error)
-            app.check()
+            app.check(_END if isinstance(error, AppError) else 0)
             continue
-        with response:
-            (runtime.stream if streams else runtime.respond)(invocation, response)
+        if streams:
+            try:
+                runtime.stream(invocation, answer)
+            except AppError as error:
+                print(f"lambda: {error}", file=sys.stderr, flush=True)
+                app.check(_END)
+        app.check()  # one that has ended takes no further request
 
 
 def main() -> None:

@@ -66,9 +66,7 @@ def build_mould(
     progress(f"building the wheel of {name}")
     with cache.temporary() as temporary:
         project, target = temporary / "project", temporary / "wheel"
-        source.copy(project)
-        for file in stood_in:
-            (project / file).write_bytes(_stand_in(key, file))
+        source.copy(project, {file: _stand_in(key, file) for file in stood_in})
         try:
             uv.build_wheel(project, target)
         except uv.UvError as error:
@@ -144,8 +142,8 @@ def _parts(mould: Mould, interpreter: Interpreter, cache: Cache) -> dict[str, _P
 def _values(entry: File, key: str, prefix: Path) -> list[Any]:
     """A part, in JSON: source, content, where on disk that is, whether it can be executed."""
     source = _stood_for(entry, key)
-    if isinstance(entry.content, bytes):
-        return [source, entry.content.decode("latin-1"), None, entry.executable]
+    if not isinstance(entry.content, Path):
+        return [source, entry.read().decode("latin-1"), None, entry.executable]
     return [source, None, os.fspath(entry.content.relative_to(prefix)), entry.executable]
 
 

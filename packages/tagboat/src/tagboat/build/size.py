@@ -13,7 +13,7 @@ from tagboat.build.files import File, Files
 from tagboat.build.lock import Pin
 from tagboat.build.target import Target
 
-_FORMAT = "1"
+_FORMAT = "2"
 LARGE: Final = 10_000_000  # bytes, without byte code
 MOST_LARGE: Final = 64  # with the tiers, base and app still below the 127 layers that there may be
 
@@ -40,30 +40,38 @@ class Sizes:
 
     def known_large(self, pins: Iterable[Pin]) -> frozenset[str]:
         """The large ones among those whose size is known."""
-        sizes = ((self._size(pin) or 0, pin.name) for pin in pins)
+        known = self._known()
+        sizes = ((known.get(_name(pin), 0), pin.name) for pin in pins)
         found = sorted(((-size, name) for size, name in sizes if size >= LARGE))
         return frozenset(name for _, name in found[:MOST_LARGE])
 
     def unknown(self, pins: Iterable[Pin]) -> list[Pin]:
-        return [pin for pin in pins if self._size(pin) is None]
+        known = self._known()
+        return [pin for pin in pins if _name(pin) not in known]
 
     def keep(self, pins: Iterable[Pin], packages: Mapping[str, Files]) -> None:
         """Remember the sizes of `pins` that have been installed as `packages`."""
-        for pin in pins:
-            size = sum(map(_size, packages.get(pin.name, {}).values()))
-            self.cache.write(self._record("one", [pin]), str(size).encode())
+        found = {
+            _name(pin): sum(one.size for one in packages.get(pin.name, {}).values() if isinstance(one, File))
+            for pin in pins
+        }
+        record = self._record("each", ())
+        with self.cache.locked(f"sizes-{record.name}"):
+            self.cache.write(record, json.dumps(self._known() | found).encode())
 
-    def _size(self, pin: Pin) -> int | None:
+    def _known(self) -> dict[str, int]:
+        """The size of each package, by its name here."""
         try:
-            return int(self._record("one", [pin]).read_bytes())
-        except (FileNotFoundError, ValueError):
-            return None
+            return {
+                str(name): int(size)
+                for name, size in json.loads(self._record("each", ()).read_bytes()).items()
+            }
+        except (FileNotFoundError, ValueError, AttributeError):
+            return {}
 
     def _record(self, kind: str, pins: Iterable[Pin]) -> Path:
         return self.cache.path("sizes", key_of(_FORMAT, kind, repr(self.target), *(pin.text for pin in pins)))
 
 
-def _size(entry: object) -> int:
-    if not isinstance(entry, File):
-        return 0
-    return len(entry.content) if isinstance(entry.content, bytes) else entry.content.stat().st_size
+def _name(pin: Pin) -> str:
+    return key_of(pin.text)

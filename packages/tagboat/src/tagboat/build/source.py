@@ -85,15 +85,17 @@ class SourceTree:
             raise SourceError(f"{file} was changed while the image was built", hint="build it again")
         return content
 
-    def copy(self, target: Path) -> None:
-        """Put the files, and nothing else that lies beside them, into the empty folder `target`.
+    def copy(self, target: Path, instead: Mapping[str, bytes]) -> None:
+        """Put the files, and nothing else that lies beside them, into the empty folder `target`; `instead` of
+        the content of some of them another.
 
         Raises SourceError for a file that is no longer as it was read.
         """
+        for folder in {(target / name).parent for name in self.files}:
+            folder.mkdir(parents=True, exist_ok=True)
         for name, state in self.files.items():
             file = target / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(self.content(name))
+            file.write_bytes(instead[name] if name in instead else self.content(name))
             file.chmod(0o755 if state[0] == "x" else 0o644)
 
 

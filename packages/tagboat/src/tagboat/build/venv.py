@@ -40,11 +40,6 @@ class VenvError(TagboatError):
     """What was installed does not make an environment."""
 
 
-def site_packages(interpreter: Interpreter) -> str:
-    """The folder in the image that packages are imported from."""
-    return f"{VENV}/lib/python{interpreter.short}/site-packages"
-
-
 def skeleton(interpreter: Interpreter) -> dict[str, Entry]:
     """A virtual environment with nothing installed (PEP 405), and the way to it from AWS Lambda."""
     home = posixpath.dirname(interpreter.path)
@@ -164,12 +159,13 @@ class _Distribution:
     info: Path  # its `.dist-info` folder on disk
     site: str  # where that folder's parent is in the image
     rows: dict[str, tuple[str, str]]  # path in the image: this distribution, the recorded hash
+    folder: str  # its parent on disk
     moved: dict[str, Path] = field(default_factory=dict)  # what is elsewhere on disk than in the image
 
     @classmethod
     def read(cls, info: Path, interpreter: Interpreter) -> _Distribution:
         """The one that has that `.dist-info` folder. Raises VenvError."""
-        site = site_packages(interpreter)
+        site = f"{VENV}/lib/python{interpreter.short}/site-packages"
         name = info.name.split("-")[0]
         try:
             recorded = list(csv.reader((info / "RECORD").read_text(encoding="utf-8").splitlines()))
@@ -185,7 +181,7 @@ class _Distribution:
                     raise VenvError(f"{name}: {row[0]} would be installed outside of the environment")
             if path not in notes and not path.endswith(".pyc"):
                 rows[path] = (name, row[1] if len(row) > 1 else "")
-        return cls(name, info, site, rows)
+        return cls(name, info, site, rows, str(info.parent))
 
     def files(self) -> dict[str, Entry]:
         scripts = self._console_scripts()
@@ -196,12 +192,12 @@ class _Distribution:
 
     def disk(self, path: str) -> Path:
         """Where the file is that belongs to `path` in the image."""
-        return self.moved.get(path) or self.info.parent / _relative(path, self.site)
+        return self.moved.get(path) or Path(f"{self.folder}/{_relative(path, self.site)}")
 
     def _entry(self, path: str) -> Entry:
         disk = self.disk(path)
         try:
-            executable = bool(disk.stat().st_mode & 0o100)
+            status = disk.stat()
             if path == f"{self.site}/{self.info.name}/WHEEL":
                 # Which builder made it, in which version, is the only line that is not about the project.
                 lines = disk.read_bytes().splitlines(keepends=True)
@@ -210,7 +206,7 @@ class _Distribution:
                 return File(_with_our_python(disk.read_bytes()), executable=True)
         except FileNotFoundError as error:
             raise VenvError(f"{self.name}: /{path} is recorded but not installed") from error
-        return File(disk, executable)
+        return File(disk, bool(status.st_mode & 0o100), known_size=status.st_size)
 
     def _console_scripts(self) -> dict[str, Entry]:
         from importlib.metadata import PathDistribution  # noqa: PLC0415  as above
@@ -240,10 +236,7 @@ class _Distribution:
                 recorded = self.rows.get(path, ("", ""))[1]
                 written = isinstance(entry.content, bytes) or not recorded  # by us, just now
                 digest = _record_hash(entry.read()) if written else recorded
-                size = (
-                    len(entry.content) if isinstance(entry.content, bytes) else entry.content.stat().st_size
-                )
-                rows.append((_relative(path, self.site), digest, str(size)))
+                rows.append((_relative(path, self.site), digest, str(entry.size)))
         rows.append((f"{self.info.name}/RECORD", "", ""))
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(sorted(rows))
@@ -252,7 +245,8 @@ class _Distribution:
 
 def _relative(path: str, site: str) -> str:
     """As RECORD names a file; most are below its own folder, and there are thousands."""
-    return path.removeprefix(f"{site}/") if path.startswith(f"{site}/") else posixpath.relpath(path, site)
+    here = f"{site}/"
+    return path[len(here) :] if path.startswith(here) else posixpath.relpath(path, site)
 
 
 def _distributions(prefix: Path, interpreter: Interpreter) -> Iterator[_Distribution]:
