@@ -3,7 +3,6 @@
 import json
 import os
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -144,7 +143,7 @@ def test_what_had_only_just_changed_is_not_remembered(repository, tmp_path):
     known = Known(scope, found, None, ("a frame",), time.time())
     record.remember(known, PUSHED)
     assert record.recall() is None
-    record.remember(replace(known, found=Fingerprint(found.all, settled)), PUSHED)
+    record.remember(known._replace(found=Fingerprint(found.all, settled)), PUSHED)
     assert record.recall().pushed is None
 
 

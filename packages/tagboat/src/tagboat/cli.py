@@ -67,7 +67,8 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         description="From git tag to a served page: build, tag, push and deploy a Python app without Docker.",
         epilog="example: tagboat tag && tagboat deploy",
     )
-    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    # Asked for the name, argparse would make up and format a usage first.
+    commands = whole.add_subparsers(required=True, metavar="COMMAND", prog=whole.prog)
     own = {"build": _add_build, "run": _add_run, "push": _add_push}
     if only in own:
         own[only](commands)
@@ -369,6 +370,8 @@ def _build_and_push(options: argparse.Namespace, reference: Reference, known: Kn
 
             component = Component.load(options.component)
             made = make(component, options.platform, cache, _progress, ahead.send)
+        from tagboat.index import blob_sizes, push_images  # wants the client, which is loaded meanwhile
+
         registry, meter.sizes = ahead.registry, blob_sizes(made.images)
         with meter:
             ahead.wait()

@@ -18,9 +18,8 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from tagboat.component import Component
@@ -46,8 +45,7 @@ _OF_GIT = (
 _OF_USER = (".gitconfig", ".config/git/config", ".config/git/ignore", ".config/git/attributes")
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(NamedTuple):
     """Where to look: folders with all that is below them, files that are there or not, variables.
 
     Of the app alone the roots decide, and what says which files in them count.
@@ -92,13 +90,13 @@ class Scope:
         return None if look.count > _MOST else Fingerprint(look.seen(), settings)
 
 
-@dataclass(slots=True)
 class _Look:
     """Files one after the other, until there are too many of them."""
 
-    hasher: hashlib._Hash
-    newest: int = 0
-    count: int = 0
+    def __init__(self, hasher: hashlib._Hash) -> None:
+        self.hasher = hasher
+        self.newest = 0
+        self.count = 0
 
     def at(self, paths: Iterable[str]) -> None:
         for path in itertools.islice(paths, _MOST + 1 - self.count):
@@ -113,8 +111,7 @@ class _Look:
         return Seen(self.hasher.hexdigest(), self.newest)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """`newest` is the last time of change of anything in it, in nanoseconds since 1970."""
 
     value: str
@@ -126,24 +123,21 @@ class Seen:
         return self.newest + _SETTLED <= time.time_ns()
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """Of `all` that decides an image, and of the `settings` that decide what is not its app."""
 
     all: Seen
     settings: Seen
 
 
-@dataclass(frozen=True, slots=True)
-class Pushed:
+class Pushed(NamedTuple):
     """An image, or the index of several, that was pushed."""
 
     digest: str
     media_type: str
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """What is as it was: `pushed` where all is, else the `frames` of its images (`Frame.to_text`) alone.
 
     `time` is when the frames were made, in seconds since 1970.
@@ -156,8 +150,7 @@ class Known:
     time: float
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """Where it is kept what was pushed last of a component's folder for these platforms."""
 
     file: Path
@@ -191,10 +184,10 @@ class Record:
             return
         record = {
             "time": known.time,
-            "scope": asdict(known.scope),
+            "scope": known.scope._asdict(),
             "settings": known.found.settings.value,
             "all": known.found.all.value if known.found.all.is_settled else None,
-            "pushed": asdict(pushed),
+            "pushed": pushed._asdict(),
             "frames": known.frames,
         }
         self.file.parent.mkdir(parents=True, exist_ok=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from tagboat.errors import TagboatError
 
@@ -25,8 +24,7 @@ class NoRepositoryError(GitError):
     exit_code: ClassVar[int] = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """What is checked out, and which of the files asked about differ from it.
 
     `commit` is None before the first one, `branch` None where HEAD is detached. Paths are relative to the
@@ -38,16 +36,14 @@ class Status:
     changed: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteRefs:
+class RemoteRefs(NamedTuple):
     """What a remote has now: `default` is its default branch, None where that has no commit yet."""
 
     default: str | None
     refs: dict[str, str]  # full name -> object
 
 
-@dataclass(frozen=True, slots=True)
-class WorkTree:
+class WorkTree(NamedTuple):
     """The working tree whose top folder is `root`."""
 
     root: Path
@@ -183,8 +179,7 @@ def _path(line: str) -> str:
     return line.split(" ", {"1": 8, "u": 10, "?": 1}[line[0]])[-1]
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """A commit by its id; `time` in seconds since 1970."""
 
     id: str

@@ -76,9 +76,10 @@ class Cache:
 
     def path(self, kind: str, name: str) -> Path:
         """Where something of that kind and name is, or would be; the folder of the kind exists."""
-        folder = self.root / kind
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / name
+        folder = f"{self.root}/{kind}"
+        if not os.path.isdir(folder):  # noqa: PTH112  asked for every file of a project
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+        return Path(folder, name)
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -58,7 +59,8 @@ class SourceTree:
                 mode = _mode(f"{directory}/{name}")
                 if mode is None:
                     continue
-                content = (directory / name).read_bytes()
+                with open(f"{directory}/{name}", "rb", buffering=0) as file:  # noqa: PTH123  as many
+                    content = file.read()
                 room -= len(content)
                 if room >= 0:
                     contents[name] = content
@@ -103,8 +105,10 @@ def _mode(path: str) -> str | None:
     """`x` for a file to be executed, `-` for any other; None for what is no file."""
     try:
         found = os.stat(path)  # noqa: PTH116  there are many of them
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
     if not stat.S_ISREG(found.st_mode):
         return None
     # Not what this user may do, nor what this file system lets anybody do: what git asks.
@@ -129,7 +133,8 @@ def _walk(directory: Path) -> Iterator[str]:
         never = _NEVER | _NEVER_AT_TOP if here == directory else _NEVER
         folders[:] = [name for name in folders if name not in never and not name.endswith(".egg-info")]
         links = [name for name in folders if (here / name).is_symlink()]  # which are not walked into
-        yield from (str((here / name).relative_to(directory)) for name in (*files, *links))
+        below = "" if here == directory else f"{here.relative_to(directory)}/"
+        yield from (f"{below}{name}" for name in (*files, *links))
 
 
 def _without_environments(directory: Path, listed: set[str]) -> set[str]:
