@@ -154,6 +154,24 @@ def test_names_are_utf_8_in_any_locale(tagboat, project):
     assert (done.returncode, done.stdout) == (0, expected), done.stderr
 
 
+def test_memory_does_not_grow_with_the_files_of_a_project(project, build_cache):
+    with (project.directory / "src" / "hail" / "large.bin").open("wb") as file:
+        file.truncate(200 << 20)
+    home = project.root / "home"
+    home.mkdir()
+    (home / "tagboat").symlink_to(build_cache)
+    script = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=sys.stderr); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, sys.executable, "-m", "tagboat", "build"],
+        cwd=project.directory, env=os.environ | {"XDG_CACHE_HOME": str(home)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(done.stdout) < 120_000  # KiB
+
+
 def test_push_prints_the_pinned_reference(tagboat, registry, built):
     done = tagboat("push", f"{registry}/team/shop:1.4.0")
     assert done.returncode == 0, done.stderr

@@ -64,6 +64,7 @@ def test_files_of_every_kind_come_through(project, store, tmp_path):
     (package / "tool").chmod(0o755)
     (package / "bytes.bin").write_bytes(bytes(range(256)) * 40)
     (package / 'größe, "x".txt').write_text("ü")
+    (package / "two lines\u2028.txt").write_text("as a RECORD quotes them")
     (package / "LICENSE").write_text("as you like")
     (project.directory / "docs").mkdir()
     (project.directory / "docs" / "about.md").write_text("# Says what it is\n")
@@ -125,7 +126,7 @@ def test_a_backend_that_may_look_into_files_gets_them(project, store, tmp_path, 
 
 
 def test_large_sources_are_not_held_in_memory(project, store, tmp_path, monkeypatch):
-    monkeypatch.setattr(mould, "_IN_MEMORY", 100)
+    monkeypatch.setattr(source, "_IN_MEMORY", 100)
     (project.directory / "src/hail/large.bin").write_bytes(bytes(101))
     made, _ = _make(project.directory, store, tmp_path / "ours")
     assert [file.read_bytes() for file in (tmp_path / "ours").iterdir() if file.stat().st_size == 101]

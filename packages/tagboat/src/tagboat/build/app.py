@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from tagboat.build.bytecode import compile_files
 from tagboat.build.cache import MadeLayer, key_of
 from tagboat.build.files import Entry, File, Files, Folder, write_files
 from tagboat.build.projects import Projects
-from tagboat.build.venv import skeleton
+from tagboat.build.venv import bridge, skeleton
 
 _FORMAT = "4"  # raise it when the same sources would make other bytes
 WORKDIR = "app"
@@ -52,7 +51,7 @@ def app_layers(projects: Projects, *, on_layer: Callable[[Layer], None] = lambda
     for name, source in projects.sources().items():
         inputs |= {f"{name}: {file}": digest for file, digest in source.files.items()}
     kind = "app" if ground.compiler else "app without byte code"
-    key = key_of(_FORMAT, kind, ground.base, *projects.decides())
+    key = key_of(_FORMAT, kind, ground.base, bridge(), *projects.decides())
 
     @functools.cache
     def parts() -> _Parts:
@@ -82,7 +81,7 @@ def app_layers(projects: Projects, *, on_layer: Callable[[Layer], None] = lambda
 
 def _parted(files: Files, byte_code: Files) -> _Parts:
     assets = {path: entry for path, entry in files.items() if _is_asset(path, entry)}
-    if sum(len(entry.read()) for entry in assets.values() if isinstance(entry, File)) < _WORTH_A_LAYER:
+    if sum(entry.size for entry in assets.values() if isinstance(entry, File)) < _WORTH_A_LAYER:
         assets = {}
     code = {path: entry for path, entry in files.items() if path not in assets}
     return _Parts({**code, **byte_code, WORKDIR: Folder()}, assets)
@@ -100,6 +99,4 @@ def _is_asset(path: str, entry: Entry) -> bool:
 
 
 def _digest(entry: Entry) -> str:
-    if not isinstance(entry, File):
-        return ""
-    return entry.digest or hashlib.sha256(entry.read()).hexdigest()
+    return entry.sha256() if isinstance(entry, File) else ""

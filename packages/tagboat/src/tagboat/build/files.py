@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -46,6 +47,15 @@ class File:
         if isinstance(self.content, bytes):
             return self.content
         return self.content.read() if isinstance(self.content, Part) else self.content.read_bytes()
+
+    def sha256(self) -> str:
+        """Of the content, in hexadecimal; a file on disk is not read into memory for it."""
+        if self.digest is not None:
+            return self.digest
+        if not isinstance(self.content, Path):
+            return hashlib.sha256(self.read()).hexdigest()
+        with self.content.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,6 @@ from tagboat.build.source import SourceTree
 _FORMAT = "4"  # raise it when the same sources would make other wheels, or these would be installed otherwise
 _COPYING = "uv_build"  # the backend that is known to look into no file but `pyproject.toml` and the readme
 _MARK = b"tagboat stand-in "
-_IN_MEMORY = 16 << 20  # bytes of sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +90,16 @@ def project_files(mould: Mould, interpreter: Interpreter, cache: Cache, folder: 
     """
     files: dict[str, Entry] = {}
     rows: dict[str, tuple[str, str]] = {}
-    room = _IN_MEMORY
     for path, part in _parts(mould, interpreter, cache).items():
         if part.source is None:
             files[path] = File(part.content, part.executable)
             continue
-        content = mould.source.content(part.source)
-        digest = mould.source.content_digest(part.source)
-        rows[path] = (f"sha256={_unpadded(digest)}", str(len(content)))
-        kept: bytes | Path = content
-        room -= len(content)
-        if room < 0:
+        kept: bytes | Path | None = mould.source.contents.get(part.source)
+        if kept is None:
             kept = folder / f"{mould.key} {len(rows)}"
-            kept.write_bytes(content)
-        files[path] = File(kept, part.executable, digest)
+            mould.source.copy_file(part.source, kept)
+        files[path] = file = File(kept, part.executable, mould.source.content_digest(part.source))
+        rows[path] = (f"sha256={_unpadded(file.sha256())}", str(file.size))
     for path, entry in files.items():
         if path.endswith(".dist-info/RECORD") and isinstance(entry, File):
             site = posixpath.dirname(posixpath.dirname(path))
@@ -171,7 +166,7 @@ def _record(text: str, site: str, known: Mapping[str, tuple[str, str]]) -> bytes
     """A RECORD with hash and size of what is known better (PEP 376)."""
     rows = [
         [row[0], *known.get(posixpath.normpath(f"{site}/{row[0]}"), row[1:])]
-        for row in csv.reader(text.splitlines())
+        for row in csv.reader(io.StringIO(text, newline=""))
     ]
     written = io.StringIO()
     csv.writer(written, lineterminator="\n").writerows(rows)

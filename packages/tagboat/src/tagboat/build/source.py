@@ -18,6 +18,7 @@ _NEVER_AT_TOP = frozenset({"build", "dist"})
 _ENVIRONMENT = "pyvenv.cfg"  # what makes a folder a virtual environment (PEP 405), whatever it is called
 _MOST = 200_000  # files, when folders are linked
 _IN_MEMORY = 16 << 20  # bytes of a project
+_CHUNK = 1 << 20
 
 
 class SourceError(TagboatError):
@@ -56,15 +57,18 @@ class SourceTree:
         hasher = hashlib.sha256()
         try:
             for name in sorted(listed):
-                mode = _mode(f"{directory}/{name}")
+                mode, size = _mode_and_size(f"{directory}/{name}")
                 if mode is None:
                     continue
-                with open(f"{directory}/{name}", "rb", buffering=0) as file:  # noqa: PTH123  as many
-                    content = file.read()
-                room -= len(content)
-                if room >= 0:
-                    contents[name] = content
-                files[name] = f"{mode}{hashlib.sha256(content).hexdigest()}"
+                if size <= room:
+                    with open(f"{directory}/{name}", "rb", buffering=0) as file:  # noqa: PTH123  as many
+                        contents[name] = file.read()
+                    room -= len(contents[name])
+                    digest = hashlib.sha256(contents[name]).hexdigest()
+                else:
+                    with (directory / name).open("rb") as large:
+                        digest = hashlib.file_digest(large, "sha256").hexdigest()
+                files[name] = f"{mode}{digest}"
                 hasher.update(f"{name}\0{files[name]}\0".encode(errors="surrogateescape"))
         except OSError as error:
             raise SourceError(f"{error.filename} cannot be read: {error.strerror}") from error
@@ -87,6 +91,25 @@ class SourceTree:
             raise SourceError(f"{file} was changed while the image was built", hint="build it again")
         return content
 
+    def copy_file(self, name: str, target: Path) -> None:
+        """Write to `target` what the digest covers. Raises SourceError for a file that is no longer as it was
+        read."""
+        if name in self.contents:
+            target.write_bytes(self.contents[name])
+            return
+        file, hashed = self.directory / name, hashlib.sha256()
+        try:
+            with file.open("rb") as source, target.open("wb") as copy:
+                while data := source.read(_CHUNK):
+                    hashed.update(data)
+                    copy.write(data)
+        except OSError as error:
+            if error.filename != str(file):
+                raise  # of where it goes
+            raise SourceError(f"{file} cannot be read: {error.strerror}") from error
+        if hashed.hexdigest() != self.content_digest(name):
+            raise SourceError(f"{file} was changed while the image was built", hint="build it again")
+
     def copy(self, target: Path, instead: Mapping[str, bytes]) -> None:
         """Put the files, and nothing else that lies beside them, into the empty folder `target`; `instead` of
         the content of some of them another.
@@ -97,22 +120,25 @@ class SourceTree:
             folder.mkdir(parents=True, exist_ok=True)
         for name, state in self.files.items():
             file = target / name
-            file.write_bytes(instead[name] if name in instead else self.content(name))
+            if name in instead:
+                file.write_bytes(instead[name])
+            else:
+                self.copy_file(name, file)
             file.chmod(0o755 if state[0] == "x" else 0o644)
 
 
-def _mode(path: str) -> str | None:
-    """`x` for a file to be executed, `-` for any other; None for what is no file."""
+def _mode_and_size(path: str) -> tuple[str | None, int]:
+    """`x` for a file to be executed, `-` for any other, None for what is no file; and its bytes."""
     try:
         found = os.stat(path)  # noqa: PTH116  there are many of them
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            return None
+            return None, 0
         raise
     if not stat.S_ISREG(found.st_mode):
-        return None
+        return None, 0
     # Not what this user may do, nor what this file system lets anybody do: what git asks.
-    return "x" if found.st_mode & stat.S_IXUSR else "-"
+    return ("x" if found.st_mode & stat.S_IXUSR else "-"), found.st_size
 
 
 def _list_tracked(directory: Path) -> Iterator[str]:

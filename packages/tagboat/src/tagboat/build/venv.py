@@ -50,12 +50,13 @@ def skeleton(interpreter: Interpreter) -> dict[str, Entry]:
         f"{VENV}/bin/python": Link(interpreter.path),
         f"{VENV}/bin/python3": Link("python"),
         f"{VENV}/bin/python{interpreter.short}": Link("python"),
-        lambda_bridge.PLACE: File(_lambda_bridge(), executable=True),
+        lambda_bridge.PLACE: File(bridge(), executable=True),
     }
 
 
 @functools.cache
-def _lambda_bridge() -> bytes:
+def bridge() -> bytes:
+    """The way from AWS Lambda to the app: a part of every image that changes with tagboat itself."""
     return f"#!{PYTHON} -I\n".encode() + Path(lambda_bridge.__file__).read_bytes()
 
 
@@ -168,7 +169,7 @@ class _Distribution:
         site = f"{VENV}/lib/python{interpreter.short}/site-packages"
         name = info.name.split("-")[0]
         try:
-            recorded = list(csv.reader((info / "RECORD").read_text(encoding="utf-8").splitlines()))
+            recorded = list(csv.reader(io.StringIO((info / "RECORD").read_bytes().decode(), newline="")))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise VenvError(f"{name}: its RECORD cannot be read: {error}") from error
         notes = {f"{site}/{info.name}/{file}" for file in _INSTALLER_FILES}
