@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from tagboat.arguments import add_component, add_target
 
 if TYPE_CHECKING:
+    from tagboat.aws.apply import Removal
     from tagboat.forge import Project
     from tagboat.targets.place import Place
 
@@ -38,6 +40,7 @@ def add_provision_commands(commands: argparse._SubParsersAction[argparse.Argumen
     )
     _add_common(apply)
     _add_adopt(apply)
+    _add_data(apply)
     apply.set_defaults(run=_apply)
 
     drift = commands.add_parser(
@@ -55,16 +58,7 @@ def add_provision_commands(commands: argparse._SubParsersAction[argparse.Argumen
     )
     _add_common(destroy)
     destroy.add_argument("--yes", action="store_true", help="do it; without this it says what would go")
-    destroy.add_argument(
-        "--delete-data",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="this bucket, repository or machine too, if it is empty",
-    )
-    destroy.add_argument(
-        "--with-content", action="store_true", help="what --delete-data names also if it is not empty"
-    )
+    _add_data(destroy)
     destroy.set_defaults(run=_destroy)
 
     export = commands.add_parser(
@@ -89,6 +83,19 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--delete-data",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="this bucket, repository or machine too, if it is empty",
+    )
+    parser.add_argument(
+        "--with-content", action="store_true", help="what --delete-data names also if it is not empty"
+    )
+
+
 def _add_adopt(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adopt",
@@ -104,33 +111,58 @@ def _plan(options: argparse.Namespace) -> int:
     from tagboat.aws.plan import make_plan, rendered, summary, to_json
     from tagboat.component import Component
     from tagboat.targets.records import wanted_records
+    from tagboat.targets.remnants import remnants
     from tagboat.targets.target import Stack
 
     stack = Stack.of(Component.load(options.component), options.target)
     found = read(stack.account, stack.resources)
     require_given(stack.resources, found)
     plan = make_plan(stack.resources, found, released=stack.released(), adopted=frozenset(options.adopt))
+    waits = any(change.action in ("wait", "ask") for change in plan.changes)
+    removal = remnants(stack, found).removal(data=frozenset(), content=False, waits=waits)
     if options.json:
         wanted = wanted_records(plan.asked, found).by_resource
-        print(
-            json.dumps(
-                [one | wanted.get(f"{one['kind']}/{one['name']}", {}) for one in to_json(plan)], indent=2
-            )
-        )
+        changes = [one | wanted.get(f"{one['kind']}/{one['name']}", {}) for one in to_json(plan)]
+        print(json.dumps([*changes, *_removal_json(removal)], indent=2))
     else:
         for line in [*rendered(plan, all_kept=options.all), *wanted_records(plan.asked, found).lines()]:
             print(line)
-        _say(f"{stack.place.target.key} in {stack.account.region}: {summary(plan)}")
+        for line in _removal_lines(removal):
+            print(line)
+        gone = f", {len(removal.removed)} to remove" if removal.removed else ""
+        _say(f"{stack.place.target.key} in {stack.account.region}: {summary(plan)}{gone}")
     if plan.foreign:
         return 1
-    return DIFFERS if plan.pending or plan.asked else 0
+    return DIFFERS if plan.pending or plan.asked or removal.removed else 0
+
+
+def _removal_lines(removal: Removal) -> Iterator[str]:
+    """What the configuration does not name any more: what goes, and what stays."""
+    for resource in removal.removed:
+        yield f"- {resource.kind} {resource.name}  (not in the configuration any more)"
+    for resource, reason in removal.kept:
+        yield f"= {resource.kind} {resource.name}  (not in the configuration any more; stays: {reason})"
+
+
+def _removal_json(removal: Removal) -> Iterator[dict[str, Any]]:
+    for resource in removal.removed:
+        yield {"kind": resource.kind, "name": resource.name, "action": "remove", "differences": []}
+    for resource, reason in removal.kept:
+        yield {
+            "kind": resource.kind,
+            "name": resource.name,
+            "action": "stay",
+            "reason": reason,
+            "differences": [],
+        }
 
 
 def _apply(options: argparse.Namespace) -> int:
-    from tagboat.aws.apply import apply
+    from tagboat.aws.apply import apply, remove
     from tagboat.aws.plan import RECORDS, RELEASE
     from tagboat.component import Component
     from tagboat.targets.records import wanted_records
+    from tagboat.targets.remnants import remnants
     from tagboat.targets.target import Stack
 
     stack = Stack.of(Component.load(options.component), options.target)
@@ -141,22 +173,31 @@ def _apply(options: argparse.Namespace) -> int:
         adopted=frozenset(options.adopt),
         progress=_say,
     )
+    waiting = {reason: sum(one.reason == reason for one in done.waiting) for reason in (RELEASE, RECORDS)}
+    left = remnants(stack, done.found)
+    data = frozenset(options.delete_data)
+    removal = left.removal(data=data, content=options.with_content, waits=bool(done.waiting or done.asked))
+    remove(stack.account, removal, left.found, _say)
     wanted = wanted_records(done.asked, done.found)
     said = {
         "created": done.created,
         "changed": done.updated,
+        "removed": [resource.key for resource in removal.removed],
+        "kept": {resource.key: reason for resource, reason in removal.kept},
         "waiting": [change.resource.key for change in done.waiting],
         "records": wanted.to_json(),
     }
     if options.json:
         print(json.dumps(said))
     else:
-        print(f"{done.created} created, {done.updated} changed")
+        removed = f", {len(removal.removed)} removed" if removal.removed else ""
+        print(f"{done.created} created, {done.updated} changed{removed}")
+        for resource, reason in removal.kept:
+            _say(f"{resource.kind} {resource.name} is not in the configuration any more and stays: {reason}")
         for line in wanted.lines():
             print(line)
     if stack.place.project is not None:
         _say(_ci_variables(stack.place, stack.place.project[1]))
-    waiting = {reason: sum(one.reason == reason for one in done.waiting) for reason in (RELEASE, RECORDS)}
     if waiting[RELEASE]:
         _say(f"{waiting[RELEASE]} wait for the first release: `tagboat deploy` makes them")
     wanted.require_none(waiting[RECORDS])
@@ -172,16 +213,21 @@ def _ci_variables(place: Place, project: Project) -> str:
 
 
 def _drift(options: argparse.Namespace) -> int:
-    from tagboat.aws.apply import read, strays
+    from tagboat.aws.apply import read
     from tagboat.aws.plan import Plan, make_plan, rendered, to_json
     from tagboat.component import Component
+    from tagboat.targets.remnants import remnants
     from tagboat.targets.target import Stack
 
     stack = Stack.of(Component.load(options.component), options.target)
     found = read(stack.account, stack.resources)
     plan = make_plan(stack.resources, found, released=stack.released())
     drifted = Plan(tuple(change for change in plan.changes if change.action not in ("keep", "wait")))
-    unknown = strays(stack.account, stack.resources, found)
+    left = remnants(stack, found)
+    named = [(left.found[one.key], one) for one in left.resources]
+    unknown = sorted(
+        [*left.unknown, *((there and there.attributes.get("arn")) or one.key for there, one in named)]
+    )
     if options.json:
         print(json.dumps({"drift": to_json(drifted), "strays": unknown}, indent=2))
     else:
@@ -197,33 +243,38 @@ def _drift(options: argparse.Namespace) -> int:
 def _destroy(options: argparse.Namespace) -> int:
     from tagboat.aws.apply import plan_removal, read, remove
     from tagboat.component import Component
+    from tagboat.targets.remnants import remnants
     from tagboat.targets.target import Stack
 
     stack = Stack.of(Component.load(options.component), options.target)
-    unknown = set(options.delete_data) - {one.name for one in stack.resources if one.data}
+    found = read(stack.account, stack.resources)
+    left = remnants(stack, found)
+    holding = {one.name for one in stack.resources if one.data} | left.names_of_data()
+    unknown = set(options.delete_data) - holding
     if unknown:
         _say(
             f"--delete-data {', '.join(sorted(unknown))}: the target has no such bucket, repository, machine"
         )
         return 2
-    found = read(stack.account, stack.resources)
-    removal = plan_removal(
-        stack.resources, found, data=frozenset(options.delete_data), content=options.with_content
-    )
+    data, content = frozenset(options.delete_data), options.with_content
+    removal = plan_removal(stack.resources, found, data=data, content=content)
+    others = left.removal(data=data, content=content, waits=False)
     if options.yes:
         remove(stack.account, removal, found, _say)
-    gone = [resource.key for resource in removal.removed]
+        remove(stack.account, others, left.found, _say)
+    going, staying = [*removal.removed, *others.removed], [*removal.kept, *others.kept]
+    gone = [resource.key for resource in going]
     if options.json:
-        kept = {resource.key: reason for resource, reason in removal.kept}
+        kept = {resource.key: reason for resource, reason in staying}
         print(json.dumps({"done": options.yes, "removed": gone, "kept": kept}, indent=2))
         return 0 if options.yes or not gone else DIFFERS
-    for resource in removal.removed:
+    for resource in going:
         if not options.yes:
             print(f"- {resource.kind} {resource.name}")
-    for resource, reason in removal.kept:
+    for resource, reason in staying:
         print(f"= {resource.kind} {resource.name}  (stays: {reason})")
     if options.yes:
-        print(f"{len(gone)} removed, {len(removal.kept)} kept")
+        print(f"{len(gone)} removed, {len(staying)} kept")
         return 0
     _say(f"{len(gone)} would go: --yes does it")
     return DIFFERS if gone else 0

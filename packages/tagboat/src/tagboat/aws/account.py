@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from copy import copy
 from functools import cached_property
 from threading import Lock
 from typing import Any
@@ -19,6 +20,7 @@ from tagboat.identity import session
 GLOBAL_REGION = "us-east-1"  # where CloudFront, its certificates, Route 53 and budgets are at home
 _GLOBAL = frozenset({"cloudfront", "acm", "route53", "budgets", "ce", "iam"})
 _ROLE_SEEN = 60.0  # seconds within which all of AWS has heard of what IAM has just made
+_LET_GO = 1800.0  # seconds within which all of AWS has heard that a thing is in use no more
 _ROLE_UNKNOWN = re.compile(r"assum|instance profile", re.IGNORECASE)
 DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 
@@ -64,7 +66,9 @@ class Account:
 
     def elsewhere(self, region: str) -> Account:
         """The same account, seen from another region."""
-        return Account(region)
+        other = copy(self)  # with the same session, and the same clients
+        other.region = region
+        return other
 
     def arn(self, service: str, resource: str) -> str:
         return f"arn:aws:{service}:{self.region}:{self.id}:{resource}"
@@ -104,6 +108,21 @@ class Account:
             if error.code in absent:
                 return None
             raise
+
+    def find_when_free(
+        self, service: str, operation: str, /, *absent: str, busy: str, **arguments: Any
+    ) -> Any:
+        """As `find`, again and again while AWS answers `busy`: what had it has let it go, and AWS learns that
+        in some minutes.
+        """
+        deadline = time.monotonic() + _LET_GO
+        while True:
+            try:
+                return self.find(service, operation, *absent, **arguments)
+            except AwsError as error:
+                if error.code != busy or time.monotonic() > deadline:
+                    raise
+                time.sleep(5)
 
     def pages(self, service: str, operation: str, /, **arguments: Any) -> Iterator[Any]:
         """The answers of an operation that has several pages."""

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from tagboat.aws.account import GLOBAL_REGION, Account
+from tagboat.aws.account import Account
 from tagboat.aws.kinds import KINDS
 from tagboat.aws.kinds.secrets import how_to_make
 from tagboat.aws.plan import Change, Waits, changed_settings, decide, differences, foreign_owner
-from tagboat.aws.resource import COMPONENT_TAG, TARGET_TAG, Found, Resource, refs, resolved
+from tagboat.aws.resource import Found, Resource, refs, resolved
 from tagboat.cloud import CloudError, pauses
 
 _READERS = 16
@@ -155,25 +155,6 @@ def remove(
         if there is not None:
             progress(f"- {resource.kind} {resource.name}")
             KINDS[resource.kind].delete(account, _resolved(resource, found), there)
-
-
-def strays(account: Account, resources: Sequence[Resource], found: Mapping[str, Found | None]) -> list[str]:
-    """ARNs of what is tagged as this component's and target's, and is not in the configuration (any more)."""
-    tags = next((one.tags for one in resources if TARGET_TAG in one.tags), None)
-    if tags is None:
-        return []
-    known = {there.attributes.get("arn") for there in found.values() if there is not None}
-    filters = [{"Key": name, "Values": [tags[name]]} for name in (COMPONENT_TAG, TARGET_TAG)]
-    places = [account] if account.region == GLOBAL_REGION else [account, account.elsewhere(GLOBAL_REGION)]
-    return sorted(
-        {
-            entry["ResourceARN"]
-            for place in places
-            for page in place.pages("resourcegroupstaggingapi", "get_resources", TagFilters=filters)
-            for entry in page["ResourceTagMappingList"]
-        }
-        - known
-    )
 
 
 def _read_one(account: Account, resource: Resource, found: Mapping[str, Found | None]) -> Found | None:

@@ -15,9 +15,10 @@ from tagboat.targets.place import LATEST, Place
 _RELEASES_KEPT = 20
 _NONCURRENT_DAYS = 30
 _INCOMPLETE_DAYS = 7
-_TTL = 300  # seconds
+TTL = 300  # seconds
 _MIN_UPLOADS = {"uploads": None, "bucket": None, "access_control": None}
-_ISSUER = "amazon.com"  # of ACM's certificates, for CAA
+ISSUER = "amazon.com"  # of ACM's certificates, for CAA
+MACHINE_ISSUER = "letsencrypt.org"  # of those of a machine's homeport
 
 
 def repository(place: Place, readers: Document | None = None) -> Resource:
@@ -208,7 +209,7 @@ def front(place: Place, origin: Ref) -> list[Resource]:
 def certificate(place: Place, domain: str, others: tuple[str, ...]) -> list[Resource]:
     """The certificate, the records that prove and permit it, and that it is issued."""
     wanted = Resource("acm.certificate", domain, {"others": list(others)}, place.tags)
-    records = [authorities(host, _ISSUER) for host in (domain, *others)]
+    records = [authorities(host, ISSUER) for host in (domain, *others)]
     for number, host in enumerate((domain, *others)):
         records.append(
             Resource(
@@ -217,7 +218,7 @@ def certificate(place: Place, domain: str, others: tuple[str, ...]) -> list[Reso
                 {
                     "host": Ref(wanted.key, f"record_{number}_name"),
                     "type": "CNAME",
-                    "ttl": _TTL,
+                    "ttl": TTL,
                     "values": [Ref(wanted.key, f"record_{number}_value")],
                 },
             )
@@ -239,7 +240,7 @@ def authorities(host: str, *issuers: str) -> Resource:
         {
             "host": host,
             "type": "CAA",
-            "ttl": _TTL,
+            "ttl": TTL,
             "values": sorted(f'0 issue "{issuer}"' for issuer in issuers),
         },
     )

@@ -86,7 +86,7 @@ def resources(place: Place) -> list[Resource]:
         record
         for host in place.hosts
         for record in (
-            parts.authorities(host, "letsencrypt.org"),
+            parts.authorities(host, parts.MACHINE_ISSUER),
             Resource(
                 "route53.record",
                 f"A {host}",

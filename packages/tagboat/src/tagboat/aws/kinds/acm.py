@@ -79,7 +79,10 @@ class Certificate:
 
     def delete(self, account: Account, resource: Resource, found: Found) -> None:
         arn = found.attributes["arn"]
-        account.find("acm", "delete_certificate", "ResourceNotFoundException", CertificateArn=arn)
+        none = "ResourceNotFoundException"
+        account.find_when_free(
+            "acm", "delete_certificate", none, busy="ResourceInUseException", CertificateArn=arn
+        )
 
     def template(self, resource: Resource) -> tuple[str, dict[str, Any]]:
         hosts = [resource.name, *resource.settings["others"]]

@@ -9,6 +9,8 @@ from tagboat.aws.account import Account, wait_until
 from tagboat.aws.resource import Found, Resource
 from tagboat.aws.tags import mapping, pairs
 
+MADE_BY = "made by tagboat"  # what says that a thing without tags is ours
+_COMMENT = "tagboat: "
 # The alias target's zone of every distribution ("Amazon CloudFront endpoints and quotas").
 HOSTED_ZONE = "Z2FDTNDATAQYW2"
 # Managed policies ("Use managed cache policies", "Use managed origin request policies").
@@ -31,7 +33,10 @@ class OriginAccessControl:
     def read(self, account: Account, resource: Resource) -> Found | None:
         there = account.call("cloudfront", "list_origin_access_controls", MaxItems="100")
         found = (
-            Found({"type": one["OriginAccessControlOriginType"]}, {"id": one["Id"]})
+            Found(
+                {"type": one["OriginAccessControlOriginType"]},
+                {"id": one["Id"], "comment": one.get("Description", "")},
+            )
             for one in there["OriginAccessControlList"].get("Items", [])
             if one["Name"] == resource.name
         )
@@ -43,7 +48,7 @@ class OriginAccessControl:
             "create_origin_access_control",
             OriginAccessControlConfig={
                 "Name": resource.name,
-                "Description": "made by tagboat",
+                "Description": MADE_BY,
                 "SigningProtocol": "sigv4",
                 "SigningBehavior": "always",
                 "OriginAccessControlOriginType": resource.settings["type"],
@@ -102,6 +107,7 @@ class EdgeFunction:
             attributes={
                 "arn": draft["FunctionSummary"]["FunctionMetadata"]["FunctionARN"],
                 "etag": draft["ETag"],
+                "comment": draft["FunctionSummary"]["FunctionConfig"]["Comment"],
             },
         )
 
@@ -117,10 +123,11 @@ class EdgeFunction:
         account.call("cloudfront", "publish_function", Name=resource.name, IfMatch=etag)
 
     def delete(self, account: Account, resource: Resource, found: Found) -> None:
-        account.find(
+        account.find_when_free(
             "cloudfront",
             "delete_function",
             self._none,
+            busy="FunctionInUse",
             Name=resource.name,
             IfMatch=found.attributes["etag"],
         )
@@ -256,14 +263,25 @@ def _summary(account: Account, name: str) -> Any:
     return next(found, None)
 
 
+def name_of(account: Account, arn: str) -> str | None:
+    """What the distribution with that ARN is called; None where its name is not one of ours."""
+    found = (
+        one["Comment"].removeprefix(_COMMENT)
+        for page in account.pages("cloudfront", "list_distributions")
+        for one in page["DistributionList"].get("Items", [])
+        if one["ARN"] == arn and one["Comment"].startswith(_COMMENT)
+    )
+    return next(found, None)
+
+
 def _comment(name: str) -> str:
-    return f"tagboat: {name}"
+    return f"{_COMMENT}{name}"
 
 
 def _edge_code(resource: Resource, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "Name": resource.name,
-        "FunctionConfig": {"Comment": "made by tagboat", "Runtime": "cloudfront-js-2.0"},
+        "FunctionConfig": {"Comment": MADE_BY, "Runtime": "cloudfront-js-2.0"},
         "FunctionCode": settings["code"],
     }
 
