@@ -23,6 +23,7 @@ from homeport.aws.logs import Logs
 from homeport.aws.needs import Need, registry_need
 from homeport.aws.protocol import JsonService
 from homeport.aws.query import QueryService
+from homeport.aws.secrets import Secrets
 from homeport.aws.sts import Sts
 from homeport.catalogue import Catalogue
 from homeport.command import off_loop
@@ -40,6 +41,7 @@ from homeport.s3.buckets import Buckets
 from homeport.s3.multipart import Multipart
 from homeport.sessions import PREFIX
 from homeport.sigv4 import Call, Chain, Claim, Flaw, SignatureError, verify
+from homeport.vault import Vault
 from homeport.witness import Witness
 from ocikit import Credentials, Digest
 from ocikit import registry as oci
@@ -181,6 +183,7 @@ def create_app(
     repositories: Repositories,
     resources: Resources,
     catalogue: Catalogue,
+    vault: Vault,
     registry_host: str,
     s3: ASGIApp,
     trail: Trail,
@@ -215,6 +218,7 @@ def create_app(
             *ecr.operations(repositories, catalogue, keyring, registry=registry, registry_host=registry_host),
         ),
         JsonService("logs", Logs(controller)),
+        JsonService("secretsmanager", Secrets(vault)),
     )
     forms = (QueryService("sts", Sts(roles, keyring.sessions, keys)), QueryService("iam", Iam(roles)))
     return ControlPort(registry, AwsServices(gate, services, forms, trail), s3, trail)

@@ -36,6 +36,7 @@ from homeport.expiry import expire
 from homeport.hosts import is_local
 from homeport.instance_role import InstanceRoles
 from homeport.jwks import Keys
+from homeport.layout import Layout
 from homeport.listeners import Listeners
 from homeport.metrics import Metrics
 from homeport.model import Service
@@ -45,6 +46,7 @@ from homeport.repositories import Repositories
 from homeport.resources import Resources
 from homeport.roles import Roles
 from homeport.upkeep import look_after
+from homeport.vault import Vault
 from ocikit import OcikitError, Reference
 from ocikit.registry import Storage
 
@@ -170,6 +172,7 @@ async def serve(
                 repositories=repositories,
                 resources=Resources(database),
                 catalogue=catalogue,
+                vault=Vault(Layout(data).secrets),
                 registry_host=registry_host,
                 s3=s3,
                 trail=trail,

@@ -109,6 +109,11 @@ class Vault:
                     found[unquote(path.name)] = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         return found
 
+    def find(self, name: str) -> tuple[str, datetime] | None:
+        """The secret that a reference's name means: what it is called here, and when it was changed last."""
+        there = self.names()
+        return next(((one, there[one]) for one in _candidates(checked(name)) if one in there), None)
+
     def resolve(self, secrets: Mapping[str, str]) -> dict[str, str]:
         """The values that an instance is to get, by variable. Raises SecretError for the first that lacks."""
         values = {}
@@ -135,7 +140,7 @@ class Vault:
         return text
 
     def _read(self, name: str) -> str:
-        for candidate in (name, name[:-7] if _SUFFIX.fullmatch(name[-7:]) else name):
+        for candidate in _candidates(name):
             with suppress(FileNotFoundError):
                 return self._file(candidate).read_bytes().decode()
         raise SecretError(f"there is no secret {name}; `homeport secret set {name}` makes it")
@@ -143,6 +148,11 @@ class Vault:
     def _file(self, name: str) -> Path:
         quoted = quote(checked(name), safe="+=@")
         return self._folder / (f"%2E{quoted[1:]}" if quoted.startswith(".") else quoted)
+
+
+def _candidates(name: str) -> tuple[str, ...]:
+    """The name, and where it may end as AWS's ARNs do, the name without that."""
+    return (name, name[:-7]) if _SUFFIX.fullmatch(name[-7:]) else (name,)
 
 
 def checked(name: str) -> str:

@@ -60,6 +60,7 @@ from homeport.place import REGION, arn
 from homeport.repositories import Repositories
 from homeport.resources import Resources
 from homeport.roles import Roles
+from homeport.vault import Vault
 from ocikit.registry import Storage
 
 _AUDIENCE = "sts.amazonaws.com"
@@ -453,6 +454,7 @@ def harbour(berth: _Berth, tmp_path: Path) -> Iterator[Harbour]:
             repositories=repositories,
             resources=resources,
             catalogue=catalogue,
+            vault=Vault(data / "secrets"),
             registry_host=berth.host,
             s3=create_s3_app(data / "buckets", gate),
             trail=trail,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -122,3 +123,15 @@ def test_what_is_not_there_is_told(vault: Vault) -> None:
         SecretError, match="PASSWORD: there is no secret db; `homeport secret set db` makes it"
     ):
         vault.resolve({"PASSWORD": "db"})
+
+
+def test_the_api_says_whether_a_secret_is_there_and_never_its_value(harbour: Any, error_of: Any) -> None:
+    Vault(harbour.data / "secrets").set("prod/db", "value")
+    manager = harbour.client("secretsmanager")
+    arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:prod/db-AbCdEf:password::"
+    for named in ("prod/db", "/prod/db", arn):
+        said = manager.describe_secret(SecretId=named)
+        assert (said["Name"], said["ARN"].rpartition(":")[2]) == ("prod/db", "prod/db")
+        assert "value" not in str(said)
+    assert error_of(manager.describe_secret, SecretId="prod/none") == "ResourceNotFoundException"
+    assert error_of(manager.get_secret_value, SecretId="prod/db") == "UnknownOperationException"

@@ -142,6 +142,14 @@ def test_a_homeport_is_told_names_of_its_own(aws):
         "USER": "arn:aws:secretsmanager:::secret:shop/db:user::",
         "TOKEN": "/shop/token",
     }
+    aws.repository()
+    code, _, err = aws.run("plan")
+    assert code == 1
+    assert (
+        "secretsmanager.secret shop/stripe, secretsmanager.secret shop/db, secretsmanager.secret /shop/token"
+        in err
+    )
+    assert "`homeport secret set shop/db < FILE` on the homeport's machine" in err
 
 
 @pytest.mark.parametrize("written", ["sk_live_1234", "secretsmanager:a b", "ssm:a:b", "arn:aws:s3:::shop"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from tagboat.aws.resource import Resource
 from tagboat.targets import apprunner, parts
@@ -43,7 +44,14 @@ def resources(place: Place) -> list[Resource]:
     service = apprunner.service_resource(
         place, scaled, secrets=secrets(place), access_role=None, instance_role=None, after=(repository.key,)
     )
-    return [repository, *scaled, replace(service, tags=tags(place))]
+    return [repository, *scaled, *_kept(place), replace(service, tags=tags(place))]
+
+
+def _kept(place: Place) -> list[Resource]:
+    """What has to be in the homeport's vault."""
+    settings: dict[str, Any] = {"encryption": None, "keys": [], "vault": True}
+    names = dict.fromkeys(secret.id for secret in place.secrets.values())
+    return [Resource("secretsmanager.secret", name, settings, given=True) for name in names]
 
 
 def secrets(place: Place) -> dict[str, str]:

@@ -15,7 +15,7 @@ _OWN_KEYS = (None, "alias/aws/secretsmanager", "alias/aws/ssm")
 
 class _Given:
     """Settings: `encryption`, the ARN of the key where it is not AWS's own, and `keys`, the members of the
-    JSON object that are used: the attribute `key_NAME` names one.
+    JSON object that are used: the attribute `key_NAME` names one. `vault`: a homeport's own keeps it.
     """
 
     identified_by: ClassVar[frozenset[str]] = frozenset()
@@ -76,6 +76,8 @@ def parameter_arn(arn: Any, name: str) -> str:
 def how_to_make(resource: Resource) -> str:
     """What its owner does for it to be there."""
     name = resource.name
+    if resource.settings.get("vault"):
+        return f"`homeport secret set {name} < FILE` on the homeport's machine"
     if resource.kind == Parameter.name:
         return f"aws ssm put-parameter --type SecureString --name {name} --value file://FILE"
     return f"aws secretsmanager create-secret --name {name} --secret-string file://FILE"
