@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from pathlib import Path
 from typing import Final
+
+from tagboat.config import ByteCode
 
 __all__ = ["Shop"]
 
@@ -88,7 +91,7 @@ def {name}(amount: int = {amount}) -> Item:
 class Shop:
     """The app's folder; every method changes it in one way that a developer would."""
 
-    def __init__(self, directory: Path, base: str, *, byte_code: bool = True) -> None:
+    def __init__(self, directory: Path, base: str, *, byte_code: ByteCode = True) -> None:
         self.directory = directory
         self._edits = 0
         _write(directory, base, byte_code)
@@ -126,7 +129,7 @@ def _entry(lock: str, name: str) -> str:
     return "".join(lines[start : end + 1])
 
 
-def _write(directory: Path, base: str, byte_code: bool) -> None:
+def _write(directory: Path, base: str, byte_code: ByteCode) -> None:
     generator = random.Random(1)  # noqa: S311  the same app every time
     package = directory / "src" / "shop"
     for folder in ("parts", "templates", "static"):
@@ -134,7 +137,7 @@ def _write(directory: Path, base: str, byte_code: bool) -> None:
     needs = (_HERE / "requirements.in").read_text().split()
     dependencies = "\n".join(f'    "{name}",' for name in needs)
     (directory / "pyproject.toml").write_text(
-        _PYPROJECT.format(base=base, byte_code=str(byte_code).lower(), dependencies=dependencies)
+        _PYPROJECT.format(base=base, byte_code=json.dumps(byte_code), dependencies=dependencies)
     )
     shutil.copy(_HERE / "requirements.lock", directory)
     (package / "__init__.py").touch()

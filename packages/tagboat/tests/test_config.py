@@ -137,7 +137,7 @@ def test_an_unknown_key_like_no_other_gets_the_list():
         ({"build-from-source": ["../a"]}, "build-from-source must be a list of names of packages"),
         ({"compression": "xz"}, "tool.tagboat.compression is 'xz', not 'gzip' or 'zstd'"),
         ({"stop-signal": "TERM"}, "tool.tagboat.stop-signal is 'TERM', no signal of Linux such as 'SIGTERM'"),
-        ({"byte-code": "no"}, "tool.tagboat.byte-code must be true or false, not a string"),
+        ({"byte-code": "no"}, 'tool.tagboat.byte-code must be true, false or "imported", not a string'),
         ({"environment": {"A": 1}}, "tool.tagboat.environment.A must be a string, not an integer"),
         ({"environment": {"A=B": "x"}}, "tool.tagboat.environment.A=B is no name"),
         ({"user": "app"}, "tool.tagboat.user is 'app', not UID or UID:GID in numbers"),

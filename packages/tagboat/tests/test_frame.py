@@ -60,6 +60,19 @@ def test_what_is_made_upon_a_frame_is_what_a_build_makes(repository, build_cache
         assert [image.config_bytes for image in upon] == [image.config_bytes for image in anew], name
 
 
+def test_with_byte_code_of_what_is_imported_a_frame_holds_while_that_is_the_same(repository, build_cache):
+    repository.configure('byte-code = "imported"\n')
+    known = _make(repository, build_cache).known
+    source = repository.directory / SOURCE
+    source.write_text(source.read_text() + "\nHAIL = 1\n")
+    upon = make_upon(known, build_cache, _quiet, _quiet).images
+    assert [image.digest for image in upon] == [
+        image.digest for image in _make(repository, build_cache).images
+    ]
+    source.write_text(source.read_text() + "import jmespath\n")
+    assert make_upon(known, build_cache, _quiet, _quiet) is None
+
+
 def test_a_frame_is_none_without_its_layers(repository, build_cache, tmp_path):
     (text,) = _make(repository, build_cache).known.frames
     there = Frame.from_text(text)

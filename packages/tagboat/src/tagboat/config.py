@@ -12,7 +12,7 @@ import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tagboat.errors import ConfigError
 
@@ -36,6 +36,9 @@ _INSTANCE_TYPE = r"[a-z0-9-]+\.[a-z0-9-]+"
 _MAIL = r"[^@\s]+@[^@\s]+\.[^@\s]+"
 _KMS_KEY = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+"
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+
+ByteCode = bool | Literal["imported"]
+"""Of all modules, of none, or of those that are imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +163,7 @@ class Config:
     lock: str | None = None
     python: str | None = None
     interpreter: str | None = None  # an archive
-    byte_code: bool = True
+    byte_code: ByteCode = True
     compression: Compression = "gzip"
     stop_signal: str = "SIGTERM"
     build_from_source: frozenset[str] = frozenset()  # names of packages, normalised
@@ -198,7 +201,7 @@ def parse_config(table: Mapping[str, Any], file: Path, *, name: str, scripts: It
         lock=reader.string("lock"),
         python=reader.absolute_path("python"),
         interpreter=reader.string("interpreter"),
-        byte_code=reader.boolean("byte-code", Config.byte_code),
+        byte_code=reader.byte_code("byte-code", Config.byte_code),
         compression="zstd" if reader.choice("compression", ("gzip", "zstd")) == "zstd" else "gzip",
         build_from_source=reader.names("build-from-source"),
         stop_signal=reader.signal("stop-signal", Config.stop_signal),
@@ -384,8 +387,11 @@ class _Table:
         """The keys that are written."""
         return frozenset(self._values)
 
-    def boolean(self, key: str, default: bool) -> bool:
-        value = self._take(key, bool, "true or false")
+    def byte_code(self, key: str, default: ByteCode) -> ByteCode:
+        if self._values.get(key) == "imported":
+            self._known.append(key)
+            return "imported"
+        value = self._take(key, bool, 'true, false or "imported"')
         return default if value is None else bool(value)
 
     def strings(self, key: str) -> tuple[str, ...]:

@@ -29,15 +29,20 @@ class Made(NamedTuple):
 def make_upon(
     known: Known | None, cache: Path, progress: Progress, on_layer: Callable[[Layer], None]
 ) -> Made | None:
-    """The images upon the frames that are known; None where there are none. Raises as `build_upon` does."""
+    """The images upon the frames that are known; None where none hold. Raises as `build_upon` does."""
     from tagboat.build.frame import Frame, build_upon
 
     frames = [Frame.from_text(text) for text in known.frames] if known is not None else []
     whole = [frame for frame in frames if frame is not None]
     if not whole or len(whole) < len(frames):
         return None
-    builds = [build_upon(frame, cache, progress=progress, on_layer=on_layer) for frame in whole]
-    return Made(tuple(build.image for build in builds), known)
+    images = []
+    for frame in whole:
+        build = build_upon(frame, cache, progress=progress, on_layer=on_layer)
+        if build is None:
+            return None
+        images.append(build.image)
+    return Made(tuple(images), known)
 
 
 def make(

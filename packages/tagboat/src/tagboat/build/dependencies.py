@@ -9,58 +9,69 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ocikit import Layer
 from tagboat.build.base import Base
 from tagboat.build.bytecode import compile_packages
 from tagboat.build.cache import Cache, MadeLayer, key_of
+from tagboat.build.explanation import MODULES
 from tagboat.build.files import Files, write_files
 from tagboat.build.lock import Pin
+from tagboat.build.projects import Projects
 from tagboat.build.selection import Selection
 from tagboat.build.size import Sizes
 from tagboat.build.tier import Tier, tiers_of
 from tagboat.build.venv import installed_distributions
 from tagboat.component import Component
+from tagboat.config import ByteCode, Config
 from tagboat.errors import TagboatError
+
+if TYPE_CHECKING:
+    from tagboat.build.reach import Reach
 
 _FORMAT = "5"  # raise it when the same lock would make other bytes
 
 
 def dependency_layers(
-    component: Component,
-    base: Base,
-    cache: Cache,
-    *,
-    progress: Callable[[str], None],
-    on_layer: Callable[[Layer], None],
+    component: Component, base: Base, projects: Projects, *, on_layer: Callable[[Layer], None]
 ) -> list[MadeLayer]:
     """A layer for each tier of the lock.
 
     What the missing ones hold is installed and compiled in one go; then they are written side by side, and
     `on_layer` gets each as soon as it is made, from several threads. Raises ConfigError, UvError, VenvError,
-    InterpreterError.
+    InterpreterError, and what Projects raises.
     """
+    cache, byte_code = projects.cache, component.config.byte_code
     selection = Selection(component, base.target, cache)
+    pins = selection.pins
     sizes = Sizes(cache, base.target)
-    byte_code = component.config.byte_code
-    kind = "dependencies" if byte_code else "dependencies without byte code"
-
-    def key_for(tier: Tier) -> str:
-        return key_of(_FORMAT, kind, base.identity, *(pin.text for pin in tier.pins))
+    reach = _reach(component.config, base, projects)
 
     with ExitStack() as stack:
-        maker = _Maker(selection, base, cache, stack, progress, byte_code)
-        large = sizes.large(selection.pins)
-        if large is None:
+        maker = _Maker(selection, base, cache, stack, projects.progress, bool(byte_code))
+        large = sizes.large(pins)
+        sources = reach.sources(pins) if reach else {}
+        if large is None or sources is None:
             # What is new is looked at first; with it comes what will probably share a layer with it.
-            unknown = sizes.unknown(selection.pins)
-            guess = tiers_of(selection.pins, sizes.known_large(selection.pins))
-            maker.install([*unknown, *_missing(guess, key_for, cache)])
+            unknown = {*sizes.unknown(pins), *(reach.unknown(pins) if reach else ())}
+            guess = tiers_of(pins, sizes.known_large(pins))
+            maker.install(pin for tier in guess if unknown & {*tier.pins} for pin in tier.pins)
             sizes.keep(unknown, maker.packages)
-            large = sizes.known_large(selection.pins)
-        tiers = tiers_of(selection.pins, large)
-        keys = [key_for(tier) for tier in tiers]
-        maker.missing = _missing(tiers, key_for, cache)
+            large = sizes.known_large(pins)
+            if reach:
+                reach.keep(unknown, maker.packages)
+                sources = reach.sources(pins)
+        compiled = sources or {}
+        tiers = tiers_of(pins, large)
+        keys = [_key(tier, base, byte_code, compiled) for tier in tiers]
+        maker.only = frozenset(path for paths in compiled.values() for path in paths) if reach else None
+        maker.missing = [
+            pin
+            for tier, key in zip(tiers, keys, strict=True)
+            if not cache.has_layer(key)
+            for pin in tier.pins
+        ]
 
         def layer(tier: Tier, key: str) -> MadeLayer:
             started = time.monotonic()
@@ -68,6 +79,8 @@ def dependency_layers(
             if fresh:
                 on_layer(made)
             inputs = {"base": base.identity} | {str(pin.requirement): key_of(pin.text) for pin in tier.pins}
+            if reach:
+                inputs[MODULES] = "\n".join(_sources(tier, compiled))
             seconds = time.monotonic() - started
             return MadeLayer(tier.name, made, fresh, seconds, f"dependencies {tier.label}", inputs)
 
@@ -75,8 +88,22 @@ def dependency_layers(
             return list(pool.map(layer, tiers, keys))
 
 
-def _missing(tiers: Iterable[Tier], key_for: Callable[[Tier], str], cache: Cache) -> list[Pin]:
-    return [pin for tier in tiers if not cache.has_layer(key_for(tier)) for pin in tier.pins]
+def _reach(config: Config, base: Base, projects: Projects) -> Reach | None:
+    if config.byte_code != "imported":
+        return None
+    from tagboat.build.reach import Reach  # noqa: PLC0415  most builds do not ask
+
+    return Reach(projects, base.target, config)
+
+
+def _key(tier: Tier, base: Base, byte_code: ByteCode, compiled: Mapping[str, Sequence[str]]) -> str:
+    """What decides about the layer of a tier; `compiled` are the sources of which there is byte code."""
+    kind = f"dependencies, byte code {byte_code}"
+    return key_of(_FORMAT, kind, base.identity, *(pin.text for pin in tier.pins), *_sources(tier, compiled))
+
+
+def _sources(tier: Tier, compiled: Mapping[str, Sequence[str]]) -> list[str]:
+    return [path for name in tier.packages for path in compiled.get(name, ())]
 
 
 @dataclass
@@ -90,6 +117,9 @@ class _Maker:
     progress: Callable[[str], None]
     byte_code: bool
     missing: Sequence[Pin] = ()
+    only: frozenset[str] | None = None
+    """The paths of what is compiled, where that is not all."""
+
     packages: dict[str, Files] = field(default_factory=dict)
     """The files of every package that is installed, by its name; not yet with byte code."""
 
@@ -145,11 +175,15 @@ class _Maker:
         for pin in self.selection.pins:
             texts.setdefault(pin.name, []).append(pin.text)
         compiled = compile_packages(
-            {name: ("\n".join(texts[name]), files) for name, files in found.items()},
+            {name: ("\n".join(texts[name]), self._wanted(files)) for name, files in found.items()},
             self.base.compiler(self.cache),
             self.cache,
         )
         return {name: {**files, **compiled[name]} for name, files in found.items()}
+
+    def _wanted(self, files: Files) -> Files:
+        only = self.only
+        return files if only is None else {path: one for path, one in files.items() if path in only}
 
 
 def _counted(pins: Sequence[Pin]) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 from ocikit import Platform
 from tagboat.build.cache import Cache, MadeLayer, key_of
 
-_MOST = 8  # changes of one layer that are named
+BYTE_CODE: Final = "byte code"  # an input: whether there is any
+MODULES: Final = "modules with byte code"  # an input that is a set, one a line
+_MOST: Final = 8  # changes of one layer that are named
 
 Inputs = Mapping[str, Mapping[str, str]]
 """By layer: what goes into it, by name, and what stands for its content; under no name what came of it."""
@@ -58,12 +61,24 @@ def explain(before: Inputs | None, layers: Iterable[MadeLayer]) -> Iterator[str]
 
 def _changes(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
     for name in sorted(before.keys() | now.keys()):
-        if name not in now:
+        if name == MODULES:
+            yield from _counted(before, now)
+        elif name not in now:
             yield f"- {name}"
         elif name not in before:
             yield f"+ {name}"
         elif before[name] != now[name]:
             yield f"~ {name}"
+
+
+def _counted(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    if MODULES not in before or MODULES not in now:  # it was, or is, all that there is
+        yield from () if before.get(BYTE_CODE) != now.get(BYTE_CODE) else (f"~ {BYTE_CODE}",)
+        return
+    old, new = set(before[MODULES].splitlines()), set(now[MODULES].splitlines())
+    counts = [f"{sign}{len(some)}" for sign, some in (("+", new - old), ("-", old - new)) if some]
+    if counts:
+        yield f"{BYTE_CODE}: {' '.join(counts)} modules"
 
 
 def _record(cache: Cache, directory: Path, platform: Platform) -> Path:

@@ -1,5 +1,7 @@
 """An image without its app. Sources decide nothing about it, so an edited line leaves it as it is: it is kept
-as text (see fingerprint.py for how long), and the next build begins there."""
+as text (see fingerprint.py for how long), and the next build begins there. With byte code of just what is
+imported, it is good for as long as the sources import the same.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ from ocikit import (
 from ocikit.config import ImageConfig
 from tagboat.build.app import app_layers
 from tagboat.build.cache import Cache, MadeLayer
-from tagboat.build.explanation import explain, keep_inputs, last_inputs
+from tagboat.build.explanation import BYTE_CODE, explain, keep_inputs, last_inputs
 from tagboat.build.ground import Ground
 from tagboat.build.projects import Projects
 from tagboat.errors import ConfigError
@@ -60,6 +62,8 @@ class Frame:
     author: str | None
     compression: Compression
     ground: Ground
+    imports: str | None = None
+    """Stands for what the sources import, where layers hold byte code for just that."""
 
     def to_text(self) -> str | None:
         """All of it but the content of layers; None where that lies in no files of its own."""
@@ -78,6 +82,7 @@ class Frame:
                 "described": described.to_bytes().decode(),
                 "compression": self.compression,
                 "ground": self.ground.to_json(),
+                "imports": self.imports,
             }
         )
 
@@ -98,6 +103,7 @@ class Frame:
             described.author,
             values["compression"],
             Ground.from_json(values["ground"]),
+            values["imports"],
         )
         return frame if frame._is_there() else None
 
@@ -147,8 +153,9 @@ class Build:
 
 def build_upon(
     frame: Frame, cache: Path, *, progress: Callable[[str], None], on_layer: Callable[[Layer], None]
-) -> Build:
-    """The image, which lacks nothing but its app. `cache`, `progress` and `on_layer` are as of `build`.
+) -> Build | None:
+    """The image, which lacks nothing but its app; None where the app now imports what asks for other layers
+    below it. `cache`, `progress` and `on_layer` are as of `build`.
 
     Raises what `app_layers` does.
     """
@@ -157,7 +164,13 @@ def build_upon(
     size = sum(layer.descriptor.size for layer in frame.base.layers)
     reports = [LayerReport(frame.name, size, True, 0.0)]
     with ExitStack() as stack:
-        app = app_layers(Projects(frame.ground, store, stack, progress), on_layer=on_layer)
+        projects = Projects(frame.ground, store, stack, progress)
+        if frame.imports is not None:
+            from tagboat.build.reach import imports_key  # noqa: PLC0415  most builds do not ask
+
+            if imports_key(projects) != frame.imports:
+                return None
+        app = app_layers(projects, on_layer=on_layer)
         return finish(frame, stamp, app, store, reports)
 
 
@@ -183,7 +196,7 @@ def _settings(frame: Frame, layer: MadeLayer) -> dict[str, str]:
     """What of the configuration, beside files and packages, decides about a layer."""
     compressed = {"compression": compressor(frame.compression)}
     byte_code = str(frame.ground.compiler is not None)
-    return compressed | ({} if layer.kind == "assets" else {"byte code": byte_code})
+    return compressed | ({} if layer.kind == "assets" else {BYTE_CODE: byte_code})
 
 
 def _layer_to_json(one: MadeLayer) -> dict[str, Any]:

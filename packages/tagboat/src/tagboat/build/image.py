@@ -75,8 +75,9 @@ def build_with_report(
             on_layer(layer)
         ground = _ground(component, base, store)
         stamp = stamp_of(ground)
-        app = pool.submit(app_layers, Projects(ground, store, stack, progress), on_layer=on_layer)
-        layers = dependency_layers(component, base, store, progress=progress, on_layer=on_layer)
+        projects = Projects(ground, store, stack, progress)
+        app = pool.submit(app_layers, projects, on_layer=on_layer)
+        layers = dependency_layers(component, base, projects, on_layer=on_layer)
         frame = Frame(
             base.name,
             base.image,
@@ -85,6 +86,7 @@ def build_with_report(
             component.authors,
             component.config.compression,
             ground,
+            _imports(component, projects),
         )
         return finish(frame, stamp, app.result(), store, [report])
 
@@ -114,6 +116,14 @@ def _ground(component: Component, base: Base, cache: Cache) -> Ground:
         base.here is not None,
         uv_version(),
     )
+
+
+def _imports(component: Component, projects: Projects) -> str | None:
+    if component.config.byte_code != "imported":
+        return None
+    from tagboat.build.reach import imports_key  # noqa: PLC0415  most builds do not ask
+
+    return imports_key(projects)
 
 
 def _container_config(component: Component, base: Base) -> ContainerConfig:

@@ -40,6 +40,11 @@ class VenvError(TagboatError):
     """What was installed does not make an environment."""
 
 
+def site_packages(interpreter: Interpreter) -> str:
+    """The folder in the image that packages are imported from."""
+    return f"{VENV}/lib/python{interpreter.short}/site-packages"
+
+
 def skeleton(interpreter: Interpreter) -> dict[str, Entry]:
     """A virtual environment with nothing installed (PEP 405), and the way to it from AWS Lambda."""
     home = posixpath.dirname(interpreter.path)
@@ -166,7 +171,7 @@ class _Distribution:
     @classmethod
     def read(cls, info: Path, interpreter: Interpreter) -> _Distribution:
         """The one that has that `.dist-info` folder. Raises VenvError."""
-        site = f"{VENV}/lib/python{interpreter.short}/site-packages"
+        site = site_packages(interpreter)
         name = info.name.split("-")[0]
         try:
             recorded = list(csv.reader(io.StringIO((info / "RECORD").read_bytes().decode(), newline="")))
