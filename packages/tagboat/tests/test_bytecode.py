@@ -21,7 +21,7 @@ def root(built, build_cache):
     """The base, unpacked."""
     image = built.build.image
     base = type(image).empty(image.config.platform).append(image.layers[0], image.config.history[0])
-    return unpacked(base, Cache.open(build_cache))
+    return unpacked(base, Cache.open(build_cache), "whole")
 
 
 @pytest.fixture(scope="session")
@@ -154,7 +154,7 @@ def test_the_python_of_a_base_compiles_without_the_rest_of_it(
 ):
     image = built.build.image
     base = type(image).empty(image.config.platform).append(image.layers[0], image.config.history[0])
-    root = unpacked(base, Cache.open(build_cache), whole=False)
+    root = unpacked(base, Cache.open(build_cache), "compiler")
     sources = {f"{name.replace('-', '_')}.py": File(_source_in(name)) for name in CODECS}
     alone, refused = compile_files(sources, Compiler(interpreter, root, "id"), Cache.open(tmp_path / "other"))
     whole, refused_by_whole = compile_(sources)

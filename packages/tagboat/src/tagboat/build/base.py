@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final, Literal
 
 from ocikit import (
     Digest,
@@ -26,15 +27,24 @@ from tagboat.build.ground import read_interpreter
 from tagboat.build.interpreter import (
     Interpreter,
     InterpreterError,
+    compiles,
     find_foreign_interpreter,
     find_interpreter,
-    is_needed,
+    starts,
 )
 from tagboat.build.target import Target
 from tagboat.component import Component
 from tagboat.errors import ConfigError
 
 SCRATCH = "scratch"
+
+Extent = Literal["whole", "compiler", "interpreter"]
+_WANTED: Final[Mapping[Extent, Callable[[str], bool] | None]] = {
+    "whole": None,
+    "compiler": compiles,
+    "interpreter": starts,
+}
+
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -77,7 +87,8 @@ class Base:
         """The Python that compiles for this base: its own, or the same one for this machine."""
         if self.here is not None:
             return self.here.compiler(cache)
-        return Compiler(self.interpreter, unpacked(self.image, cache, whole=self.whole), self.identity)
+        root = unpacked(self.image, cache, "whole" if self.whole else "compiler")
+        return Compiler(self.interpreter, root, self.identity)
 
 
 def resolve_base(
@@ -106,7 +117,8 @@ def resolve_base(
         raise ConfigError(
             "the base scratch has no Python", hint='say where one is: interpreter = "python.tar.gz"'
         )
-    interpreter, whole = _interpreter(image, component.config.python, cache, here)
+    extent: Extent = "compiler" if component.config.byte_code else "interpreter"
+    interpreter, whole = _interpreter(image, component.config.python, cache, here, extent)
     return Base(name, image, interpreter, here, whole), made
 
 
@@ -153,16 +165,16 @@ def search_path(image: Image) -> str:
     return variables.get("PATH", _DEFAULT_PATH)
 
 
-def unpacked(image: Image, cache: Cache, *, whole: bool = True) -> Path:
-    """The image's file system in the cache, owned by whoever builds; the `whole` of it, or its Python."""
-    name = image.digest.hex if whole else f"{image.digest.hex}-python"
+def unpacked(image: Image, cache: Cache, extent: Extent) -> Path:
+    """The image's file system in the cache, owned by whoever builds: the whole, or what its Python needs."""
+    name = f"{image.digest.hex}-{extent}"
     root = cache.path("roots", name)
     if not root.is_dir():
         with cache.locked(f"root-{name}"), cache.temporary() as folder:
             if not root.is_dir():
                 from ocikit import unpack  # noqa: PLC0415  only for a base that is new here
 
-                unpack(image, folder / "root", ownership=False, only=None if whole else is_needed)
+                unpack(image, folder / "root", ownership=False, only=_WANTED[extent])
                 (folder / "root").rename(root)
     return root
 
@@ -198,8 +210,11 @@ def _pull(name: str, platform: Platform, cache: Cache, progress: Callable[[str],
     return replace(image, layers=layers), missing
 
 
-def _interpreter(image: Image, path: str | None, cache: Cache, here: Base | None) -> tuple[Interpreter, bool]:
-    """The Python of the image, and whether it runs only in the whole of it; this is found out once."""
+def _interpreter(
+    image: Image, path: str | None, cache: Cache, here: Base | None, extent: Extent
+) -> tuple[Interpreter, bool]:
+    """The Python of the image, looked for in as much of it, and whether it runs only in the whole; this is
+    found out once."""
     record = cache.path("interpreters", key_of(str(image.digest), path or "", here.identity if here else ""))
     try:
         known = json.loads(record.read_text())
@@ -207,16 +222,16 @@ def _interpreter(image: Image, path: str | None, cache: Cache, here: Base | None
     except (FileNotFoundError, ValueError, KeyError):
         whole = False
         try:
-            interpreter = _found(image, path, cache, here, whole=False)
+            interpreter = _found(image, path, cache, here, extent)
         except (InterpreterError, OcikitError):
             whole = True
-            interpreter = _found(image, path, cache, here, whole=True)
+            interpreter = _found(image, path, cache, here, "whole")
         cache.write(record, json.dumps({**asdict(interpreter), "whole": whole}).encode())
         return interpreter, whole
 
 
-def _found(image: Image, path: str | None, cache: Cache, here: Base | None, *, whole: bool) -> Interpreter:
-    root, search = unpacked(image, cache, whole=whole), search_path(image)
+def _found(image: Image, path: str | None, cache: Cache, here: Base | None, extent: Extent) -> Interpreter:
+    root, search = unpacked(image, cache, extent), search_path(image)
     if here is None:
         return find_interpreter(root, path=path, search=search)
     return find_foreign_interpreter(root, here.interpreter, path=path, search=search)

@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -122,11 +122,17 @@ class Cache:
             raise
 
     def layer(
-        self, key: str, make: Callable[[LayerWriter], None], *, lasting: bool = False
+        self,
+        key: str,
+        make: Callable[[LayerWriter], None],
+        *,
+        lasting: bool = False,
+        folder: Path | None = None,
     ) -> tuple[Layer, bool]:
         """The layer made from what `key` stands for, and whether `make` had to run.
 
-        One that is `lasting`, made once and pulled with every image, is compressed harder.
+        One that is `lasting`, made once and pulled with every image, is compressed harder. A temporary
+        `folder` is for who makes many.
         """
         level = None if lasting else _QUICK[self.compression]
         key = self._packed(key, level)
@@ -137,7 +143,7 @@ class Cache:
             layer = self._find_layer(key)  # somebody may have made it while we waited
             if layer is not None:
                 return layer, False
-            return self._make_layer(key, make, level), True
+            return self._make_layer(key, make, level, folder), True
 
     def has_layer(self, key: str) -> bool:
         """Whether the layer for `key` is here already."""
@@ -158,9 +164,11 @@ class Cache:
         except (FileNotFoundError, ValueError, KeyError):
             return None  # not there, or cut off by a machine that lost power: made anew
 
-    def _make_layer(self, key: str, make: Callable[[LayerWriter], None], level: int | None) -> Layer:
-        with self.temporary() as folder:
-            made = folder / "layer"
+    def _make_layer(
+        self, key: str, make: Callable[[LayerWriter], None], level: int | None, folder: Path | None
+    ) -> Layer:
+        with nullcontext(folder) if folder is not None else self.temporary() as temporary:
+            made = temporary / key
             with LayerWriter(made, compression=self.compression, compression_level=level) as writer:
                 make(writer)
                 layer = writer.finish()

@@ -73,9 +73,13 @@ def dependency_layers(
             for pin in tier.pins
         ]
 
+        folder = stack.enter_context(cache.temporary()) if maker.missing else None
+
         def layer(tier: Tier, key: str) -> MadeLayer:
             started = time.monotonic()
-            made, fresh = cache.layer(key, lambda writer: write_files(writer, maker.files(tier)))
+            made, fresh = cache.layer(
+                key, lambda writer: write_files(writer, maker.files(tier)), folder=folder
+            )
             if fresh:
                 on_layer(made)
             inputs = {"base": base.identity} | {str(pin.requirement): key_of(pin.text) for pin in tier.pins}

@@ -21,17 +21,18 @@ print(*sys.version_info[:3], libc or "none")
 _LIBRARIES = ("lib", "lib64", "usr/lib", "usr/lib64", "usr/local/lib")
 _MAX_LINKS = 40  # as the kernel has it
 
-# What a Python needs to start here and to compile: itself, the links to it, its libraries and loader, and of
-# its own library the codecs that sources may be written in and what these import.
-_NEEDED = re.compile(
+# What a Python needs to start here: itself, the links to it, its libraries and loader, and a codec.
+_STARTS = re.compile(
     r"""
     (?: .*/ )? (?: python[^/]* | ld[-.][^/]* | lib[^/]*\.so[^/]* )
     | (?: usr/ )? (?: s?bin | lib[^/]* )  # links, where these are elsewhere
-    | .*/encodings/ (?: __pycache__/ (?: __init__ | aliases | utf_8 ) \. )? [^/]*
-    | .*/python3[^/]*/ (?: lib-dynload/[^/]* | (?: codecs | stringprep | warnings ) \.py )
+    | .*/encodings/ (?: __pycache__/ )? (?: __init__ | aliases | utf_8 ) \.[^/]*
+    | .*/python3[^/]*/ (?: codecs | warnings ) \.py
     """,
     re.VERBOSE,
 )
+# And what it needs to compile: the codecs that sources may be written in, and what these import.
+_COMPILES = re.compile(r".*/encodings/[^/]*|.*/python3[^/]*/(?:lib-dynload/[^/]*|stringprep\.py)")
 
 
 class InterpreterError(TagboatError):
@@ -68,12 +69,17 @@ class Interpreter:
         return f"cpython-{self.version[0]}{self.version[1]}"
 
 
-def is_needed(name: str) -> bool:
-    """Whether the file or link of that name, without the leading `/`, belongs to the Python of an image.
+def starts(name: str) -> bool:
+    """Whether the Python of an image needs the file or link of that name, without the leading `/`, to start.
 
     It is a guess that suits every Python that is built in a usual way.
     """
-    return _NEEDED.fullmatch(name) is not None
+    return _STARTS.fullmatch(name) is not None
+
+
+def compiles(name: str) -> bool:
+    """Whether it needs that to start or to compile."""
+    return starts(name) or _COMPILES.fullmatch(name) is not None
 
 
 def find_interpreter(root: Path, *, path: str | None, search: str) -> Interpreter:
