@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packages.tagboat.tests.dns_server import serving
 
 BIN = Path(sys.executable).parent
 BROKEN = "import sys\n\n\ndef main():\n    sys.exit('no flux capacitor')\n"
@@ -50,8 +51,19 @@ def test_a_served_release_is_well_and_what_is_broken_about_it_is_told(served, tm
         *("--service-arn", aws("list-services", "--query", query)),
         *("--domain-name", f"{name}.invalid"),
     )
-    aws("associate-custom-domain", *domain)
-    _, found = doctor(served)
+    with serving() as zones:
+        zones.zone(f"{name}.invalid", '@ 3600 A 127.0.0.8\n@ 60 CAA 0 issue "amazon.com"\n')
+        cutover = ("cutover", f"{name}.invalid", "--json")
+        done = served.tagboat(*cutover, TAGBOAT_RESOLVERS=zones.setting)
+        assert (done.returncode, " ".join(domain) in done.stderr) == (1, True)
+        aws("associate-custom-domain", *domain)
+        done = served.tagboat(*cutover, TAGBOAT_RESOLVERS=zones.setting)
+        _, found = doctor(served, TAGBOAT_RESOLVERS=zones.setting)
+    assert done.returncode == 35, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["end"], said["moved"]) == (f"{name}.localhost", False)
+    assert [one["value"] for one in said["old"] + said["new"]] == ["127.0.0.8", "127.0.0.1"]
+    assert found[f"CAA {name}.invalid"]["found"].startswith(f"CAA at {name}.invalid lets amazon.com sign")
     assert found[f"domain {name}.invalid"]["state"] in ("warning", "failed")
     assert f"www.{name}.invalid A ADDRESS" in found[f"domain {name}.invalid"]["advice"]
     aws("disassociate-custom-domain", *domain)

@@ -203,8 +203,8 @@ def name_server() -> Iterator[DnsServer]:
 
 
 @pytest.fixture
-def zones(name_server: DnsServer, monkeypatch: pytest.MonkeyPatch) -> DnsServer:
+def zones(name_server: DnsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[DnsServer]:
     """The public DNS of the test, with nothing in it but its name servers."""
-    name_server.reset()
     monkeypatch.setenv("TAGBOAT_RESOLVERS", name_server.setting)
-    return name_server
+    yield name_server
+    name_server.reset()

@@ -47,10 +47,15 @@ class DnsServer:
         self.silent.clear()
         self.zone("provider.test", "ns2 300 A 127.0.0.2\nns3 300 A 127.0.0.3\n")
 
-    def zone(self, name: str, text: str, servers: tuple[str, ...] = SERVERS) -> None:
-        """Keep a zone, or what it is now; `text` is that of a zone file without SOA and NS."""
+    def zone(
+        self, name: str, text: str, servers: tuple[str, ...] = SERVERS, names: tuple[str, ...] = ()
+    ) -> None:
+        """Keep a zone, or what it is now; `text` is that of a zone file without SOA and NS. `names` are those
+        of the servers, if they are not the provider's.
+        """
         head = "@ 3600 SOA ns2.provider.test. admin.provider.test. 1 3600 600 86400 300\n"
-        head += "".join(f"@ 3600 NS ns{address[-1]}.provider.test.\n" for address in servers)
+        named = names or tuple(f"ns{address[-1]}.provider.test" for address in servers)
+        head += "".join(f"@ 3600 NS {one}.\n" for one in named)
         for address in servers:
             zone = dns.zone.from_text(head + text, origin=f"{name}.", relativize=False)
             self.zones[address][zone.origin] = zone

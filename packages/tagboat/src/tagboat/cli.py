@@ -74,6 +74,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         own[only](commands)
         return whole
     from tagboat.cost_cli import add_cost_command
+    from tagboat.cutover_cli import add_cutover_command
     from tagboat.doctor_cli import add_doctor_command
     from tagboat.image_cli import add_image_commands
     from tagboat.provision_cli import add_provision_commands
@@ -93,6 +94,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     add_service_commands(commands)
     add_trust_command(commands)
     add_provision_commands(commands)
+    add_cutover_command(commands)
     add_cost_command(commands)
     add_doctor_command(commands)
     _add_demo(commands)

@@ -11,7 +11,9 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,14 @@ import pytest
 import uvicorn
 from obstore.store import MemoryStore
 from packages.tagboat.tests.aws.wire import Wire, serving
+from packages.tagboat.tests.certificates import Certificates, edge
 from packages.tagboat.tests.dns_server import DnsServer
 
 from ocikit.registry import create_app
 from tagboat.cli import main
 
 REGION = "ap-southeast-1"
+OLD_END, NEW_END = "127.0.0.8", "127.0.0.9"
 READS = ("Describe", "Get", "List", "Head", "BatchGet", "Filter", "Invoke")
 
 PYPROJECT = """\
@@ -228,6 +232,11 @@ def wire() -> Iterator[Wire]:
         yield made
 
 
+@pytest.fixture(autouse=True)
+def _public_dns(zones: DnsServer) -> None:
+    """Whatever is asked of the DNS is asked on loopback."""
+
+
 @pytest.fixture
 def aws(
     moto: str,
@@ -270,6 +279,35 @@ def aws(
     (directory / "src" / "shop").mkdir(parents=True)
     (directory / "src" / "shop" / "__init__.py").touch()
     return Aws(directory, wire, calls, capsys.readouterr)
+
+
+class Page(BaseHTTPRequestHandler):
+    """A site that is well."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Serves a name at the old end and at the new one, each with a certificate of its own."""
+    certificates = Certificates(tmp_path)
+    monkeypatch.setenv("HOMEPORT_CA", str(certificates.authority))
+    with ExitStack() as stack:
+
+        def serve(name: str) -> None:
+            port = 0
+            for address in (OLD_END, NEW_END):
+                shown = certificates.make(address, name, days=(-1, 30))
+                port = stack.enter_context(edge(shown, Page, address=address, port=port))
+            monkeypatch.setattr("tagboat.dns.end.HTTPS", port)
+
+        yield serve
 
 
 def _post(url: str, body: Any = None) -> None:

@@ -150,3 +150,34 @@ def test_a_part_of_the_zone_may_be_the_accounts(aws, kept):
     assert code == 35
     assert [one["name"] for one in json.loads(out)["records"]] == ["shop.test"]
     assert aws.run("plan")[1].count("> dns.record") == 1
+
+
+def doctor(aws):
+    _, out, _ = aws.run("doctor", "--json")
+    return {one["name"]: one for one in json.loads(out)["findings"]}
+
+
+def test_the_doctor_says_what_is_there_and_what_should_be(aws, kept):
+    aws.configure(LEAN)
+    kept.zone("shop.test", OLD + '@ 60 CAA 0 issue "digicert.com"\n')
+    assert aws.run("apply")[0] == 35
+    kept.zone("shop.test", OLD + PROOFS.splitlines()[0] + '\n@ 60 CAA 0 issue "digicert.com"\n')
+    found = doctor(aws)
+    assert found["record proof shop.test"]["state"] == "ok"
+    proof = found["record proof www.shop.test"]
+    assert (proof["state"], proof["found"]) == ("warning", "nothing, at ns2.provider.test, ns3.provider.test")
+    assert proof["advice"] == f"make the record {PROOF}.www.shop.test. 300 IN CNAME {PROVED}."
+    caa = found["record CAA shop.test"]
+    assert (caa["state"], caa["found"]) == (
+        "failed",
+        'CAA at shop.test lets digicert.com sign, and not "amazon.com"',
+    )
+    assert caa["advice"] == 'make the record shop.test. 300 IN CAA 0 issue "amazon.com"'
+
+    aws.zone("shop.test")  # a zone that nobody was told of
+    found = doctor(aws)
+    assert found["zone of www.shop.test"]["state"] == "failed"
+    assert (
+        "the public DNS goes by ns2.provider.test, ns3.provider.test"
+        in found["zone of www.shop.test"]["found"]
+    )

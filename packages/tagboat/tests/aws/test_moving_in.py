@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+from packages.tagboat.tests.aws.conftest import NEW_END, OLD_END
+from packages.tagboat.tests.aws.test_cutover import distribution, long_ago, publish, sets
+
 PAGE = (Path(__file__).parents[4] / "docs" / "moving-in.md").read_text()
 WITHOUT, WITH = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
@@ -14,7 +17,7 @@ def commands(name):
     return [line[1:] for line in lines]
 
 
-def test_a_site_moves_to_aws_and_gets_its_name_in_the_end(aws):
+def test_a_site_moves_to_aws_and_gets_its_name_in_the_end(aws, zones, ends):
     aws.configure(WITHOUT.partition("\n")[2])
     (plan, *planning), (apply, *applying) = commands("before")
     assert aws.run(plan, *planning)[0] == 2
@@ -25,35 +28,32 @@ def test_a_site_moves_to_aws_and_gets_its_name_in_the_end(aws):
     assert aws.client("lambda").get_function_url_config(FunctionName="shop", Qualifier="live")["FunctionUrl"]
 
     zone = aws.zone()
-    aws.client("route53").change_resource_record_sets(
-        HostedZoneId=zone,
-        ChangeBatch={
-            "Changes": [
-                {
-                    "Action": "CREATE",
-                    "ResourceRecordSet": {
-                        "Name": "www.shop.example",
-                        "Type": "A",
-                        "TTL": 60,
-                        "ResourceRecords": [{"Value": "192.0.2.7"}],
-                    },
-                }
-            ]
-        },
-    )
+    old = {"Name": "www.shop.example.", "Type": "A", "TTL": 300, "ResourceRecords": [{"Value": OLD_END}]}
+    change = {"Changes": [{"Action": "UPSERT", "ResourceRecordSet": old}]}
+    aws.client("route53").change_resource_record_sets(HostedZoneId=zone, ChangeBatch=change)
     aws.configure(WITHOUT.partition("\n")[2] + WITH)
     (plan, *planning), (apply, *applying) = commands("after")
     code, out, _ = aws.run(plan, *planning)
     assert code == 2
-    assert "192.0.2.7" in out
-    assert aws.run(apply, *applying)[0] == 0
+    assert f'alias: "{OLD_END}" -> ' in out
+    code, _, err = aws.run(apply, *applying)
+    assert (code, "`tagboat cutover www.shop.example` moves it" in err) == (35, True)
     changed = [call.operation for call in aws.calls.changing]
-    records = [number for number, name in enumerate(changed) if name == "ChangeResourceRecordSets"]
-    assert records[-1] == len(changed) - 1
-    assert changed.index("RequestCertificate") < changed.index("CreateDistributionWithTags") < records[-1]
-    (record,) = [
-        one
-        for one in aws.client("route53").list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
-        if (one["Name"], one["Type"]) == ("www.shop.example.", "A")
-    ]
-    assert record["AliasTarget"]["DNSName"].rstrip(".").endswith(".cloudfront.net")
+    assert changed.index("RequestCertificate") < changed.index("CreateDistributionWithTags")
+    assert sets(aws, zone)["www.shop.example.", "A"] == old  # who has asked for nothing has lost nothing
+
+    host = distribution(aws, zones)
+    publish(aws, zones, zone, "shop.example")
+    ends("www.shop.example")
+    look, lower, move, see, back = commands("cutover")
+    code, out, _ = aws.run(*look)
+    assert (code, f"make       www.shop.example. 300 IN A ALIAS {host}" in out) == (35, True)
+    assert aws.run(*lower)[0] == 35
+    long_ago(aws, zone, "www.shop.example")
+    assert aws.run(*move)[0] == 0
+    publish(aws, zones, zone, "shop.example")
+    code, out, _ = aws.run(*see)
+    assert (code, f"A {NEW_END} (new)" in out) == (0, True)
+    assert aws.run("plan")[0] == 0
+    assert aws.run(*back)[0] == 0
+    assert sets(aws, zone)["www.shop.example.", "A"] == old

@@ -22,6 +22,7 @@ _TIMEOUT = 5.0  # seconds
 class Seen:
     """What one address answered. `problem` is None where a visitor of the name would be served there.
 
+    `reached` says that somebody speaks TLS there at all.
     `certificate` is the fingerprint of the one that was shown, trusted or not, `until` its end.
     """
 
@@ -31,6 +32,7 @@ class Seen:
     location: str | None = None
     certificate: str | None = None
     until: datetime | None = None
+    reached: bool = True
 
     def __str__(self) -> str:
         if self.problem is not None:
@@ -53,7 +55,7 @@ def seen(address: str, host: str, path: str = "/") -> Seen:
     except ssl.SSLError as error:
         return Seen(address, f"it has no certificate for {host} ({error.reason or error})")
     except (OSError, HTTPException) as error:
-        return Seen(address, f"it does not answer: {error}")
+        return Seen(address, f"it does not answer: {error}", reached=False)
     until = x509.load_der_x509_certificate(shown).not_valid_after_utc.astimezone(UTC)
     problem = f"it answers HTTP {status}" if status >= 400 else None
     return Seen(address, problem, status, location, hashlib.sha256(shown).hexdigest(), until)
@@ -67,6 +69,16 @@ def _answer(secure: ssl.SSLSocket, host: str, path: str) -> tuple[int, str | Non
     answer = HTTPResponse(secure, method="GET")
     answer.begin()
     return answer.status, answer.getheader("Location")
+
+
+def reachable(addresses: Sequence[str]) -> tuple[str, ...]:
+    """Those of a kind that this machine has a way to: many have none to IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.connect(("2001:db8::1", HTTPS))  # sends nothing
+    except OSError:
+        return tuple(one for one in addresses if ":" not in one)
+    return tuple(addresses)
 
 
 def same_end(address: str, others: Sequence[str], host: str) -> bool:

@@ -127,9 +127,11 @@ class Names:
         return tuple(record.value for kind in ("A", "AAAA") for record in self.final(host, kind))
 
     def led(self, host: str) -> tuple[Record, ...]:
-        """What decides where visitors of the name go: its CNAME, or its addresses. Raises DnsError."""
-        found = dict.fromkeys(record for kind in ("A", "AAAA") for record in self.ask(host, kind).records)
-        return tuple(found)
+        """What decides where visitors of the name go: its CNAME, or its addresses and what browsers are told
+        beside these (RFC 9460). Raises DnsError.
+        """
+        kinds = ("A", "AAAA", "HTTPS")
+        return tuple(dict.fromkeys(record for kind in kinds for record in self.ask(host, kind).records))
 
     def everywhere(self, host: str, kind: str) -> list[tuple[Server, Answer | None]]:
         """What each server of the zone, and then each resolver, has; None where it does not answer."""

@@ -27,6 +27,7 @@ from tagboat.component import Component
 from tagboat.config import Target
 from tagboat.doctor.domains import Associated, domains
 from tagboat.doctor.finding import Finding, State, found
+from tagboat.doctor.records import permissions, records
 from tagboat.errors import TagboatError
 from tagboat.identity import session
 from tagboat.runtime.apprunner import AppRunner
@@ -204,6 +205,8 @@ def _credentials(component: Component | None, target: Target | None) -> Iterator
         yield Finding("registry", "failed", str(error), _advice(error))
         return
     yield Finding("registry", "ok", repository or f"there is no repository {name} yet: a release makes it")
+    if target is not None and target.domain is not None:
+        yield from records(component, target)
     yield from _service(component, target)
     if target is not None and target.budget is not None and target.budget_scope == "component":
         yield from found("budget", lambda: _cost_tag(target))
@@ -225,7 +228,11 @@ def _service(component: Component, target: Target | None) -> Iterator[Finding]:
         yield Finding("service", "failed", str(error), _advice(error))
         return
     yield _state(runtime.service, state.state)
-    yield from domains(state.url.removeprefix("https://"), list(_associated(runtime)))
+    associated = list(_associated(runtime))
+    yield from domains(state.url.removeprefix("https://"), associated)
+    yield from permissions(
+        [name for one in associated if one.domain["Status"].lower() != "active" for name in one.names]
+    )
 
 
 def _associated(runtime: Runtime) -> Iterator[Associated]:

@@ -200,6 +200,7 @@ def front(place: Place, origin: Ref) -> list[Resource]:
                     "alias": Ref(distribution.key, "host"),
                     "alias_zone": HOSTED_ZONE,
                 },
+                visited=True,
             )
             for kind in ("A", "AAAA")
         ]

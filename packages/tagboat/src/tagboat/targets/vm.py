@@ -91,6 +91,7 @@ def resources(place: Place) -> list[Resource]:
                 "route53.record",
                 f"A {host}",
                 {"host": host, "type": "A", "ttl": 300, "values": [Ref(address.key, "ip")]},
+                visited=True,
             ),
         )
     ]

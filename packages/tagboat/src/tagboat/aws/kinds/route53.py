@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from tagboat.aws.account import Account
 from tagboat.aws.resource import Found, Resource, Unknown
 from tagboat.cloud import CloudError
+from tagboat.dns.names import Zone
 
 
 class Record:
@@ -18,7 +19,8 @@ class Record:
 
     name: ClassVar[str] = "route53.record"
     attributes: ClassVar[Mapping[str, str]] = {}
-    identified_by: ClassVar[frozenset[str]] = frozenset({"host"})
+    # Of what leads to the same end it has to be known that it does.
+    identified_by: ClassVar[frozenset[str]] = frozenset({"host", "alias", "values"})
 
     def read(self, account: Account, resource: Resource) -> Found | None:
         settings = resource.settings
@@ -70,6 +72,13 @@ class Record:
             HostedZoneId=zone,
             ChangeBatch={"Comment": "made by tagboat", "Changes": [change]},
         )
+
+
+def is_delegated(account: Account, zone: str, kept: Zone) -> bool:
+    """Whether the public DNS goes by this zone of the account, where it finds `kept`."""
+    there = account.call("route53", "get_hosted_zone", Id=zone)
+    servers = {name.rstrip(".").lower() for name in there["DelegationSet"]["NameServers"]}
+    return not servers.isdisjoint(server.name for server in kept.servers)
 
 
 def record_sets(account: Account, zone: str, host: str) -> list[Any]:
@@ -128,7 +137,11 @@ def _record(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _simple(wanted: Mapping[str, Any], there: list[Any]) -> dict[str, Any] | None:
-    """The settings of what is there of the type that is wanted."""
+    """The settings of what is there of the type that is wanted. Beside a CNAME nothing may stand, and whoever
+    asks for something else there is told what its target has (RFC 1034, section 3.6.2).
+    """
+    if wanted["type"] != "CNAME" and any(record["Type"] == "CNAME" for record in there):
+        return dict(wanted)
     found = (_record_settings(wanted, record) for record in there if record["Type"] == wanted["type"])
     return next(found, None)
 
