@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from ocikit.digest import Digest
 from ocikit.errors import InvalidDocumentError, InvalidReferenceError
+from ocikit.value import value
 
 MAX_DOCUMENT = 4 << 20  # bytes of a manifest, index or configuration: what registries accept
 
@@ -21,7 +21,7 @@ def canonical(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reader:
     """A JSON object and where it stands; what is missing or of the wrong type is named."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any
 
@@ -11,9 +11,10 @@ from ocikit._document import Reader, canonical
 from ocikit.digest import Digest
 from ocikit.errors import InvalidDocumentError
 from ocikit.platform import Platform, read_platform
+from ocikit.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ContainerConfig:
     """How a container of the image is started."""
 
@@ -42,7 +43,7 @@ class ContainerConfig:
         return {name: value for name, value in members.items() if value}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class History:
     """How one layer, or one change without a layer, came to be."""
 
@@ -61,7 +62,7 @@ class History:
         return {name: value for name, value in members.items() if value is not None}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ImageConfig:
     """`diff_ids` are the digests of the uncompressed layers, lowest first."""
 

@@ -6,11 +6,12 @@ import base64
 import os
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from ocikit._document import Reader
 from ocikit.errors import InvalidDocumentError, OcikitError
+from ocikit.value import value
 
 IDENTITY_TOKEN = "<token>"  # noqa: S105  the user name with which helpers give a token to fetch tokens with
 ENTRY_POINTS = "ocikit.credentials"
@@ -21,7 +22,7 @@ _HUB_KEY = "https://index.docker.io/v1/"
 _TIMEOUT = 30  # seconds for a credential helper
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Credentials:
     username: str
     password: str = field(repr=False)

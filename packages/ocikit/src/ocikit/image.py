@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 
 from ocikit.blob import Blob
@@ -13,9 +13,10 @@ from ocikit.errors import InvalidDocumentError
 from ocikit.layer import Layer
 from ocikit.manifest import CONFIGS, OCI_CONFIG, OCI_LAYERS, Descriptor, Manifest
 from ocikit.platform import Platform
+from ocikit.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Raw:
     """The very bytes that an image came as: a copy must keep them, or its digest would change."""
 
@@ -23,7 +24,7 @@ class _Raw:
     manifest: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Image:
     """Immutable; `append` and `with_config` answer a new image. Layers are lowest first, and read lazily."""
 

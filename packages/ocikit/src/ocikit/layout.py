@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
@@ -20,12 +20,13 @@ from ocikit.errors import InvalidDocumentError, NotFoundError
 from ocikit.image import Image
 from ocikit.manifest import INDEXES, Descriptor, Index
 from ocikit.platform import Platform
+from ocikit.value import value
 
 _NAME = "org.opencontainers.image.ref.name"
 _VERSION = {"imageLayoutVersion": "1.0.0"}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Layout:
     """The layout in the folder `path`, which `write` makes when absent."""
 

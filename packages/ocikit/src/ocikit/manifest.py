@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any
 
@@ -11,6 +11,7 @@ from ocikit._document import Reader, canonical
 from ocikit.digest import Digest
 from ocikit.errors import InvalidDocumentError
 from ocikit.platform import Platform, read_platform
+from ocikit.value import value
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -34,7 +35,7 @@ OCI_LAYERS = {DOCKER_LAYER: OCI_LAYER, DOCKER_LAYER_GZIP: OCI_LAYER_GZIP, DOCKER
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Descriptor:
     """What refers to content: its type, digest and size in bytes."""
 
@@ -60,7 +61,7 @@ class Descriptor:
         return document
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Manifest:
     """One image for one platform: its configuration and its layers, lowest first."""
 
@@ -106,7 +107,7 @@ class Manifest:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Index:
     """Manifests side by side, usually one a platform."""
 

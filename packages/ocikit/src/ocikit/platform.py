@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Any
 
 from ocikit._document import Reader
 from ocikit.errors import InvalidReferenceError
+from ocikit.value import value
 
 _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Platform:
     os: str
     architecture: str

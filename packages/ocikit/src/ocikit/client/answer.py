@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import urllib3
 from urllib3.exceptions import HTTPError
@@ -14,11 +13,12 @@ from ocikit._document import MAX_DOCUMENT
 from ocikit.client.address import shown
 from ocikit.client.retry import PASSING, PassingError
 from ocikit.errors import AuthenticationError, RegistryError, RegistryNotFoundError, TagExistsError
+from ocikit.value import value
 
 _MAX_ERROR = 64 << 10  # bytes of an error answer that are read
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answer:
     """An answer whose body, of a bounded size, has been read."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from threading import Event
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -32,6 +31,7 @@ from ocikit.layout import choose
 from ocikit.manifest import INDEXES, MANIFESTS, Descriptor, Index, Manifest
 from ocikit.platform import Platform
 from ocikit.reference import Reference, check_repository
+from ocikit.value import value
 
 _ACCEPT = {"Accept": ", ".join((*MANIFESTS, *INDEXES))}
 _DEEPEST = 8  # indexes within indexes
@@ -371,7 +371,7 @@ class Registry:
             return source.read()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Present:
     """A manifest that is there, and the blobs that are there for it."""
 
@@ -379,7 +379,7 @@ class _Present:
     parts: frozenset[Digest]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RegistryBlob:
     """A blob that stays in its registry until it is read."""
 

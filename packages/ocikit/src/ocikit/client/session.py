@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import IO, Any, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ from ocikit.client.retry import PassingError, repeated
 from ocikit.client.transport import Transport
 from ocikit.credentials import Credentials
 from ocikit.errors import RegistryError
+from ocikit.value import value
 
 PARALLEL = 4  # blobs on their way at once
 
@@ -35,7 +35,7 @@ class Body(Protocol):
     def read(self, size: int = -1) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Call:
     """A request before it is sent, and may be sent again."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Event
 from typing import BinaryIO
 from urllib.parse import urlencode
@@ -18,6 +18,7 @@ from ocikit.client.retry import ATTEMPTS, PassingError, wait
 from ocikit.client.session import Session
 from ocikit.digest import Digest
 from ocikit.errors import DigestMismatchError, RegistryError
+from ocikit.value import value
 
 Progress = Callable[[str, int], None]
 
@@ -26,7 +27,7 @@ _PATIENCE = 3  # failures after which chunks that the registry refuses are not s
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Content:
     """A blob to be pushed. `mount_from`: a repository of the same registry that may have it.
 
@@ -40,7 +41,7 @@ class Content:
     is_new: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Place:
     """Where the registry wants the bytes, and how few of them it takes in a chunk that is not the last."""
 

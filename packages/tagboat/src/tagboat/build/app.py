@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ocikit import Layer
+from ocikit.value import value
 from tagboat.build.bytecode import compile_files
 from tagboat.build.cache import MadeLayer, key_of
 from tagboat.build.files import Entry, File, Files, Folder, write_files
@@ -23,7 +23,7 @@ _CODE = (".py", ".pyc", ".so")
 _WORTH_A_LAYER = 64 * 1024  # bytes of assets
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Parts:
     """The files of the app: those of a layer that changes with every line, and the others."""
 

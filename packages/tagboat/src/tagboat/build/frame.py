@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from ocikit import (
     compressor,
 )
 from ocikit.config import ImageConfig
+from ocikit.value import value
 from tagboat.build.app import app_layers
 from tagboat.build.cache import Cache, MadeLayer
 from tagboat.build.explanation import BYTE_CODE, explain, keep_inputs, last_inputs
@@ -38,7 +39,7 @@ from tagboat.git import head_commit, is_clean
 _SECONDS = re.compile("[0-9]{1,11}")  # to the year 5138, which RFC 3339 can write
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LayerReport:
     """One layer of a built image: `size` in bytes as transferred, `seconds` that it took to have it."""
 
@@ -48,7 +49,7 @@ class LayerReport:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Frame:
     """All of an image but its app: the `base` called `name`, layers upon it, and how it starts.
 
@@ -113,7 +114,7 @@ class Frame:
         return all(map(_is_whole, parts)) and (compiler is None or compiler.root.is_dir())
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stamp:
     """When the source was made, in the words of RFC 3339, and the commit that it is as a whole."""
 
@@ -139,7 +140,7 @@ def stamp_of(ground: Ground) -> Stamp:
     return Stamp(created, commit.id if commit and clean else None)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Build:
     """A built image and where its layers came from."""
 

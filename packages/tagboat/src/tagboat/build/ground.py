@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ocikit import Platform
+from ocikit.value import value
 from tagboat.build.bytecode import Compiler
 from tagboat.build.interpreter import Interpreter, Libc
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Project:
     """A local project that becomes a part of the app; `name` is normalised."""
 
@@ -19,7 +20,7 @@ class Project:
     directory: Path
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ground:
     """`base` stands for the base and its `interpreter`; `uv` is the version of what builds wheels.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from ocikit.value import value
 from tagboat.errors import ConfigError, TagboatError
 
 _FACTS = """
@@ -39,7 +39,7 @@ class InterpreterError(TagboatError):
     """The base has no Python that can be used, or it does not run here."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Libc:
     """A C library, and its version: wheels are made for one of them, and not for a newer one than it is."""
 
@@ -50,7 +50,7 @@ class Libc:
         return f"{self.family} {self.version[0]}.{self.version[1]}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Interpreter:
     """A CPython in an image: its path there, its version, and the C library below it."""
 

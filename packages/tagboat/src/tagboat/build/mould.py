@@ -14,10 +14,10 @@ import json
 import os
 import posixpath
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ocikit.value import value
 from tagboat.build import uv
 from tagboat.build.cache import Cache, key_of
 from tagboat.build.files import Entry, File, Files
@@ -32,7 +32,7 @@ _COPYING = "uv_build"  # the backend that is known to look into no file but `pyp
 _MARK = b"tagboat stand-in "
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Mould:
     """A built wheel, in which the files of `source` may be stand-ins that say so by `key`."""
 
@@ -107,7 +107,7 @@ def project_files(mould: Mould, interpreter: Interpreter, cache: Cache, folder: 
     return files
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Part:
     """A file of a mould: what stands for `source`, or else as it is."""
 

@@ -7,9 +7,10 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from ocikit.value import value
 from tagboat.errors import TagboatError
 from tagboat.git import git, in_work_tree
 
@@ -25,7 +26,7 @@ class SourceError(TagboatError):
     """The source tree cannot be read."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SourceTree:
     """The files below `directory` that count, relative to it and sorted, and a digest of them all.
 
