@@ -19,6 +19,8 @@ from typing import Any
 
 import boto3
 import botocore.client
+import botocore.loaders
+import botocore.session
 import pytest
 import uvicorn
 from obstore.store import MemoryStore
@@ -31,6 +33,7 @@ from tagboat.cli import main
 
 REGION = "ap-southeast-1"
 OLD_END, NEW_END = "127.0.0.8", "127.0.0.9"
+MODELS = botocore.loaders.create_loader()  # read once, and not by each command anew
 READS = ("Describe", "Get", "List", "Head", "BatchGet", "Filter", "Invoke")
 
 PYPROJECT = """\
@@ -263,6 +266,7 @@ def aws(
     _post(f"{moto}/moto-api/reset")
     _post(f"{moto}/moto-api/config", {"lambda": {"use_docker": False}})
     wire.reset()
+    monkeypatch.setattr(botocore.session, "create_loader", lambda *_: MODELS)
     calls = Calls()
     original = botocore.client.BaseClient._make_api_call
 

@@ -3,6 +3,9 @@
 import pytest
 from packages.tagboat.tests.aws.conftest import InterruptedHere
 
+from tagboat.component import Component
+from tagboat.doctor.cloud import cloud
+
 APPRUNNER = """kind = "apprunner"
 region = "ap-southeast-1"
 concurrency = 50
@@ -28,10 +31,18 @@ def test_app_runner_scales_as_is_said_and_keeps_no_old_revision(aws):
     aws.release()
     assert aws.run("apply")[0] == 0
     assert scaling(aws) == ([(50, 1, 3)], "shop")
-    for concurrency in range(51, 58):  # App Runner keeps five revisions
-        aws.change(f"concurrency = {concurrency - 1}", f"concurrency = {concurrency}")
-        assert aws.run("apply")[0] == 0
-        assert scaling(aws) == ([(concurrency, 1, 3)], "shop")
+    for concurrency in range(1, 5):  # App Runner keeps five revisions, and refuses a sixth
+        aws.client("apprunner").create_auto_scaling_configuration(
+            AutoScalingConfigurationName="shop",
+            MaxConcurrency=concurrency,
+            Tags=[
+                {"Key": "tagboat:component", "Value": "shop"},
+                {"Key": "tagboat:target", "Value": "production"},
+            ],
+        )
+    aws.change("concurrency = 50", "concurrency = 57")
+    assert aws.run("apply")[0] == 0
+    assert scaling(aws) == ([(57, 1, 3)], "shop")
     assert aws.run("apply")[1] == "0 created, 0 changed\n"
 
     aws.change("concurrency = 57", "concurrency = 60")
@@ -69,6 +80,11 @@ def test_a_function_keeps_as_many_instances_ready_as_is_said(aws):
         lambda_.get_provisioned_concurrency_config(FunctionName="shop", Qualifier="live")
 
 
+def examined(aws):
+    """What `doctor` says of the budget."""
+    return next(one for one in cloud(Component.load(aws.directory)) if one.name == "budget")
+
+
 def test_a_budget_watches_the_component_alone_only_where_its_tag_is_active(aws):
     aws.configure(
         'kind = "vm"\nregion = "ap-southeast-1"\n'
@@ -78,10 +94,12 @@ def test_a_budget_watches_the_component_alone_only_where_its_tag_is_active(aws):
     assert code == 1
     assert "the tag tagboat:component is not active for billing" in err
     assert "update-cost-allocation-tags-status" in err
+    assert examined(aws).state == "failed"
     aws.wire.costs.refused = True
     assert "only the account that pays knows" in aws.run("apply")[2]
     aws.wire.costs.refused = False
     aws.wire.costs.active.add("tagboat:component")
+    assert examined(aws).state == "ok"
     assert aws.run("apply")[0] == 0
     (budget,) = aws.wire.budgets.budgets.values()
     assert budget["Budget"]["BudgetName"] == "shop"

@@ -164,7 +164,7 @@ class AppRunner:
         name, tags = asked.pop("AutoScalingConfigurationName"), asked.pop("Tags", [])
         if len(self._revisions(name)) >= 5:
             raise WireError("ServiceQuotaExceededException", f"{name} has 5 revisions.")
-        made = self._revision(name, **asked)
+        made = self._revision(name, **{"MaxConcurrency": 100, "MinSize": 1, "MaxSize": 25, **asked})
         self.tags[made["AutoScalingConfigurationArn"]] = tags
         return {"AutoScalingConfiguration": made}
 
