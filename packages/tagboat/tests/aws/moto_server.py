@@ -68,6 +68,41 @@ def publish_function(self: CloudFrontResponse) -> ActionResult:
     return ActionResult({"FunctionSummary": _summary(function, "LIVE")})
 
 
+def policies_of(response: CloudFrontResponse) -> dict[str, Any]:
+    """The account's cache policies, which end with its other things."""
+    known: dict[str, Any] = response.backend.__dict__.setdefault("cache_policies", {})
+    return known
+
+
+def put_policy(response: CloudFrontResponse, name: str) -> ActionResult:
+    config = response._get_param("CachePolicyConfig")
+    policy = {"Id": name, "LastModifiedTime": "2026-01-01T00:00:00Z", "CachePolicyConfig": config}
+    policies_of(response)[name] = policy
+    return ActionResult({"CachePolicy": policy, "ETag": "1"})
+
+
+def create_cache_policy(self: CloudFrontResponse) -> ActionResult:
+    return put_policy(self, mock_random.get_random_hex(13))
+
+
+def update_cache_policy(self: CloudFrontResponse) -> ActionResult:
+    return put_policy(self, self._get_param("Id"))
+
+
+def get_cache_policy(self: CloudFrontResponse) -> ActionResult:
+    return ActionResult({"CachePolicy": policies_of(self)[self._get_param("Id")], "ETag": "1"})
+
+
+def delete_cache_policy(self: CloudFrontResponse) -> ActionResult:
+    del policies_of(self)[self._get_param("Id")]
+    return ActionResult({})
+
+
+def list_cache_policies(self: CloudFrontResponse) -> ActionResult:
+    items = [{"Type": "custom", "CachePolicy": policy} for policy in policies_of(self).values()]
+    return ActionResult({"CachePolicyList": {"MaxItems": 100, "Quantity": len(items), "Items": items}})
+
+
 def remembering(of: type, **kept: tuple[str, Any]) -> None:
     """Let the values of a class keep members of what they are made of, which moto drops."""
     original = of.__init__
@@ -196,8 +231,12 @@ remembering(Origin, origin_access_control_id=("OriginAccessControlId", ""))
 CloudFrontResponse.describe_function = describe_function
 CloudFrontResponse.update_function = update_function
 CloudFrontResponse.publish_function = publish_function
-path = "{0}/2020-05-31/function/(?P<function_name>[^/]+)/publish$"
-urls.url_paths[path] = CloudFrontResponse.dispatch
+for action in (
+    create_cache_policy, update_cache_policy, get_cache_policy, delete_cache_policy, list_cache_policies,
+):  # fmt: skip
+    setattr(CloudFrontResponse, action.__name__, action)
+for path in ("function/(?P<function_name>[^/]+)/publish$", "cache-policy$", "cache-policy/(?P<id>[^/]+)$"):
+    urls.url_paths[f"{{0}}/2020-05-31/{path}"] = CloudFrontResponse.dispatch
 policies = json.loads(iam.aws_managed_policies_data)
 iam.aws_managed_policies_data = json.dumps({name: policies[name] for name in ATTACHED})
 

@@ -43,7 +43,7 @@ def test_an_empty_account_becomes_what_the_configuration_says(aws):
 
     code, out, err = aws.run("apply")
     assert code == 0
-    assert out == "17 created, 0 changed\n"
+    assert out == "18 created, 0 changed\n"
     assert "11 wait for the first release: `tagboat deploy` makes them" in err
     assert (
         "releases from octo/shop: set AWS_ROLE_ARN=arn:aws:iam::123456789012:role/shop-release and "
@@ -236,16 +236,25 @@ def test_what_belongs_to_others_is_left_alone_until_it_is_adopted(aws):
     aws.zone()
     place = {"LocationConstraint": "ap-southeast-1"}
     aws.client("s3").create_bucket(Bucket="shop-data-1f3a", CreateBucketConfiguration=place)
+    theirs = {"Comment": "theirs", "Runtime": "cloudfront-js-2.0"}
+    aws.client("cloudfront").create_function(Name="shop", FunctionConfig=theirs, FunctionCode=b"theirs")
     planned, code = actions(aws)
     assert code == 1
     assert planned["s3.bucket/shop-data-1f3a"]["action"] == "foreign"
+    assert planned["cloudfront.function/shop"]["owner"] == "nobody"
     code, _, err = aws.run("apply")
     assert code == 1
     assert "s3.bucket shop-data-1f3a is there and belongs to nobody: nothing is changed" in err
     assert "--adopt s3.bucket/shop-data-1f3a" in err
     assert not aws.calls.changing
 
-    assert aws.run("apply", "--adopt", "s3.bucket/shop-data-1f3a")[0] == 0
+    code, _, err = aws.run("apply", "--adopt", "s3.bucket/shop-data-1f3a")
+    assert (code, aws.calls.changing) == (1, [])
+    assert "cloudfront.function shop is there and belongs to nobody" in err
+    adopted = ("--adopt", "s3.bucket/shop-data-1f3a", "--adopt", "cloudfront.function/shop")
+    assert aws.run("apply", *adopted)[0] == 0
+    code = aws.client("cloudfront").get_function(Name="shop", Stage="LIVE")["FunctionCode"].read()
+    assert b"www.shop.example" in code
     tags = aws.client("s3").get_bucket_tagging(Bucket="shop-data-1f3a")["TagSet"]
     assert {"Key": "tagboat:component", "Value": "shop"} in tags
     assert actions(aws)[1] == 0

@@ -16,6 +16,7 @@ _RELEASES_KEPT = 20
 _NONCURRENT_DAYS = 30
 _INCOMPLETE_DAYS = 7
 TTL = 300  # seconds
+_YEAR = 365 * 86400  # seconds
 _MIN_UPLOADS = {"uploads": None, "bucket": None, "access_control": None}
 ISSUER = "amazon.com"  # of ACM's certificates, for CAA
 MACHINE_ISSUER = "letsencrypt.org"  # of those of a machine's homeport
@@ -23,8 +24,20 @@ MACHINE_ISSUER = "letsencrypt.org"  # of those of a machine's homeport
 
 def repository(place: Place, readers: Document | None = None) -> Resource:
     """Where releases are pushed. Their tags never move; the last releases are kept. A homeport scans none."""
-    rule = {
+    # What a rule of a lower number selects no later one expires: after a rollback `latest` may be an old one.
+    served = {
         "rulePriority": 1,
+        "description": "what is served",
+        "selection": {
+            "tagStatus": "tagged",
+            "tagPatternList": [LATEST],
+            "countType": "imageCountMoreThan",
+            "countNumber": 1,
+        },
+        "action": {"type": "expire"},
+    }
+    rule = {
+        "rulePriority": 2,
         "description": "releases",
         "selection": {
             "tagStatus": "tagged",
@@ -40,7 +53,7 @@ def repository(place: Place, readers: Document | None = None) -> Resource:
         {
             "movable": [LATEST],
             "scan": place.target.kind != "homeport",
-            "lifecycle": {"rules": [rule]},
+            "lifecycle": {"rules": [served, rule]},
             **({"policy": canonical(readers)} if readers else {}),
         },
         place.shared_tags,
@@ -167,11 +180,19 @@ def front(place: Place, origin: Ref) -> list[Resource]:
         "origin": origin,
         "function": None,
         "cached": list(target.cached_paths),
+        "cache": None,
         **_MIN_UPLOADS,
         "enabled": True,
     }
+    if target.cached_paths:
+        # An answer that is kept is given to all: the app is asked for it as nobody, without cookies and
+        # credentials, and every query is another one.
+        shared = {"headers": ["x-forwarded-host"], "cookies": "none", "queries": "all", "ttl": [0, 0, _YEAR]}
+        policy = Resource("cloudfront.cache-policy", name, shared, place.tags)
+        found.append(policy)
+        settings["cache"] = Ref(policy.key, "id")
     if target.uploads_path:
-        access = Resource("cloudfront.origin-access-control", name, {"type": "s3"})
+        access = Resource("cloudfront.origin-access-control", name, {"type": "s3"}, place.tags)
         found.append(access)
         settings |= {
             "uploads": target.uploads_path,
@@ -181,7 +202,7 @@ def front(place: Place, origin: Ref) -> list[Resource]:
     if target.domain:
         proof = certificate(place, target.domain, target.redirects)
         code = edge_code(target.domain, target.redirects)
-        function = Resource("cloudfront.function", name, {"code": code, "published": True})
+        function = Resource("cloudfront.function", name, {"code": code, "published": True}, place.tags)
         found += [*proof, function]
         settings |= {
             "certificate": Ref(f"acm.validation/{target.domain}", "arn"),

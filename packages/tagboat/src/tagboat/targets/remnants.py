@@ -15,7 +15,7 @@ from typing import Any
 
 from tagboat.aws.account import GLOBAL_REGION, Account
 from tagboat.aws.apply import Removal, plan_removal, read
-from tagboat.aws.kinds.cloudfront import HOSTED_ZONE, MADE_BY, name_of
+from tagboat.aws.kinds.cloudfront import HOSTED_ZONE, name_of
 from tagboat.aws.kinds.route53 import served_zone
 from tagboat.aws.plan import foreign_owner
 from tagboat.aws.resource import COMPONENT_TAG, TARGET_TAG, Found, Resource
@@ -33,6 +33,7 @@ _ARNS = {
     "s3.bucket": r"s3:::([^/]+)",
     "acm.certificate": r"acm:[^:]*:[^:]*:(certificate/.+)",
     "route53.record": None,
+    "cloudfront.cache-policy": None,
     "cloudfront.origin-access-control": None,
     "cloudfront.function": None,
     "ec2.security-group": r"ec2:[^:]*:[^:]*:security-group/(.+)",
@@ -183,6 +184,7 @@ class _Search:
                 self._add(candidates, "iam.instance-profile", f"{name}-instance")
             for budget in (name, parts.account_budget(name)):
                 self._add(candidates, "budgets.budget", budget)
+            self._add(candidates, "cloudfront.cache-policy", name)
             self._add(candidates, "cloudfront.origin-access-control", name)
             self._add(candidates, "cloudfront.function", name)
             if self.stack.place.target.kind == "apprunner" or f"apprunner.service/{name}" in candidates:
@@ -311,8 +313,6 @@ class _Search:
             if one.shared and any((there.tags or {}).get(tag) != text for tag, text in one.tags.items()):
                 continue
             if one.kind == "route53.record" and there.settings != one.settings:
-                continue
-            if one.kind.startswith("cloudfront.") and there.attributes.get("comment", MADE_BY) != MADE_BY:
                 continue
             if one.kind == "acm.certificate" and there.attributes["arn"] != one.settings["arn"]:
                 continue

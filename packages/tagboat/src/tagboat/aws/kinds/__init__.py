@@ -5,6 +5,7 @@ from __future__ import annotations
 from tagboat.aws.kinds.acm import Certificate, Validation
 from tagboat.aws.kinds.apprunner import AppRunnerService
 from tagboat.aws.kinds.budgets import Budget
+from tagboat.aws.kinds.cache import CachePolicy
 from tagboat.aws.kinds.cloudfront import Distribution, EdgeFunction, OriginAccessControl
 from tagboat.aws.kinds.dns import DnsRecord
 from tagboat.aws.kinds.ec2 import Address, Instance, SecurityGroup
@@ -20,10 +21,10 @@ from tagboat.aws.kinds.scaling import AutoScaling
 from tagboat.aws.kinds.secrets import Parameter, Secret
 
 _ALL: tuple[Kind, ...] = (
-    Address(), Alias(), AppRunnerService(), AutoScaling(), Bucket(), BucketPolicy(), Budget(), Certificate(),
-    Distribution(), DnsRecord(), EcrRepository(), EdgeFunction(), ExpressService(), Function(), FunctionUrl(),
-    Instance(), InstanceProfile(), LogGroup(), OidcProvider(), OriginAccessControl(), Parameter(),
-    Permission(), Record(), Role(), Secret(), SecurityGroup(), Validation(),
+    Address(), Alias(), AppRunnerService(), AutoScaling(), Bucket(), BucketPolicy(), Budget(), CachePolicy(),
+    Certificate(), Distribution(), DnsRecord(), EcrRepository(), EdgeFunction(), ExpressService(), Function(),
+    FunctionUrl(), Instance(), InstanceProfile(), LogGroup(), OidcProvider(), OriginAccessControl(),
+    Parameter(), Permission(), Record(), Role(), Secret(), SecurityGroup(), Validation(),
 )  # fmt: skip
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
 

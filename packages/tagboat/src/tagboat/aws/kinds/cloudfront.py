@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from tagboat.aws.account import Account, wait_until
+from tagboat.aws.kinds.cache import MADE, tags_of
 from tagboat.aws.resource import Found, Resource
 from tagboat.aws.tags import mapping, pairs
 
-MADE_BY = "made by tagboat"  # what says that a thing without tags is ours
 _COMMENT = "tagboat: "
 # The alias target's zone of every distribution ("Amazon CloudFront endpoints and quotas").
 HOSTED_ZONE = "Z2FDTNDATAQYW2"
 # Managed policies ("Use managed cache policies", "Use managed origin request policies").
 _NOT_CACHED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
 _CACHED = "658327ea-f89d-4fab-a63d-7e88639e58f6"
+_SAFE_HEADERS = "67f7725c-6f97-4210-82d7-5512b31e9d03"  # nosniff and the like ("… response headers policies")
 _ALL_BUT_HOST = "b689b0a8-53d0-40ab-baf2-68738e2966ac"
 _READS = ["GET", "HEAD"]
 _ALL = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
@@ -35,7 +36,8 @@ class OriginAccessControl:
         found = (
             Found(
                 {"type": one["OriginAccessControlOriginType"]},
-                {"id": one["Id"], "comment": one.get("Description", "")},
+                {"id": one["Id"]},
+                tags_of(one.get("Description")),
             )
             for one in there["OriginAccessControlList"].get("Items", [])
             if one["Name"] == resource.name
@@ -46,18 +48,18 @@ class OriginAccessControl:
         account.call(
             "cloudfront",
             "create_origin_access_control",
-            OriginAccessControlConfig={
-                "Name": resource.name,
-                "Description": MADE_BY,
-                "SigningProtocol": "sigv4",
-                "SigningBehavior": "always",
-                "OriginAccessControlOriginType": resource.settings["type"],
-            },
+            OriginAccessControlConfig=_access_control(resource),
         )
 
     def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
-        self.delete(account, resource, found)
-        self.create(account, resource)
+        named = {"Id": found.attributes["id"]}
+        account.call(
+            "cloudfront",
+            "update_origin_access_control",
+            **named,
+            IfMatch=account.call("cloudfront", "get_origin_access_control", **named)["ETag"],
+            OriginAccessControlConfig=_access_control(resource),
+        )
 
     def delete(self, account: Account, resource: Resource, found: Found) -> None:
         none = "NoSuchOriginAccessControl"
@@ -73,12 +75,7 @@ class OriginAccessControl:
 
     def template(self, resource: Resource) -> tuple[str, dict[str, Any]]:
         return "AWS::CloudFront::OriginAccessControl", {
-            "OriginAccessControlConfig": {
-                "Name": resource.name,
-                "SigningProtocol": "sigv4",
-                "SigningBehavior": "always",
-                "OriginAccessControlOriginType": resource.settings["type"],
-            }
+            "OriginAccessControlConfig": _access_control(resource)
         }
 
 
@@ -107,8 +104,8 @@ class EdgeFunction:
             attributes={
                 "arn": draft["FunctionSummary"]["FunctionMetadata"]["FunctionARN"],
                 "etag": draft["ETag"],
-                "comment": draft["FunctionSummary"]["FunctionConfig"]["Comment"],
             },
+            tags=tags_of(draft["FunctionSummary"]["FunctionConfig"].get("Comment")),
         )
 
     def create(self, account: Account, resource: Resource) -> None:
@@ -116,7 +113,7 @@ class EdgeFunction:
 
     def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         etag = found.attributes["etag"]
-        if "code" in changed:
+        if changed & {"code", "tags"}:
             etag = account.call(
                 "cloudfront", "update_function", IfMatch=etag, **_edge_code(resource, resource.settings)
             )["ETag"]
@@ -144,7 +141,8 @@ class EdgeFunction:
 
 class Distribution:
     """Settings: `aliases` (host names), `certificate` (ARN or None), `origin` (host), `function` (ARN or
-    None), `cached` (paths that the origin's Cache-Control decides about), `bucket`, `access_control` and
+    None), `cached` (paths that the origin's Cache-Control decides about), `cache` (the id of the policy for
+    these), `bucket`, `access_control` and
     `uploads` (the host of the bucket, what signs for it, the path; None without one).
     """
 
@@ -278,10 +276,20 @@ def _comment(name: str) -> str:
     return f"{_COMMENT}{name}"
 
 
+def _access_control(resource: Resource) -> dict[str, str]:
+    return {
+        "Name": resource.name,
+        "Description": MADE,
+        "SigningProtocol": "sigv4",
+        "SigningBehavior": "always",
+        "OriginAccessControlOriginType": resource.settings["type"],
+    }
+
+
 def _edge_code(resource: Resource, settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "Name": resource.name,
-        "FunctionConfig": {"Comment": MADE_BY, "Runtime": "cloudfront-js-2.0"},
+        "FunctionConfig": {"Comment": MADE, "Runtime": "cloudfront-js-2.0"},
         "FunctionCode": settings["code"],
     }
 
@@ -303,7 +311,8 @@ def _config(resource: Resource, settings: Mapping[str, Any]) -> dict[str, Any]:
     }
     origins = [app]
     behaviours = [
-        {"PathPattern": path, **_behaviour("app", _CACHED, _READS, settings)} for path in settings["cached"]
+        {"PathPattern": path, **_behaviour("app", settings["cache"], _READS, settings)}
+        for path in settings["cached"]
     ]
     if settings["uploads"] is not None:
         origins.append(
@@ -349,7 +358,8 @@ def _behaviour(origin: str, policy: str, methods: list[str], settings: Mapping[s
         "AllowedMethods": {**_items(methods), "CachedMethods": _items(_READS)},
         "Compress": True,
         "CachePolicyId": policy,
-        **({"OriginRequestPolicyId": _ALL_BUT_HOST} if origin == "app" else {}),
+        **({"OriginRequestPolicyId": _ALL_BUT_HOST} if policy == _NOT_CACHED else {}),
+        **({"ResponseHeadersPolicyId": _SAFE_HEADERS} if origin == "uploads" else {}),
         "FunctionAssociations": _items(functions),
     }
 
@@ -360,12 +370,14 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     behaviours = config["CacheBehaviors"].get("Items", [])
     functions = config["DefaultCacheBehavior"].get("FunctionAssociations", {}).get("Items", [])
     uploads = origins.get("uploads")
+    cached = [one for one in behaviours if one["TargetOriginId"] == "app"]
     return {
         "aliases": sorted(config["Aliases"].get("Items", [])),
         "certificate": config["ViewerCertificate"].get("ACMCertificateArn") or None,
         "origin": origins["app"]["DomainName"] if "app" in origins else None,
         "function": functions[0]["FunctionARN"] if functions else None,
-        "cached": [one["PathPattern"] for one in behaviours if one["TargetOriginId"] == "app"],
+        "cached": [one["PathPattern"] for one in cached],
+        "cache": next((one.get("CachePolicyId") for one in cached), None),
         "bucket": uploads and uploads["DomainName"],
         "access_control": uploads and uploads.get("OriginAccessControlId"),
         "uploads": next(
