@@ -24,6 +24,7 @@ from ocikit import (
     NotFoundError,
     Platform,
     Reference,
+    Registry,
     RegistryError,
     RegistryNotFoundError,
     TagExistsError,
@@ -487,3 +488,6 @@ def test_wrong_credentials_are_an_error_that_does_not_repeat_them(served):
     assert caught.value.status == 401
     assert caught.value.code == "UNAUTHORIZED"
     assert "wr0ng" not in str(caught.value)
+    assert "(as 'AWS')" in str(caught.value)
+    with Registry(served.host) as client, pytest.raises(AuthenticationError, match="no credentials for 127"):
+        client.tags("app")

@@ -216,8 +216,9 @@ def test_a_configuration_that_cannot_be_run_is_told(built, build_cache, config, 
 
 @pytest.mark.parametrize("text", ["8080", "a:b", "0:1", "1:65536", "1:2:3", ":1"])
 def test_what_is_no_pair_of_ports_is_refused(text):
-    with pytest.raises(ContainerError, match="no pair of ports"):
+    with pytest.raises(ContainerError, match="no pair of ports") as caught:
         Port.parse(text)
+    assert caught.value.exit_code == 2
 
 
 def test_run_builds_and_runs(tagboat, project):

@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from ocikit import Image, unpack
 from tagboat.build.cache import Cache
@@ -36,6 +36,12 @@ class ContainerError(TagboatError):
     """The image cannot be run here."""
 
 
+class PortError(ContainerError):
+    """What was given for a pair of ports is none."""
+
+    exit_code: ClassVar[int] = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """`here` on this machine's loopback leads to `there`, which the app listens on."""
@@ -47,7 +53,7 @@ class Port:
     def parse(cls, text: str) -> Port:
         numbers = text.split(":")
         if len(numbers) != 2 or not all(n.isdecimal() and 0 < int(n) < 65536 for n in numbers):
-            raise ContainerError(f"{text!r} is no pair of ports", hint="write HERE:THERE, e.g. 9000:8080")
+            raise PortError(f"{text!r} is no pair of ports", hint="write HERE:THERE, e.g. 9000:8080")
         return cls(int(numbers[0]), int(numbers[1]))
 
 

@@ -60,6 +60,13 @@ class Login:
             self._authorization[scopes] = fresh
         return fresh
 
+    def tried(self) -> str:
+        """Whose credentials a registry has refused, for a person to read; never the credentials."""
+        known = self._credentials
+        if known is None:
+            return f"no credentials for {self._host} are known: log in, or put them into docker's config.json"
+        return "with an identity token" if known.username == IDENTITY_TOKEN else f"as {known.username!r}"
+
     @property
     def _credentials(self) -> Credentials | None:
         with self._lock:

@@ -17,7 +17,7 @@ from ocikit.client.login import Find, Login
 from ocikit.client.retry import PassingError, repeated
 from ocikit.client.transport import Transport
 from ocikit.credentials import Credentials
-from ocikit.errors import RegistryError
+from ocikit.errors import AuthenticationError, RegistryError
 from ocikit.value import value
 
 PARALLEL = 4  # blobs on their way at once
@@ -111,7 +111,13 @@ class Session:
                 # The token ran out under way; what was sent is lost, but the next try has a fresh one.
                 raise PassingError(RegistryError(f"{call.method} {shown(call.url)}: 401", status=401))
             answer, url = self._send(call, fresh)
-        return checked(answer, call.method, url)
+        try:
+            return checked(answer, call.method, url)
+        except AuthenticationError as error:
+            if error.status != 401:
+                raise
+            message = f"{error} ({self._login.tried()})"
+            raise AuthenticationError(message, status=error.status, code=error.code) from error
 
     def is_own(self, url: str) -> bool:
         """Whether the URL is the registry's own: same scheme, host and port."""
