@@ -190,11 +190,13 @@ def head_commit(directory: Path) -> Commit | None:
     """The commit that is checked out around `directory`; None outside of git and before the first commit."""
     if not in_work_tree(directory):
         return None
-    if not git(directory, "rev-parse", "--verify", "--quiet", "HEAD", none=1):
-        return None
-    name, time = git(
-        directory, "show", "--no-patch", "--no-show-signature", "--format=%H %ct", "HEAD"
-    ).split()
+    shown = ("show", "--no-patch", "--no-show-signature", "--format=%H %ct", "HEAD")
+    try:
+        name, time = git(directory, *shown).split()
+    except GitError:
+        if not git(directory, "rev-parse", "--verify", "--quiet", "HEAD", none=1):
+            return None
+        raise
     return Commit(name, int(time))
 
 

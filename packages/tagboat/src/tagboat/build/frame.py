@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -161,10 +162,10 @@ def build_upon(
     Raises what `app_layers` does.
     """
     store = Cache.open(cache, compression=frame.compression)
-    stamp = stamp_of(frame.ground)
     size = sum(layer.descriptor.size for layer in frame.base.layers)
     reports = [LayerReport(frame.name, size, True, 0.0)]
-    with ExitStack() as stack:
+    with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
+        stamp = pool.submit(stamp_of, frame.ground)  # git's answers are waited for
         projects = Projects(frame.ground, store, stack, progress)
         if frame.imports is not None:
             from tagboat.build.reach import imports_key  # noqa: PLC0415  most builds do not ask
@@ -172,7 +173,7 @@ def build_upon(
             if imports_key(projects) != frame.imports:
                 return None
         app = app_layers(projects, on_layer=on_layer)
-        return finish(frame, stamp, app, store, reports)
+        return finish(frame, stamp.result(), app, store, reports)
 
 
 def finish(
