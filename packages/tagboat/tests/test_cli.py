@@ -17,8 +17,8 @@ COMMANDS = [line.partition("#")[0].strip() for block in SHELL for line in block.
 
 
 def test_the_readme_shows_just_the_commands_that_are_tested():
-    """`tag`, `changelog`, `ci` and `trust` by release/, `plan` to `export` by aws/, `deploy` and what follows
-    it by aws/ and the workspace's tests, others by test_NAME.py, keyless/ or here.
+    """`tag`, `changelog`, `ci` and `trust` by release/, `plan` to `cutover` by aws/, `deploy` and what
+    follows it by aws/ and the workspace's tests, others by test_NAME.py, keyless/ or here.
     """
     assert COMMANDS == [
         "tagboat tag",
@@ -46,6 +46,8 @@ def test_the_readme_shows_just_the_commands_that_are_tested():
         "tagboat promote --from staging --target production",
         "tagboat export cloudformation",
         "tagboat export cloud-init",
+        "tagboat export zone",
+        "tagboat cutover www.shop.example",
         "tagboat build",
         "tagboat build --explain",
         "tagboat build --output oci:image",
