@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPException, HTTPResponse
 
-from cryptography import x509
-
 from tagboat.tls import trusting
 
 HTTPS = 443
@@ -43,6 +41,8 @@ class Seen:
 
 def seen(address: str, host: str, path: str = "/") -> Seen:
     """Ask `https://host/path` of that address. Never raises for what is wrong there."""
+    from cryptography import x509  # noqa: PLC0415  it takes a while, and few commands look here
+
     try:
         with (
             socket.create_connection((address, HTTPS), _TIMEOUT) as plain,
