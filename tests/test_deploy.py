@@ -96,7 +96,7 @@ def test_wrong_credentials_are_refused_in_the_protocols_own_form(served):
     done = served.tagboat("deploy", AWS_SECRET_ACCESS_KEY="wrong")
     assert done.returncode == 1
     assert "SignatureDoesNotMatch" in done.stderr or "InvalidSignatureException" in done.stderr
-    assert "check the AWS settings" in done.stderr
+    assert "the secret is not that of the key" in done.stderr
 
 
 def test_an_unset_variable_of_the_service_is_named(served):

@@ -19,6 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ocikit import Credentials, Reference, Registry
+from tagboat.advice import SETTINGS, advice
 from tagboat.errors import TagboatError
 from tagboat.identity import session
 
@@ -349,7 +350,7 @@ class Cloud:
             detail = error.response["Error"]
             raise CloudError(
                 f"{error.operation_name}: {detail.get('Code')}: {detail.get('Message')}",
-                hint=HINT if error.response["ResponseMetadata"]["HTTPStatusCode"] in (401, 403) else None,
+                hint=advice(error, _service_of(operation)),
             ) from error
         except BotoCoreError as error:
             raise CloudError(str(error), hint=HINT) from error
@@ -371,7 +372,13 @@ def last_messages(lines: Callable[[int], Iterator[LogLine]], *, count: int = 20)
     return [line.message for line in deque(lines(int((time.time() - _RECENT) * 1000)), maxlen=count)]
 
 
-HINT = 'check the AWS settings of this shell; for a homeport: eval "$(homeport env --data DIR)"'
+HINT = f"check the AWS settings of this shell; {SETTINGS}"
+
+
+def _service_of(operation: Any) -> str:
+    """The service that an operation of a client is of."""
+    name: str = operation.__self__.meta.service_model.service_name
+    return name
 
 
 def _has_code(error: CloudError, code: str) -> bool:

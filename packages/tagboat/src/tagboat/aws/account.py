@@ -14,6 +14,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from tagboat.advice import advice
 from tagboat.cloud import HINT, CloudError, pauses
 from tagboat.identity import session
 
@@ -78,14 +79,7 @@ class Account:
         try:
             return getattr(self.client(service), operation)(**arguments)
         except ClientError as error:
-            detail = error.response["Error"]
-            code = str(detail.get("Code"))
-            denied = code in DENIED or error.response["ResponseMetadata"]["HTTPStatusCode"] == 401
-            raise AwsError(
-                f"{service} {error.operation_name}: {code}: {detail.get('Message')}",
-                code,
-                hint=HINT if denied else None,
-            ) from error
+            raise _refused(error, service) from error
         except BotoCoreError as error:
             raise CloudError(f"{service} {operation}: {error}", hint=HINT) from error
 
@@ -129,9 +123,7 @@ class Account:
         try:
             yield from self.client(service).get_paginator(operation).paginate(**arguments)
         except ClientError as error:
-            detail = error.response["Error"]
-            code = str(detail.get("Code"))
-            raise AwsError(f"{service} {operation}: {code}: {detail.get('Message')}", code) from error
+            raise _refused(error, service) from error
         except BotoCoreError as error:
             raise CloudError(f"{service} {operation}: {error}", hint=HINT) from error
 
@@ -153,6 +145,13 @@ class Account:
                     raise CloudError(f"no {service} client: {error}", hint=HINT) from error
                 self._clients[service, region] = client
         return client
+
+
+def _refused(error: ClientError, service: str) -> AwsError:
+    detail = error.response["Error"]
+    code = str(detail.get("Code"))
+    message = f"{service} {error.operation_name}: {code}: {detail.get('Message')}"
+    return AwsError(message, code, hint=advice(error, service))
 
 
 def wait_until(done: Callable[[], bool], what: str, *, timeout: float = 900.0) -> None:

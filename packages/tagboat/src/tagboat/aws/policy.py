@@ -64,14 +64,17 @@ def writes_log(group_arn: str) -> Document:
     return document(allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{group_arn}:*"]))
 
 
-def uses_buckets(buckets: Iterable[str]) -> Document:
-    """Reads and writes objects of these buckets. Versions that are not current stay out of its reach."""
-    names = list(buckets)
+def uses_buckets(buckets: Iterable[str], account: str) -> Document:
+    """Reads and writes objects of these buckets of the account's. Versions that are not current stay out of
+    its reach, and so does a bucket of that name that somebody else makes once ours is gone.
+    """
+    names, own = list(buckets), {"StringEquals": {"aws:ResourceAccount": account}}
     return document(
-        allow(["s3:ListBucket"], [f"arn:aws:s3:::{name}" for name in names]),
+        allow(["s3:ListBucket"], [f"arn:aws:s3:::{name}" for name in names], own),
         allow(
             ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"],
             [f"arn:aws:s3:::{name}/*" for name in names],
+            own,
         ),
     )
 

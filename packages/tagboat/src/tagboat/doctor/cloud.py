@@ -17,8 +17,9 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, build_opener
 
-from botocore.exceptions import ClientError, NoCredentialsError
+from botocore.exceptions import NoCredentialsError
 
+from tagboat.advice import SETTINGS
 from tagboat.aws.account import Account
 from tagboat.aws.kinds.budgets import require_cost_tag
 from tagboat.aws.resource import COMPONENT_TAG
@@ -38,18 +39,6 @@ from tagboat.tls import trusting
 
 _TIMEOUT = 5.0  # seconds, of one connection
 _SLOW, _WRONG = 30.0, 300.0  # seconds of difference that are told, and that AWS refuses
-_SETTINGS = 'for a homeport: eval "$(homeport env --data DIR)"'
-_ADVICE = {  # by the code of the refusal
-    "InvalidClientTokenId": f"the key is not one of this cloud; {_SETTINGS}",
-    "UnrecognizedClientException": f"the key is not one of this cloud; {_SETTINGS}",
-    "SignatureDoesNotMatch": f"the secret is not that of the key; {_SETTINGS}",
-    "InvalidSignatureException": f"the secret is not that of the key; {_SETTINGS}",
-    "ExpiredToken": "the session has ended: take a new one, e.g. `aws sso login`",
-    "ExpiredTokenException": "the session has ended: take a new one, e.g. `aws sso login`",
-    "RequestTimeTooSkewed": "set the clock of this machine: `timedatectl set-ntp true`",
-    "AccessDenied": "ask the owner of the account for the permission",
-    "AccessDeniedException": "ask the owner of the account for the permission",
-}
 _STATES: dict[str, State] = {"RUNNING": "ok", "OPERATION_IN_PROGRESS": "warning"}
 
 
@@ -72,7 +61,7 @@ class Endpoint:
             except TagboatError as error:
                 return Finding.of("endpoint", error)
             if not region:
-                return Finding("endpoint", "failed", "no cloud is named", f"export AWS_REGION=…; {_SETTINGS}")
+                return Finding("endpoint", "failed", "no cloud is named", f"export AWS_REGION=…; {SETTINGS}")
             suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
             return cls(f"sts.{region}.{suffix}", 443, secure=True, named=False)
         try:
@@ -82,7 +71,7 @@ class Endpoint:
             parts, port = urlsplit(""), 0
         if parts.scheme not in ("http", "https") or not parts.hostname:
             return Finding(
-                "endpoint", "failed", f"AWS_ENDPOINT_URL is {url!r}, no address of a web service", _SETTINGS
+                "endpoint", "failed", f"AWS_ENDPOINT_URL is {url!r}, no address of a web service", SETTINGS
             )
         return cls(parts.hostname, port, secure=parts.scheme == "https", named=True)
 
@@ -255,10 +244,8 @@ def _state(name: str, state: str) -> Finding:
 
 def _advice(error: TagboatError) -> str | None:
     cause = error.__cause__
-    if isinstance(error, CloudError) and isinstance(cause, ClientError):
-        return _ADVICE.get(cause.response["Error"].get("Code", ""), error.hint)
     if isinstance(cause, NoCredentialsError) and "AWS_ROLE_ARN" in os.environ:
         return (
             "AWS_ROLE_ARN names a role, but no identity token is here: in CI, the job needs `id-token: write`"
         )
-    return error.hint or _SETTINGS
+    return error.hint or SETTINGS

@@ -87,7 +87,7 @@ def role(
 
 def bucket_policies(place: Place) -> dict[str, Document]:
     """What the service's role needs for its buckets."""
-    return {"buckets": policy.uses_buckets(place.buckets)} if place.buckets else {}
+    return {"buckets": policy.uses_buckets(place.buckets, place.account)} if place.buckets else {}
 
 
 def secrets(place: Place) -> list[Resource]:

@@ -34,15 +34,17 @@ class Bucket:
     def read(self, account: Account, resource: Resource) -> Found | None:
         named = {"Bucket": resource.name}
         try:
-            account.call("s3", "head_bucket", **named)
+            # One of that name may be somebody else's, with tags like ours and open to all.
+            account.call("s3", "head_bucket", **named, ExpectedBucketOwner=account.id)
         except CloudError as error:
             code = getattr(error, "code", "")
             if code in ("404", _NONE):
                 return None
             if code in ("403", "301"):
                 raise CloudError(
-                    f"the bucket {resource.name} is somebody else's, or in another region",
-                    hint="names of buckets are one for all of AWS: choose another in tool.tagboat.targets",
+                    f"the bucket {resource.name} is somebody else's, in another region, or hidden from you",
+                    hint="names of buckets are one for all of AWS: choose another in tool.tagboat.targets; "
+                    "to see one of yours takes s3:ListBucket",
                 ) from error
             raise
         return Found(
