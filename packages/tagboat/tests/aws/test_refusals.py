@@ -35,8 +35,7 @@ def refused(aws, monkeypatch):
         (
             "GetRole",
             ("AccessDenied", NOT_ALLOWED, 403),
-            "iam GetRole: AccessDenied",
-            "permission iam:GetRole",
+            ("iam GetRole: AccessDenied", "permission iam:GetRole"),
         ),
         ("GetBucketVersioning", ("AccessDenied", "no", 403), ("no", "permission for s3:GetBucketVersioning")),
         ("HeadBucket", ("403", "Forbidden", 403), ("shop-data-1f3a is somebody else's", "choose another")),
@@ -44,8 +43,7 @@ def refused(aws, monkeypatch):
         (
             "GetCallerIdentity",
             ("SignatureDoesNotMatch", "no", 403),
-            "sts Get",
-            "secret is not that of the key",
+            ("sts Get", "secret is not that of the key"),
         ),
         (
             "GetCallerIdentity",
