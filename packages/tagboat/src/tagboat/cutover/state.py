@@ -13,8 +13,8 @@ from tagboat.aws.kinds.route53 import ends_of, is_delegated, record_sets
 from tagboat.cutover.end import End
 from tagboat.cutover.note import Note, note_of
 from tagboat.dns.caa import LETS_ENCRYPT, permission
-from tagboat.dns.end import Seen, reachable, same_end, seen
-from tagboat.dns.names import DnsError, Names
+from tagboat.dns.end import Seen, same_end, seen
+from tagboat.dns.names import DnsError, Names, reachable
 from tagboat.dns.record import Record
 
 LEADING = ("A", "AAAA", "CNAME", "HTTPS")  # the types that decide where visitors go
@@ -97,7 +97,8 @@ def look(names: Names, end: End, name: str) -> Cutover:
         undelegated = not is_delegated(end.account, end.hosted, zone)
     else:
         there = names.led(name)
-        moved = leads(names, name, end.value, there)
+        hints = any(record.type == "HTTPS" and "hint" in record.value for record in there)
+        moved = leads(names, name, end.value, there) and not hints  # which browsers go by, too
     answers = tuple(seen(address, name, end.path) for address in reachable(addresses))
     shown = any(one.certificate is not None for one in answers)
     return Cutover(

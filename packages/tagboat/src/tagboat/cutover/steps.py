@@ -18,6 +18,7 @@ _OLD_ENDS = {  # by what their names end in: what has to stay there
     ".awsapprunner.com": "the service, and its association with the domain: without that it refuses the name",
     ".cloudfront.net": "the distribution, with the name among its aliases",
 }
+_OTHER_END = "what answers there, and what renews its certificate; on a homeport the domain, associated"
 _CHALLENGES = "/.well-known/acme-challenge"
 
 Mark = Literal["done", "now", "then", "any time"]
@@ -171,9 +172,13 @@ def _stay(cutover: Cutover) -> Iterator[str]:
     else:
         yield f"caches may lead there for {cutover.old_ttl} s after the change, and some for longer:"
     yield "wait a day, and until nobody has asked it for an hour"
-    for ending, what in _OLD_ENDS.items():
-        if any(record.value.endswith(ending) for record in cutover.old):
-            yield f"what stays: {what}"
+    known = [
+        what
+        for ending, what in _OLD_ENDS.items()
+        if any(record.value.endswith(ending) for record in cutover.old)
+    ]
+    for what in known or (_OTHER_END,):
+        yield f"what stays: {what}"
 
 
 def _back(cutover: Cutover) -> Iterator[str]:

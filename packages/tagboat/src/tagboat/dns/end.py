@@ -71,16 +71,6 @@ def _answer(secure: ssl.SSLSocket, host: str, path: str) -> tuple[int, str | Non
     return answer.status, answer.getheader("Location")
 
 
-def reachable(addresses: Sequence[str]) -> tuple[str, ...]:
-    """Those of a kind that this machine has a way to: many have none to IPv6."""
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-            probe.connect(("2001:db8::1", HTTPS))  # sends nothing
-    except OSError:
-        return tuple(one for one in addresses if ":" not in one)
-    return tuple(addresses)
-
-
 def same_end(address: str, others: Sequence[str], host: str) -> bool:
     """Whether an address is one of the others, or shows for the host the certificate that one of them does.
 

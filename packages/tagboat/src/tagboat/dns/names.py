@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
@@ -164,14 +166,15 @@ class Names:
         if not hosts:
             return None
         port = self.resolvers[0].port
-        servers = tuple(
+        found = [
             Server(host, record.value, port)
             for kind in ("A", "AAAA")
             for host in hosts
             for record in self._resolved(host, kind)
             if record.type == kind
-        )
-        return Zone(name, servers)
+        ]
+        addresses = reachable([one.address for one in found])
+        return Zone(name, tuple(one for one in found if one.address in addresses))
 
     def _resolved(self, name: str, kind: str) -> tuple[Record, ...]:
         for server in self.resolvers:
@@ -180,6 +183,16 @@ class Names:
                 return answer.records
         resolvers = ", ".join(map(str, self.resolvers))
         raise DnsError(f"{name}: no resolver answers ({resolvers})", hint=_HINT)
+
+
+def reachable(addresses: Sequence[str]) -> tuple[str, ...]:
+    """Those of a kind that this machine has a way to: many have none to IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.connect(("2001:db8::1", 53))  # sends nothing
+    except OSError:
+        return tuple(one for one in addresses if ":" not in one)
+    return tuple(addresses)
 
 
 def _server(text: str) -> Server:
