@@ -125,6 +125,75 @@ def test_a_backend_that_may_look_into_files_gets_them(project, store, tmp_path, 
     )
 
 
+def _with_backend(project, requires, backend, more=""):
+    text = (
+        project.pyproject.read_text()
+        .replace("uv_build>=0.13,<0.14", requires)
+        .replace('"uv_build"', f'"{backend}"')
+    )
+    project.pyproject.write_text(text + more)
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        ("hatchling", "hatchling.build"),
+        ("flit_core", "flit_core.buildapi"),
+        ("setuptools", "setuptools.build_meta", '[tool.setuptools.package-data]\nhail = ["*.txt"]\n'),
+    ],
+)
+def test_other_backends_copy_too(project, store, tmp_path, backend):
+    _with_backend(project, *backend)
+    package = project.directory / "src" / "hail"
+    (package / "data.txt").write_text("data\n")
+    _, said = _make(project.directory, store, tmp_path / "before")
+    assert said == ["building the wheel of hail"]
+    (package / "__init__.py").write_text('"""Edited."""\n')
+    (package / "data.txt").write_text("edited\n")
+    made, said = _make(project.directory, store, tmp_path / "after")
+    assert said == []
+    assert made == _make_whole(project.directory, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("backend", "beside"),
+    [
+        (('hatchling", "hatch-vcs', "hatchling.build", ""), ""),
+        (("hatchling", "hatchling.build", "[tool.hatch.build.targets.wheel.hooks.custom]\n"), ""),
+        (("hatchling", "hatchling.build", ""), "hatch.toml"),
+        (("setuptools", "setuptools.build_meta", ""), "setup.py"),
+        (("setuptools", "setuptools.build_meta", "[tool.setuptools.cmdclass]\nbuild = 'a.b'\n"), ""),
+        (("setuptools", "setuptools.build_meta", "[tool.distutils.build_ext]\n"), ""),
+        (("setuptools", "setuptools.build_meta:__legacy__", ""), ""),
+        (("poetry-core", "poetry.core.masonry.api", ""), ""),
+        (("file.whl @ file:///file.whl", "hatchling.build", ""), ""),
+    ],
+)
+def test_a_backend_that_is_asked_for_more_gets_the_files(project, store, backend, beside):
+    _with_backend(project, *backend)
+    (project.directory / (beside or "other")).touch()
+    assert mould._to_stand_in(SourceTree.read(project.directory), store) == frozenset()
+
+
+def test_dynamic_metadata_is_looked_up_in_files(project, store):
+    _with_backend(
+        project, "hatchling", "hatchling.build", '[tool.hatch.version]\npath = "src/hail/__init__.py"\n'
+    )
+    stood_in = mould._to_stand_in(SourceTree.read(project.directory), store)
+    assert stood_in == {"src/hail/__init__.py"}
+    text = project.pyproject.read_text().replace('version = "1.2.3"', 'dynamic = ["version"]', 1)
+    project.pyproject.write_text(text)
+    assert mould._to_stand_in(SourceTree.read(project.directory), store) == frozenset()
+
+
+def test_a_licence_goes_into_the_metadata_as_it_is(project, store):
+    (project.directory / "texts").mkdir()
+    (project.directory / "texts/licence").write_text("Do what you like.\n")
+    text = project.pyproject.read_text().replace('license = "MIT"', 'license = { file = "texts/licence" }')
+    project.pyproject.write_text(text)
+    assert "texts/licence" not in mould._to_stand_in(SourceTree.read(project.directory), store)
+
+
 def test_large_sources_are_not_held_in_memory(project, store, tmp_path, monkeypatch):
     monkeypatch.setattr(source, "_IN_MEMORY", 100)
     (project.directory / "src/hail/large.bin").write_bytes(bytes(101))

@@ -1,8 +1,8 @@
 """The wheels of local projects, each built once for all that decides about it.
 
-A build backend that copies files as they are, which uv's own does, is given stand-ins for them. What it makes
-then, a mould, follows from names, modes and metadata: an edited line needs no other. The files themselves go
-in when the mould has been laid out.
+A build backend that copies files as they are is given stand-ins for them: uv's own does, and others where
+nothing in `pyproject.toml` asks them for more. What they make then, a mould, follows from names, modes and
+metadata: an edited line needs no other. The files themselves go in when the mould has been laid out.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import io
 import json
 import os
 import posixpath
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,19 @@ from tagboat.build.source import SourceTree
 # An edited line needs no other mould: what makes them is not loaded for it.
 # ruff: noqa: PLC0415
 
-_FORMAT = "4"  # raise it when the same sources would make other wheels, or these would be installed otherwise
-_COPYING = "uv_build"  # the backend that is known to look into no file but `pyproject.toml` and the readme
+_FORMAT = "5"  # raise it when the same sources would make other wheels, or these would be installed otherwise
+_COPYING = "uv_build"  # the backend that is known to look into no file but those that `_looked_at` names
+# Those that do the same for a project with static metadata and without plugins: what they may require, and
+# the files at the top that would tell them to do more.
+_OTHERS = {
+    "hatchling.build": ({"hatchling"}, {"hatch.toml"}),
+    "flit_core.buildapi": ({"flit-core"}, set[str]()),
+    "setuptools.build_meta": ({"setuptools", "wheel"}, {"setup.py", "setup.cfg"}),
+}
+_PLAIN_SETUPTOOLS = {
+    "exclude-package-data", "include-package-data", "license-files", "package-data", "package-dir",
+    "packages", "py-modules", "zip-safe",
+}  # fmt: skip
 _MARK = b"tagboat stand-in "
 
 
@@ -180,33 +192,62 @@ def _to_stand_in(source: SourceTree, cache: Cache) -> frozenset[str]:
     text = source.content("pyproject.toml")
     record = cache.path("backends", key_of(_FORMAT, _COPYING, text))
     try:
-        copies, readme = json.loads(record.read_bytes())
+        backend, looked_at = json.loads(record.read_bytes())
     except (FileNotFoundError, ValueError):
-        copies, readme = _read_backend(text)
-        cache.write(record, json.dumps([copies, readme]).encode())
-    return (
-        frozenset(name for name in source.files if "/" in name and name != readme) if copies else frozenset()
-    )
+        backend, looked_at = _read_backend(text)
+        cache.write(record, json.dumps([backend, looked_at]).encode())
+    if backend is None or (backend in _OTHERS and not _OTHERS[backend][1].isdisjoint(source.files)):
+        return frozenset()
+    return frozenset(name for name in source.files if "/" in name and name not in looked_at)
 
 
-def _read_backend(text: bytes) -> tuple[bool, str | None]:
-    """Whether the backend of a `pyproject.toml` copies what it does not look at, and which readme it does."""
+def _read_backend(text: bytes) -> tuple[str | None, list[str]]:
+    """The backend of a `pyproject.toml`, if it copies what it does not look at; and what it does."""
     import tomllib
 
     try:
         document = tomllib.loads(text.decode())
     except ValueError:
-        return False, None  # the backend says better what is wrong
-    system = document.get("build-system")
-    if not isinstance(system, dict) or system.get("build-backend") != _COPYING or "backend-path" in system:
-        return False, None
-    return True, _readme(document.get("project"))
+        return None, []  # the backend says better what is wrong
+    system, project, tool = (document.get(key) for key in ("build-system", "project", "tool"))
+    if not isinstance(system, dict) or "backend-path" in system:
+        return None, []
+    backend = system.get("build-backend")
+    if backend != _COPYING and not (
+        backend in _OTHERS
+        and isinstance(project, dict)
+        and not project.get("dynamic")
+        and _names(system.get("requires")) <= _OTHERS[backend][0]
+        and _is_plain(backend, tool if isinstance(tool, dict) else {})
+    ):
+        return None, []
+    return backend, _looked_at(project)
 
 
-def _readme(project: Any) -> str | None:
-    readme = project.get("readme") if isinstance(project, dict) else None
-    name = readme.get("file") if isinstance(readme, dict) else readme
-    return posixpath.normpath(name) if isinstance(name, str) else None
+def _names(requirements: Any) -> set[str]:
+    """The packages of requirements, normalised; what is none stays as it is."""
+    found = (re.match(r"[\w.-]*", str(one)) for one in requirements or ["?"])
+    return {re.sub(r"[-_.]+", "-", match[0]).lower() for match in found if match}
+
+
+def _is_plain(backend: str, tool: dict[str, Any]) -> bool:
+    """Whether no setting of the backend makes it do more than copy."""
+    if backend == "setuptools.build_meta":
+        return tool.get("setuptools", {}).keys() <= _PLAIN_SETUPTOOLS and "distutils" not in tool
+    return not _has_hooks(tool.get("hatch"))
+
+
+def _has_hooks(table: Any) -> bool:
+    return isinstance(table, dict) and ("hooks" in table or any(map(_has_hooks, table.values())))
+
+
+def _looked_at(project: Any) -> list[str]:
+    """The files that go into the metadata: readme and licence."""
+    if not isinstance(project, dict):
+        return []
+    found = [project.get("readme"), project.get("license")]
+    names = [one.get("file") if isinstance(one, dict) else one for one in found]
+    return [posixpath.normpath(name) for name in names if isinstance(name, str)]
 
 
 def _what_decides(source: SourceTree, stood_in: frozenset[str]) -> list[str]:
