@@ -204,6 +204,24 @@ def test_a_backup_can_be_restored_to_any_transaction(
     assert sorted(restored.db().history().q(_ALL), key=repr) == sorted(expected, key=repr)
     with pytest.raises(StoreError, match="there is no 99"):
         conn.backup(f"file://{tmp_path}/none", 99)
+    with pytest.raises(StoreError, match="up to 17, which was committed together with later ones"):
+        conn.backup(f"file://{tmp_path}/seventeen")
+    assert conn.backup(f"file://{tmp_path}/seventeen", 17).entries == 0
+
+
+def test_a_database_that_was_restored_and_went_on_is_not_mixed_into_the_old_backup(
+    conn: Connection, connect: Callable[..., Connection], tmp_path: Path
+) -> None:
+    for number in range(4):
+        conn.transact([{":user/name": f"user {number}"}])
+    end = conn.backup(f"file://{tmp_path}/copy").t
+    conn.backup(f"file://{tmp_path}/restored", end - 2)
+    restored = connect(f"file://{tmp_path}/restored")
+    for number in range(5):  # first behind the end of the copy, then after it
+        restored.transact([{":user/name": f"other {number}"}])
+        with pytest.raises(StoreError, match=f"transaction {end} of the target is not one of this database"):
+            restored.backup(f"file://{tmp_path}/copy")
+    assert conn.verify_backup(f"file://{tmp_path}/copy").t == end
 
 
 def test_a_backup_refuses_another_database(
@@ -259,6 +277,7 @@ def test_what_was_excised_after_it_was_copied_is_found_in_a_backup(conn: Connect
     conn.excise([[":user/name", "secret"]])
     with pytest.raises(StoreError, match=r"log/\d{16} of the copy is not what the source has: .* excised"):
         conn.verify_backup(f"file://{tmp_path}/copy")
+    assert conn.backup(f"file://{tmp_path}/copy").t == conn.db().basis_t  # what is new comes all the same
 
 
 def test_a_database_is_no_backup_of_another(

@@ -42,7 +42,7 @@ def copy(source: Bucket, target: Bucket, t: int | None = None) -> Copied:
     """Copy the database, up to transaction `t` or all of it, into an empty place or an older copy.
 
     Raises `StoreError` when there is no such database or transaction, or when something else is in the
-    target's place.
+    target's place, such as a copy of what the database was before it was restored to a moment and went on.
     """
     first = source.log.read(0)
     if first is None:
@@ -50,17 +50,36 @@ def copy(source: Bucket, target: Bucket, t: int | None = None) -> Copied:
     there = target.log.read(0)
     if there is not None and there.id != first.id:
         raise StoreError("the target holds another database: name an empty place")
-    last = -1
-    if there is not None:
-        last = max(entry.last_t for entry in (there, *target.log.read_after(there.last_t)))
-    if t is not None and last > t:
-        raise StoreError(f"the target holds transactions up to {last} already, after {t}")
+    last = -1 if there is None else _last_copied(source, target, t)
     count, end = _copy_log(source, target, last, t)
     end = max(end, last)
     if t is not None and end < t:
         raise StoreError(f"the database ends with transaction {end}: there is no {t} to copy up to")
     _copy_snapshot(source, target, end)
     return Copied(end, count)
+
+
+def _last_copied(source: Bucket, target: Bucket, t: int | None) -> int:
+    """The last transaction of the target. An id is given once, so where both have the last entry of it, they
+    have the same history up to there.
+    """
+    tip = target.log.read(target.log.keys_after(-1)[-1])
+    if tip is None:
+        raise StoreError("the target is being deleted")
+    if t is not None and tip.last_t > t:
+        raise StoreError(f"the target holds transactions up to {tip.last_t} already, after {t}")
+    ours = source.log.read(tip.t)
+    if ours is None or ours.id != tip.id or ours.last_t < tip.last_t:
+        raise StoreError(
+            f"transaction {tip.last_t} of the target is not one of this database, which has gone another way "
+            "since: name an empty place"
+        )
+    if ours.last_t > tip.last_t and (t is None or t > tip.last_t):
+        raise StoreError(
+            f"the target was copied up to {tip.last_t}, which was committed together with later ones, so it "
+            "cannot be brought up to date: name an empty place"
+        )
+    return tip.last_t
 
 
 def _copy_log(source: Bucket, target: Bucket, last: int, t: int | None) -> tuple[int, int]:
