@@ -18,6 +18,13 @@ GOLDEN = Path(__file__).with_name("golden")
 BIN = Path(sys.executable).parent
 
 
+SECRETS = """
+region = "ap-southeast-1"
+platform = "linux/amd64"
+secrets = { KEY = "secretsmanager:shop/key", USER = "secretsmanager:shop/db:user", TOKEN = "ssm:/shop/token" }
+"""
+
+
 @pytest.fixture
 def component(tmp_path):
     """The component `shop` with all kinds of targets, each called after its kind."""
@@ -26,6 +33,10 @@ def component(tmp_path):
         + "".join(
             f"\n[tool.tagboat.targets.{kind}]\n{text.replace('targets.production', f'targets.{kind}')}"
             for kind, text in TARGETS.items()
+        )
+        + "".join(
+            f'\n[tool.tagboat.targets.{kind}-secrets]\nkind = "{kind}"\nname = "{kind}-other"{SECRETS}'
+            for kind in ("lambda", "ecs-express", "apprunner")
         )
     )
     return tmp_path
@@ -40,6 +51,14 @@ def require_golden(name, document):
     assert text == file.read_text()
 
 
+def values_of(document):
+    """Everything in a document, at every level."""
+    inner = (
+        document.values() if isinstance(document, dict) else document if isinstance(document, list) else ()
+    )
+    return [document, *(found for one in inner for found in values_of(one))]
+
+
 def test_templates_are_those_of_the_golden_files_and_pass_cfn_lint(component, tmp_path, capsys):
     files = []
     for kind in TARGETS:
@@ -48,6 +67,15 @@ def test_templates_are_those_of_the_golden_files_and_pass_cfn_lint(component, tm
         require_golden(f"{kind}.template.json", json.loads(printed))
         files.append(tmp_path / f"{kind}.json")
         files[-1].write_text(printed)
+    for kind in ("lambda", "ecs-express", "apprunner"):
+        assert main(["export", "cloudformation", "--target", f"{kind}-secrets", str(component)]) == 0
+        files.append(tmp_path / f"{kind}-secrets.json")
+        files[-1].write_text(capsys.readouterr().out)
+        template = json.loads(files[-1].read_text())
+        names = {"SecretsmanagerSecretShopKey", "SecretsmanagerSecretShopDb", "SsmParameterShopToken"}
+        assert names <= set(template["Parameters"])  # their ARNs, for whoever applies it to say
+        member = {"Fn::Sub": "${SecretsmanagerSecretShopDb}:user::"}
+        assert (member in values_of(template)) == (kind != "lambda")
     done = subprocess.run(
         [BIN / "cfn-lint", "--regions", "ap-southeast-1", "--", *files],
         capture_output=True,

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packages.tagboat.tests.aws.conftest import PYPROJECT
 
+from tagboat.aws.account import Account, AwsError
 from tagboat.aws.graph import ordered
 from tagboat.aws.plan import Plan, decide, make_plan, rendered
 from tagboat.aws.policy import canonical
@@ -171,3 +172,24 @@ def test_a_template_keeps_dollars_that_are_no_variables():
     written = template([group], "one", region="eu-central-1")
     (resource,) = written["Resources"].values()
     assert resource["Properties"]["LogGroupName"] == {"Fn::Sub": "g-${AWS::Region}-${!x}"}
+
+
+def test_what_is_still_in_use_is_taken_away_as_soon_as_it_is_not(monkeypatch):
+    answers = iter(["ResourceInUseException", "ResourceInUseException", None, "ResourceInUseException"])
+
+    class Busy(Account):
+        def __init__(self):
+            pass
+
+        def call(self, service, operation, /, **arguments):
+            code = next(answers)
+            if code is not None:
+                raise AwsError(f"{service} {operation}: {code}", code)
+            return "gone"
+
+    account, times = Busy(), iter([0, 1, 2, 3, 1900])
+    monkeypatch.setattr("tagboat.aws.account.time.sleep", lambda _: None)
+    monkeypatch.setattr("tagboat.aws.account.time.monotonic", lambda: next(times))
+    assert account.find_when_free("acm", "delete_certificate", busy="ResourceInUseException") == "gone"
+    with pytest.raises(AwsError, match="ResourceInUseException"):
+        account.find_when_free("acm", "delete_certificate", busy="ResourceInUseException")

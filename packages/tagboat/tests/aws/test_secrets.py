@@ -99,6 +99,9 @@ def test_secrets_are_named_to_the_platform_and_read_by_one_role(aws, kind, role)
         "USER": f"{database}:user::",
         "TOKEN": token,
     }
+    if kind == "apprunner":  # what `deploy` would tell it
+        deployed = runtime_of(Component.load(aws.directory), None).settings("host/shop:latest")
+        assert deployed.secrets == named(aws, kind, stripe, database, token)
     policy = aws.client("iam").get_role_policy(RoleName=f"shop-{role}", PolicyName="secrets")
     assert [(one["Action"], one["Resource"]) for one in policy["PolicyDocument"]["Statement"]] == [
         (["secretsmanager:GetSecretValue"], [stripe]),
