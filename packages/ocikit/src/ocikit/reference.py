@@ -9,7 +9,9 @@ from ocikit.digest import Digest
 from ocikit.errors import InvalidReferenceError
 from ocikit.value import value
 
-_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?")
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[(?P<address>[0-9A-Fa-f:]+)\])(?::(?P<port>[0-9]{1,5}))?"
+)
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _HUB = "docker.io"
@@ -25,7 +27,7 @@ class Reference:
     digest: Digest | None = None
 
     def __post_init__(self) -> None:
-        if not _HOST.fullmatch(self.registry):
+        if not _is_host(self.registry):
             raise InvalidReferenceError(f"{self.registry!r} is no registry host")
         check_repository(self.repository)
         if self.tag is not None:
@@ -62,6 +64,21 @@ class Reference:
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
         return f"{self.registry}/{self.repository}{tag}{digest}"
+
+
+def _is_host(text: str) -> bool:
+    match = _HOST.fullmatch(text)
+    if match is None or (match["port"] and not 0 < int(match["port"]) < 65536):
+        return False
+    if match["address"] is None:
+        return True
+    from ipaddress import IPv6Address  # noqa: PLC0415  few registries have a number for a name
+
+    try:
+        IPv6Address(match["address"])
+    except ValueError:
+        return False
+    return True
 
 
 def check_repository(name: str) -> None:

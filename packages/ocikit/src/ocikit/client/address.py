@@ -36,7 +36,7 @@ def origin(url: str) -> tuple[str, str, int | None]:
 def shown(url: str) -> str:
     """A URL without what may be secret: its user, its password, and its query, which may hold a signature."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def next_place(url: str, location: str) -> str:
