@@ -8,6 +8,7 @@ import pytest
 
 from tagboat.component import Component
 from tagboat.fingerprint import Fingerprint, Known, Pushed, Record, Scope, Seen
+from tagboat.places import Places
 
 PUSHED = Pushed("sha256:" + "0" * 64, "application/vnd.oci.image.manifest.v1+json")
 
@@ -152,6 +153,16 @@ def test_a_damaged_record_is_none(repository, tmp_path, damage):
     record = _remembered(repository, tmp_path / "cache")
     record.file.write_text(damage)
     assert record.recall() is None
+
+
+def test_a_cache_that_takes_no_more_undoes_no_push(repository, tmp_path):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "pushed").touch()  # where a folder should be
+    (cache / "places").touch()
+    assert _remembered(repository, cache).recall() is None
+    Places.of(cache, "registry.example").remember("team/shop", ["sha256:0"])
+    assert Places.of(cache, "registry.example").known == {}
 
 
 @pytest.mark.parametrize("age", [-3600, 100_000])

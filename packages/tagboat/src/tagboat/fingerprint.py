@@ -190,10 +190,13 @@ class Record(NamedTuple):
             "pushed": pushed._asdict(),
             "frames": known.frames,
         }
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        new = self.file.with_name(f"{self.file.name}.{os.getpid()}")
-        new.write_text(json.dumps(record))
-        new.replace(self.file)
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            new = self.file.with_name(f"{self.file.name}.{os.getpid()}")
+            new.write_text(json.dumps(record))
+            new.replace(self.file)
+        except OSError:
+            return  # a disk that is full now makes no push undone
 
 
 def _found(path: str) -> Iterator[os.stat_result]:

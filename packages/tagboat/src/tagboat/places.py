@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,8 @@ class Places:
         if not news:
             return
         kept = [(digest, place) for digest, place in self.known.items() if digest not in news]
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        new = self.file.with_name(f"{self.file.name}.{os.getpid()}")
-        new.write_text(json.dumps(dict([*kept, *news.items()][-_MOST:])))
-        new.replace(self.file)
+        with suppress(OSError):  # a disk that is full now makes no push undone
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            new = self.file.with_name(f"{self.file.name}.{os.getpid()}")
+            new.write_text(json.dumps(dict([*kept, *news.items()][-_MOST:])))
+            new.replace(self.file)
