@@ -184,7 +184,7 @@ def create_app(
     resources: Resources,
     catalogue: Catalogue,
     vault: Vault,
-    registry_host: str,
+    registry_url: str,
     s3: ASGIApp,
     trail: Trail,
 ) -> ControlPort:
@@ -215,7 +215,7 @@ def create_app(
         JsonService("apprunner", *apprunner.operations(controller, resources, roles)),
         JsonService(
             "ecr",
-            *ecr.operations(repositories, catalogue, keyring, registry=registry, registry_host=registry_host),
+            *ecr.operations(repositories, catalogue, keyring, registry=registry, registry_url=registry_url),
         ),
         JsonService("logs", Logs(controller)),
         JsonService("secretsmanager", Secrets(vault)),

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from homeport import backup_command, redirect_command, role_command, secret_command
+from homeport import backup_command, init_command, redirect_command, role_command, secret_command
 
 # ruff: noqa: PLC0415  `--help` answers without loading servers and databases
 
@@ -91,14 +91,30 @@ def _parser() -> argparse.ArgumentParser:
         help="host at which the edge shows the console to whoever has the root key; without it the console"
         " is on the control port alone",
     )
+    serve.add_argument(
+        "--control",
+        type=_host,
+        metavar="NAME",
+        help="host at which the edge shows the console, and answers as registry and API for whoever has a"
+        " key, so that releases come from anywhere; in place of --console",
+    )
     serve.set_defaults(run=_serve)
     upgrade = commands.add_parser(
         "upgrade",
-        help="replace the homeport that serves by the version installed now; no request is lost",
+        help="replace the homeport that serves by the version installed now, or by one that is installed for"
+        " it; no request is lost",
         epilog="example: homeport upgrade --data port",
     )
     _add_data(upgrade)
+    upgrade.add_argument(
+        "--to",
+        metavar="VERSION",
+        help="install this version first, from the index that pip is set up with; where it does not serve,"
+        " the one before does again",
+    )
+    upgrade.add_argument("--lock", type=int, help=argparse.SUPPRESS)
     upgrade.set_defaults(run=_upgrade)
+    init_command.add_parser(commands, _add_data)
     env = commands.add_parser(
         "env",
         help="print the settings by which AWS's clients find and drive it",
@@ -190,22 +206,36 @@ def _serve(options: argparse.Namespace) -> int:
     from homeport.listeners import Listeners
     from homeport.serve import Front, Ports, serve
 
+    if options.console and options.control:
+        print("homeport: --control NAME shows the console there, too: leave out --console", file=sys.stderr)
+        return 2
     options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     ports = Ports(options.port, options.https_port, options.http_port)
-    front = Front(options.address, options.domain, options.acme, options.console)
+    front = Front(
+        options.address,
+        options.domain,
+        options.acme,
+        options.console or options.control,
+        api=options.control is not None,
+    )
     listeners = Listeners.inherit()
     if uvloop.run(serve(options.data.resolve(), ports, front, listeners, options.backup)):
         # In our place, with our process id: whoever has started us, or watches us, need not notice.
+        from homeport.installation import Installation
+
         environment = os.environ | listeners.leave()
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
+        installation = Installation.ours()
+        python = str(installation.python(installation.current)) if installation else sys.executable
+        os.execve(python, [python, *sys.orig_argv[1:]], environment)  # noqa: S606
     return 0
 
 
 def _upgrade(options: argparse.Namespace) -> int:
-    from homeport.serve import upgrade
+    from homeport.upgrade import upgrade
 
-    seconds = upgrade(options.data)
-    print(f"homeport: the installed version serves, after {seconds:.1f} s", file=sys.stderr)
+    seconds = upgrade(options.data.resolve(), options.to, lock=options.lock)
+    version = f"version {options.to}" if options.to else "the installed version"
+    print(f"homeport: {version} serves, after {seconds:.1f} s", file=sys.stderr)
     return 0
 
 

@@ -17,8 +17,9 @@ T = TypeVar("T")
 _TIMEOUT = 60.0  # seconds
 
 
-def run(*arguments: str | Path, text: str | None = None) -> str:
-    """Run a program to its end and return its standard output; `text` is its standard input.
+def run(*arguments: str | Path, text: str | None = None, timeout: float = _TIMEOUT) -> str:
+    """Run a program to its end and return its standard output; `text` is its standard input, `timeout` the
+    seconds that it may take.
 
     Raises CommandError with what it said on standard error.
     """
@@ -31,13 +32,13 @@ def run(*arguments: str | Path, text: str | None = None) -> str:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=_TIMEOUT,
+            timeout=timeout,
             check=False,
         )
     except FileNotFoundError:
         raise CommandError(f"{name} is not installed") from None
     except subprocess.TimeoutExpired:
-        raise CommandError(f"{name} did not end within {_TIMEOUT:.0f} s: {_shown(arguments)}") from None
+        raise CommandError(f"{name} did not end within {timeout:.0f} s: {_shown(arguments)}") from None
     if done.returncode != 0:
         said = done.stderr.strip() or done.stdout.strip() or "it said nothing"
         raise CommandError(f"{_shown(arguments)}: exit code {done.returncode}: {said[-2000:]}")

@@ -9,7 +9,7 @@ import fcntl
 import shutil
 import socket
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -91,7 +91,7 @@ class Port:
         *,
         database: bucketlog.Connection,
         images: Storage,
-        registry_host: str,
+        registry_hosts: Collection[str],
         https_port: int,
         http_port: int,
         s3_port: int,
@@ -120,7 +120,7 @@ class Port:
         self._state = State(database)
         self._network = Network(layout, s3_port)
         self._instances = Instances(layout, self._network)
-        self._images = Images(layout, images, registry_host)
+        self._images = Images(layout, images, registry_hosts)
         self._logbook = Logbook(layout.logs)
         self._origins = Origins(database)
         self._environment = environment

@@ -95,6 +95,19 @@ class Keyring:
         return cls.load(data)
 
     @classmethod
+    def create(cls, data: Path, root: AccessKey) -> Keyring:
+        """The keyring of a new data directory, whose root key is given. Raises CredentialsError where it has
+        another one already.
+        """
+        path = data / "credentials.json"
+        if not path.exists():
+            _create(path, root)
+        made = cls.load(data)
+        if not made.is_root(root.id, root.secret):
+            raise CredentialsError(f"{path} is there, with another root key")
+        return made
+
+    @classmethod
     def load(cls, data: Path) -> Keyring:
         """The keyring of a data directory that was served before. Raises CredentialsError."""
         path = data / "credentials.json"
@@ -175,11 +188,16 @@ class Keyring:
         return hmac.new(self._master, f"{purpose}:{whose}".encode(), hashlib.sha256).hexdigest()
 
 
-def _create(path: Path) -> None:
-    """Write new keys. Of several processes that do so at once one wins: a link never replaces a file."""
+def _create(path: Path, root: AccessKey | None = None) -> None:
+    """Write new keys, of which the root key may be given. Of several processes that do so at once one wins: a
+    link never replaces a file.
+    """
+    if root is None:
+        root_id = "HPROOT" + base64.b32encode(secrets.token_bytes(10)).decode()
+        root = AccessKey(root_id, secrets.token_urlsafe(30))
     document = {
-        "access_key_id": "HPROOT" + base64.b32encode(secrets.token_bytes(10)).decode(),
-        "secret_access_key": secrets.token_urlsafe(30),
+        "access_key_id": root.id,
+        "secret_access_key": root.secret,
         "master_secret": secrets.token_hex(32),
     }
     try:

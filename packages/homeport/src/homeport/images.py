@@ -43,21 +43,23 @@ class LocalImage:
 class Images:
     """Pulls images from homeport's own registry (straight from its storage) or another. All calls block."""
 
-    def __init__(self, layout: Layout, storage: Storage, registry_host: str) -> None:
+    def __init__(self, layout: Layout, storage: Storage, registry_hosts: Collection[str]) -> None:
+        """`registry_hosts`: what homeport's own registry is called, `host:port`."""
         self._layout = layout
         self._storage = storage
-        self._registry_host = registry_host
+        self._registry_hosts = registry_hosts
         self._lock = Lock()  # one image at a time: two that share a layer unpack it once
 
     def own(self, image: str) -> Reference | None:
         """The reference, when it names homeport's own registry; raises ImageError when it is none at all."""
         reference = _parse(image)
         host, _, port = reference.registry.rpartition(":")
-        own_host, _, own_port = self._registry_host.rpartition(":")
-        if reference.registry == self._registry_host or (
-            port == own_port and host in _LOOPBACK and own_host in _LOOPBACK
-        ):
-            return reference
+        for own in self._registry_hosts:
+            own_host, _, own_port = own.rpartition(":")
+            if reference.registry == own or (
+                port == own_port and host in _LOOPBACK and own_host in _LOOPBACK
+            ):
+                return reference
         return None
 
     def resolve(self, image: str, track: str | None = None) -> str:

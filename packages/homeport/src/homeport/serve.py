@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -22,7 +21,7 @@ from starlette.types import ASGIApp
 
 import bucketlog
 from homeport.acme import Acme
-from homeport.admin import Admin
+from homeport.admin import Admin, Upgrades
 from homeport.api import Gate, create_app, create_s3_app
 from homeport.attestation import public_pem
 from homeport.audit import FOLDER, Trail
@@ -53,7 +52,6 @@ from ocikit.registry import Storage
 S3_PORT = 9000  # on the bridge's own address, so that no other homeport is in the way
 LOOPBACK = "127.0.0.1"
 
-_UPGRADE = 120.0  # seconds that another version may take until it serves
 _GRACE = 10  # seconds that requests under way get when we stop
 _KEEP_ALIVE = 120  # seconds; obstore keeps idle connections for 90, and must never write into a closing one
 
@@ -70,13 +68,21 @@ class Ports:
 @dataclass(frozen=True, slots=True)
 class Front:
     """How the world sees us: the address that the edge listens on, what services' names end in, the directory
-    of the authority (ACME) that signs for names which are not local, and the host of the console.
+    of the authority (ACME) that signs for names which are not local, and the host of the console, at which
+    registry and API answer too where `api` says so.
     """
+
+    def registry(self, control: str, https_port: int) -> str:
+        """The registry's URL in answers, where the control port is at `control`."""
+        if not self.api:
+            return f"http://{control}"
+        return f"https://{self.console}{'' if https_port == 443 else f':{https_port}'}"
 
     address: str = LOOPBACK
     domain: str = "localhost"
     acme: str | None = None
     console: str | None = None
+    api: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +94,21 @@ class Addresses:
     https_port: int
     http_port: int
     pid: int
+    version: str = ""  # of whom it has written; empty before versions did
+
+    @classmethod
+    def of(cls, control: str, registry: str, edge: Ports, pid: int, *, version: str) -> Addresses:
+        registry_host = registry.partition("://")[2]
+        return cls(f"http://{control}", registry_host, edge.https, edge.http, pid, version)
 
     @classmethod
     def read(cls, data: Path) -> Addresses:
         """Raises HomeportError when nothing was ever served from this directory."""
         path = data / "homeport.json"
         try:
-            return cls(**json.loads(path.read_text()))
+            document = json.loads(path.read_text())
+            known = {name: document[name] for name in cls.__dataclass_fields__ if name in document}
+            return cls(**known)
         except FileNotFoundError:
             raise HomeportError(f"{path} is not there; start `homeport serve --data {data}` first") from None
         except OSError as error:
@@ -117,10 +131,11 @@ async def serve(
     SIGUSR2 is for another version that has been installed: True is returned while everything runs on, and
     `listeners` listen, for whoever serves the folder next.
     """
-    orders = _Orders()
+    orders, ours = _Orders(), version("homeport")
     control = listeners.tcp(LOOPBACK, ports.control)
-    registry_host = f"{LOOPBACK}:{control.getsockname()[1]}"
+    at_loopback = f"{LOOPBACK}:{control.getsockname()[1]}"
     edge = _edge_ports(data, ports, listeners)
+    registry_url = front.registry(at_loopback, edge.https)
     keyring = Keyring.open(data)
     registry = Storage(LocalStore(data / "registry", mkdir=True))
     with bucketlog.connect(f"file://{data / 'state'}") as database:
@@ -141,7 +156,7 @@ async def serve(
             data,
             database=database,
             images=registry,
-            registry_host=registry_host,
+            registry_hosts=(at_loopback, registry_url.partition("://")[2]),
             https_port=edge.https,
             http_port=edge.http,
             s3_port=S3_PORT,
@@ -173,7 +188,7 @@ async def serve(
                 resources=Resources(database),
                 catalogue=catalogue,
                 vault=Vault(Layout(data).secrets),
-                registry_host=registry_host,
+                registry_url=registry_url,
                 s3=s3,
                 trail=trail,
             )
@@ -185,21 +200,19 @@ async def serve(
                 console,
                 gate=gate,
                 ingress=port.ingress,
-                metrics=Metrics(port, trail.counts, version("homeport")),
+                metrics=Metrics(port, trail.counts, ours),
                 token=keyring.metrics_token,
+                upgrades=Upgrades(data, ours, trail),
             )
             servers = [_Server(s3, bridge), _Server(admin, control)]
             if front.console is not None:
-                servers.append(_Server(ByEdge(console), port.console_listener()))
+                servers.append(_Server(ByEdge(admin if front.api else console), port.console_listener()))
             tasks = [asyncio.create_task(server.run()) for server in servers]
             keeping = asyncio.create_task(trail.keep())
             upkeep = asyncio.create_task(
                 look_after(data, app.registry, partial(expire, repositories, catalogue), backup)
             )
-            addresses = Addresses(
-                f"http://{registry_host}", registry_host, edge.https, edge.http, os.getpid()
-            )
-            _announce(data, addresses, front)
+            _announce(data, Addresses.of(at_loopback, registry_url, edge, os.getpid(), version=ours), front)
             told = asyncio.create_task(orders.told.wait())
             await asyncio.wait([told, *tasks], return_when=asyncio.FIRST_COMPLETED)
             _say("making room for another version" if orders.leave else "stopping")
@@ -284,27 +297,6 @@ def environment_of(data: Path) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": root.secret,
         "HOMEPORT_CA": str(data.resolve() / "ca.pem"),
     }
-
-
-def upgrade(data: Path) -> float:
-    """Have the homeport that serves `data` be replaced by the version that is installed now, which is ours.
-
-    Returns the seconds that it took. Raises HomeportError when it does not serve again within two minutes.
-    """
-    file = data / "homeport.json"
-    pid = Addresses.read(data).pid
-    command = Path(f"/proc/{pid}/cmdline")
-    if not command.exists() or b"homeport" not in command.read_bytes():
-        raise HomeportError(f"no homeport serves {data}: start it with `homeport serve --data {data}`")
-    before, started = file.stat().st_ino, time.monotonic()
-    os.kill(pid, signal.SIGUSR2)
-    while file.stat().st_ino == before:
-        if not command.exists():
-            raise HomeportError(f"homeport did not come back: start it with `homeport serve --data {data}`")
-        if time.monotonic() - started > _UPGRADE:
-            raise HomeportError(f"homeport does not serve again {_UPGRADE:.0f} s after it was told")
-        time.sleep(0.02)
-    return time.monotonic() - started
 
 
 def _edge_ports(data: Path, ports: Ports, listeners: Listeners) -> Ports:

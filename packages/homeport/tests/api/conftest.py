@@ -455,7 +455,7 @@ def harbour(berth: _Berth, tmp_path: Path) -> Iterator[Harbour]:
             resources=resources,
             catalogue=catalogue,
             vault=Vault(data / "secrets"),
-            registry_host=berth.host,
+            registry_url=f"http://{berth.host}",
             s3=create_s3_app(data / "buckets", gate),
             trail=trail,
         )

@@ -38,7 +38,7 @@ async def main() -> None:
         data,
         database=database,
         images=Storage(LocalStore(data / "registry", mkdir=True)),
-        registry_host="127.0.0.1:5000",
+        registry_hosts=("127.0.0.1:5000",),
         https_port=https_port,
         http_port=http_port,
         s3_port=s3_port,

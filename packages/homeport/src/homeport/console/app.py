@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
@@ -382,20 +383,21 @@ class Console:
         return HTMLResponse(text, status)
 
     def _note(self, request: Request, operation: str, about: str, result: str, who: str) -> None:
-        # By way of the edge the peer is the edge, and who asks stands in the header that it alone sets.
-        forwarded = request.headers.get("x-forwarded-for", "") if _edge(request) else ""
-        source = forwarded or (request.client.host if request.client else "")
+        source = request.client.host if request.client else ""
         self._trail.note(Call(datetime.now(UTC), who, operation, about, source, result))
 
 
 class ByEdge:
-    """Marks what comes by the edge, over HTTPS."""
+    """Marks what comes by the edge, over HTTPS, with who asks: only the edge sets the header that says so."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app({**scope, "homeport.edge": True}, receive, send)
+        if scope["type"] == "http":
+            asking = Headers(scope=scope).get("x-forwarded-for", "")
+            scope = {**scope, "homeport.edge": True, "client": (asking, 0)}
+        await self._app(scope, receive, send)
 
 
 def _edge(request: Request) -> bool:

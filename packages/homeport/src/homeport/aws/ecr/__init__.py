@@ -18,11 +18,11 @@ def operations(
     keyring: Keyring,
     *,
     registry: ASGIApp,
-    registry_host: str,
+    registry_url: str,
 ) -> tuple[object, ...]:
     """All operations that are answered, in classes of one method an operation, named as boto3 names it."""
     return (
-        RepositoryOperations(repositories, catalogue, keyring, registry_host),
+        RepositoryOperations(repositories, catalogue, keyring, registry_url),
         ImageOperations(repositories, catalogue, keyring, registry),
         LifecycleOperations(repositories, catalogue),
     )

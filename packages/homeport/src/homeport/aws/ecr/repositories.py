@@ -22,7 +22,7 @@ _ARN = arn("ecr", "repository/")
 
 
 class RepositoryOperations:
-    """One method an operation, named as boto3 names it. `registry` is the registry's `host:port`."""
+    """One method an operation, named as boto3 names it. `registry` is the registry's URL."""
 
     def __init__(
         self, repositories: Repositories, catalogue: Catalogue, keyring: Keyring, registry: str
@@ -30,15 +30,15 @@ class RepositoryOperations:
         self._repositories = repositories
         self._catalogue = catalogue
         self._keyring = keyring
-        self._registry = registry
+        self._url = registry
+        self._registry = registry.partition("://")[2]
 
     async def get_authorization_token(self, **_request: Any) -> Mapping[str, Any]:
         password, expires = self._keyring.registry_token(CALLER.get(), datetime.now(UTC))
         token = base64.b64encode(f"{TOKEN_USER}:{password}".encode()).decode()
-        proxy = f"http://{self._registry}"
         return {
             "authorizationData": [
-                {"authorizationToken": token, "expiresAt": expires, "proxyEndpoint": proxy},
+                {"authorizationToken": token, "expiresAt": expires, "proxyEndpoint": self._url},
             ]
         }
 
