@@ -37,7 +37,7 @@ def test_the_configuration_example_is_valid_and_shows_every_key():
     assert sorted(table["service"]) == known_keys({"service": {"?": 1}})
     assert sorted([*table["ci"], "gitlab"]) == known_keys({"ci": {"?": 1}})
     targets = {"production": {"kind": "vm", "?": 1}}
-    others = ("instance-type", "concurrency", "scale-on", "scale-target", "secrets")
+    others = ("homeport-version", "instance-type", "concurrency", "scale-on", "scale-target", "secrets")
     assert sorted([*table["targets"]["production"], *others]) == known_keys({"targets": targets})
 
 

@@ -89,9 +89,9 @@ def begin(data: Path, version: str) -> Progress:
     """Start an upgrade in a process of its own, which outlives ours. Raises InstallationError and
     UpgradeUnderWayError.
     """
-    require_possible()
     if not is_version(version):
         raise InstallationError(f"{version!r} is no version of a release")
+    require_possible()
     progress = Progress(version, "installing", _now())
     command = [sys.executable, "-m", "homeport", "upgrade", "--data", str(data), "--to", version]
     with _locked(data) as lock, (data / _LOG).open("ab") as log:
@@ -162,7 +162,7 @@ class _Replacement:
         started = time.monotonic()
         os.kill(self._pid, signal.SIGUSR2)
         while not self._announced():
-            if not _is_homeport(self._pid):
+            if not _lives(self._pid):
                 what = "homeport" if version is None else f"homeport {version}"
                 raise UpgradeError(f"{what} ended before it served; the machine's journal says more")
             if time.monotonic() - started > _PATIENCE:
@@ -177,8 +177,7 @@ class _Replacement:
         """At once: a homeport that is asked to stop would stop the services, too."""
         self._began = self._inode()
         with suppress(ProcessLookupError):
-            if _is_homeport(self._pid):
-                os.kill(self._pid, signal.SIGKILL)
+            os.kill(self._pid, signal.SIGKILL)
 
     def restored(self, version: str) -> str:
         """What became of the version before."""
@@ -206,6 +205,11 @@ def _serving_pid(data: Path) -> int:
     if not _is_homeport(pid):
         raise UpgradeError(f"no homeport serves {data}: start it with `homeport serve --data {data}`")
     return pid
+
+
+def _lives(pid: int) -> bool:
+    """Whatever it executes: while it changes that, its command line is empty (execve(2))."""
+    return Path(f"/proc/{pid}").exists()
 
 
 def _is_homeport(pid: int) -> bool:

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
+from homeport.credentials import Keyring
 from homeport.errors import HomeportError
+from homeport.installation import is_version
 from homeport.listeners import Listeners
+from homeport.place import REGION
 
 
 def repeat(ask: Callable[[], object], seen: Counter[object], stop: threading.Event) -> None:
@@ -118,3 +129,71 @@ def test_an_address_that_is_taken_is_told() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(HomeportError, match=f"127.0.0.1:{port} cannot be listened on"):
             Listeners().tcp("127.0.0.1", port)
+
+
+class Owner:
+    """Calls at the edge's host for API and console, signed as its clients sign them."""
+
+    def __init__(self, homeport: Any, host: str) -> None:
+        self.port = homeport.addresses["https_port"]
+        self.host = host
+        self.key = Keyring.load(homeport.data).root
+        self.pool = urllib3.HTTPSConnectionPool(
+            "127.0.0.1",
+            self.port,
+            server_hostname=host,
+            assert_hostname=host,
+            ca_certs=str(homeport.data / "ca.pem"),
+        )
+
+    def __call__(self, method: str, document: object = None, service: str = "homeport") -> tuple[int, Any]:
+        body = b"" if document is None else json.dumps(document).encode()
+        url = f"https://{self.host}:{self.port}/_homeport/version"
+        request = AWSRequest(method, url, data=body)
+        SigV4Auth(Credentials(self.key.id, self.key.secret), service, REGION).add_auth(request)
+        headers = {**dict(request.headers), "Host": f"{self.host}:{self.port}"}
+        answer = self.pool.request(method, "/_homeport/version", body=body, headers=headers)
+        return answer.status, answer.json()
+
+
+def test_the_owner_alone_asks_for_an_upgrade_and_for_nothing_but_a_version(open_homeport: Any) -> None:
+    homeport = open_homeport("--control", "port.localhost")
+    owner = Owner(homeport, "port.localhost")
+    eventually_certified(owner)
+    assert owner("GET") == (200, {"version": version("homeport"), "upgrade": None})
+    for wrong in ("--pre", "git+https://x.example/x", "1.0; rm", "1.*", ">=2", "../x.whl", "", "1" * 50):
+        status, said = owner("POST", {"version": wrong})
+        assert status == 400
+        assert "is no version of a release" in said["message"]
+    status, said = owner("POST", {"version": "9.9.9"})
+    assert status == 400
+    assert "do it as you installed it, then `homeport upgrade --data DIR`" in said["message"]
+    assert owner("POST", {"index": "https://x.example"})[0] == 400
+    assert owner("POST", {"version": "9.9.9"}, service="apprunner")[0] == 403
+    owner.key = replace(owner.key, secret="another")
+    assert owner("POST", {"version": "9.9.9"})[0] == 403
+    audited = homeport.run("homeport", "audit", "--data", str(homeport.data), "--since", "1h")
+    assert "homeport:Upgrade  9.9.9  Installation" in audited
+    data = homeport.by_boto3("ecr", "GetAuthorizationToken")["authorizationData"][0]
+    assert data["proxyEndpoint"] == f"https://port.localhost:{owner.port}"
+    owner.pool.close()
+
+
+def eventually_certified(owner: Owner) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            owner("GET")
+        except urllib3.exceptions.HTTPError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        else:
+            return
+
+
+@pytest.mark.parametrize("text", ["0.4.0", "1", "2.0rc1", "1.2.post3", "1.2.dev4"])
+def test_versions_of_releases_are_known(text: str) -> None:
+    assert is_version(text)
+    assert not is_version(f" {text}")
+    assert not is_version(f"{text}+local")
+    assert not is_version(f"v{text}")

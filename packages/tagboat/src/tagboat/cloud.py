@@ -24,6 +24,7 @@ from tagboat.errors import TagboatError
 from tagboat.identity import session
 
 if TYPE_CHECKING:
+    import boto3
     from types_boto3_apprunner.type_defs import CustomDomainTypeDef, OperationSummaryTypeDef, ServiceTypeDef
 
 _RECENT = 24 * 3600.0  # seconds: how far back the last lines of a service are looked for
@@ -147,9 +148,18 @@ class Settings:
 class Cloud:
     """One account and region of AWS, or one homeport. Raises CloudError for whatever boto3 raises."""
 
-    def __init__(self, region: str | None = None) -> None:
-        """`region` is the one that is meant, where it is not that of the AWS settings."""
-        self._session = session()
+    def __init__(
+        self,
+        region: str | None = None,
+        *,
+        owner: boto3.Session | None = None,
+        endpoint: str | None = None,
+    ) -> None:
+        """`region` is the one that is meant, where it is not that of the AWS settings; `owner` and `endpoint`
+        are those of a homeport that the AWS settings do not name.
+        """
+        self._session = owner or session()
+        self._endpoint = endpoint
         self._region = region
         # A control plane that is away for a moment is retried by boto3 itself; a hung one is given up.
         self._config = Config(
@@ -174,7 +184,9 @@ class Cloud:
 
     def _client(self, service: Any) -> Any:
         try:
-            return self._session.client(service, region_name=self._region, config=self._config)
+            return self._session.client(
+                service, region_name=self._region, endpoint_url=self._endpoint, config=self._config
+            )
         except (BotoCoreError, ValueError) as error:
             raise CloudError(f"no {service} client: {error}", hint=HINT) from error
 

@@ -32,6 +32,7 @@ _PLATFORM = r"linux/(amd64|arm64)"
 _HOST = r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
 _BUCKET = r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"
 _PATH_PATTERN = r"/[\w./~-]*\*?"
+_VERSION = r"[0-9]+(\.[0-9]+)*((a|b|rc)[0-9]+)?(\.post[0-9]+)?(\.dev[0-9]+)?"
 _INSTANCE_TYPE = r"[a-z0-9-]+\.[a-z0-9-]+"
 _MAIL = r"[^@\s]+@[^@\s]+\.[^@\s]+"
 _KMS_KEY = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+"
@@ -138,6 +139,7 @@ class Target:
     scale_on: str | None = None
     scale_target: int | None = None
     instance_type: str | None = None
+    homeport_version: str | None = None
     log_days: int = 30
     budget: int | None = None
     alert: str | None = None
@@ -266,6 +268,7 @@ def _parse_target(key: str, reader: _Table) -> Target:
         scale_on=reader.optional_choice("scale-on", SCALE_ON),
         scale_target=reader.optional_integer("scale-target", range(1, 1_000_000)),
         instance_type=reader.pattern("instance-type", _INSTANCE_TYPE, "an instance type like t4g.small"),
+        homeport_version=reader.pattern("homeport-version", _VERSION, "a version like 1.2.3"),
         log_days=reader.integer("log-days", Target.log_days, range(1, 3654)),
         budget=reader.optional_integer("budget", range(1, 1_000_000)),
         alert=reader.pattern("alert", _MAIL, "an e-mail address"),

@@ -222,7 +222,9 @@ def _drift(options: argparse.Namespace) -> int:
     stack = Stack.of(Component.load(options.component), options.target)
     found = read(stack.account, stack.resources)
     plan = make_plan(stack.resources, found, released=stack.released())
-    drifted = Plan(tuple(change for change in plan.changes if change.action not in ("keep", "wait")))
+    drifted = Plan(
+        tuple(change for change in plan.changes if change.action not in ("keep", "wait") or change.notes)
+    )
     left = remnants(stack, found)
     named = [(left.found[one.key], one) for one in left.resources]
     unknown = sorted(
@@ -247,7 +249,7 @@ def _destroy(options: argparse.Namespace) -> int:
     from tagboat.targets.target import Stack
 
     stack = Stack.of(Component.load(options.component), options.target)
-    found = read(stack.account, stack.resources)
+    found = read(stack.account, stack.resources, silent=True)
     left = remnants(stack, found)
     holding = {one.name for one in stack.resources if one.data} | left.names_of_data()
     unknown = set(options.delete_data) - holding
@@ -282,9 +284,7 @@ def _destroy(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     if options.form == "cloud-init":
-        from tagboat.targets.vm import user_data
-
-        print(user_data(), end="")
+        print(_cloud_init(options), end="")
         return 0
     from tagboat.component import Component
     from tagboat.targets.target import Stack, exported
@@ -303,6 +303,24 @@ def _export(options: argparse.Namespace) -> int:
         return 0
     print(json.dumps(exported(Component.load(options.component), options.target), indent=2))
     return 0
+
+
+def _cloud_init(options: argparse.Namespace) -> str:
+    """The user data of a target's machine; without a target those that suit any machine."""
+    from tagboat.aws.account import Account
+    from tagboat.component import Component
+    from tagboat.errors import ConfigError
+    from tagboat.targets.place import Place
+    from tagboat.targets.target import named_target
+    from tagboat.targets.vm import user_data
+
+    if options.target is None:
+        return user_data()
+    component = Component.load(options.component)
+    target = named_target(component, options.target)
+    if target.kind != "vm" or not target.domain:
+        raise ConfigError(f"target {target.key} is no machine with a domain", hint='kind = "vm"')
+    return user_data(Place(component, target, "", Account(target.region).region))
 
 
 def _say(line: str) -> None:

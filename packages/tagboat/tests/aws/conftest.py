@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from packages.tagboat.tests.certificates import Certificates, edge
 from packages.tagboat.tests.dns_server import DnsServer
 
 from ocikit.registry import create_app
+from tagboat.aws.policy import PUSH_ACTIONS
 from tagboat.cli import main
 
 REGION = "ap-southeast-1"
@@ -126,6 +128,7 @@ class Aws:
     wire: Wire
     calls: Calls
     capture: Callable[[], Any]
+    moto: str
 
     def configure(self, target: str) -> None:
         """Make `target` the table of the target `production`."""
@@ -282,7 +285,7 @@ def aws(
     directory = tmp_path / "shop"
     (directory / "src" / "shop").mkdir(parents=True)
     (directory / "src" / "shop" / "__init__.py").touch()
-    return Aws(directory, wire, calls, capsys.readouterr)
+    return Aws(directory, wire, calls, capsys.readouterr, moto)
 
 
 class Page(BaseHTTPRequestHandler):
@@ -314,8 +317,116 @@ def ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
         yield serve
 
 
+@pytest.fixture
+def without_homeport(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine as far as AWS has to do with it: what is on it needs one that runs, as in test_machine.py."""
+    monkeypatch.setattr("tagboat.targets.vm._on_port", lambda *_: [])
+
+
 def _post(url: str, body: Any = None) -> None:
     data = json.dumps(body).encode() if body is not None else b""
     request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as answer:
         answer.read()
+
+
+_ACTIONS = {"Invoke": "InvokeFunction"}
+RELEASED = """
+repository = "live-{unique}"
+
+[tool.tagboat.service]
+port = 8000
+cpu = 256
+memory = 512
+health-path = "/healthz"
+environment = {{ LOG = "info" }}
+
+[tool.tagboat.ci]
+github = "octo/hail"
+repository-id = 100200
+owner-id = 300
+
+[tool.tagboat.targets.production]
+kind = "{kind}"
+region = "ap-southeast-1"
+platform = "linux/amd64"
+"""
+
+
+class Release:
+    """The component `hail` in a git repository, with one target."""
+
+    def __init__(self, aws, project, cache, monkeypatch):
+        self.aws, self.project = aws, project
+        aws.directory = project.directory
+        home = project.root.parent / "home"
+        home.mkdir()
+        (home / "tagboat").symlink_to(cache)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+        self.called = set()
+
+    def begin(self, text, source):
+        """Version 1.2.3 of an app with this configuration and this source."""
+        self.text = text
+        self.project.git("init", "--quiet")
+        file = self.project.directory / "src" / "hail" / "__init__.py"
+        file.write_text(f'VERSION = "1.2.3"\n{source}')
+        self.tag("1.2.3")
+
+    def change(self, old, new):
+        """Change the configuration, and release nothing."""
+        assert old in self.text
+        self.text = self.text.replace(old, new)
+        self.project.configure(self.text)
+
+    def target(self, kind):
+        self.text = RELEASED.format(kind=kind, unique=uuid.uuid4().hex[:8])
+        self.project.configure(self.text)
+        self.project.git("init", "--quiet")
+        self.tag("1.2.3")
+
+    def tag(self, version, replace=("", "")):
+        """Release `version`, with something of the configuration replaced."""
+        self.text = self.text.replace(*replace) if replace[0] else self.text
+        self.project.configure(self.text)
+        file = self.project.pyproject
+        file.write_text(file.read_text().replace('version = "1.2.3"', f'version = "{version}"'))
+        source = self.project.directory / "src" / "hail" / "__init__.py"
+        source.write_text(f"{source.read_text()}\n# {version}\n")
+        self.project.git("add", "--all")
+        self.project.git("commit", "--quiet", "--message", version)
+        self.project.git("tag", f"hail-v{version}")
+
+    def __call__(self, command, *arguments):
+        done = self.aws.run(command, *arguments)
+        if command in ("deploy", "rollback", "status", "logs", "history"):
+            self.called.update(
+                f"{call.service}:{_ACTIONS.get(call.operation, call.operation)}"
+                for call in self.aws.calls
+                if call.service != "sts"
+            )
+        return done
+
+    def json(self, command, *arguments):
+        code, out, err = self(command, "--json", *arguments)
+        assert code == 0, err
+        return json.loads(out)
+
+
+@pytest.fixture
+def release(aws, project, build_cache, monkeypatch):
+    return Release(aws, project, build_cache, monkeypatch)
+
+
+def require_own_actions(release):
+    """The release role's actions are those that the commands called, those of the registry's protocol, and
+    the passing of roles; and each is on what is this component's.
+    """
+    document = release.aws.client("iam").get_role_policy(RoleName="hail-release", PolicyName="release")[
+        "PolicyDocument"
+    ]
+    allowed = {action for statement in document["Statement"] for action in statement["Action"]}
+    assert allowed - {"iam:PassRole"} == release.called | {f"ecr:{action}" for action in PUSH_ACTIONS}
+    for statement in document["Statement"]:
+        if statement["Resource"] != ["*"]:
+            assert all("hail" in resource or "live-" in resource for resource in statement["Resource"])

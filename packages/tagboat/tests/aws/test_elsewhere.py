@@ -113,6 +113,7 @@ def test_records_are_asked_for_step_by_step_and_each_apply_goes_on(aws, kept):
     assert not aws.client("cloudfront").list_distributions()["DistributionList"].get("Items")
 
 
+@pytest.mark.usefixtures("without_homeport")
 def test_a_machine_is_led_to_by_addresses_and_the_authority_has_to_be_let(aws, kept):
     aws.configure(elsewhere(TARGETS["vm"]))
     kept.zone("shop.test", OLD + '@ 60 CAA 0 issue "digicert.com"\n')
@@ -123,6 +124,7 @@ def test_a_machine_is_led_to_by_addresses_and_the_authority_has_to_be_let(aws, k
         {"name": "shop.test", "type": "CAA", "ttl": 300, "value": '0 issue "letsencrypt.org"'},
         {"name": "www.shop.test", "type": "A", "ttl": 300, "value": address},
         {"name": "shop.test", "type": "A", "ttl": 300, "value": address},
+        {"name": "port.www.shop.test", "type": "A", "ttl": 300, "value": address},
     ]
     planned, _ = changes(aws)
     assert planned["dns.record/CAA www.shop.test"]["differences"] == [
@@ -142,6 +144,7 @@ def test_a_name_that_is_in_no_zone_at_all_is_told(aws, kept):
     assert "no hosted zone of Route 53 in this account has www.nowhere.test, and elsewhere: no zone" in err
 
 
+@pytest.mark.usefixtures("without_homeport")
 def test_a_part_of_the_zone_may_be_the_accounts(aws, kept):
     """`www.shop.test` is a zone of the account's, named by an NS record where the rest is kept."""
     aws.configure(elsewhere(TARGETS["vm"]))

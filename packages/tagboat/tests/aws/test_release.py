@@ -1,86 +1,12 @@
 """`deploy`, `rollback`, `status`, `logs` on targets: real images, a real registry, moto and our own ECS."""
 
-import json
 import re
 import time
 import uuid
 
-import pytest
+from packages.tagboat.tests.aws.conftest import require_own_actions
 
-from tagboat.aws.policy import PUSH_ACTIONS
 from tagboat.cli import main
-
-TARGET = """
-repository = "live-{unique}"
-
-[tool.tagboat.service]
-port = 8000
-cpu = 256
-memory = 512
-health-path = "/healthz"
-environment = {{ LOG = "info" }}
-
-[tool.tagboat.ci]
-github = "octo/hail"
-repository-id = 100200
-owner-id = 300
-
-[tool.tagboat.targets.production]
-kind = "{kind}"
-region = "ap-southeast-1"
-platform = "linux/amd64"
-"""
-
-
-class Release:
-    """The component `hail` in a git repository, with one target."""
-
-    def __init__(self, aws, project, cache, monkeypatch):
-        self.aws, self.project = aws, project
-        aws.directory = project.directory
-        home = project.root.parent / "home"
-        home.mkdir()
-        (home / "tagboat").symlink_to(cache)
-        monkeypatch.setenv("XDG_CACHE_HOME", str(home))
-        self.called = set()
-
-    def target(self, kind):
-        self.text = TARGET.format(kind=kind, unique=uuid.uuid4().hex[:8])
-        self.project.configure(self.text)
-        self.project.git("init", "--quiet")
-        self.tag("1.2.3")
-
-    def tag(self, version, replace=("", "")):
-        """Release `version`, with something of the configuration replaced."""
-        self.text = self.text.replace(*replace) if replace[0] else self.text
-        self.project.configure(self.text)
-        file = self.project.pyproject
-        file.write_text(file.read_text().replace('version = "1.2.3"', f'version = "{version}"'))
-        source = self.project.directory / "src" / "hail" / "__init__.py"
-        source.write_text(f"{source.read_text()}\n# {version}\n")
-        self.project.git("add", "--all")
-        self.project.git("commit", "--quiet", "--message", version)
-        self.project.git("tag", f"hail-v{version}")
-
-    def __call__(self, command, *arguments):
-        done = self.aws.run(command, *arguments)
-        if command in ("deploy", "rollback", "status", "logs", "history"):
-            self.called.update(
-                f"{call.service}:{_ACTIONS.get(call.operation, call.operation)}"
-                for call in self.aws.calls
-                if call.service != "sts"
-            )
-        return done
-
-    def json(self, command, *arguments):
-        code, out, err = self(command, "--json", *arguments)
-        assert code == 0, err
-        return json.loads(out)
-
-
-@pytest.fixture
-def release(aws, project, build_cache, monkeypatch):
-    return Release(aws, project, build_cache, monkeypatch)
 
 
 def served_by_lambda(aws):
@@ -155,7 +81,7 @@ def test_a_release_is_a_version_and_the_alias_moves_to_it_when_it_is_well(releas
     )
     assert release("logs")[1].endswith("  hello\n")
     assert "START RequestId" in release("logs", "--events")[1]
-    role_may_do_just_what_was_done(release)
+    require_own_actions(release)
 
 
 def test_ecs_rolls_a_release_out_and_back_by_itself(release):
@@ -198,7 +124,7 @@ def test_ecs_rolls_a_release_out_and_back_by_itself(release):
     assert release("logs")[1].endswith("  hello\n")
     assert "deployment ROLLBACK_SUCCESSFUL" in release("logs", "--events")[1]
     assert service["activeConfigurations"][0]["primaryContainer"]["image"].endswith(first["digest"])
-    role_may_do_just_what_was_done(release)
+    require_own_actions(release)
 
 
 def test_what_one_target_serves_is_promoted_to_another(release):
@@ -239,23 +165,6 @@ def test_an_image_for_another_architecture_is_refused(release, built, capsys):
     code = main(["deploy", "--image", f"oci:{built.layout}", str(release.project.directory)])
     assert code == 2
     assert "the image is for linux/amd64, and hail runs linux/arm64" in capsys.readouterr().err
-
-
-def role_may_do_just_what_was_done(release):
-    """The release role's actions are those that the commands called, those of the registry's protocol, and
-    the passing of roles; and each is on what is this component's.
-    """
-    document = release.aws.client("iam").get_role_policy(RoleName="hail-release", PolicyName="release")[
-        "PolicyDocument"
-    ]
-    allowed = {action for statement in document["Statement"] for action in statement["Action"]}
-    assert allowed - {"iam:PassRole"} == release.called | {f"ecr:{action}" for action in PUSH_ACTIONS}
-    for statement in document["Statement"]:
-        if statement["Resource"] != ["*"]:
-            assert all("hail" in resource or "live-" in resource for resource in statement["Resource"])
-
-
-_ACTIONS = {"Invoke": "InvokeFunction"}
 
 
 def now():

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from packages.tagboat.tests.aws.conftest import TARGETS, InterruptedHere
 
 from tagboat.aws.apply import apply, read, remove
@@ -170,6 +171,7 @@ def test_the_old_stays_until_the_new_is_released(aws):
     assert "cloudfront.distribution/shop" in staying
 
 
+@pytest.mark.usefixtures("without_homeport")
 def test_a_machine_keeps_what_it_needs_and_old_names_go(aws):
     aws.configure(TARGETS["vm"])
     zone = aws.zone()
@@ -178,7 +180,9 @@ def test_a_machine_keeps_what_it_needs_and_old_names_go(aws):
     going, staying, _ = planned(aws)
     assert (going, staying) == ({"route53.record/A shop.example", "route53.record/CAA shop.example"}, {})
     assert aws.run("apply")[1] == "0 created, 0 changed, 2 removed\n"
-    assert records(aws, zone) == {"A www.shop.example.", "CAA www.shop.example."}
+    assert records(aws, zone) == {
+        f"{kind} {host}" for kind in ("A", "CAA") for host in ("www.shop.example.", "port.www.shop.example.")
+    }
     aws.change('kind = "vm"', 'kind = "lambda"')
     aws.repository()
     aws.release()

@@ -35,9 +35,9 @@ OTHERWISE = "*"
 KEY = "arn:aws:kms:eu-north-1:123456789012:key/ab-12"
 SETTINGS = {
     "service.name": ('name = "emporium"', "emporium"),
-    "service.port": ("port = 9123", {"vm": "9123", "homeport": "9123", OTHERWISE: 9123, "lambda": "9123"}),
-    "service.cpu": ("cpu = 1024\nmemory = 2048", {"lambda": 2048, "vm": "1024", OTHERWISE: 1024}),
-    "service.memory": ("memory = 1024", {"vm": "1024", OTHERWISE: 1024}),
+    "service.port": ("port = 9123", {OTHERWISE: 9123, "lambda": "9123"}),
+    "service.cpu": ("cpu = 1024\nmemory = 2048", {"lambda": 2048, OTHERWISE: 1024}),
+    "service.memory": ("memory = 1024", 1024),
     "service.health-path": ('health-path = "/well"', "/well"),
     "service.environment": ('environment = { WHO = "nobody-else" }', "nobody-else"),
     "service.secrets": (
@@ -85,6 +85,10 @@ SETTINGS = {
     "target.scale-on": ('scale-on = "memory"', {"ecs-express": "AVERAGE_MEMORY", OTHERWISE: REFUSED}),
     "target.scale-target": ("scale-target = 29", {"ecs-express": 29, OTHERWISE: REFUSED}),
     "target.instance-type": ('instance-type = "t4g.large"', {"vm": "t4g.large", OTHERWISE: REFUSED}),
+    "target.homeport-version": (
+        'homeport-version = "7.8.9"',
+        {"vm": "7.8.9", "homeport": "7.8.9", OTHERWISE: REFUSED},
+    ),
     "target.log-days": ("log-days = 731", {"lambda": 731, "ecs-express": 731, OTHERWISE: REFUSED}),
     "target.budget": (
         'budget = 31\nalert = "a@b.example"',
@@ -132,6 +136,8 @@ def state(directory, kind, setting, written):
     tables = {"service": "", "target": "", setting.partition(".")[0]: written}
     if kind in ("lambda", "ecs-express", "vm"):
         tables["target"] += '\nplatform = "linux/amd64"' if "platform" not in written else ""
+    if kind == "vm" and "domain" not in written:
+        tables["target"] += '\ndomain = "machine.example"'
     region = f'region = "{REGION}"' if kind != "homeport" and "region" not in written else ""
     text = WHOLE.format(kind=kind, region=region, **tables)
     (directory / "pyproject.toml").write_text(without_repeats(text))
@@ -140,7 +146,7 @@ def state(directory, kind, setting, written):
     place = Place(component, target, "123456789012", target.region or REGION)
     found = [[one.name, one.settings, one.tags] for one in desired(place)]
     found.append(place.region)
-    if kind in ("vm", "homeport"):
+    if kind == "homeport":
         port = runtime_of(component, "production")
         found += [port.name, port.settings("registry.example/shop:latest").request(), str(port.platform)]
     return json.loads(json.dumps(found, default=str))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -9,12 +10,18 @@ from copy import copy
 from functools import cached_property
 from threading import Lock
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnectionError
+from botocore.httpsession import URLLib3Session
 
 from tagboat.advice import advice
+from tagboat.aws.resource import Port
 from tagboat.cloud import HINT, CloudError, pauses
 from tagboat.identity import session
 
@@ -24,6 +31,8 @@ _ROLE_SEEN = 60.0  # seconds within which all of AWS has heard of what IAM has j
 _LET_GO = 1800.0  # seconds within which all of AWS has heard that a thing is in use no more
 _ROLE_UNKNOWN = re.compile(r"assum|instance profile", re.IGNORECASE)
 DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+_PORT_REGION = "local-1"  # where every homeport says it is
+_STARTING = 900.0  # seconds within which a machine that is new has installed its homeport
 
 
 class AwsError(CloudError):
@@ -34,24 +43,38 @@ class AwsError(CloudError):
         self.code = code
 
 
+class SilentError(CloudError):
+    """Nobody answers there."""
+
+
 class Account:
     """The account that the shell's AWS settings mean. Safe to share between threads."""
 
-    def __init__(self, region: str | None) -> None:
-        """`region` is the one that things are made in; None: what the AWS settings say. Raises CloudError."""
-        self.session: boto3.Session = session()
+    def __init__(
+        self,
+        region: str | None,
+        *,
+        endpoint: str | None = None,
+        session_of_another: boto3.Session | None = None,
+    ) -> None:
+        """`region` is the one that things are made in; None: what the AWS settings say. An `endpoint` is that
+        of a homeport, with the session of its owner. Raises CloudError.
+        """
+        self.session: boto3.Session = session_of_another or session()
+        self.endpoint = endpoint
         found = region or self.session.region_name
         if found is None:
             raise CloudError("no region is set", hint="export AWS_REGION=…")
         self.region: str = found
         self._clients: dict[tuple[str, str], Any] = {}
         self._known: dict[str, Any] = {}
+        self._ports: dict[str, Account] = {}
         self._knowing = Lock()
         self._lock = Lock()  # a boto3 session makes one client at a time
         self._config = Config(
             connect_timeout=5,
             read_timeout=60,
-            retries={"mode": "standard", "max_attempts": 6},
+            retries={"mode": "standard", "max_attempts": 6 if endpoint is None else 3},
             max_pool_connections=20,
         )
 
@@ -80,8 +103,80 @@ class Account:
             return getattr(self.client(service), operation)(**arguments)
         except ClientError as error:
             raise _refused(error, service) from error
+        except (NoConnectionError, HTTPClientError) as error:
+            raise SilentError(f"{service} {operation}: {error}", hint=HINT) from error
         except BotoCoreError as error:
             raise CloudError(f"{service} {operation}: {error}", hint=HINT) from error
+
+    def on(self, port: Port) -> Account | None:
+        """The homeport as an account of its own; None where its key is not there yet. Asks nothing of it."""
+
+        def owner() -> Account | None:
+            there = self.find(
+                "ssm", "get_parameter", "ParameterNotFound", Name=port.parameter, WithDecryption=True
+            )
+            if there is None:
+                return None
+            key = json.loads(there["Parameter"]["Value"])
+            theirs = boto3.Session(
+                aws_access_key_id=key["access_key_id"],
+                aws_secret_access_key=key["secret_access_key"],
+                region_name=_PORT_REGION,
+            )
+            return Account(_PORT_REGION, endpoint=port.url, session_of_another=theirs)
+
+        found = self._ports.get(port.url) or owner()
+        if found is not None:
+            self._ports[port.url] = found
+        return found
+
+    def wait_for(self, port: Port, progress: Callable[[str], None]) -> None:
+        """Return once the homeport answers. Raises SilentError with what to do where it does not."""
+        deadline = time.monotonic() + _STARTING
+        told = False
+        while True:
+            account = self.on(port)
+            try:
+                if account is not None:
+                    account.own_call("GET", "/_homeport/version")
+                    return
+                problem = f"its key, the parameter {port.parameter}, is not there"
+            except SilentError as error:
+                problem = str(error)
+            if time.monotonic() > deadline:
+                raise SilentError(
+                    f"{port.url} does not answer: {problem}",
+                    hint="/var/log/cloud-init-output.log on the machine, and the name's record, say why",
+                )
+            if not told:
+                progress(f"waiting for homeport at {port.url}")
+                told = True
+            time.sleep(2)
+
+    def own_call(self, method: str, target: str, document: Any = None) -> Any:
+        """The answer to a call of homeport's own, which AWS has no word for. Raises AwsError, SilentError."""
+        endpoint = self.client("sts").meta.endpoint_url
+        body = b"" if document is None else json.dumps(document).encode()
+        request = AWSRequest(method, f"{endpoint}{target}", data=body)
+        owner = self.session.get_credentials()
+        if owner is None:
+            raise CloudError("there are no credentials", hint=HINT)
+        SigV4Auth(owner, "homeport", self.region).add_auth(request)
+        verify = self.session._session.get_config_variable("ca_bundle") or True
+        try:
+            answer = URLLib3Session(verify=verify, timeout=30).send(request.prepare())
+        except (NoConnectionError, HTTPClientError) as error:
+            raise SilentError(f"{urlsplit(endpoint).netloc}: {error}") from error
+        if answer.status_code in (502, 503, 504):  # its edge answers in its place
+            raise SilentError(f"{urlsplit(endpoint).netloc}: {answer.status_code}")
+        try:
+            said = json.loads(answer.text)
+        except ValueError:
+            said = {}
+        if answer.status_code >= 400 or not said:
+            message = said.get("message") or "it knows no such call: its version is too old"
+            raise AwsError(f"{method} {target}: {message}", str(answer.status_code))
+        return said
 
     def call_with_role(self, service: str, operation: str, /, **arguments: Any) -> Any:
         """As `call`, again and again for a minute where AWS has not yet heard of a role that is new."""
@@ -135,12 +230,14 @@ class Account:
             return self._known[what]
 
     def client(self, service: str) -> Any:
-        region = GLOBAL_REGION if service in _GLOBAL else self.region
+        region = GLOBAL_REGION if service in _GLOBAL and self.endpoint is None else self.region
         with self._lock:
             client = self._clients.get((service, region))
             if client is None:
                 try:
-                    client = self.session.client(service, region_name=region, config=self._config)  # type: ignore[call-overload]
+                    client = self.session.client(  # type: ignore[call-overload]
+                        service, region_name=region, endpoint_url=self.endpoint, config=self._config
+                    )
                 except (BotoCoreError, ValueError) as error:
                     raise CloudError(f"no {service} client: {error}", hint=HINT) from error
                 self._clients[service, region] = client

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from tagboat.aws.account import Account
+from tagboat.aws.account import Account, SilentError
 from tagboat.aws.kinds import KINDS
 from tagboat.aws.kinds.secrets import how_to_make
 from tagboat.aws.plan import Change, Waits, changed_settings, decide, differences, foreign_owner
@@ -19,14 +19,16 @@ _SEEN = 60.0  # seconds within which what was made is to be seen: AWS is not alw
 _MARK = {"create": "+", "update": "~"}
 
 
-def read(account: Account, resources: Sequence[Resource]) -> dict[str, Found | None]:
-    """What is there of each resource, by its key. Raises CloudError."""
+def read(account: Account, resources: Sequence[Resource], *, silent: bool = False) -> dict[str, Found | None]:
+    """What is there of each resource, by its key. With `silent`, nothing is there on a homeport that does not
+    answer. Raises CloudError.
+    """
     found: dict[str, Found | None] = {}
     _ = account.id  # once, before threads ask for it
     with ThreadPoolExecutor(_READERS) as pool:
 
         def look(some: Iterable[Resource]) -> None:
-            asked = [(one, pool.submit(_read_one, account, one, found)) for one in some]
+            asked = [(one, pool.submit(_read_one, account, one, found, silent=silent)) for one in some]
             try:
                 found.update({one.key: answer.result() for one, answer in asked})
             finally:
@@ -80,7 +82,10 @@ def apply(
     It begins with what is there, so it may be cut short at any point and run again. Nothing is touched when
     something of it belongs to somebody else. Raises CloudError.
     """
-    found = read(account, resources)
+    try:
+        found = read(account, resources)
+    except SilentError:  # it may be that what leads to it is missing; it is waited for when its turn comes
+        found = read(account, resources, silent=True)
     require_given(resources, found)
     _require_own(resources, found, adopted)
     waits = Waits(released)
@@ -95,7 +100,7 @@ def apply(
             left.append(change)
         elif change.action in _MARK:
             progress(f"{_MARK[change.action]} {resource.kind} {resource.name}")
-            _bring_about(account, resource, found)
+            _bring_about(account, resource, found, progress)
             count[change.action] += 1
     waiting = tuple(change for change in left if change.action == "wait")
     asked = tuple(change for change in left if change.action == "ask")
@@ -154,11 +159,36 @@ def remove(
         there = found[resource.key]
         if there is not None:
             progress(f"- {resource.kind} {resource.name}")
-            KINDS[resource.kind].delete(account, _resolved(resource, found), there)
+            where = _where(account, resource, found)
+            if where is not None:
+                KINDS[resource.kind].delete(where, _resolved(resource, found), there)
 
 
-def _read_one(account: Account, resource: Resource, found: Mapping[str, Found | None]) -> Found | None:
-    return KINDS[resource.kind].read(account, _resolved(resource, found))
+def _read_one(
+    account: Account, resource: Resource, found: Mapping[str, Found | None], *, silent: bool = False
+) -> Found | None:
+    where = _where(account, resource, found)
+    if where is None:
+        return None
+    try:
+        return KINDS[resource.kind].read(where, _resolved(resource, found))
+    except SilentError as error:
+        if resource.port is None:
+            raise
+        if silent:
+            return None
+        raise SilentError(
+            f"homeport at {resource.port.url} does not answer: {error}",
+            hint="a machine that is new takes some minutes, and its name's record as long as DNS does; "
+            "`tagboat apply` waits for it",
+        ) from error
+
+
+def _where(account: Account, resource: Resource, found: Mapping[str, Found | None]) -> Account | None:
+    """Where the resource is made and read; None where that is not there yet."""
+    if resource.port is None:
+        return account
+    return account.on(resource.port) if found.get(resource.port.machine) is not None else None
 
 
 def _resolved(resource: Resource, found: Mapping[str, Found | None]) -> Resource:
@@ -167,7 +197,9 @@ def _resolved(resource: Resource, found: Mapping[str, Found | None]) -> Resource
 
 def _needs_others(resource: Resource) -> bool:
     identity = KINDS[resource.kind].identified_by
-    return any(True for _ in refs([resource.settings.get(name) for name in identity]))
+    return resource.port is not None or any(
+        True for _ in refs([resource.settings.get(name) for name in identity])
+    )
 
 
 def _require_own(
@@ -184,16 +216,25 @@ def _require_own(
             )
 
 
-def _bring_about(account: Account, resource: Resource, found: dict[str, Found | None]) -> None:
+def _bring_about(
+    account: Account,
+    resource: Resource,
+    found: dict[str, Found | None],
+    progress: Callable[[str], None],
+) -> None:
     """Make or change one resource, and note in `found` what it is then."""
-    kind = KINDS[resource.kind]
+    kind, where = KINDS[resource.kind], account
+    if resource.port is not None:
+        account.wait_for(resource.port, progress)
+        where = account.on(resource.port) or account
+        found[resource.key] = _read_one(account, resource, found)
     if found.get(resource.key) is None:
-        kind.create(account, _resolved(resource, found))
+        kind.create(where, _resolved(resource, found))
         found[resource.key] = _seen(account, resource, found)
     changed = changed_settings(list(differences(resource, found[resource.key], found)))
     there = found[resource.key]
     if changed and there is not None:
-        kind.update(account, _resolved(resource, found), there, changed)
+        kind.update(where, _resolved(resource, found), there, changed)
         found[resource.key] = _seen(account, resource, found)
 
 

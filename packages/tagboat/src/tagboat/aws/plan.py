@@ -42,6 +42,7 @@ class Change:
     differences: tuple[Difference, ...] = ()
     owner: str | None = None
     reason: str | None = None
+    notes: tuple[str, ...] = ()  # what only its owner can bring about
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +127,10 @@ def decide(
         return Change(resource, "foreign", owner=owner)
     changed = tuple(differences(resource, there, found))
     if changed and reason is not None and (reason == RECORDS or resource.asked):
-        return Change(resource, "wait", reason=reason)
+        return Change(resource, "wait", reason=reason, notes=there.notes)
     if changed and (resource.asked or resource.visited):
         return Change(resource, "ask", changed)
-    return Change(resource, "update" if changed else "keep", changed)
+    return Change(resource, "update" if changed else "keep", changed, notes=there.notes)
 
 
 def foreign_owner(resource: Resource, there: Found) -> str | None:
@@ -163,9 +164,12 @@ def changed_settings(changes: Sequence[Difference]) -> frozenset[str]:
 
 
 def rendered(plan: Plan, *, all_kept: bool = False) -> list[str]:
-    """The plan as lines: `+` is made, `~` changed, `.` waits, `!` is somebody else's, `>` asked for."""
+    """The plan as lines: `+` is made, `~` changed, `.` waits, `!` is somebody else's, `>` asked for, `?` left
+    to its owner.
+    """
     lines: list[str] = []
     for change in plan.changes:
+        lines += [f"? {change.resource.kind} {change.resource.name}: {note}" for note in change.notes]
         if change.action == "keep" and not all_kept:
             continue
         said = f"{_MARKS[change.action]} {change.resource.kind} {change.resource.name}"
@@ -210,6 +214,7 @@ def to_json(plan: Plan) -> list[dict[str, Any]]:
             "action": change.action,
             **({"owner": change.owner} if change.owner else {}),
             **({"reason": change.reason} if change.reason else {}),
+            **({"notes": list(change.notes)} if change.notes else {}),
             "differences": [
                 {"path": one.path, "before": one.before, "after": one.after} for one in change.differences
             ],

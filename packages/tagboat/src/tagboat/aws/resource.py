@@ -30,6 +30,17 @@ class Unknown:
 
 
 @dataclass(frozen=True, slots=True)
+class Port:
+    """A homeport on a machine of the account's: its URL, the parameter that holds its root key, and the
+    resource's key of the machine, without which it is not there.
+    """
+
+    url: str
+    parameter: str
+    machine: str
+
+
+@dataclass(frozen=True, slots=True)
 class Resource:
     """One thing that should be there. `settings` are JSON, with Refs in it, in the kind's own words.
 
@@ -39,6 +50,7 @@ class Resource:
     `asked` ones are made by somebody else, who is told. `visited` ones are names by which visitors come: one
     that leads elsewhere is not changed by the way, but by `tagboat cutover`.
     What is `given` is made by its owner alone: it has to be there.
+    One that is on a `port` is made and read there, and not in the account.
     """
 
     kind: str
@@ -53,6 +65,7 @@ class Resource:
     asked: bool = False
     visited: bool = False
     given: bool = False
+    port: Port | None = None
 
     @property
     def key(self) -> str:
@@ -66,20 +79,23 @@ class Resource:
     @property
     def needs(self) -> tuple[str, ...]:
         """The keys of what has to be there first."""
-        return tuple(dict.fromkeys([*self.after, *(ref.resource for ref in refs(self.settings))]))
+        machine = [self.port.machine] if self.port is not None else []
+        return tuple(dict.fromkeys([*machine, *self.after, *(ref.resource for ref in refs(self.settings))]))
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """One thing that is there: its settings in the same words, and what others may refer to.
 
-    `tags` is None for what can have none: such a thing is owned by its name.
+    `tags` is None for what can have none: such a thing is owned by its name. `notes` are differences that
+    nobody but its owner can mend, with what to do.
     """
 
     settings: Mapping[str, Any]
     attributes: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] | None = None
     holds: str | None = None  # what would be lost with it, e.g. "12 images"
+    notes: tuple[str, ...] = ()
 
 
 def logical_name(kind: str, name: str) -> str:

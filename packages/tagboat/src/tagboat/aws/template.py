@@ -83,7 +83,7 @@ class _Writer:
         return found
 
     def _described(self, resource: Resource) -> tuple[str, dict[str, Any]] | None:
-        if resource.kind == "acm.certificate" and not self._own_certificate:
+        if resource.port is not None or (resource.kind == "acm.certificate" and not self._own_certificate):
             return None
         return KINDS[resource.kind].template(resource)
 

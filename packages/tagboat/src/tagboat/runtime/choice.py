@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ocikit import Platform
 from tagboat.aws.apply import apply
-from tagboat.cloud import Cloud, Settings
+from tagboat.cloud import Cloud, NoServiceError, Settings
 from tagboat.component import Component
 from tagboat.config import Target
 from tagboat.runtime.apprunner import AppRunner
@@ -14,7 +14,7 @@ from tagboat.runtime.aws import known
 from tagboat.runtime.express import Express
 from tagboat.runtime.function import Function
 from tagboat.runtime.runtime import Runtime, Watch
-from tagboat.targets import homeport, parts
+from tagboat.targets import homeport, parts, vm
 from tagboat.targets.apprunner import scaling
 from tagboat.targets.place import Place
 from tagboat.targets.target import Stack, named_target
@@ -35,7 +35,9 @@ def runtime_of(component: Component, name: str | None) -> Runtime:
             return Express(Stack.of(component, target.key))
         case "apprunner":
             return _apprunner(Stack.of(component, target.key))
-        case _:  # a machine's homeport is spoken to as any other: where AWS_ENDPOINT_URL says
+        case "vm":
+            return _machine(Stack.of(component, target.key))
+        case _:
             return _port(component, target)
 
 
@@ -47,21 +49,43 @@ def _port(component: Component, target: Target | None) -> AppRunner:
     def settings(image: str) -> Settings:
         return _settings(place, image, tags=tags, secrets=homeport.secrets(place))
 
-    ours = target is not None and (target.kind == "vm" or target.platform is not None)
-    platform = Platform.parse(place.platform) if ours else None
-    return AppRunner(Cloud(), place.name, place.repository, settings, platform, make=_maker(place))
+    platform = Platform.parse(place.platform) if target is not None and target.platform is not None else None
+    return AppRunner(Cloud(), place.name, place.repository, settings, platform, make=_port_maker(place))
 
 
-def _maker(place: Place) -> Callable[[Watch], None] | None:
+def _port_maker(place: Place) -> Callable[[Watch], None] | None:
     """What makes the service of a homeport that is told how to scale, which its owner alone may say."""
     if place.target.kind != "homeport" or not scaling(place):
         return None
 
     def make(watch: Watch) -> None:
-        stack = Stack.of(place.component, place.target.key)
-        apply(stack.account, stack.resources, released=True, progress=watch.progress)
+        _maker(Stack.of(place.component, place.target.key))(watch)
 
     return make
+
+
+def _machine(stack: Stack) -> AppRunner:
+    """The homeport on the machine of a target `vm`. Raises NoServiceError where that is not there."""
+    place, port = stack.place, vm.port(stack.place)
+    there = stack.account.on(port)
+    if there is None:
+        raise NoServiceError(
+            f"there is no machine {place.name} yet",
+            hint=f"`tagboat apply --target {place.target.key}` makes it",
+        )
+
+    def settings(image: str) -> Settings:
+        return _settings(place, image, tags=place.tags, secrets=homeport.secrets(place))
+
+    return AppRunner(
+        Cloud(there.region, owner=there.session, endpoint=port.url),
+        place.name,
+        place.repository,
+        settings,
+        Platform.parse(place.platform),
+        place.shared_tags,
+        _maker(stack),
+    )
 
 
 def _apprunner(stack: Stack) -> AppRunner:
@@ -78,9 +102,6 @@ def _apprunner(stack: Stack) -> AppRunner:
             instance_role=place.role_arn(f"{place.name}-instance"),
         )
 
-    def make(watch: Watch) -> None:
-        apply(stack.account, stack.resources, released=True, progress=watch.progress)
-
     return AppRunner(
         Cloud(stack.account.region),
         place.name,
@@ -88,8 +109,17 @@ def _apprunner(stack: Stack) -> AppRunner:
         settings,
         Platform.parse(place.platform),
         place.shared_tags,
-        make,
+        _maker(stack),
     )
+
+
+def _maker(stack: Stack) -> Callable[[Watch], None]:
+    """What makes the service and all that waited for it."""
+
+    def make(watch: Watch) -> None:
+        apply(stack.account, stack.resources, released=True, progress=watch.progress)
+
+    return make
 
 
 def _settings(

@@ -28,6 +28,7 @@ def problems(place: Place) -> list[str]:
     """What of the configuration App Runner cannot honour, and what to change."""
     service = place.component.config.service
     found = place.common_problems()
+    found += place.refuse("homeport-version", why="there is no homeport; leave it out")
     found += place.refuse("instance-type", why="App Runner has no machines; leave it out")
     found += scaling_problems(place, "App Runner")
     if place.target.min_instances == 0:

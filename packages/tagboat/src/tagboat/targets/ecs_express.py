@@ -26,6 +26,7 @@ def problems(place: Place) -> list[str]:
     """What of the configuration ECS Express Mode cannot honour, and what to change."""
     service = place.component.config.service
     found = place.common_problems()
+    found += place.refuse("homeport-version", why="there is no homeport; leave it out")
     found += place.refuse("instance-type", why="Fargate has no machines; leave it out")
     found += size_problems(service.cpu, service.memory, SIZES, "Fargate")
     if service.health_path is None:

@@ -38,13 +38,15 @@ def problems(place: Place) -> list[str]:
 
 
 def resources(place: Place) -> list[Resource]:
-    """The repository, how it scales, and the service."""
+    """The repository, how it scales, the service, and the version of the homeport where one is wanted."""
     repository = parts.repository(place)
     scaled = apprunner.scaling(place)
     service = apprunner.service_resource(
         place, scaled, secrets=secrets(place), access_role=None, instance_role=None, after=(repository.key,)
     )
-    return [repository, *scaled, *_kept(place), replace(service, tags=tags(place))]
+    wanted = place.target.homeport_version
+    release = [Resource("homeport.release", place.name, {"version": wanted})] if wanted else []
+    return [*release, repository, *scaled, *_kept(place), replace(service, tags=tags(place))]
 
 
 def _kept(place: Place) -> list[Resource]:

@@ -33,6 +33,7 @@ def problems(place: Place) -> list[str]:
     """What of the configuration Lambda cannot honour, and what to change."""
     service = place.component.config.service
     found = place.common_problems()
+    found += place.refuse("homeport-version", why="there is no homeport; leave it out")
     found += place.refuse("instance-type", why="a function has no machine; leave it out")
     found += place.refuse(
         "concurrency",

@@ -52,7 +52,7 @@ def repository(place: Place, readers: Document | None = None) -> Resource:
         place.repository,
         {
             "movable": [LATEST],
-            "scan": place.target.kind != "homeport",
+            "scan": place.target.kind not in ("homeport", "vm"),
             "lifecycle": {"rules": [served, rule]},
             **({"policy": canonical(readers)} if readers else {}),
         },

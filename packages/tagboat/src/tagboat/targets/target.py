@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from tagboat.aws.account import GLOBAL_REGION, Account
+from tagboat.aws.account import GLOBAL_REGION, Account, SilentError
 from tagboat.aws.graph import ordered
 from tagboat.aws.kinds.ecr import latest_digest
-from tagboat.aws.resource import Resource
+from tagboat.aws.resource import Port, Resource
 from tagboat.aws.template import ACCOUNT, REGION, template
 from tagboat.component import Component
 from tagboat.config import Target
@@ -60,9 +60,22 @@ class Stack:
         place = Place(component, target, account.id, account.region)
         return cls(account, place, desired(place))
 
+    @property
+    def port(self) -> Port | None:
+        """The homeport that the service is on, where the stack makes one."""
+        return next((one.port for one in self.resources if one.port is not None), None)
+
     def released(self) -> bool:
-        """Whether there is a release that could run."""
-        return latest_digest(self.account, self.place.repository) is not None
+        """Whether there is a release that could run. On a homeport that does not answer there is none."""
+        where: Account | None = self.account
+        if self.port is not None:
+            where = self.account.on(self.port)
+        try:
+            return where is not None and latest_digest(where, self.place.repository) is not None
+        except SilentError:
+            if self.port is None:
+                raise
+            return False
 
 
 def desired(place: Place) -> list[Resource]:

@@ -1,19 +1,25 @@
-"""One small machine with a homeport on it: the cheapest that is always on, and the data are on its disk."""
+"""One small machine with a homeport on it: the cheapest that is always on, and the data are on its disk.
+
+What it makes in the account is the machine and what leads to it; the repository, the service and its names
+are made on the homeport, which answers as an account of its own at `port.DOMAIN`. Its root key is made here,
+in a parameter that the machine and the account's owner can read, so that nobody has to log in to fetch it.
+"""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from importlib.metadata import version
 
-from tagboat.aws.policy import taken_by
-from tagboat.aws.resource import Ref, Resource
-from tagboat.targets import parts
+from tagboat.aws.policy import allow, document, taken_by
+from tagboat.aws.resource import Port, Ref, Resource
+from tagboat.targets import apprunner, homeport, parts
 from tagboat.targets.place import Place
 
 # Debian 12, as its cloud team publishes it ("Debian: Amazon EC2 AMIs", SSM parameters).
 _IMAGE = "resolve:ssm:/aws/service/debian/release/12/latest/{architecture}"
-_MANAGED = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
 _PACKAGES = (
-    "ca-certificates", "haproxy", "iproute2", "nftables", "pipx", "runc", "unattended-upgrades",
+    "ca-certificates", "haproxy", "iproute2", "nftables", "python3-venv", "runc", "unattended-upgrades",
 )  # fmt: skip
 _DISK = 20  # GiB
 _OWN = 512  # MiB that the machine and its homeport take themselves
@@ -21,6 +27,8 @@ _OWN = 512  # MiB that the machine and its homeport take themselves
 _MEMORY = {"nano": 512, "micro": 1024, "small": 2048, "medium": 4096, "large": 8192, "xlarge": 16384}
 _CPUS = {"nano": 2, "micro": 2, "small": 2, "medium": 2, "large": 2, "xlarge": 4}
 _DATA = "/var/lib/homeport"
+_INSTALLED = "/opt/homeport"
+_ACME = "https://acme-v02.api.letsencrypt.org/directory"
 
 
 def problems(place: Place) -> list[str]:
@@ -38,6 +46,8 @@ def problems(place: Place) -> list[str]:
         "uploads-path", "cached-paths", why="there is no distribution in front of a machine; leave it out"
     )
     found += place.refuse("secrets-key", why="the homeport on it keeps its secrets itself; leave it out")
+    if not place.target.domain:
+        found.append("domain is missing: a machine is reached by name, its homeport at port.DOMAIN")
     found += place.refuse("log-days", why="the log of a homeport is bounded in size; leave it out")
     found += place.refuse(
         "min-instances",
@@ -57,8 +67,14 @@ def problems(place: Place) -> list[str]:
 
 def resources(place: Place) -> list[Resource]:
     """Everything that it needs, in no order."""
-    name = place.name
-    role = parts.role(place, "instance", taken_by("ec2.amazonaws.com"), managed=[_MANAGED])
+    name, key = place.name, port(place).parameter
+    root = Resource("ssm.root-key", key, {"type": "SecureString"}, place.tags)
+    role = parts.role(
+        place,
+        "instance",
+        taken_by("ec2.amazonaws.com"),
+        {"key": document(allow(["ssm:GetParameter"], [place.arn("ssm", f"parameter{key}")]))},
+    )
     profile = Resource(
         "iam.instance-profile", f"{name}-instance", {"role": role.name}, place.tags, after=(role.key,)
     )
@@ -69,14 +85,14 @@ def resources(place: Place) -> list[Resource]:
         {
             "type": instance_type(place),
             "image": _IMAGE.format(architecture="arm64" if place.arm else "amd64"),
-            "user_data": user_data(),
+            "user_data": user_data(place),
             "disk": _DISK,
             "group": Ref(group.key, "id"),
             "profile": profile.name,
             "protected": True,
         },
         place.tags,
-        after=(profile.key,),
+        after=(profile.key, root.key),
         data=True,
     )
     address = Resource(
@@ -84,7 +100,7 @@ def resources(place: Place) -> list[Resource]:
     )
     records = [
         record
-        for host in place.hosts
+        for host in (*place.hosts, _control(place))
         for record in (
             parts.authorities(host, parts.MACHINE_ISSUER),
             Resource(
@@ -95,7 +111,53 @@ def resources(place: Place) -> list[Resource]:
             ),
         )
     ]
-    return [role, profile, group, machine, address, *records, *parts.budget(place)]
+    return [
+        root,
+        role,
+        profile,
+        group,
+        machine,
+        address,
+        *records,
+        *_on_port(place, tuple(record.key for record in records)),
+        *parts.budget(place),
+    ]
+
+
+def port(place: Place) -> Port:
+    """The homeport on the machine."""
+    return Port(f"https://{_control(place)}", f"/homeport/{place.name}", f"ec2.instance/{place.name}")
+
+
+def _on_port(place: Place, names: tuple[str, ...]) -> list[Resource]:
+    """What is made on the homeport, once the records `names` lead there."""
+    given = place.target.homeport_version
+    wanted = {"version": given} if given else {"at_least": version("tagboat")}
+    release = Resource(
+        "homeport.release", place.name, wanted, after=names, part_of=f"ec2.instance/{place.name}"
+    )
+    repository = parts.repository(place)
+    service = apprunner.service_resource(
+        place,
+        [],
+        secrets=homeport.secrets(place),
+        access_role=None,
+        instance_role=None,
+        after=(repository.key, release.key),
+    )
+    made = [release, replace(repository, after=(release.key,)), service]
+    if place.target.domain:
+        settings = {"service": place.name, "active": True}
+        made.append(Resource("apprunner.domain", place.target.domain, settings, after=(service.key,)))
+    settings = {"target": f"https://{place.target.domain}", "active": True}
+    made += [
+        Resource("homeport.redirect", host, settings, after=(release.key,)) for host in place.target.redirects
+    ]
+    return [replace(one, port=port(place)) for one in made]
+
+
+def _control(place: Place) -> str:
+    return f"port.{place.target.domain}"
 
 
 def instance_type(place: Place) -> str:
@@ -107,32 +169,47 @@ def instance_type(place: Place) -> str:
     return f"{family}.{_smallest(service.cpu, service.memory)}"
 
 
-def user_data() -> str:
+def user_data(place: Place | None = None) -> str:
     """What cloud-init makes of a fresh Debian: a machine with a homeport, and security updates by themselves.
 
-    It suits any machine whose provider takes user data.
+    Without a place it suits any machine whose provider takes user data; its homeport has a root key of its
+    own then, and is driven from the machine.
     """
+    given = place.target.homeport_version if place is not None else None
+    installed = given or version("tagboat")  # which is released together with homeport
+    folder = f"{_INSTALLED}/versions/{installed}"
+    options = f" --control {_control(place)} --acme {_ACME}" if place is not None else ""
     unit = f"""\
 [Unit]
 Description=homeport
 After=network-online.target
 Wants=network-online.target
+StartLimitIntervalSec=0
 
 [Service]
-ExecStart=/usr/local/bin/homeport serve --data {_DATA} --https-port 443 --http-port 80
+ExecStart=/usr/local/bin/homeport serve --data {_DATA} --address :: --https-port 443 --http-port 80{options}
 Restart=always
+RestartSec=1
 KillMode=process
+TimeoutStopSec=120
 Delegate=yes
 
 [Install]
 WantedBy=multi-user.target
 """
+    key = port(place).parameter if place is not None else ""
+    region = place.region if place is not None else ""
     document = {
         "package_update": True,
         "packages": list(_PACKAGES),
         "write_files": [{"path": "/etc/systemd/system/homeport.service", "content": unit}],
         "runcmd": [
-            ["env", "PIPX_HOME=/opt/pipx", "PIPX_BIN_DIR=/usr/local/bin", "pipx", "install", "homeport"],
+            # Versions lie side by side, so that an upgrade can be taken back.
+            ["python3", "-m", "venv", folder],
+            [f"{folder}/bin/pip", "install", "--only-binary", ":all:", f"homeport=={installed}"],
+            ["ln", "-sfn", f"versions/{installed}", f"{_INSTALLED}/current"],
+            ["ln", "-sfn", f"{_INSTALLED}/current/bin/homeport", "/usr/local/bin/homeport"],
+            *([["homeport", "init", "--data", _DATA, "--key", key, "--region", region]] if key else []),
             ["systemctl", "daemon-reload"],
             ["systemctl", "enable", "--now", "homeport"],
         ],

@@ -27,7 +27,7 @@ class AppRunnerService:
     identified_by: ClassVar[frozenset[str]] = frozenset()
 
     def read(self, account: Account, resource: Resource) -> Found | None:
-        arn = _arn(account, resource.name)
+        arn = service_arn(account, resource.name)
         if arn is None:
             return None
         service = account.call("apprunner", "describe_service", ServiceArn=arn)["Service"]
@@ -153,7 +153,7 @@ def _old_revisions(account: Account, resource: Resource) -> int:
     return max(0, len(revisions(account, resource.name)) - 1)
 
 
-def _arn(account: Account, name: str) -> str | None:
+def service_arn(account: Account, name: str) -> str | None:
     """The ARN of the service of that name, None where there is none or only a deleted one."""
     token: dict[str, str] = {}
     while True:  # botocore has no paginator for it

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -9,6 +11,10 @@ from tagboat.aws.account import Account, wait_until
 from tagboat.aws.resource import Found, Resource
 from tagboat.aws.tags import mapping, pairs
 
+_OTHER_USER_DATA = (
+    "its user data are not what a new machine would start with, and only a new one reads them. Nothing is "
+    "replaced, for its data are on it: bring it by hand to what `tagboat export cloud-init --target` prints"
+)
 _ALIVE = ["pending", "running", "stopping", "stopped"]
 
 
@@ -78,7 +84,7 @@ class Instance:
     `profile` (a name), `protected` against termination.
 
     Image, user data and disk are what a new machine starts with; one that is there keeps its own, for on it
-    are the port's data.
+    are the port's data. User data that are others now are noted, for whoever is to bring the machine there.
     """
 
     name: ClassVar[str] = "ec2.instance"
@@ -98,6 +104,10 @@ class Instance:
         protected = account.call(
             "ec2", "describe_instance_attribute", **identity, Attribute="disableApiTermination"
         )
+        started = account.call("ec2", "describe_instance_attribute", **identity, Attribute="userData")
+        data = b64decode(started.get("UserData", {}).get("Value", "")).decode(errors="replace")
+        wanted = resource.settings["user_data"]  # None of one that is only to go
+        same = wanted is None or _lasting(data) == _lasting(wanted)
         groups = [group["GroupId"] for group in machine["SecurityGroups"]]
         return Found(
             settings={
@@ -115,6 +125,7 @@ class Instance:
             },
             tags=mapping(machine.get("Tags")),
             holds="its disk",
+            notes=() if same else (_OTHER_USER_DATA,),
         )
 
     def create(self, account: Account, resource: Resource) -> None:
@@ -133,7 +144,12 @@ class Instance:
             SecurityGroupIds=[resource.settings["group"]],
             IamInstanceProfile={"Name": resource.settings["profile"]},
             DisableApiTermination=resource.settings["protected"],
-            MetadataOptions={"HttpTokens": "required", "HttpEndpoint": "enabled"},
+            # No hop more than the machine itself: its containers do not get its role.
+            MetadataOptions={
+                "HttpTokens": "required",
+                "HttpEndpoint": "enabled",
+                "HttpPutResponseHopLimit": 1,
+            },
             BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": disk}],
             TagSpecifications=[*_tags("instance", resource), *_tags("volume", resource)],
         )["Instances"][0]
@@ -262,6 +278,11 @@ class Address:
             "InstanceId": resource.settings["instance"],
             "Tags": pairs({"Name": resource.name, **resource.tags}),
         }
+
+
+def _lasting(user_data: str) -> str:
+    """User data but for the version that a machine starts with, which is changed in place."""
+    return re.sub(r"(homeport==|versions/)[0-9][0-9a-z.]*", r"\1*", user_data)
 
 
 def _open(port: int) -> dict[str, Any]:

@@ -1,0 +1,217 @@
+"""A target of the kind `apprunner`, all the way: a homeport is App Runner, with its registry and its logs, by
+the words of botocore's models; roles, buckets, names and the distribution are moto's. Containers are real.
+"""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import boto3
+import pytest
+from packages.tagboat.tests.aws.conftest import REGION, require_own_actions
+from packages.tagboat.tests.aws.test_machine import APP
+from packages.tagboat.tests.aws.wire import Behind, BehindEcr, serving
+
+from tagboat.edge import Edge, Visitor
+
+BIN = Path(sys.executable).parent
+TARGETS = """
+[tool.tagboat.service]
+port = 8000
+cpu = 256
+memory = 512
+health-path = "/healthz"
+environment = { LOG = "info" }
+
+[tool.tagboat.ci]
+github = "octo/hail"
+repository-id = 100200
+owner-id = 300
+
+[tool.tagboat.targets.staging]
+kind = "apprunner"
+name = "hail-staging"
+region = "ap-southeast-1"
+
+[tool.tagboat.targets.production]
+kind = "apprunner"
+region = "ap-southeast-1"
+domain = "www.hail.example"
+redirects = ["hail.example"]
+data-bucket = "hail-data-1f3a"
+"""
+STAGING, PRODUCTION = ("--target", "staging"), ("--target", "production")
+
+
+class Runner:
+    """The homeport behind App Runner's words, as its owner sees it."""
+
+    def __init__(self, data, process):
+        self.data, self.process = data, process
+        exports = subprocess.run(
+            [BIN / "homeport", "env", "--data", data], check=True, capture_output=True, text=True
+        ).stdout
+        self.environment = dict(re.findall(r"^export (\w+)='?([^'\n]*)'?$", exports, re.MULTILINE))
+        addresses = json.loads((data / "homeport.json").read_text())
+        self.https = addresses["https_port"]
+
+    def client(self, service):
+        return boto3.client(
+            service,
+            endpoint_url=self.environment["AWS_ENDPOINT_URL"],
+            region_name="local-1",
+            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    def get(self, name):
+        edge = Edge(f"https://{name}.localhost:{self.https}", self.data / "ca.pem")
+        return Visitor(edge).get("/").text
+
+
+@pytest.fixture
+def runner(aws, tmp_path, monkeypatch):
+    data = tmp_path / "port"
+    log = (tmp_path / "port.log").open("w")
+    free = ("--port", "0", "--https-port", "0", "--http-port", "0")
+    process = subprocess.Popen([BIN / "homeport", "serve", "--data", data, *free], stderr=log)
+    try:
+        deadline = time.monotonic() + 60
+        while not (data / "homeport.json").exists():
+            assert process.poll() is None, (tmp_path / "port.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        made = Runner(data, process)
+        services = {
+            "apprunner": Behind(made.client("apprunner"), REGION),
+            "ecr": BehindEcr(made.client("ecr"), REGION),
+            "logs": Behind(made.client("logs"), REGION),
+        }
+        with serving(REGION, services) as wire:
+            for name in ("APPRUNNER", "ECR", "CLOUDWATCH_LOGS"):
+                monkeypatch.setenv(f"AWS_ENDPOINT_URL_{name}", wire.url)
+            yield made
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        log.close()
+
+
+def test_a_service_lives_on_app_runner_from_its_plan_to_its_end(release, runner):
+    aws = release.aws
+    aws.zone("hail.example")
+    release.begin(TARGETS, APP)
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "tasks.apprunner.amazonaws.com"},
+                "Action": "sts:AssumeRole",
+            }
+        ],
+    }
+    for name in ("hail-instance", "hail-staging-instance"):  # the same roles, where instances get them
+        runner.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
+
+    code, out, err = release("plan", *PRODUCTION)
+    assert code == 2, err
+    assert ". apprunner.service hail  (waits for the first release)" in out
+    for target in (STAGING, PRODUCTION):
+        code, _, err = release("apply", *target)
+        assert code == 0, err
+    first = release.json("deploy", *STAGING)
+    assert runner.get("hail-staging") == "info from 1.2.3"
+    assert release("plan", *STAGING)[0] == 0
+
+    promoted = release.json("promote", "--from", "staging", *PRODUCTION)
+    assert promoted["digest"] == first["digest"]
+    assert runner.get("hail") == "info from 1.2.3"
+    code, out, _ = release("plan", *PRODUCTION)
+    assert code == 0, out
+    assert release("apply", *PRODUCTION)[1] == "0 created, 0 changed\n"
+    (distribution,) = aws.client("cloudfront").list_distributions()["DistributionList"]["Items"]
+    assert distribution["Origins"]["Items"][0]["DomainName"].startswith("hail.localhost")
+    service = described(aws, "hail")
+    roles = "arn:aws:iam::123456789012:role/hail-"
+    assert service["InstanceConfiguration"]["InstanceRoleArn"] == f"{roles}instance"
+    authentication = service["SourceConfiguration"]["AuthenticationConfiguration"]
+    assert authentication["AccessRoleArn"] == f"{roles}access"
+
+    release.called.clear()  # the first deployment made all that was missing: that is the owner's
+    release.tag("1.3.0", ('LOG = "info"', 'LOG = "debug"'))
+    second = release.json("deploy", *PRODUCTION)
+    assert runner.get("hail") == "debug from 1.2.3"
+    assert release("plan", *PRODUCTION)[0] == 0
+    status = release.json("status", *PRODUCTION)
+    assert (status["state"], status["tag"], status["digest"]) == ("RUNNING", "hail-v1.3.0", second["digest"])
+    broken(release)
+    back = release.json("rollback", *PRODUCTION)
+    assert back["digest"] == second["digest"]
+    back = release.json("rollback", *PRODUCTION, "--to", "1.2.3")
+    assert (back["tag"], back["digest"]) == ("hail-v1.2.3", first["digest"])
+    assert runner.get("hail") == "debug from 1.2.3"
+    assert release("logs", *PRODUCTION)[1].endswith("  listening\n")
+    assert "Deployment started" in release("logs", "--events", *PRODUCTION)[1]
+    outcomes = [one["outcome"] for one in release.json("history", *PRODUCTION)]
+    assert outcomes == ["succeeded", "succeeded", "failed", "failed", "succeeded", "succeeded"]
+    require_own_actions(release)
+
+    drifted_and_destroyed(release)
+
+
+def broken(release):
+    """A release that does not start is never served."""
+    source = release.project.directory / "src" / "hail" / "__init__.py"
+    whole = source.read_text()
+    source.write_text("import sys\n\n\ndef main():\n    sys.exit('cannot start')\n")
+    release.tag("1.4.0")
+    code, _, err = release("deploy", *PRODUCTION)
+    assert code == 30
+    assert "the deployment ended ROLLBACK_SUCCEEDED" in err
+    assert "cannot start" in err
+    assert release("deploy", *PRODUCTION)[0] == 30  # again: `latest` is there already, and is tried once more
+    source.write_text(whole)
+
+
+def drifted_and_destroyed(release):
+    aws = release.aws
+    apprunner, arn = aws.client("apprunner"), described(aws, "hail")["ServiceArn"]
+    instance = described(aws, "hail")["InstanceConfiguration"] | {"Cpu": "512", "Memory": "1024"}
+    apprunner.update_service(ServiceArn=arn, InstanceConfiguration=instance)
+    deadline = time.monotonic() + 60
+    while described(aws, "hail")["Status"] != "RUNNING":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    code, out, _ = release("drift", *PRODUCTION)
+    assert code == 2
+    assert "~ apprunner.service hail\n    cpu: 512 -> 256\n    memory: 1024 -> 512\n" in out
+    assert release("apply", *PRODUCTION)[1] == "0 created, 1 changed\n"
+    assert release("drift", *PRODUCTION)[0] == 0
+
+    code, out, err = release("destroy", "--yes", *PRODUCTION)
+    assert code == 0, err
+    assert "= s3.bucket hail-data-1f3a  (stays: it holds data" in out
+    assert "= ecr.repository hail  (stays: it holds " in out
+    assert described(aws, "hail") is None
+    assert release("status", *PRODUCTION)[0] == 32
+    data = ("--delete-data", "hail", "--delete-data", "hail-data-1f3a", "--with-content")
+    code, _, err = release("destroy", "--yes", *STAGING, "--delete-data", "hail-staging", "--with-content")
+    assert code == 0, err
+    code, _, err = release("destroy", "--yes", *PRODUCTION, *data)
+    assert code == 0, err
+    assert aws.client("ecr").describe_repositories()["repositories"] == []
+    assert aws.client("iam").list_roles()["Roles"] == []
+
+
+def described(aws, name):
+    """The service of that name, as App Runner describes it."""
+    apprunner = aws.client("apprunner")
+    for one in apprunner.list_services()["ServiceSummaryList"]:
+        if one["ServiceName"] == name and one["Status"] != "DELETED":
+            return apprunner.describe_service(ServiceArn=one["ServiceArn"])["Service"]
+    return None
