@@ -46,24 +46,24 @@ class Backup:
 def back_up(data: Path, target: str, *, verify: bool, progress: Callable[[str], None]) -> Backup:
     """Bring the backup at `target`, a URL or directory, up to what is in `data` now.
 
-    With `verify`, the copies of databases are then read whole and compared. Raises HomeportError and
+    With `verify`, the copies of databases are then read whole and compared. A database of an app's that cannot
+    be copied, or whose copy is not right, keeps nothing else from being copied. Raises HomeportError and
     BucketlogError; what was copied until then stays, and the next time goes on from there.
     """
     if not (data / "state").is_dir():
         raise HomeportError(f"{data} is no data directory of a homeport: there is no state in it")
     store = _open(target)
-    databases: dict[str, int] = {}
-    for name in _databases(data):
-        with bucketlog.connect((data / name).as_uri()) as conn:
-            place = f"{_url(target)}/{name}"
-            copied = conn.backup(place)
-            databases[name] = copied.t
-            progress(f"{name}: {copied.entries} new entries, up to transaction {copied.t}")
-            if verify:
-                verified = conn.verify_backup(place)
-                progress(
-                    f"{name}: {verified.entries} entries and {verified.chunks} chunks are as they should be"
-                )
+    names, failures = _databases(data), []
+    databases = dict.fromkeys(names, -1)
+    for name in names:
+        try:
+            databases[name] = _copy_database(
+                (data / name).as_uri(), f"{_url(target)}/{name}", name, verify, progress
+            )
+        except bucketlog.BucketlogError as error:
+            if name == "state":  # of another homeport: nothing of this one belongs there
+                raise
+            failures.append(f"{name}: {error}")
     files = [name for folder in _FOLDERS for name in _files(data, folder, databases)]
     try:
         there = _listed(store)
@@ -74,7 +74,20 @@ def back_up(data: Path, target: str, *, verify: bool, progress: Callable[[str], 
     except (BaseError, OSError) as error:
         raise HomeportError(f"{target} cannot be written to: {error}") from error
     progress(f"{count} other objects, {size} bytes")
+    if failures:
+        raise HomeportError("not backed up: " + "; ".join(failures))
     return Backup(databases, count, size)
+
+
+def _copy_database(source: str, place: str, name: str, verify: bool, progress: Callable[[str], None]) -> int:
+    """The last transaction that the copy has then."""
+    with bucketlog.connect(source) as conn:
+        copied = conn.backup(place)
+        progress(f"{name}: {copied.entries} new entries, up to transaction {copied.t}")
+        if verify:
+            verified = conn.verify_backup(place)
+            progress(f"{name}: {verified.entries} entries and {verified.chunks} chunks are as they should be")
+    return copied.t
 
 
 def restore(source: str, data: Path, *, progress: Callable[[str], None]) -> Backup:

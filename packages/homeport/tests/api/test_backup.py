@@ -121,6 +121,19 @@ def test_the_next_backup_copies_what_is_new_and_deletes_nothing(
     assert copied["registry/repositories/blog/_tags/latest"] == b"sha256:11"
 
 
+def test_a_database_that_cannot_be_copied_keeps_nothing_else_from_it(
+    data: Path, tmp_path: Path, said: list[str]
+) -> None:
+    target = tmp_path / "copy"
+    write(target / DATABASES[2], "which was made anew since")
+    with pytest.raises(
+        HomeportError, match=r"^not backed up: buckets/blog-data/db: the target holds another"
+    ):
+        back_up(data, str(target), verify=True, progress=said.append)
+    assert names(target / "state") == ["state"]
+    assert (target / "registry" / "blobs" / "sha256" / "00").read_bytes() == b"blob"
+
+
 @pytest.fixture(params=["directory", "s3"])
 def place(
     request: pytest.FixtureRequest, tmp_path: Path, harbour: Any, monkeypatch: pytest.MonkeyPatch
