@@ -46,8 +46,8 @@ class Backup:
 def back_up(data: Path, target: str, *, verify: bool, progress: Callable[[str], None]) -> Backup:
     """Bring the backup at `target`, a URL or directory, up to what is in `data` now.
 
-    With `verify`, the copies of databases are then read whole and compared. A database of an app's that cannot
-    be copied, or whose copy is not right, keeps nothing else from being copied. Raises HomeportError and
+    With `verify`, the copies of databases are then read whole and compared. An app's database that cannot be
+    copied, or whose copy is not right, keeps nothing else from being copied. Raises HomeportError and
     BucketlogError; what was copied until then stays, and the next time goes on from there.
     """
     if not (data / "state").is_dir():
