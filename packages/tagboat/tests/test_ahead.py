@@ -37,6 +37,21 @@ def test_what_went_ahead_is_there_when_the_image_comes(registry, layers):
         assert client.image(reference).digest == image.digest
 
 
+def test_what_a_name_stood_for_ahead_is_asked_again_before_nothing_is_pushed(registry, layers):
+    reference = Reference(registry, "team/shop", "1")
+    image, other = (Image.empty(Platform.host()).append(layer, History()) for layer in layers[:2])
+    with Registry(registry) as client:
+        client.push(image, reference)
+        with Ahead(reference, lambda *_: None) as ahead:
+            ahead.wait()
+            assert ahead.registry.push(image, reference) == image.digest
+        with Ahead(reference, lambda *_: None) as ahead:
+            ahead.wait()
+            client.push(other, reference)  # somebody else was here meanwhile
+            ahead.registry.push(image, reference)
+        assert client.digest(reference) == image.digest
+
+
 @pytest.fixture
 def refusing():
     """The host of a registry that lets nobody push, and what it was asked."""

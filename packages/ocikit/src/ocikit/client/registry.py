@@ -258,11 +258,7 @@ class Registry:
         digest = Digest.of(raw)
         if reference.digest not in (None, digest):
             raise DigestMismatchError(f"{reference} cannot be pushed to: the image has digest {digest}")
-        present = None
-        if manifest.subject is None:
-            looked, present = reference in self._seen, self._seen.pop(reference, None)
-            if not looked or (present is not None and present.digest == digest):  # which has to hold now
-                present = self._present(reference)
+        present = self._standing(reference, digest) if manifest.subject is None else None
         if present is not None and present.digest == digest:
             return digest
         there = present.parts if present else frozenset()
@@ -291,6 +287,15 @@ class Registry:
             listed = describe(raw, digest, manifest)
             keep_referrer(self._session, reference.repository, manifest.subject.digest, listed)
         return digest
+
+    def _standing(self, reference: Reference, wanted: Digest) -> _Present | None:
+        """What the reference stands for. That it is what is wanted has to hold now, not just when it was
+        looked at."""
+        if reference in self._seen:
+            present = self._seen.pop(reference)
+            if present is None or present.digest != wanted or self.digest(reference) == wanted:
+                return present
+        return self._present(reference)
 
     def _present(self, reference: Reference) -> _Present | None:
         """What has the name now: nobody needs to ask one by one for what it consists of."""
