@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from packages.tagboat.tests.aws.conftest import NEW_END, OLD_END
 from packages.tagboat.tests.aws.test_elsewhere import LEAN, PROOFS
 
-from tagboat.cutover import Cutover, End
-from tagboat.cutover.note import Note, read_note
-from tagboat.cutover.state import Watched
+from tagboat.aws.account import Account
+from tagboat.cutover import Cutover, CutoverError, End, go_back, move
+from tagboat.cutover.note import Note, note_of, read_note
+from tagboat.cutover.state import Watched, is_ours, leading_sets, records_of
 from tagboat.cutover.steps import rendered
 from tagboat.dns import Record
 from tagboat.dns.end import Seen
@@ -266,3 +268,56 @@ ENDS = {
 @pytest.mark.parametrize("name", ENDS)
 def test_the_steps_of_other_ends_are_printed(name):
     golden(name, "\n".join(rendered(ENDS[name])) + "\n", port=53)
+
+
+def test_weighted_addresses_make_way_for_a_machine_and_come_back(aws):
+    """All of what was there goes and comes in one change each, whatever Route 53 has made of it."""
+    zone = aws.zone("shop.test")
+    old = [
+        {
+            "Name": "www.shop.test.",
+            "Type": "A",
+            "SetIdentifier": name,
+            "Weight": 50,
+            "TTL": 60,
+            "ResourceRecords": [{"Value": address}],
+        }
+        for name, address in (("one", "192.0.2.1"), ("two", "192.0.2.2"))
+    ]
+    changes = [{"Action": "UPSERT", "ResourceRecordSet": one} for one in old]
+    aws.client("route53").change_resource_record_sets(HostedZoneId=zone, ChangeBatch={"Changes": changes})
+    account = Account(None)
+    end = End("192.0.2.9", "target production, vm", "/", acme=True, account=account, hosted=zone)
+
+    def looked():
+        found = leading_sets(account, zone, "www.shop.test")
+        return Cutover(
+            "www.shop.test",
+            end,
+            "shop.test",
+            ROUTE53,
+            records_of("www.shop.test", found),
+            (),
+            moved=all(is_ours(end, one) for one in found),
+            answers=(Seen("192.0.2.9", None, 200, None, "c0ffee", AT),),
+            watched=(),
+            now=AT,
+            note=note_of(account, zone, "www.shop.test"),
+            sets=found,
+        )
+
+    move(looked())
+    there = looked()
+    assert [record.short for record in there.there] == ["A 192.0.2.9"]
+    assert [record.short for record in there.old] == ["A 192.0.2.1", "A 192.0.2.2"]
+    go_back(there)
+    assert list(leading_sets(account, zone, "www.shop.test")) == old
+    with pytest.raises(CutoverError, match="nothing is kept"):
+        go_back(looked())
+    end = replace(end, value="192.0.2.10")  # what was created, moto lets not be created again
+    move(looked())
+    by_hand = {"Name": "www.shop.test.", "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": "192.0.2.3"}]}
+    change = {"Changes": [{"Action": "UPSERT", "ResourceRecordSet": by_hand}]}
+    aws.client("route53").change_resource_record_sets(HostedZoneId=zone, ChangeBatch=change)
+    with pytest.raises(CutoverError, match=r"has been changed since it was moved: it is A 192\.0\.2\.3"):
+        go_back(looked())

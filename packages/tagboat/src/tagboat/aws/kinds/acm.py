@@ -11,6 +11,7 @@ from tagboat.aws.resource import Found, Resource
 from tagboat.aws.tags import mapping, pairs
 from tagboat.cloud import CloudError
 
+_ISSUED = 1800.0  # seconds that ACM may take once the records are there: most often some minutes
 _PENDING = ("PENDING_VALIDATION", "ISSUED")
 
 
@@ -123,7 +124,11 @@ class Validation:
                 )
             return bool(there["Status"] == "ISSUED")
 
-        wait_until(issued, f"the certificate of {resource.name} is not issued", timeout=3600)
+        wait_until(
+            issued,
+            f"the certificate of {resource.name} is not issued (`tagboat doctor` looks at its records)",
+            timeout=_ISSUED,
+        )
 
     def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         self.create(account, resource)
