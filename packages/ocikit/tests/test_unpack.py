@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from ocikit import (
     BytesBlob,
+    CopiedBlob,
     Descriptor,
     Digest,
     DigestMismatchError,
@@ -90,6 +91,12 @@ def test_only_what_is_asked_for_is_written_and_whiteouts_are_still_heeded(make_l
     found = {path.relative_to(tmp_path / "root").as_posix() for path in (tmp_path / "root").rglob("*")}
     assert found == {"d", "d/wanted", "wanted-link"}
     assert (tmp_path / "root" / "d" / "wanted").read_bytes() == b"new"
+
+
+def test_a_layer_is_kept_as_it_comes(make_layer, tmp_path):
+    layer = make_layer(("f", FILE, {"data": os.urandom(3_000_000)}))
+    unpack_layer(replace(layer, blob=CopiedBlob(layer.blob, tmp_path / "kept")), tmp_path / "root")
+    assert Digest.of((tmp_path / "kept").read_bytes()) == layer.descriptor.digest
 
 
 def test_without_ownership_no_file_lends_our_rights(make_layer, tmp_path):

@@ -600,6 +600,9 @@ def test_a_registry_image_by_digest_is_pulled_once(built, project, build_cache, 
     lines = []
     image = build(component, build_cache, progress=lines.append)
     assert f"pulling {host}/base@{digest}" in lines
+    assert not list((build_cache / "temporary").iterdir())
+    assert (build_cache / "roots" / f"{digest.hex}-compiler").is_dir()  # unpacked on its way
+    assert all(layer.blob.origin == (host, "base") for layer in image.layers[:1])
     old = re.compile(rf"the base {host}/base@{digest} is \d+ days old: `tagboat base update`")
     assert [line for line in lines if old.fullmatch(line)]
     assert image.layers[0].diff_id == built.build.image.layers[0].diff_id

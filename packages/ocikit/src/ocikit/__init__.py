@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ocikit._compression import Compression, compressor
     from ocikit.archive import read_docker_archive, write_docker_archive
-    from ocikit.blob import Blob, BytesBlob, FileBlob
+    from ocikit.blob import Blob, BytesBlob, CopiedBlob, FileBlob
     from ocikit.client import Registry
     from ocikit.config import ContainerConfig, History, ImageConfig
     from ocikit.credentials import Credentials, find_credentials
@@ -40,6 +40,7 @@ __all__ = [
     "BytesBlob",
     "Compression",
     "ContainerConfig",
+    "CopiedBlob",
     "Credentials",
     "Descriptor",
     "Digest",
@@ -87,6 +88,7 @@ _MODULES = {
     "blob": (
         "Blob",
         "BytesBlob",
+        "CopiedBlob",
         "FileBlob",
     ),
     "client": ("Registry",),

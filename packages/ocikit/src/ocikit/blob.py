@@ -38,6 +38,39 @@ class FileBlob:
         return self.path.open("rb")
 
 
+@dataclass(frozen=True, slots=True)
+class CopiedBlob:
+    """What `source` has; as it is read, it is written to `copy`, which is whole when all has been read."""
+
+    source: Blob
+    copy: Path
+
+    def open(self) -> BinaryIO:
+        return cast("BinaryIO", _CopyingReader(self.source.open(), self.copy))
+
+
+class _CopyingReader(io.RawIOBase):
+    def __init__(self, source: BinaryIO, copy: Path) -> None:
+        super().__init__()
+        self._source = source
+        self._copy = copy.open("wb")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(cast("bytearray", buffer)).cast("B")
+        data = self._source.read(len(view))
+        view[: len(data)] = data
+        self._copy.write(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._copy.close()
+        self._source.close()
+        super().close()
+
+
 class VerifyingReader(io.RawIOBase):
     """Passes bytes on; at their end, or past it, raises DigestMismatchError if they are not as promised.
 

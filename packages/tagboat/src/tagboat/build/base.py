@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from ocikit import (
+    CopiedBlob,
     Digest,
     FileBlob,
     Image,
@@ -17,6 +18,7 @@ from ocikit import (
     OcikitError,
     Platform,
     Reference,
+    UnsafeArchiveError,
     find_credentials,
 )
 from tagboat.build.age import tell_age
@@ -117,8 +119,7 @@ def resolve_base(
         raise ConfigError(
             "the base scratch has no Python", hint='say where one is: interpreter = "python.tar.gz"'
         )
-    extent: Extent = "compiler" if component.config.byte_code else "interpreter"
-    interpreter, whole = _interpreter(image, component.config.python, cache, here, extent)
+    interpreter, whole = _interpreter(image, component.config.python, cache, here, _extent(component))
     return Base(name, image, interpreter, here, whole), made
 
 
@@ -145,7 +146,7 @@ def _find(
         from ocikit import read_docker_archive  # noqa: PLC0415
 
         return read_docker_archive(component.directory / rest), False
-    image, made = _pull(name, platform, cache, progress)
+    image, made = _pull(name, platform, cache, _extent(component), progress)
     tell_age(_created(image), f"the base {name} is", progress)
     return image, made
 
@@ -179,12 +180,22 @@ def unpacked(image: Image, cache: Cache, extent: Extent) -> Path:
     return root
 
 
-def _pull(name: str, platform: Platform, cache: Cache, progress: Callable[[str], None]) -> tuple[Image, bool]:
-    """A registry image, kept as an OCI layout so that the next build needs no network."""
+def _extent(component: Component) -> Extent:
+    """How much of the base the component's build needs, in all likelihood."""
+    return "compiler" if component.config.byte_code else "interpreter"
+
+
+def _pull(
+    name: str, platform: Platform, cache: Cache, extent: Extent, progress: Callable[[str], None]
+) -> tuple[Image, bool]:
+    """A registry image, kept as an OCI layout so that the next build needs no network.
+
+    So much of it is unpacked on its way: what remains to be done is over soon after it has come.
+    """
     reference = Reference.parse(name)
     folder = cache.path("bases", key_of(str(reference), str(platform)))
     if reference.digest is not None and folder.is_dir():
-        return Layout(folder).image(), False
+        return _kept(folder, reference), False
     from ocikit import Registry  # noqa: PLC0415  loads an HTTP client
 
     with Registry(reference.registry, credentials=find_credentials) as registry:
@@ -199,15 +210,49 @@ def _pull(name: str, platform: Platform, cache: Cache, progress: Callable[[str],
             if missing:
                 progress(f"pulling {name}")
                 with cache.temporary() as temporary:
-                    Layout(temporary / "layout").write(registry.image(reference, platform), None)
+                    image = registry.image(reference, platform)
+                    _unpack_coming(image, temporary / "layout", cache, extent)
+                    Layout(temporary / "layout").write(image, None)
                     (temporary / "layout").rename(folder)
+    return _kept(folder, reference), missing
+
+
+def _kept(folder: Path, reference: Reference) -> Image:
+    """A registry image that is kept in `folder`; its layers know where they came from."""
     image = Layout(folder).image()
     origin = reference.registry, reference.repository
     layers = tuple(
         replace(layer, blob=replace(layer.blob, origin=origin)) if isinstance(layer.blob, FileBlob) else layer
         for layer in image.layers
     )
-    return replace(image, layers=layers), missing
+    return replace(image, layers=layers)
+
+
+def _unpack_coming(image: Image, layout: Path, cache: Cache, extent: Extent) -> None:
+    """Unpack an image while its layers come, and keep these as the blobs of a layout that is to be written.
+
+    What is no use for that is unpacked, and told, where it is needed. Raises RegistryError and
+    DigestMismatchError.
+    """
+    from ocikit import unpack  # noqa: PLC0415
+
+    layers = []
+    for layer in image.layers:
+        kept = layout / "blobs" / layer.descriptor.digest.path
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        layers.append(replace(layer, blob=CopiedBlob(layer.blob, kept)))
+    name = f"{image.digest.hex}-{extent}"
+    root = cache.path("roots", name)
+    with cache.locked(f"root-{name}"):
+        made = layout.with_name("root")
+        try:
+            unpack(replace(image, layers=tuple(layers)), made, ownership=False, only=_WANTED[extent])
+        except UnsafeArchiveError:
+            for layer in layers:
+                (layout / "blobs" / layer.descriptor.digest.path).unlink(missing_ok=True)
+            return
+        if not root.is_dir():
+            made.rename(root)
 
 
 def _interpreter(
