@@ -135,6 +135,8 @@ def test_an_unknown_key_like_no_other_gets_the_list():
         ({"entrypoint": ["a", 1]}, "tool.tagboat.entrypoint must be a list of strings with at least one"),
         ({"build-from-source": "a"}, "tool.tagboat.build-from-source must be a list of names, not a string"),
         ({"build-from-source": ["../a"]}, "build-from-source must be a list of names of packages"),
+        ({"interpreter": {"x86": "a.tar"}}, "unknown key tool.tagboat.interpreter.x86"),
+        ({"interpreter": {}}, "tool.tagboat.interpreter is empty: 'amd64' or 'arm64'"),
         ({"compression": "xz"}, "tool.tagboat.compression is 'xz', not 'gzip' or 'zstd'"),
         ({"stop-signal": "TERM"}, "tool.tagboat.stop-signal is 'TERM', no signal of Linux such as 'SIGTERM'"),
         ({"byte-code": "no"}, 'tool.tagboat.byte-code must be true, false or "imported", not a string'),

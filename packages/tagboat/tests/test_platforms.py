@@ -16,6 +16,11 @@ from tagboat.errors import ConfigError
 MACHINES = {"amd64": 62, "arm64": 183}  # e_machine of an ELF header
 HERE = Platform.host()
 OTHER = Platform("linux", "arm64" if HERE.architecture == "amd64" else "amd64")
+COMPILED = """\
+markupsafe==3.0.2 \\
+    --hash=sha256:2cb8438c3cbb25e220c2ab33bb226559e7afb3baec11c4f218ffa7308603c832 \\
+    --hash=sha256:a123e330ef0853c6e822384873bef7507557d8e4a082961e1defa947aa59ba84
+"""
 
 
 @pytest.fixture(scope="session")
@@ -102,6 +107,52 @@ def test_build_writes_several_platforms_into_one_layout(tagboat, project, foreig
     refused = tagboat("build", *both, "--output", "tar:image.tar")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "it holds one image" in refused.stderr
+
+
+@pytest.fixture
+def archives(project, foreign, built):
+    """Pythons for both architectures beside the component, which is made upon them and nothing else."""
+    names = {}
+    for image in (built.build.image, foreign):
+        architecture = image.config.platform.architecture
+        names[architecture] = f"python-{architecture}.tar.gz"
+        with image.layers[0].blob.open() as blob:
+            (project.directory / names[architecture]).write_bytes(blob.read())
+    pairs = ", ".join(f'{architecture} = "{name}"' for architecture, name in names.items())
+    text = project.pyproject.read_text().replace("debian:bookworm", "scratch")
+    project.pyproject.write_text(f"{text}interpreter = {{ {pairs} }}\n")
+
+
+@pytest.mark.usefixtures("archives")
+def test_an_archive_for_each_architecture_makes_an_index_too(tagboat, project, tmp_path):
+    with (project.directory / "requirements.lock").open("a") as lock:
+        lock.write(COMPILED)
+    both = ("--platform", str(HERE), "--platform", str(OTHER))
+    done = tagboat("build", *both, "--output", "oci:image")
+    assert done.returncode == 0, done.stderr
+    layout = Layout(project.directory / "image")
+    assert layout.image("1.2.3", HERE).config.platform == HERE
+    image = layout.image("1.2.3", OTHER)
+    assert image.config.platform == OTHER
+    unpack(image, tmp_path / "foreign", ownership=False)
+    assert elf_machines(tmp_path / "foreign") == {MACHINES[OTHER.architecture]}
+    (compiled,) = (tmp_path / "foreign").rglob("_speedups*.so")
+    assert list(compiled.parent.glob("__pycache__/_native.*.pyc"))
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "complaint"),
+    [
+        (f'{{ {HERE.architecture} = "here.tar" }}', f"has none for {OTHER}"),
+        (f'{{ {OTHER.architecture} = "other.tar" }}', f"has none for {HERE}"),
+        ('"python.tar"', f"is for {HERE}, not for {OTHER}"),
+    ],
+)
+def test_an_architecture_without_an_archive_is_told(tagboat, project, interpreter, complaint):
+    project.configure(f"interpreter = {interpreter}\n")
+    done = tagboat("build", "--platform", str(OTHER))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"tool.tagboat.interpreter {complaint}" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ class Config:
     user: str = "65532:65532"
     lock: str | None = None
     python: str | None = None
-    interpreter: str | None = None  # an archive
+    interpreter: str | Mapping[str, str] | None = None  # an archive, or one for each architecture
     byte_code: ByteCode = True
     compression: Compression = "gzip"
     stop_signal: str = "SIGTERM"
@@ -202,7 +202,7 @@ def parse_config(table: Mapping[str, Any], file: Path, *, name: str, scripts: It
         user=reader.user("user", Config.user),
         lock=reader.string("lock"),
         python=reader.absolute_path("python"),
-        interpreter=reader.string("interpreter"),
+        interpreter=reader.string_or_choices("interpreter", ("amd64", "arm64")),
         byte_code=reader.byte_code("byte-code", Config.byte_code),
         compression="zstd" if reader.choice("compression", ("gzip", "zstd")) == "zstd" else "gzip",
         build_from_source=reader.names("build-from-source"),
@@ -313,6 +313,17 @@ class _Table:
         if not text:
             raise self._wrong(key, "is empty")
         return text
+
+    def string_or_choices(self, key: str, allowed: tuple[str, ...]) -> str | Mapping[str, str] | None:
+        """A string, or a table of strings with no other keys than `allowed`."""
+        if not isinstance(self._values.get(key), dict):
+            return self.string(key)
+        table = self.table(key)
+        found = {name: value for name in allowed if (value := table.string(name)) is not None}
+        table.refuse_unknown()
+        if not found:
+            raise self._wrong(key, f"is empty: {' or '.join(map(repr, allowed))}")
+        return found
 
     def text(self, key: str, default: str) -> Text:
         value = self._take(key, str, "a string")

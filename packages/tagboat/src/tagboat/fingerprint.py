@@ -255,8 +255,9 @@ def _git_files(folder: Path) -> Iterable[str]:
 
 
 def _base_files(component: Component, cache: Path) -> Iterator[str]:
-    if component.config.interpreter is not None:
-        yield str(component.directory / component.config.interpreter)
+    archives = component.config.interpreter or {}
+    for archive in (archives,) if isinstance(archives, str) else archives.values():
+        yield str(component.directory / archive)
     kind, _, rest = component.config.base.partition(":")
     if kind == "oci":
         yield str(component.directory / rest.partition(":")[0] / "index.json")

@@ -36,6 +36,7 @@ from tagboat.build.interpreter import (
 )
 from tagboat.build.target import Target
 from tagboat.component import Component
+from tagboat.config import Config
 from tagboat.errors import ConfigError
 
 SCRATCH = "scratch"
@@ -100,17 +101,14 @@ def resolve_base(
 
     Raises ConfigError, AptError, DebError, InterpreterError, and ocikit's errors for what cannot be read.
     """
-    name = component.config.base
+    name, archive = component.config.base, _archive(component.config, platform)
     here = None
     if not Platform.host().matches(platform):
         here, _ = resolve_base(component, Platform.host(), cache, progress=progress)
     image, made = _find(component, platform, cache, here, progress)
     if not image.config.platform.matches(platform):
         raise ConfigError(f"the base {name} is for {image.config.platform}, not for {platform}")
-    archive = component.config.interpreter
     if archive is not None:
-        if here is not None:
-            raise ConfigError(f"tool.tagboat.interpreter is for {Platform.host()}, not for {platform}")
         from tagboat.build.bundle import with_interpreter  # noqa: PLC0415  most bases have their own
 
         image, fresh = with_interpreter(image, component.directory / archive, cache)
@@ -121,6 +119,24 @@ def resolve_base(
         )
     interpreter, whole = _interpreter(image, component.config.python, cache, here, _extent(component))
     return Base(name, image, interpreter, here, whole), made
+
+
+def _archive(config: Config, platform: Platform) -> str | None:
+    """The archive with the Python for that platform, if the configuration names any."""
+    archive = config.interpreter
+    if archive is None or isinstance(archive, str):
+        if archive is not None and not Platform.host().matches(platform):
+            raise ConfigError(
+                f"tool.tagboat.interpreter is for {Platform.host()}, not for {platform}",
+                hint='name one for each architecture: interpreter = { amd64 = "…", arm64 = "…" }',
+            )
+        return archive
+    if platform.architecture not in archive:
+        raise ConfigError(
+            f"tool.tagboat.interpreter has none for {platform}",
+            hint="that for the machine that builds is needed too: it compiles byte code for all",
+        )
+    return archive[platform.architecture]
 
 
 def _find(

@@ -99,9 +99,8 @@ def find_foreign_interpreter(root: Path, like: Interpreter, *, path: str | None,
     real = _find(root, path, search)
     version = ".".join(map(str, like.version))
     said = rb"(?<![\d.])" + re.escape(version.encode()) + rb"(?![\d.])"
-    libraries = (
-        library for folder in _library_folders(root) for library in folder.glob(f"libpython{like.short}.so*")
-    )
+    folders = [*_library_folders(root), (root / real.lstrip("/")).parent.parent / "lib"]
+    libraries = (library for folder in folders for library in folder.glob(f"libpython{like.short}.so*"))
     if not any(re.search(said, file.read_bytes()) for file in (root / real.lstrip("/"), *libraries)):
         raise InterpreterError(
             f"{real} of the base is not Python {version}, as it is in the same base for this machine",
