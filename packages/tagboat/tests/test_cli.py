@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,30 @@ def test_a_full_disk_is_told_in_a_line_and_leaves_no_result(project, build_cache
     last = done.stderr.splitlines()[-1]
     assert "No space left on device" in last
     assert last.startswith("tagboat: ")
+
+
+def test_a_layer_that_was_damaged_in_the_cache_is_told_and_made_anew(project, build_cache):
+    home = project.root / "home"
+    shutil.copytree(build_cache, home / "tagboat", copy_function=os.link, symlinks=True)
+
+    def build(output):
+        return subprocess.run(
+            [sys.executable, "-m", "tagboat", "build", "--output", output],
+            cwd=project.directory, env=os.environ | {"XDG_CACHE_HOME": str(home)},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    assert build("oci:../good").returncode == 0
+    layer = Layout(project.root / "good").image().layers[-1].descriptor.digest
+    blob = home / "tagboat" / "blobs" / layer.path
+    content = blob.read_bytes()
+    blob.unlink()
+    blob.write_bytes(bytes(len(content)))
+    done = build("oci:../bad")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "damaged in the cache" in done.stderr
+    assert build("oci:../bad").returncode == 0
+    assert blob.read_bytes() == content
 
 
 def test_a_place_that_cannot_be_is_told_in_a_line(tagboat, project):

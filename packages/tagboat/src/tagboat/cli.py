@@ -45,7 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"  | {line}", file=sys.stderr)
         return error.exit_code
     except OcikitError as error:
-        _complain(str(error), None)
+        from tagboat.build.cache import drop_damaged
+
+        damaged = drop_damaged(cache_folder(), str(error))
+        _complain(
+            str(error), "it was damaged in the cache, and is gone from there: try again" if damaged else None
+        )
         return 2 if isinstance(error, InvalidReferenceError) else 1
     except KeyboardInterrupt:
         _complain("interrupted", None)

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -196,6 +197,21 @@ class Cache:
             with suppress(OSError):
                 if partial.stat().st_mtime < time.time() - _LONG_AGO:
                     partial.unlink()
+
+
+def drop_damaged(root: Path, text: str) -> bool:
+    """Whether a blob of the cache in `root` that `text`, an error, names is not what its name says; it is
+    removed then, and made anew when it is wanted."""
+    dropped = False
+    for digest in set(re.findall(r"sha256:[0-9a-f]{64}", text)):
+        blob = root / "blobs" / Digest.parse(digest).path
+        with suppress(OSError):
+            with blob.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != blob.name:
+                blob.unlink()
+                dropped = True
+    return dropped
 
 
 def _remove(folder: Path) -> None:
