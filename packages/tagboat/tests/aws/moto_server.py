@@ -206,7 +206,8 @@ def check(self: CertBundle) -> None:
 NAMES = Names.of_settings()
 SERVERS = [Server(name, name, NAMES.resolvers[0].port) for name in ("127.0.0.2", "127.0.0.3")]
 original_check = CertBundle.check
-CertBundle.check = check
+if "TAGBOAT_RESOLVERS" in os.environ:  # where nobody serves names, each question would wait for seconds
+    CertBundle.check = check
 LambdaResponse.put_provisioned_concurrency_config = put_provisioned
 LambdaResponse.get_provisioned_concurrency_config = get_provisioned
 LambdaResponse.delete_provisioned_concurrency_config = delete_provisioned
