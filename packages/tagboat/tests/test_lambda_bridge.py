@@ -153,6 +153,14 @@ def test_an_event_reaches_the_app_as_the_request_that_it_stands_for(
     assert headers["x-amzn-trace-id"].startswith("Root=1-")
 
 
+def test_the_app_is_asked_for_the_domain_behind_cloudfront(service: LambdaService, start: Start) -> None:
+    start(TAGBOAT_DOMAIN="www.shop.example")
+    for said, host in (("WWW.shop.example", "www.shop.example"), ("evil.example", "abc.lambda-url")):
+        event = http_event("/")
+        event["headers"]["x-forwarded-host"] = said
+        assert told(service.invoke(event))["headers"]["host"].startswith(host)
+
+
 @pytest.mark.parametrize(("mode", "streamed"), [("", True), ("buffer", False)])
 def test_an_answer_comes_back_with_its_status_headers_and_cookies(
     service: LambdaService, start: Start, mode: str, streamed: bool

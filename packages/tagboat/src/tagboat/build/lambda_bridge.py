@@ -44,6 +44,12 @@ PLACE: Final = "opt/tagboat/lambda"
 SECRETS: Final = "TAGBOAT_SECRETS"
 """The variable that says, by variable, where a value is kept: a JSON object of [store, name or ARN, key]."""
 
+DOMAIN: Final = "TAGBOAT_DOMAIN"
+"""The variable with the domain that CloudFront has for the function. CloudFront asks with the URL's host as
+Host, and says in X-Forwarded-Host what it was asked for itself. The app gets that as Host, as elsewhere,
+if it is the domain: anybody may call the URL, and say what they like.
+"""
+
 _STORES: Final = {
     "secretsmanager": ("secretsmanager.GetSecretValue", "SECRETS_MANAGER"),
     "ssm": ("AmazonSSM.GetParameters", "SSM"),
@@ -94,8 +100,8 @@ class Request:
     body: bytes
 
     @classmethod
-    def of(cls, event: Any, trace: str | None = None) -> Request:
-        """Read an event of payload format 2.0; raises BadEventError."""
+    def of(cls, event: Any, trace: str | None = None, domain: str | None = None) -> Request:
+        """Read an event of payload format 2.0, of a function with that domain; raises BadEventError."""
         try:
             context = event["requestContext"]
             method = context["http"]["method"].upper()
@@ -109,6 +115,8 @@ class Request:
             if cookies := event.get("cookies"):
                 headers["cookie"] = "; ".join(cookies)
             headers.setdefault("host", str(context.get("domainName") or "localhost"))
+            if domain and headers.get("x-forwarded-host", "").lower() == domain:
+                headers["host"] = domain
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise BadEventError(
                 f"the event is no request of a function URL or an HTTP API (payload format 2.0): {error!r}"
@@ -417,14 +425,15 @@ def _chunk(data: bytes) -> bytes:
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
-def serve(runtime: Runtime, app: App, *, streams: bool) -> None:
+def serve(runtime: Runtime, app: App, *, streams: bool, domain: str | None) -> None:
     """Answer invocations until the app ends, which raises AppGoneError after the caller was told."""
     while True:
         headers, event = runtime.next()
         invocation = headers["Lambda-Runtime-Aws-Request-Id"]
         deadline = int(headers["Lambda-Runtime-Deadline-Ms"]) / 1e3 - _MARGIN
         try:
-            answer = app.ask(Request.of(event, headers.get("Lambda-Runtime-Trace-Id")), deadline)
+            request = Request.of(event, headers.get("Lambda-Runtime-Trace-Id"), domain)
+            answer = app.ask(request, deadline)
             if not streams:
                 runtime.respond(invocation, answer)
         except (BadEventError, AppError, ValueError) as error:
@@ -456,7 +465,8 @@ def main() -> None:
         runtime.fail("init", error)
         sys.exit(f"lambda: {error}")
     try:
-        serve(runtime, app, streams=os.environ.get("TAGBOAT_LAMBDA_RESPONSE") != "buffer")
+        streams = os.environ.get("TAGBOAT_LAMBDA_RESPONSE") != "buffer"
+        serve(runtime, app, streams=streams, domain=os.environ.get(DOMAIN))
     except AppGoneError as error:
         sys.exit(f"lambda: {error}")
 

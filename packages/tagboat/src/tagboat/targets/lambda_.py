@@ -10,8 +10,8 @@ from tagboat.aws.policy import Document, allow, pulled_by, taken_by, writes_log
 from tagboat.aws.probe import log_group
 from tagboat.aws.resource import Ref, Resource
 from tagboat.build.image import start_command
+from tagboat.build.lambda_bridge import DOMAIN, SECRETS
 from tagboat.build.lambda_bridge import PLACE as BRIDGE
-from tagboat.build.lambda_bridge import SECRETS
 from tagboat.targets import parts
 from tagboat.targets.place import Place
 
@@ -68,10 +68,11 @@ def variables(place: Place) -> dict[str, str]:
     """The function's variables. Lambda knows no secrets, so one says where they are kept, and the bridge
     reads them as the app starts, with the function's role.
     """
+    domain = {DOMAIN: place.target.domain} if place.target.domain else {}
     if not place.secrets:
-        return place.environment
+        return {**place.environment, **domain}
     kept = {name: [one.store, one.id, one.key] for name, one in sorted(place.secrets.items())}
-    return {**place.environment, SECRETS: json.dumps(kept, separators=(",", ":"))}
+    return {**place.environment, **domain, SECRETS: json.dumps(kept, separators=(",", ":"))}
 
 
 def resources(place: Place) -> list[Resource]:
