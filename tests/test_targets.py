@@ -32,6 +32,15 @@ def test_a_homeport_is_planned_applied_deployed_to_and_emptied(app):
     assert deployed.returncode == 0, deployed.stderr
     assert actions(app) == ({"ecr.repository": "keep", "apprunner.service": "keep"}, 0)
 
+    live = f'\n[tool.tagboat.targets.live]\nkind = "homeport"\nname = "{app.name}-live"\n'
+    configure(app, TARGET, TARGET + live)
+    promoted = app.tagboat("promote", "--from", "port", "--target", "live", "--json")
+    assert promoted.returncode == 0, promoted.stderr
+    assert json.loads(promoted.stdout)["digest"] == json.loads(deployed.stdout)["digest"]
+    assert app.port.get(f"{app.name}-live").text == "hello from 1.0.0"
+    assert app.tagboat("destroy", "--target", "live", "--yes").returncode == 0
+    configure(app, live, "")
+
     configure(app, 'COLOUR = "blue"', 'COLOUR = "red"')
     plan = app.tagboat("plan")
     assert plan.returncode == 2

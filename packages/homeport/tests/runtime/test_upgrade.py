@@ -25,7 +25,7 @@ from botocore.credentials import Credentials
 
 from homeport.credentials import Keyring
 from homeport.errors import HomeportError
-from homeport.installation import is_version
+from homeport.installation import Installation, InstallationError, is_version
 from homeport.listeners import Listeners
 from homeport.place import REGION
 
@@ -197,3 +197,20 @@ def test_versions_of_releases_are_known(text: str) -> None:
     assert not is_version(f" {text}")
     assert not is_version(f"{text}+local")
     assert not is_version(f"v{text}")
+
+
+def test_versions_lie_side_by_side_and_one_that_cannot_be_had_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation = Installation(tmp_path)
+    for name in ("1.0", "2.0", "3.0"):
+        (tmp_path / "versions" / name).mkdir(parents=True)
+    installation.activate("1.0")
+    installation.activate("2.0")
+    assert (installation.current, (tmp_path / "current").resolve().name) == ("2.0", "2.0")
+    installation.keep("2.0", "3.0")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(InstallationError, match=r"^homeport 9\.9\.9 cannot be installed: .*9\.9\.9"):
+        installation.install("9.9.9")
+    assert sorted(path.name for path in (tmp_path / "versions").iterdir()) == ["2.0", "3.0"]
+    assert installation.current == "2.0"

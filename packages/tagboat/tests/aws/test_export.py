@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from tagboat.targets.target import desired
 
 GOLDEN = Path(__file__).with_name("golden")
 BIN = Path(sys.executable).parent
+OWN_SERVER = Path(__file__).parents[4] / "docs" / "own-server.md"
 
 
 SECRETS = """
@@ -111,3 +114,7 @@ def test_user_data_makes_a_fresh_debian_a_homeport(capsys):
     written = json.loads(document)
     assert "runc" in written["packages"]
     assert "ExecStart=/usr/local/bin/homeport serve" in written["write_files"][0]["content"]
+    # What the page on a server of one's own says to type is what is run here.
+    (typed,) = re.findall(r"^```sh install\n(.*?)^```", OWN_SERVER.read_text(), re.MULTILINE | re.DOTALL)
+    commands = [shlex.split(line) for line in typed.splitlines()]
+    assert commands == written["runcmd"][: len(commands)]
