@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from packaging.requirements import Requirement
 
 from ocikit import Platform
 from tagboat.build.base import resolve_base
@@ -57,6 +58,10 @@ def test_a_wheel_that_has_another_hash_than_the_lock_is_not_read(installer, uv_c
     for pin in pins:
         other = replace(pin, wheel=replace(pin.wheel, hashes=("sha256:" + "0" * 64,)))
         assert uv_cache.find(other) is None
+        named = replace(
+            pin, requirement=Requirement(f"{pin.name} @ https://host.example/{pin.wheel.filename}")
+        )
+        assert uv_cache.find(named) is None
 
 
 def test_without_a_cache_all_is_installed(installer, monkeypatch, tmp_path):

@@ -56,11 +56,10 @@ class Installer:
         text = "\n".join((*lock.options, *(pin.text for pin in unknown)))
         try:
             answer = uv.wheels_for(text, target=target, directory=self.selection.component.directory)
-        except uv.UvError:
+            found = releases_of(parse_pylock(answer, lock.file), lock.file)
+            releases = {release.name: release for release in found}
+        except (uv.UvError, ConfigError):  # uv then says, as it installs, what is wrong
             return [pin for pin in pins if pin.wheel]
-        releases = {
-            release.name: release for release in releases_of(parse_pylock(answer, lock.file), lock.file)
-        }
         return [pin if pin.wheel else _chosen(pin, releases.get(pin.name), target) for pin in pins]
 
     def install(self, pins: Sequence[Pin], name: str) -> list[Path]:

@@ -49,10 +49,12 @@ class UvCache:
             for name, _, value in (one.partition(":") for one in pin.wheel.hashes)
             if name == "sha256"
         ]
-        version = next(iter(pin.requirement.specifier)).version
+        versions = [one.version for one in pin.requirement.specifier if one.operator == "=="]
+        if len(versions) != 1:  # one that is named by its address
+            return None
         for bucket in sorted(self.root.glob("wheels-v*")):
             for folder in (bucket / "pypi" / pin.name, *bucket.glob(f"index/*/{pin.name}")):
-                for record in sorted(folder.glob(f"{version}-*.http")):
+                for record in sorted(folder.glob(f"{versions[0]}-*.http")):
                     said = record.read_bytes()
                     place = record.with_suffix("").resolve()
                     if said.startswith(_IDENTITY + place.name.encode()) and any(
