@@ -38,3 +38,5 @@ def test_the_origin_is_compared_with_the_host_that_was_asked(site):
     assert site.client().bare("POST", "/login", b"user=reader", headers).status == 303
     headers["Host"] = "other.example"
     assert site.client().bare("POST", "/login", b"user=reader", headers).status == 403
+    headers["X-Forwarded-Host"] = "site.example"
+    assert site.client().bare("POST", "/login", b"user=reader", headers).status == 303

@@ -25,8 +25,10 @@ def is_cross_origin(headers: Headers) -> bool:
     origin = headers.get("origin")
     if origin is None:
         return False
+    # Behind a distribution Host is a name of the platform's. No other site makes a browser send the second.
+    asked = {headers.get(name, "").lower() for name in ("host", "x-forwarded-host")}
     try:
-        return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+        return urlsplit(origin).netloc.lower() not in asked - {""}
     except ValueError:
         return True
 
