@@ -69,6 +69,32 @@ def test_a_refused_call_is_named_with_what_to_do(aws, refused, operation, refusa
         assert word in part
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "The role defined for the function cannot be assumed by Lambda.",
+        "Lambda does not have permission to access the ECR image. Check the ECR permissions.",
+    ],
+)
+def test_what_lambda_has_not_heard_of_yet_is_waited_for(aws, monkeypatch, message):
+    aws.configure(TARGET)
+    aws.repository()
+    aws.release()
+    original, refusals = botocore.client.BaseClient._make_api_call, ["once", "twice"]
+
+    def call(client, name, arguments):
+        if name == "CreateFunction" and refusals:
+            refusals.pop()
+            answer = {"Error": {"Code": "InvalidParameterValueException", "Message": message}}
+            raise ClientError(answer | {"ResponseMetadata": {"HTTPStatusCode": 400}}, name)
+        return original(client, name, arguments)
+
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
+    monkeypatch.setattr("tagboat.aws.account.time.sleep", lambda _: None)
+    code, _, err = aws.run("apply")
+    assert (code, refusals) == (0, []), err
+
+
 def test_a_bucket_has_to_be_the_accounts_own(aws):
     aws.configure(TARGET)
     aws.run("plan")

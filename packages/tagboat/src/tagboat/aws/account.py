@@ -29,7 +29,8 @@ GLOBAL_REGION = "us-east-1"  # where CloudFront, its certificates, Route 53 and 
 _GLOBAL = frozenset({"cloudfront", "acm", "route53", "budgets", "ce", "iam"})
 _ROLE_SEEN = 60.0  # seconds within which all of AWS has heard of what IAM has just made
 _LET_GO = 1800.0  # seconds within which all of AWS has heard that a thing is in use no more
-_ROLE_UNKNOWN = re.compile(r"assum|instance profile", re.IGNORECASE)
+# A role, or who may read the images of a repository: of neither Lambda hears at once.
+_ROLE_UNKNOWN = re.compile(r"assum|instance profile|permission to access the ECR image", re.IGNORECASE)
 DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 _PORT_REGION = "local-1"  # where every homeport says it is
 _STARTING = 900.0  # seconds within which a machine that is new has installed its homeport
@@ -179,7 +180,7 @@ class Account:
         return said
 
     def call_with_role(self, service: str, operation: str, /, **arguments: Any) -> Any:
-        """As `call`, again and again for a minute where AWS has not yet heard of a role that is new."""
+        """As `call`, again and again for a minute where AWS has not yet heard of a new role or right."""
         deadline = time.monotonic() + _ROLE_SEEN
         while True:
             try:
