@@ -49,8 +49,11 @@ mount -t tmpfs tmpfs "$root/tmp"
 cp -L /etc/resolv.conf "$root/run/resolv.conf"
 ln -sfn /run/resolv.conf "$root/etc/resolv.conf"
 mkdir -p "$root/run/debs/partial"
-chroot "$root" apt-get install --quiet --quiet --yes --no-install-recommends --download-only \
-    -o Dir::Cache::archives=/run/debs cloud-init >/dev/null
+fetch() {
+    chroot "$root" apt-get install --quiet --quiet --yes --no-install-recommends --download-only \
+        -o Dir::Cache::archives=/run/debs cloud-init >/dev/null
+}
+fetch || { chroot "$root" apt-get update --quiet --quiet; fetch; }  # where the lists are old, or none
 for deb in "$root"/run/debs/*.deb; do
     dpkg-deb --fsys-tarfile "$deb" | tar --extract --keep-directory-symlink --directory "$root"
 done
