@@ -55,7 +55,7 @@ def run() -> list[Row]:
                 *_changes(ours, shop, theirs),
                 *_same(ours, shop, folder / "elsewhere"),
                 *_smaller(ours, Shop(folder / "plain", base, byte_code=False), _PLAIN, theirs, 67),
-                *_smaller(ours, Shop(folder / "less", base, byte_code="imported"), _IMPORTED, theirs, 75),
+                *_smaller(ours, Shop(folder / "less", base, byte_code="imported"), _IMPORTED, theirs, 77),
                 *_index(ours, composed),
                 *composition(ours.cache),
             ]
