@@ -11,15 +11,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tagboat.build.cache import Cache, key_of
 from tagboat.build.files import File, Files
 from tagboat.build.imports import FORMAT, Module, modules_of, names_in_strings, reached
-from tagboat.build.lock import Pin
 from tagboat.build.projects import Projects
-from tagboat.build.target import Target
 from tagboat.build.venv import site_packages
-from tagboat.config import Config
+
+if TYPE_CHECKING:  # where a line was edited, loading takes longer than the build
+    from tagboat.build.lock import Pin
+    from tagboat.build.target import Target
+    from tagboat.config import Config
 
 _NAME = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*", re.ASCII)
 
