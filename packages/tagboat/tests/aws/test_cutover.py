@@ -13,12 +13,14 @@ from packages.tagboat.tests.aws.conftest import NEW_END, OLD_END
 from packages.tagboat.tests.aws.test_elsewhere import LEAN, PROOFS
 
 from tagboat.aws.account import Account
+from tagboat.component import Component
 from tagboat.cutover import Cutover, CutoverError, End, go_back, move
 from tagboat.cutover.note import Note, note_of, read_note
 from tagboat.cutover.state import Watched, is_ours, leading_sets, records_of
 from tagboat.cutover.steps import rendered
 from tagboat.dns import Record
 from tagboat.dns.end import Seen
+from tagboat.runtime.choice import runtime_of
 
 GOLDEN = Path(__file__).parent / "golden"
 ROUTE53 = ("ns-2048.awsdns-64.com", "ns-2049.awsdns-65.net")
@@ -53,6 +55,7 @@ def test_a_name_of_a_zone_elsewhere_moves_by_the_steps(aws, zones, ends):
     assert aws.run("apply")[0] == 35
     host = distribution(aws, zones)
 
+    assert ".lambda-url." in served_at(aws)  # whoever looks at the name sees what was before
     zones.cached("www.shop.test", 1200, "CNAME", "shop-1.elb.amazonaws.com.")
     code, before, err = aws.run("cutover", "www.shop.test")
     assert (code, "www.shop.test has not moved" in err) == (35, True)
@@ -75,6 +78,12 @@ def test_a_name_of_a_zone_elsewhere_moves_by_the_steps(aws, zones, ends):
     said = json.loads(out)
     assert (code, said["moved"], said["settled"]) == (0, True, True)
     assert {one["side"] for one in said["watched"]} == {"new"}
+    assert served_at(aws) == "https://www.shop.test"
+
+
+def served_at(aws):
+    """Where `deploy` says that it is served, and CI looks whether it is well."""
+    return runtime_of(Component.load(aws.directory), None).state().url
 
 
 def publish(aws, zones, zone, name="shop.test"):

@@ -10,10 +10,12 @@ from typing import Any
 from ocikit import Credentials, Platform
 from tagboat.aws.apply import apply, read, require_given
 from tagboat.aws.kinds.cloudfront import host_of
+from tagboat.aws.kinds.dns import leads
 from tagboat.aws.kinds.logs import lines
 from tagboat.aws.kinds.secrets import parameter_arn
 from tagboat.aws.resource import Ref, Resource, replaced
-from tagboat.cloud import LogLine, Repository
+from tagboat.cloud import CloudError, LogLine, Repository
+from tagboat.dns import DnsError, Names
 from tagboat.errors import TagboatError
 from tagboat.runtime.runtime import Watch
 from tagboat.targets import parts
@@ -87,13 +89,32 @@ class OnAws:
         apply(self.stack.account, self.stack.resources, released=True, progress=watch.progress)
 
     def front(self) -> str | None:
-        """Where the service is to be seen, if a distribution stands in front of it."""
+        """Where the service is to be seen by way of the distribution in front of it.
+
+        None where there is none, or where its domain has not moved there yet: who looked at the domain would
+        see what was before.
+        """
         place = self.stack.place
-        if place.target.domain:
-            return f"https://{place.target.domain}"
-        host = host_of(self.stack.account, place.name) if parts.has_front(place) else None
-        return f"https://{host}" if host else None
+        domain = place.target.domain
+        try:
+            host = host_of(self.stack.account, place.name) if parts.has_front(place) else None
+        except CloudError:  # a release role that was made before it might ask
+            return f"https://{domain}" if domain else None
+        if host is None:
+            return None
+        if domain is None:
+            return f"https://{host}"
+        return f"https://{domain}" if _leads(domain, host) else None
 
     def group_lines(self, group: str, *, since: int) -> Iterator[LogLine]:
         """The lines of a log group."""
         yield from lines(self.stack.account, group, since=since)
+
+
+def _leads(domain: str, host: str) -> bool:
+    """Whether visitors of the domain come to that host, as far as the DNS can be asked from here."""
+    names = Names.of_settings()
+    try:
+        return leads(names, domain, host, names.led(domain))
+    except DnsError:
+        return True

@@ -154,6 +154,7 @@ def release_actions(place: Place) -> Document:
             [service, place.arn("ecs", f"service-deployment/default/{place.name}/*")],
         ),
         allow(["iam:PassRole"], roles, {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}),
+        *parts.front_actions(place),
         parts.reads_log(place, log_group(place)),
         *parts.finds_secrets(place),
     )

@@ -178,5 +178,6 @@ def release_actions(place: Place) -> Document:
             ],
             [function, f"{function}:*"],
         ),
+        *parts.front_actions(place),
         parts.reads_log(place, log_group(place.name)),
     )

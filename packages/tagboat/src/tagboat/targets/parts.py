@@ -325,6 +325,11 @@ def registry_actions(place: Place) -> list[Document]:
     ]
 
 
+def front_actions(place: Place) -> list[Document]:
+    """What finding the distribution in front needs, which AWS lets nobody limit to one."""
+    return [allow(["cloudfront:ListDistributions"], ["*"])] if has_front(place) else []
+
+
 def reads_log(place: Place, group: str) -> Document:
     return allow(["logs:FilterLogEvents"], [place.arn("logs", f"log-group:{group}:*")])
 
