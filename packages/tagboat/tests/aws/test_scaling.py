@@ -87,7 +87,7 @@ def examined(aws):
 
 def test_a_budget_watches_the_component_alone_only_where_its_tag_is_active(aws):
     aws.configure(
-        'kind = "vm"\nregion = "ap-southeast-1"\n'
+        'kind = "lambda"\nregion = "ap-southeast-1"\n'
         'budget = 10\nalert = "a@b.example"\nbudget-scope = "component"\n'
     )
     code, _, err = aws.run("apply")
