@@ -75,6 +75,35 @@ def test_a_listing_begins_after_what_it_is_told(store: MeteredStore) -> None:
     ]
 
 
+class Breaking(MemoryStore):
+    """Answers of listings break off, or are refused, as often as it is told."""
+
+    def __init__(self, failures: list[str]) -> None:
+        self.failures = failures
+
+    def list(self, *arguments: Any, **options: Any) -> Any:
+        if self.failures:
+            raise GenericError(self.failures.pop())
+        return super().list(*arguments, **options)
+
+
+def test_a_listing_that_breaks_off_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    inner = Breaking(["Generic S3 error: Error getting list response body: HTTP error"] * 4)
+    inner.put("log/1", b"1")
+    store = MeteredStore(inner)  # type: ignore[arg-type]
+    assert [item["path"] for batch in store.list("log/") for item in batch] == ["log/1"]
+    assert slept == [0.1, 0.3, 1.0, 3.0]
+    inner.failures += ["Generic S3 error: Error getting list response body: HTTP error"] * 9
+    with pytest.raises(GenericError, match="body"):
+        list(store.list("log/"))
+    assert len(inner.failures) == 4
+    inner.failures[:] = ["Generic S3 error: nobody listens there"]  # the client has tried that again itself
+    with pytest.raises(GenericError, match="nobody"):
+        list(store.list("log/"))
+
+
 def test_deleting_what_is_not_there_is_nothing(tmp_path: Path) -> None:
     for inner in (MemoryStore(), DirectoryStore(tmp_path)):
         store = MeteredStore(inner)  # type: ignore[arg-type]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from obstore.exceptions import GenericError
 from obstore.store import HTTPStore
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ __all__ = ["PRICES", "MeteredStore", "Requests"]
 
 PRICES: Final[Mapping[str, float]] = {"put": 5.0, "list": 5.0, "get": 0.4, "delete": 0.0}
 """Dollars for a million requests: S3 Standard in us-east-1, as of 2026-11."""
+
+_BROKEN_OFF: Final = "list response body"  # in the words of the client
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +93,20 @@ class MeteredStore:
         self, prefix: str | None = None, *, offset: str | None = None
     ) -> Iterator[Sequence[dict[str, Any]]]:
         """Batches of `{"path", "size", "last_modified", …}` of the objects below `prefix` after `offset`."""
-        for batch in self.inner.list(prefix, offset=offset, chunk_size=1000):
-            self._count("list")
-            yield batch
-            if len(batch) < 1000:
+        for pause in (0.1, 0.3, 1.0, 3.0, None):
+            given = False
+            try:
+                for batch in self.inner.list(prefix, offset=offset, chunk_size=1000):
+                    self._count("list")
+                    given = True
+                    yield batch
+                    if len(batch) < 1000:
+                        return
+                self._count("list")
+            except GenericError as error:
+                # The client tries a request again, but not an answer that breaks off: that is for us to do.
+                if given or pause is None or _BROKEN_OFF not in str(error):
+                    raise
+                time.sleep(pause)
+            else:
                 return
-        self._count("list")
