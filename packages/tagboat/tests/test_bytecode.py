@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tagboat.build.base import unpacked
-from tagboat.build.bytecode import Compiler, compile_files
+from tagboat.build.bytecode import Compiler, compile_files, compile_packages
 from tagboat.build.cache import Cache
 from tagboat.build.files import File, Link
 from tagboat.build.interpreter import InterpreterError, find_interpreter, resolve
@@ -147,6 +147,16 @@ def test_what_was_compiled_once_is_not_compiled_again(compile_, monkeypatch):
     )
     again, _ = compile_(files)
     assert again == first
+
+
+def test_packages_of_one_version_with_other_sources_have_byte_code_of_their_own(root, interpreter, tmp_path):
+    store, compiler = Cache.open(tmp_path), Compiler(interpreter, root, "id")
+    for machine in ("x86_64", "aarch64", "x86_64"):
+        files = {"p/config.py": File(f"machine = {machine!r}".encode()), "p/data": File(b"")}
+        (entry,) = compile_packages({"p": files}, compiler, store)["p"].values()
+        found = {}
+        exec(marshal.loads(entry.read()[16:]), found)  # noqa: S102, S302
+        assert found["machine"] == machine
 
 
 def test_the_python_of_a_base_compiles_without_the_rest_of_it(

@@ -17,7 +17,7 @@ from tagboat.build.cache import Cache, key_of
 from tagboat.build.files import Entry, File, Files, Part
 from tagboat.build.interpreter import Interpreter, InterpreterError, command, environment
 
-_FORMAT = "3"
+_FORMAT = "4"
 _WORTH_A_PROCESS = 16  # files
 _APART = (3, 12)  # the first Python whose files are compiled in processes of their own
 
@@ -107,9 +107,7 @@ def compile_files(
     jobs: list[_Job] = []
     broken: dict[str, str] = {}
     with cache.temporary() as folder:
-        for path, entry in sorted(files.items()):
-            if not path.endswith(".py") or not isinstance(entry, File):
-                continue
+        for path, entry in _sources(files).items():
             source = entry.read()
             key = key_of(_FORMAT, compiler.identity, path, source)
             stored[path] = cache.path(f"bytecode/{key[:2]}", key)
@@ -130,27 +128,27 @@ def compile_files(
 
 
 def compile_packages(
-    packages: Mapping[str, tuple[str, Files]], compiler: Compiler, cache: Cache
+    packages: Mapping[str, Files], compiler: Compiler, cache: Cache
 ) -> dict[str, dict[str, Entry]]:
-    """The byte code of each of the packages, which are their files and what stands for these, by name.
+    """The byte code of each of the packages, which are their files by name.
 
     That of a package is kept in one file, since there are thousands: as many files take longer to be made
     than much of the byte code. Raises InterpreterError when the interpreter itself fails.
     """
+    sources = {name: _sources(files) for name, files in packages.items()}
+    # By the sources themselves: the wheels of a version for other architectures may differ in them.
     kept = {
-        name: cache.path("packages", key_of(_FORMAT, compiler.identity, stands_for, *sorted(files)))
-        for name, (stands_for, files) in packages.items()
+        name: cache.path("packages", key_of(_FORMAT, compiler.identity, *_contents(found)))
+        for name, found in sources.items()
     }
     with cache.temporary() as folder:
         work = []
         for number, name in enumerate(name for name, file in kept.items() if not file.exists()):
-            sources = {path: one for path, one in packages[name][1].items() if path.endswith(".py")}
             jobs = [
                 _Job(_on_disk(entry, folder / f"{number}.{index}.py"), folder / str(number), path)
-                for index, (path, entry) in enumerate(sorted(sources.items()))
-                if isinstance(entry, File)
+                for index, (path, entry) in enumerate(sources[name].items())
             ]
-            size = sum(entry.size for entry in sources.values() if isinstance(entry, File))
+            size = sum(entry.size for entry in sources[name].values())
             work.append((size, number, name, jobs))
         shares: list[list[_Job]] = [[] for _ in range(os.cpu_count() or 1)]
         loads = [0] * len(shares)
@@ -164,6 +162,17 @@ def compile_packages(
             sizes = [(path, result) for path, result in results if isinstance(result, int)]
             _keep(folder / str(number), sizes, kept[name])
     return {name: _parts(file, compiler.interpreter) for name, file in kept.items()}
+
+
+def _sources(files: Files) -> dict[str, File]:
+    found = ((path, entry) for path, entry in sorted(files.items()) if path.endswith(".py"))
+    return {path: entry for path, entry in found if isinstance(entry, File)}
+
+
+def _contents(sources: Mapping[str, File]) -> Iterator[str]:
+    for path, entry in sources.items():
+        yield path
+        yield entry.sha256()
 
 
 def _keep(pack: Path, sizes: list[tuple[str, int]], target: Path) -> None:

@@ -30,7 +30,7 @@ from tagboat.errors import TagboatError
 if TYPE_CHECKING:
     from tagboat.build.reach import Reach
 
-_FORMAT = "5"  # raise it when the same lock would make other bytes
+_FORMAT = "6"  # raise it when the same lock would make other bytes
 
 
 def dependency_layers(
@@ -175,14 +175,8 @@ class _Maker:
 
     def _compiled(self, found: Mapping[str, Files]) -> dict[str, Files]:
         """Each with its byte code."""
-        texts: dict[str, list[str]] = {}
-        for pin in self.selection.pins:
-            texts.setdefault(pin.name, []).append(pin.text)
-        compiled = compile_packages(
-            {name: ("\n".join(texts[name]), self._wanted(files)) for name, files in found.items()},
-            self.base.compiler(self.cache),
-            self.cache,
-        )
+        wanted = {name: self._wanted(files) for name, files in found.items()}
+        compiled = compile_packages(wanted, self.base.compiler(self.cache), self.cache)
         return {name: {**files, **compiled[name]} for name, files in found.items()}
 
     def _wanted(self, files: Files) -> Files:
