@@ -84,7 +84,10 @@ class Cutting:
         with client, server:
             while data := _received(client):
                 passed += len(data)
-                server.sendall(data)
+                try:
+                    server.sendall(data)
+                except OSError:
+                    return  # it has refused the request before the end of it
                 if self._limits and passed >= self._limits[0]:
                     self._limits.pop(0)
                     for end in (client, server):
