@@ -7,7 +7,6 @@ from __future__ import annotations
 import base64
 import hmac
 import json
-import threading
 import time
 import uuid
 from collections import Counter
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from bench.serving import in_thread
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from hypothesis import HealthCheck, settings
@@ -208,14 +208,8 @@ def serving(keys: dict[str, SigningKey]) -> Iterator[Issuer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
     made = Issuer(f"http://127.0.0.1:{server.server_port}", keys)
     server.issuer = made  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with in_thread(server):
         yield made
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture

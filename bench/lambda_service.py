@@ -6,7 +6,6 @@ import base64
 import json
 import queue
 import socket
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from bench.serving import in_thread
 
 _API = "/2018-06-01/runtime"
 _PATIENCE = 60  # seconds
@@ -179,11 +180,5 @@ def lambda_service() -> Iterator[LambdaService]:
     service = LambdaService()
     service.address = f"127.0.0.1:{server.server_port}"
     server.service = service  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with in_thread(server):
         yield service
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

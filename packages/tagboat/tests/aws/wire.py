@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import botocore.session
+from bench.serving import in_thread
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
@@ -487,14 +488,8 @@ def serving(region: str, services: dict[str, Any] | None = None) -> Iterator[Wir
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with in_thread(server):
         yield Wire(f"http://127.0.0.1:{server.server_port}", services)
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _check(shape: Any, value: Any, what: str) -> None:

@@ -12,7 +12,6 @@ import hashlib
 import json
 import struct
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from typing import Any
 import jwt
 import rekor_types
 import urllib3
+from bench.serving import in_thread
 from cryptography import x509
 from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives import hashes
@@ -386,11 +386,5 @@ def running(folder: Path, issuer: str, **settings: Any) -> Iterator[Instance]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Answers)
     made = Instance(folder, issuer, f"http://127.0.0.1:{server.server_port}", **settings)
     server.instance = made  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with in_thread(server):
         yield made
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
