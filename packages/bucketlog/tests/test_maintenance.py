@@ -194,19 +194,28 @@ def test_a_backup_is_the_same_database(
 def test_a_backup_can_be_restored_to_any_transaction(
     conn: Connection, connect: Callable[..., Connection], tmp_path: Path
 ) -> None:
-    futures = [conn.transact_async([{":user/name": f"user {n}"}]) for n in range(30)]
-    for future in futures:
-        future.result()
-    expected = conn.db().as_of(17).history().q(_ALL)
-    conn.backup(f"file://{tmp_path}/seventeen", 17)
-    restored = connect(f"file://{tmp_path}/seventeen")
-    assert restored.db().basis_t == 17
+    """Here to one inside a group that was committed as one object, with another object after it."""
+    queued = threading.Event()
+
+    def wait(_: Any) -> list[Any]:
+        queued.wait(30)
+        return [{":user/name": "first"}]
+
+    futures = [conn.transact_async([wait])]
+    futures += [conn.transact_async([{":user/name": f"user {n}"}]) for n in range(30)]
+    queued.set()
+    t = [future.result().t for future in futures][17]
+    conn.transact([{":user/name": "last"}])
+    expected = conn.db().as_of(t).history().q(_ALL)
+    conn.backup(f"file://{tmp_path}/cut", t)
+    restored = connect(f"file://{tmp_path}/cut")
+    assert restored.db().basis_t == t
     assert sorted(restored.db().history().q(_ALL), key=repr) == sorted(expected, key=repr)
     with pytest.raises(StoreError, match="there is no 99"):
         conn.backup(f"file://{tmp_path}/none", 99)
-    with pytest.raises(StoreError, match="up to 17, which was committed together with later ones"):
-        conn.backup(f"file://{tmp_path}/seventeen")
-    assert conn.backup(f"file://{tmp_path}/seventeen", 17).entries == 0
+    with pytest.raises(StoreError, match=f"up to {t}, which was committed together with later ones"):
+        conn.backup(f"file://{tmp_path}/cut")
+    assert conn.backup(f"file://{tmp_path}/cut", t).entries == 0
 
 
 def test_a_database_that_was_restored_and_went_on_is_not_mixed_into_the_old_backup(

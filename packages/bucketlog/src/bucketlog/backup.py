@@ -51,8 +51,8 @@ def copy(source: Bucket, target: Bucket, t: int | None = None) -> Copied:
     if there is not None and there.id != first.id:
         raise StoreError("the target holds another database: name an empty place")
     last = -1 if there is None else _last_copied(source, target, t)
-    count, end = _copy_log(source, target, last, t)
-    end = max(end, last)
+    # A copy that ends with `t` may end inside an entry of the source, which its log cannot be read after.
+    count, end = (0, last) if last == t else _copy_log(source, target, last, t)
     if t is not None and end < t:
         raise StoreError(f"the database ends with transaction {end}: there is no {t} to copy up to")
     _copy_snapshot(source, target, end)

@@ -423,13 +423,11 @@ class Front:
         protocol: str = "http/1.1",
     ) -> socket.socket:
         """A connection, its TLS handshake done."""
-        port = self.https_port if tls else self.http_port
-        plain = socket.create_connection(("127.0.0.1", port), 10, source_address=(source, 0))
         if not tls:
-            return plain
+            return self._connect(None, name, source)
         context = ssl.create_default_context(cafile=str(self.layout.data / "ca.pem"))
         context.set_alpn_protocols([protocol])
-        return context.wrap_socket(plain, server_hostname=name)
+        return self._connect(context, name, source)
 
     def ask(
         self,
@@ -442,19 +440,31 @@ class Front:
         headers: Mapping[str, str] | None = None,
     ) -> Response:
         """One request on a connection of its own; the certificate is not looked at."""
-        port = self.https_port if tls else self.http_port
-        plain: socket.socket = socket.create_connection(("127.0.0.1", port), 10, source_address=(source, 0))
+        context = None
         if tls:
             context = ssl.create_default_context()
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            plain = context.wrap_socket(plain, server_hostname=host or None)
-        with plain:
+        with self._connect(context, host or None, source) as connection:
             head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n"
             head += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-            plain.sendall(f"{head}Content-Length: 0\r\n\r\n".encode("latin-1"))
-            answer = http.client.HTTPResponse(plain, method=method)
+            connection.sendall(f"{head}Content-Length: 0\r\n\r\n".encode("latin-1"))
+            answer = http.client.HTTPResponse(connection, method=method)
             answer.begin()
             return Response(answer.status, answer.headers, answer.read())
+
+    def _connect(self, tls: ssl.SSLContext | None, name: str | None, source: str) -> socket.socket:
+        """Wrapped before it is connected: `wrap_socket` loses a connection that the edge has cut already."""
+        connection: socket.socket = socket.socket()
+        if tls is not None:
+            connection = tls.wrap_socket(connection, server_hostname=name)
+        try:
+            connection.settimeout(10)
+            connection.bind((source, 0))
+            connection.connect(("127.0.0.1", self.http_port if tls is None else self.https_port))
+        except OSError:
+            connection.close()
+            raise
+        return connection
 
 
 @pytest.fixture(scope="module")
