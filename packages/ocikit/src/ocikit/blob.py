@@ -49,21 +49,33 @@ class CopiedBlob:
         return cast("BinaryIO", _CopyingReader(self.source.open(), self.copy))
 
 
-class _CopyingReader(io.RawIOBase):
-    def __init__(self, source: BinaryIO, copy: Path) -> None:
-        super().__init__()
-        self._source = source
-        self._copy = copy.open("wb")
+class PieceReader(io.RawIOBase):
+    """A stream of the pieces that a subclass gives."""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: object) -> int:
         view = memoryview(cast("bytearray", buffer)).cast("B")
-        data = self._source.read(len(view))
-        view[: len(data)] = data
-        self._copy.write(data)
-        return len(data)
+        piece = self._next(len(view))
+        view[: len(piece)] = piece
+        return len(piece)
+
+    def _next(self, size: int) -> bytes:
+        """The next bytes, `size` at most; none at the end."""
+        raise NotImplementedError
+
+
+class _CopyingReader(PieceReader):
+    def __init__(self, source: BinaryIO, copy: Path) -> None:
+        super().__init__()
+        self._source = source
+        self._copy = copy.open("wb")
+
+    def _next(self, size: int) -> bytes:
+        piece = self._source.read(size)
+        self._copy.write(piece)
+        return piece
 
     def close(self) -> None:
         self._copy.close()
@@ -71,7 +83,7 @@ class _CopyingReader(io.RawIOBase):
         super().close()
 
 
-class VerifyingReader(io.RawIOBase):
+class VerifyingReader(PieceReader):
     """Passes bytes on; at their end, or past it, raises DigestMismatchError if they are not as promised.
 
     Used wherever bytes come from elsewhere, so that nobody has to read them twice.
@@ -87,23 +99,18 @@ class VerifyingReader(io.RawIOBase):
         self._read = 0
         self._checked = False
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: object) -> int:
-        view = memoryview(cast("bytearray", buffer)).cast("B")
-        data = self._source.read(len(view))
-        view[: len(data)] = data
-        self._hash.update(data)
-        self._read += len(data)
+    def _next(self, size: int) -> bytes:
+        piece = self._source.read(size)
+        self._hash.update(piece)
+        self._read += len(piece)
         if self._read > self._size:
             raise DigestMismatchError(
                 f"{self._what}: more than the {self._size} bytes that {self._digest} has"
             )
-        if not data and len(view) and not self._checked:
+        if not piece and size and not self._checked:
             self._checked = True
             self._check()
-        return len(data)
+        return piece
 
     def _check(self) -> None:
         if self._read != self._size:

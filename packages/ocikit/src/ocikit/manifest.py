@@ -73,19 +73,8 @@ class Manifest:
     artifact_type: str | None = None
 
     def to_bytes(self) -> bytes:
-        document: dict[str, Any] = {
-            "schemaVersion": 2,
-            "mediaType": self.media_type,
-            "config": self.config.to_json(),
-            "layers": [layer.to_json() for layer in self.layers],
-        }
-        if self.artifact_type:
-            document["artifactType"] = self.artifact_type
-        if self.subject:
-            document["subject"] = self.subject.to_json()
-        if self.annotations:
-            document["annotations"] = dict(self.annotations)
-        return canonical(document)
+        layers = [layer.to_json() for layer in self.layers]
+        return _written(self, {"config": self.config.to_json(), "layers": layers})
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
@@ -93,16 +82,12 @@ class Manifest:
         media_type = reader.optional("mediaType", str) or OCI_MANIFEST
         if media_type not in MANIFESTS:
             raise InvalidDocumentError(f"manifest: mediaType {media_type!r} is not an image manifest's")
-        subject = reader.optional("subject", dict)
         return cls(
             config=read_descriptor(Reader(reader.get("config", dict), "manifest.config")),
-            layers=tuple(
-                read_descriptor(Reader.check(entry, f"manifest.layers[{index}]"))
-                for index, entry in enumerate(reader.get("layers", list))
-            ),
+            layers=_descriptors(reader, "layers"),
             media_type=media_type,
             annotations=reader.strings("annotations"),
-            subject=read_descriptor(Reader(subject, "manifest.subject")) if subject is not None else None,
+            subject=_subject(reader),
             artifact_type=reader.optional("artifactType", str),
         )
 
@@ -118,18 +103,7 @@ class Index:
     artifact_type: str | None = None
 
     def to_bytes(self) -> bytes:
-        document: dict[str, Any] = {
-            "schemaVersion": 2,
-            "mediaType": self.media_type,
-            "manifests": [manifest.to_json() for manifest in self.manifests],
-        }
-        if self.artifact_type:
-            document["artifactType"] = self.artifact_type
-        if self.subject:
-            document["subject"] = self.subject.to_json()
-        if self.annotations:
-            document["annotations"] = dict(self.annotations)
-        return canonical(document)
+        return _written(self, {"manifests": [manifest.to_json() for manifest in self.manifests]})
 
     @classmethod
     def parse(cls, data: bytes) -> Index:
@@ -137,15 +111,11 @@ class Index:
         media_type = reader.optional("mediaType", str) or OCI_INDEX
         if media_type not in INDEXES:
             raise InvalidDocumentError(f"index: mediaType {media_type!r} is not an image index's")
-        subject = reader.optional("subject", dict)
         return cls(
-            manifests=tuple(
-                read_descriptor(Reader.check(entry, f"index.manifests[{index}]"))
-                for index, entry in enumerate(reader.get("manifests", list))
-            ),
+            manifests=_descriptors(reader, "manifests"),
             media_type=media_type,
             annotations=reader.strings("annotations"),
-            subject=read_descriptor(Reader(subject, "index.subject")) if subject is not None else None,
+            subject=_subject(reader),
             artifact_type=reader.optional("artifactType", str),
         )
 
@@ -158,6 +128,31 @@ def _header(data: bytes, name: str, *, without: str) -> Reader:
         # Read as the other kind it would be another image (CVE-2021-41190).
         raise InvalidDocumentError(f"{name}.{without} makes it two kinds of document at once")
     return reader
+
+
+def _descriptors(reader: Reader, key: str) -> tuple[Descriptor, ...]:
+    return tuple(
+        read_descriptor(Reader.check(entry, f"{reader.name}.{key}[{index}]"))
+        for index, entry in enumerate(reader.get(key, list))
+    )
+
+
+def _subject(reader: Reader) -> Descriptor | None:
+    """What the document is about, if it is about another one."""
+    subject = reader.optional("subject", dict)
+    return read_descriptor(Reader(subject, f"{reader.name}.subject")) if subject is not None else None
+
+
+def _written(of: Manifest | Index, content: Mapping[str, Any]) -> bytes:
+    """The document with this content, and with what both kinds have beside it."""
+    document = {"schemaVersion": 2, "mediaType": of.media_type, **content}
+    if of.artifact_type:
+        document["artifactType"] = of.artifact_type
+    if of.subject:
+        document["subject"] = of.subject.to_json()
+    if of.annotations:
+        document["annotations"] = dict(of.annotations)
+    return canonical(document)
 
 
 def read_descriptor(reader: Reader) -> Descriptor:

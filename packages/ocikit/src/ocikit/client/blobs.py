@@ -9,7 +9,7 @@ from typing import BinaryIO, cast
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from ocikit.blob import CHUNK
+from ocikit.blob import CHUNK, PieceReader
 from ocikit.client.address import shown
 from ocikit.client.answer import dismiss, reason
 from ocikit.client.retry import ATTEMPTS, wait
@@ -40,7 +40,7 @@ def open_blob(session: Session, repository: str, descriptor: Descriptor) -> Bina
     return cast("BinaryIO", io.BufferedReader(_Download(fetch, descriptor.size, shown(url)), CHUNK))
 
 
-class _Download(io.RawIOBase):
+class _Download(PieceReader):
     """A blob's bytes; a connection that is lost is made again, for what is missing."""
 
     def __init__(self, fetch: Callable[[int], urllib3.BaseHTTPResponse], size: int, what: str) -> None:
@@ -52,20 +52,15 @@ class _Download(io.RawIOBase):
         self._failures = 0
         self._answer = fetch(0)
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: object) -> int:
-        view = memoryview(cast("bytearray", buffer)).cast("B")
+    def _next(self, size: int) -> bytes:
         while True:
             try:
-                data = self._answer.read(len(view), decode_content=False)
+                piece = self._answer.read(size, decode_content=False)
             except HTTPError as error:
                 self._again(error)
             else:
-                view[: len(data)] = data
-                self._read += len(data)
-                return len(data)
+                self._read += len(piece)
+                return piece
 
     def _again(self, error: Exception) -> None:
         dismiss(self._answer)

@@ -77,15 +77,7 @@ def _machine(stack: Stack) -> AppRunner:
     def settings(image: str) -> Settings:
         return _settings(place, image, tags=place.tags, secrets=homeport.secrets(place))
 
-    return AppRunner(
-        Cloud(there.region, owner=there.session, endpoint=port.url),
-        place.name,
-        place.repository,
-        settings,
-        Platform.parse(place.platform),
-        place.shared_tags,
-        _maker(stack),
-    )
+    return _app_runner(stack, Cloud(there.region, owner=there.session, endpoint=port.url), settings)
 
 
 def _apprunner(stack: Stack) -> AppRunner:
@@ -102,8 +94,14 @@ def _apprunner(stack: Stack) -> AppRunner:
             instance_role=place.role_arn(f"{place.name}-instance"),
         )
 
+    return _app_runner(stack, Cloud(stack.account.region), settings)
+
+
+def _app_runner(stack: Stack, cloud: Cloud, settings: Callable[[str], Settings]) -> AppRunner:
+    """What speaks App Runner's API and is made by `apply`."""
+    place = stack.place
     return AppRunner(
-        Cloud(stack.account.region),
+        cloud,
         place.name,
         place.repository,
         settings,
