@@ -39,8 +39,8 @@ _PROCESSES: Final = 16
 _TRANSACTIONS: Final = 10_000  # in a directory
 _S3_TRANSACTIONS: Final = 2_000
 _WIRE_TRANSACTIONS: Final = 500
-_PAUSE: Final = 0.5
-"""Seconds between two kills."""
+_KILLS: Final = 100
+"""About so many processes are killed, of each kind of storm."""
 
 
 def run() -> list[Row]:
@@ -62,8 +62,9 @@ def run() -> list[Row]:
 
 
 def _storm(url: str, folder: Path, transactions: int, rates: Rates) -> Storm:
+    apart = transactions // _KILLS
     return weather(
-        url, folder, processes=_PROCESSES, transactions=transactions, pause=_PAUSE, rates=rates, seed=1
+        url, folder, processes=_PROCESSES, transactions=transactions, apart=apart, rates=rates, seed=1
     )
 
 

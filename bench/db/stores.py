@@ -13,17 +13,24 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import obstore
 from obstore.store import S3Store
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
 
 __all__ = ["Watched", "copy_objects", "s3_server"]
 
 _KEYS: Final = {"accessKey": "bench", "secretKey": "secret"}
 _LISTED: Final = 1000
 _PORTS: Final = ("master", "volume", "filer", "s3")
+_STARTS: Final = 5
+_PATIENCE: Final = 180.0  # seconds for a start
 
 
 class Watched:
@@ -120,41 +127,53 @@ def copy_objects(source: Any, target: Any) -> None:
 @contextmanager
 def s3_server() -> Iterator[Callable[[], S3Store]]:
     """A SeaweedFS server; what it yields makes stores in it where nothing is yet."""
-    with tempfile.TemporaryDirectory(prefix="bench-s3-") as name:
-        folder = Path(name)
-        identity = {"name": "bench", "credentials": [_KEYS], "actions": ["Admin"]}
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-        ports = _free_ports()
-        command = [
-            *(str(Path(sys.executable).with_name("weed")), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
-            *(f"-dir={folder}", "-s3", f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0"),
-            *("-s3.port.lance=0", "-s3.iam=false", "-volume.max=16", "-master.volumeSizeLimitMB=256"),
-            *("-master.telemetry=false", f"-filer.localSocket={folder / 'filer.sock'}"),
-            *(f"-{option}={port}" for option, port in ports.items()),
-        ]
+    with tempfile.TemporaryDirectory(prefix="bench-s3-") as name, ExitStack() as running:
+        for attempt in range(_STARTS):
+            folder = Path(name) / str(attempt)
+            folder.mkdir()
+            port = running.enter_context(_weed(folder))
+            if port is not None:
+                yield partial(_store, port)
+                return
+        raise RuntimeError(f"the S3 server does not start:\n{(folder / 'log').read_text()[-4000:]}")
 
-        def store() -> S3Store:
-            return S3Store(
-                "bench",
-                prefix=uuid.uuid4().hex,
-                endpoint=f"http://127.0.0.1:{ports['s3.port']}",
-                access_key_id=_KEYS["accessKey"],
-                secret_access_key=_KEYS["secretKey"],
-                region="local-1",
-                client_options={"allow_http": True},
-            )
 
-        with (folder / "log").open("w") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
-            try:
-                _wait_until_writable(store(), process)
-                yield store
-            finally:
-                process.kill()  # an orderly shutdown takes it twenty seconds
-                process.wait()
-                for path in Path("/tmp").glob("seaweedfs-*.sock"):  # noqa: S108 -- where it puts them
-                    if int(path.stem.rsplit("-", 1)[1]) in ports.values():
-                        path.unlink(missing_ok=True)
+def _store(port: int, client: ClientConfig | None = None, retry: RetryConfig | None = None) -> S3Store:
+    return S3Store(
+        "bench",
+        prefix=uuid.uuid4().hex,
+        endpoint=f"http://127.0.0.1:{port}",
+        access_key_id=_KEYS["accessKey"],
+        secret_access_key=_KEYS["secretKey"],
+        region="local-1",
+        client_options={"allow_http": True} | (client or {}),
+        retry_config=retry,
+    )
+
+
+@contextmanager
+def _weed(folder: Path) -> Iterator[int | None]:
+    """Its port; `None` when it has ended, as it does when another process has taken one of its ports."""
+    identity = {"name": "bench", "credentials": [_KEYS], "actions": ["Admin"]}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    ports = _free_ports()
+    command = [
+        *(str(Path(sys.executable).with_name("weed")), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        *(f"-dir={folder}", "-s3", f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0"),
+        *("-s3.port.lance=0", "-s3.iam=false", "-volume.max=16", "-master.volumeSizeLimitMB=256"),
+        *("-master.telemetry=false", f"-filer.localSocket={folder / 'filer.sock'}"),
+        *(f"-{option}={port}" for option, port in ports.items()),
+    ]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+    try:
+        yield ports["s3.port"] if _is_writable(ports["s3.port"], process) else None
+    finally:
+        process.kill()  # an orderly shutdown takes it twenty seconds
+        process.wait()
+        for port in ports.values():
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 -- where it puts them
+                left.unlink(missing_ok=True)
 
 
 def _free_ports() -> dict[str, int]:
@@ -166,12 +185,14 @@ def _free_ports() -> dict[str, int]:
         return {name: one.getsockname()[1] for name, one in zip(names, sockets, strict=True)}
 
 
-def _wait_until_writable(store: S3Store, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while True:
+def _is_writable(port: int, process: subprocess.Popen[bytes]) -> bool:
+    """Wait until it is; false when the process has ended before."""
+    # Whoever listens there, if the port was taken, need not answer.
+    store = _store(port, {"timeout": timedelta(seconds=10)}, {"max_retries": 0})
+    deadline = time.monotonic() + _PATIENCE
+    while process.poll() is None and time.monotonic() < deadline:
         with suppress(obstore.exceptions.BaseError, OSError):
             obstore.put(store, "probe", b"x")
-            return
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError("the S3 server does not start")
-        time.sleep(0.2)
+            return process.poll() is None
+        time.sleep(0.1)
+    return False
