@@ -36,7 +36,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
 
 
-settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same on each machine: where `CI` is set, hypothesis has a profile of its own. A slow machine is no fault
+# of the code, nor is a draw that came out large. `suppress_health_check` in a test would take these back.
+settings.register_profile(
+    "any-machine",
+    deadline=None,
+    derandomize=False,
+    print_blob=True,
+    suppress_health_check=[
+        HealthCheck.data_too_large,
+        HealthCheck.filter_too_much,
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.large_base_example,
+        HealthCheck.too_slow,
+    ],
+)
 settings.load_profile("any-machine")
 
 SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey

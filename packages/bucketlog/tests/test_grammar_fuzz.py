@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
@@ -124,9 +124,7 @@ INPUTS = st.lists(
     ),
     max_size=4,
 )
-_settings = settings(
-    deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+_settings = settings(deadline=None, max_examples=200)
 
 
 def result_or_error(ask: Callable[[], Any]) -> None:

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.exceptions import GenericError, PermissionDeniedError
 from obstore.store import MemoryStore
@@ -87,7 +87,7 @@ _STEPS = st.lists(st.one_of(_OPERATIONS, _OPERATIONS, st.just("snapshot")), max_
 
 
 @pytest.mark.usefixtures("without_inline")
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None)
 @given(_STEPS)
 def test_a_database_opened_from_a_snapshot_is_the_one_that_the_log_tells(
     schema: str, steps: list[Any]

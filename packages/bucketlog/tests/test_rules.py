@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bucketlog import Connection, Database
@@ -108,9 +108,7 @@ _edges = st.fixed_dictionaries(
         ),
     }
 )
-_examples = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+_examples = settings(max_examples=60, deadline=None)
 
 _FORMS: dict[str, list[Rule]] = {
     "from the left": [

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
@@ -382,7 +382,7 @@ def test_pages_that_were_cut_off_are_in_no_chunk_of_the_next_snapshot() -> None:
     assert second.chunks[:-1] == first.chunks[: len(second.chunks) - 1]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.data_too_large])
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bucketlog import URI, Connection, Keyword, QueryError, TransactionError, edn
@@ -305,7 +305,7 @@ _TESTS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None)
 @given(
     sign=_operators,
     number=_numbers,

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from hypothesis import HealthCheck, settings
 from obstore.store import LocalStore
 
 from ocikit import (
@@ -32,11 +31,6 @@ from ocikit import (
     Registry,
 )
 from ocikit.registry import Action, Denied, Storage, Unauthorized, create_app
-
-settings.register_profile(
-    "ocikit", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-settings.load_profile("ocikit")
 
 USER = Credentials("AWS", "open-sesame")
 READER = Credentials("reader", "only-looking")

@@ -5,7 +5,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from obstore.store import MemoryStore
 
@@ -287,7 +287,7 @@ CALLS = (
 SUBJECT = Descriptor(MANIFEST, Digest.of(b"subject"), 7)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(answers=ANSWERS, call=st.sampled_from(CALLS))
 def test_whatever_a_registry_answers_the_client_raises_errors_of_ours(fake, pauses, answers, call):
     remaining = list(answers)

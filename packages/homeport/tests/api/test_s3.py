@@ -19,7 +19,7 @@ from urllib.parse import quote
 import pytest
 from boto3.s3.transfer import TransferConfig
 from botocore.auth import S3SigV4Auth
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from homeport.credentials import AccessKey
@@ -184,7 +184,7 @@ def test_a_key_that_can_be_no_file_is_refused(
     assert _files(harbour) == []
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(raw=st.text(st.sampled_from("ab./\\%~ \x00é😀\ud7ff"), min_size=1, max_size=12))
 def test_whatever_the_key_it_comes_back_or_is_refused_and_nothing_escapes(
     harbour: Any, s3: Any, raw: str
@@ -289,7 +289,7 @@ def test_keys_are_folded_at_a_delimiter(shelf: Any, size: int) -> None:
     assert listed(Delimiter="/b") == (["A/1", "A/2", "a", "a-b", "b/1", "c", "é"], ["A/b"])
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     keys=st.sets(st.text(st.sampled_from("ab/-."), min_size=1, max_size=6), max_size=8),
     prefix=st.text(st.sampled_from("ab/-"), max_size=3),
