@@ -26,7 +26,7 @@ PROVIDER: Final = f"arn:aws:iam::{ACCOUNT}:oidc-provider/"
 INSTANCES: Final = "tasks.apprunner.amazonaws.com"  # the principal that a service's instances are
 PASS: Final = "iam:PassRole"  # noqa: S105  what it takes to give a service a role
 
-_SERVICES: Final = ("apprunner", "ecr", "logs", "s3", "sts")
+_SERVICES: Final = ("apprunner", "ecr", "logs", "s3", "secretsmanager", "sts")
 _ACTION: Final = re.compile(r"\*|(?P<service>[a-z0-9]+):[A-Za-z*?]+")
 _MOST: Final = 10_240  # characters of a document, as IAM has it
 # How much of the subjects of GitHub, GitLab and CircleCI says whose repository it is.
@@ -232,11 +232,18 @@ def _members(block: Any) -> Iterable[tuple[str, Any]]:
 
 @lru_cache(maxsize=1024)
 def _pattern(pattern: str) -> re.Pattern[str]:
-    """IAM's wildcards: `*` is any text, `?` one character."""
-    parts = (
-        ".*" if one == "*" else "." if one == "?" else re.escape(one) for one in re.sub(r"\*+", "*", pattern)
+    """IAM's wildcards: `*` is any text, `?` one character.
+
+    What stands between two `*` is taken where it comes first, and never looked for anew: that finds a match
+    wherever there is one, in no more steps than pattern times text, whatever somebody has called a thing.
+    """
+    first, *others = (
+        "".join("." if one == "?" else re.escape(one) for one in part) for part in pattern.split("*")
     )
-    return re.compile("".join(parts), re.DOTALL)
+    if not others:
+        return re.compile(first, re.DOTALL)
+    *middle, last = others
+    return re.compile(f"{first}{''.join(f'(?>.*?{part})' for part in middle)}.*{last}", re.DOTALL)
 
 
 def _like(pattern: str, text: str) -> bool:

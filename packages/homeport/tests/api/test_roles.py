@@ -120,6 +120,47 @@ def test_its_service_may_run_only_images_that_the_role_may_read(
     )
 
 
+def test_its_service_may_have_only_secrets_that_the_role_may_read(
+    harbour: Any, session: Any, iam: Any, error_of: Any
+) -> None:
+    """Whoever has an image of theirs run with a secret can read it."""
+    client = session("apprunner")
+
+    def source(*secrets: str) -> dict[str, Any]:
+        made = image("shop", harbour.host)
+        variables = {f"VARIABLE{number}": secret for number, secret in enumerate(secrets)}
+        made["ImageRepository"]["ImageConfiguration"] = {"RuntimeEnvironmentSecrets": variables}
+        return made
+
+    ours = "arn:aws:secretsmanager:::secret:shop/db:password::"
+    assert (
+        error_of(client.create_service, ServiceName="shop", SourceConfiguration=source(ours))
+        == "AccessDeniedException"
+    )
+    may = allow(["secretsmanager:GetSecretValue"], arn("secretsmanager", "secret:shop/*"))
+    iam.put_role_policy(RoleName="release", PolicyName="secrets", PolicyDocument=document(may))
+    made = client.create_service(ServiceName="shop", SourceConfiguration=source(ours, "/shop/mail"))
+    arn_of = made["Service"]["ServiceArn"]
+    harbour.controller.finish(arn_of)
+    for other in ("other/db", "arn:aws:ssm:local-1:000000000000:parameter/other/db", "arn:aws:s3:::x"):
+        update = {"ServiceArn": arn_of, "SourceConfiguration": source(ours, other)}
+        assert error_of(client.update_service, **update) == "AccessDeniedException"
+    client.update_service(ServiceArn=arn_of, SourceConfiguration=source())
+
+
+def test_a_new_service_is_given_tags_that_act_only_by_who_may_tag_it(
+    harbour: Any, session: Any, iam: Any, error_of: Any
+) -> None:
+    """Else who may delete a service and make it again could take away its policy."""
+    untagged = allow(["apprunner:TagResource"], "*", effect="Deny")
+    iam.put_role_policy(RoleName="release", PolicyName="no-tags", PolicyDocument=document(untagged))
+    create = session("apprunner").create_service
+    new = {"ServiceName": "shop", "SourceConfiguration": image("shop", harbour.host)}
+    ports = {"Key": "homeport:host-ports", "Value": "5432"}
+    assert error_of(create, **new, Tags=[ports]) == "AccessDeniedException"
+    create(**new, Tags=[{"Key": "team", "Value": "web"}])
+
+
 def test_a_role_may_push_to_its_repository_and_no_other(harbour: Any, session: Any) -> None:
     token = password(session("ecr"))
     assert pushed(harbour, "shop", token)[0] == 201

@@ -15,6 +15,7 @@ _SECRET = re.compile(
     rf"(?P<id>arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:\d{{12}}:secret:{_NAME})(:(?P<key>[^:]+)::)?", re.ASCII
 )
 _NAMED_SECRET = re.compile(rf"secretsmanager:(?P<id>{_NAME})(:(?P<key>[^:]+))?", re.ASCII)
+_ARN = re.compile(r"arn:[^/]*:(?:secret:|parameter/)")
 _PARAMETER = re.compile(
     rf"(?P<id>arn:aws[a-z-]*:ssm:[a-z0-9-]+:\d{{12}}:parameter/{_NAME})|ssm:(?P<name>{_NAME})", re.ASCII
 )
@@ -49,3 +50,8 @@ class Secret:
         if self.id.startswith("arn:"):
             return f"{self.id}:{self.key}::" if self.key else self.id
         return f"arn:aws:secretsmanager:::secret:{self.id}:{self.key}::" if self.key else self.id
+
+    @property
+    def homeport_name(self) -> str:
+        """What a homeport calls it, in policies too."""
+        return _ARN.sub("", self.id, count=1).removeprefix("/")

@@ -20,6 +20,7 @@ from tagboat.component import Component
 from tagboat.errors import ConfigError
 from tagboat.forge import Project
 from tagboat.identity import AUDIENCE, session
+from tagboat.secret import Secret
 
 System = Literal["github", "gitlab"]
 Claims = dict[str, tuple[str, Any]]  # what a token has to say, claim by claim, and how that is compared
@@ -218,6 +219,8 @@ def _permissions(component: Component, account: str, region: str) -> dict[str, A
     def allow(actions: list[str], resource: str) -> dict[str, Any]:
         return {"Effect": "Allow", "Action": actions, "Resource": resource}
 
+    # On AWS the instance's role reads them. A homeport gives them out by itself, and asks who may say so.
+    secrets = _secrets(component) if account == _HOMEPORT else ()
     return {
         "Version": _VERSION,
         "Statement": [
@@ -227,8 +230,19 @@ def _permissions(component: Component, account: str, region: str) -> dict[str, A
                 [f"apprunner:{name}" for name in _SERVICE_ACTIONS], arn("apprunner", f"service/{service}/*")
             ),
             allow(["logs:FilterLogEvents"], arn("logs", f"log-group:/aws/apprunner/{service}/*")),
+            *(
+                allow(["secretsmanager:GetSecretValue"], arn("secretsmanager", f"secret:{name}"))
+                for name in secrets
+            ),
         ],
     }
+
+
+def _secrets(component: Component) -> list[str]:
+    """Those that the component's service is to get, as a homeport calls them. Raises ConfigError."""
+    config = component.config
+    written = [config.service.secrets, *(target.secrets for target in config.targets.values())]
+    return sorted({Secret.of(text).homeport_name for texts in written for text in texts.values()})
 
 
 class _Iam:

@@ -84,6 +84,25 @@ def test_homeport_is_told_of_all_that_does_not_change(checkout, monkeypatch):
     }
 
 
+def test_homeport_is_told_which_secrets_the_service_may_get_and_aws_is_not(checkout):
+    file = checkout.root / "shop" / "pyproject.toml"
+    arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:shop/mail-AbCdEf"
+    secrets = f'DB = "secretsmanager:shop/db:password"\nKEY = "ssm:/shop/key"\nMAIL = "{arn}"\n'
+    file.write_text(f"{file.read_text()}\n[tool.tagboat.service.secrets]\n{secrets}")
+    component = Component.load(checkout.root / "shop")
+
+    def resources(account):
+        wanted = trust(component, "github", PROJECT, account=account, region="local-1")
+        statements = wanted.permissions["Statement"]
+        return [one["Resource"] for one in statements if one["Action"] == ["secretsmanager:GetSecretValue"]]
+
+    assert resources("000000000000") == [
+        f"arn:aws:secretsmanager:local-1:000000000000:secret:shop/{name}"
+        for name in ("db", "key", "mail-AbCdEf")
+    ]
+    assert resources("123456789012") == []
+
+
 def test_gitlab_is_known_by_project_tag_and_protection(checkout):
     component = Component.load(checkout.root / "shop")
     project = Project("team/sub/shop", "5", "6")

@@ -10,12 +10,16 @@ from typing import Any, Final
 
 from homeport.place import arn
 from homeport.policy import PASS
+from homeport.vault import SecretError, SecretReference
 from ocikit import OcikitError, Reference
 from ocikit.registry import Action
 
 Need = tuple[str, str]  # an action and the ARN of a resource, or `*`
 
 _READ: Final = "ecr:BatchGetImage"
+_SECRET: Final = "secretsmanager:GetSecretValue"  # noqa: S105
+_TAG: Final = "apprunner:TagResource"
+_ACTING: Final = "homeport:"  # begins the tags that say how a service runs
 _REGISTRY: Final[Mapping[Action, str]] = {
     "pull": _READ,
     "push": "ecr:PutImage",
@@ -32,6 +36,9 @@ def needs(service: str, operation: str, request: Any) -> list[Need]:
     if service == "apprunner":
         found += [(_READ, one) for one in _images(document)]
         found += [(PASS, one) for one in _roles(document)]
+        found += [(_SECRET, one) for one in _secrets(document)]
+        if operation == "CreateService" and _acts(document):
+            found += [(_TAG, one) for one in named]
     return found
 
 
@@ -73,11 +80,37 @@ def _roles(request: Mapping[str, Any]) -> Iterator[str]:
 
 def _images(request: Mapping[str, Any]) -> Iterator[str]:
     """The repository of the image that a service is to run, wherever it is: who sets that can read it."""
-    try:
-        image = request["SourceConfiguration"]["ImageRepository"]["ImageIdentifier"]
-    except (KeyError, TypeError):
+    image = _repository_of(request).get("ImageIdentifier")
+    if image is None:
         return
     try:
         yield _repository(Reference.parse(str(image)).repository)
     except OcikitError:
         yield "*"
+
+
+def _secrets(request: Mapping[str, Any]) -> Iterator[str]:
+    """The secrets that a service's instances are to get: who runs an image there can read them."""
+    configuration = _repository_of(request).get("ImageConfiguration")
+    secrets = configuration.get("RuntimeEnvironmentSecrets") if isinstance(configuration, dict) else None
+    for text in secrets.values() if isinstance(secrets, dict) else ():
+        try:
+            yield arn("secretsmanager", f"secret:{SecretReference.parse(str(text)).name}")
+        except SecretError:
+            yield "*"
+
+
+def _repository_of(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        repository = request["SourceConfiguration"]["ImageRepository"]
+    except (KeyError, TypeError):
+        return {}
+    return repository if isinstance(repository, dict) else {}
+
+
+def _acts(request: Mapping[str, Any]) -> bool:
+    """Whether a new service comes with tags that open the host's ports to it, say, or set no policy."""
+    tags = request.get("Tags")
+    return isinstance(tags, list) and any(
+        isinstance(tag, dict) and str(tag.get("Key")).startswith(_ACTING) for tag in tags
+    )
