@@ -59,3 +59,13 @@ def test_no_name_leads_out(wheels, tmp_path):
         archive.writestr("/outside", "")
     assert lay_out(wheels, tmp_path / "deep" / "ours", INTERPRETER)
     assert [path for path in tmp_path.rglob("outside") if "site-packages" not in path.parts] == []
+
+
+@pytest.mark.parametrize("limit", ["MAX_SIZE", "MAX_ENTRIES"])
+def test_a_wheel_that_is_too_large_unpacked_leaves_nothing(wheels, tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(f"tagboat.build.unpacking.{limit}", 2)
+    with pytest.raises(
+        UnpackingError, match=rf"{wheels[0].name} has \d+ bytes in \d+ files unpacked; .* most"
+    ):
+        lay_out(wheels, tmp_path / "ours", INTERPRETER)
+    assert not (tmp_path / "ours").exists()

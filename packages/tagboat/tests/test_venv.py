@@ -199,3 +199,21 @@ def test_what_two_bring_must_be_the_same():
         merged({"a": {"x": one}, "b": {"x": other}})
     with pytest.raises(VenvError, match="a and b both bring /x, and they differ"):
         merged({"a": {"x": one}, "b": {"x": File(b"1", executable=True)}})
+
+
+@pytest.mark.parametrize("limit", ["MAX_SIZE", "MAX_ENTRIES"])
+def test_a_distribution_that_is_too_large_is_named(tmp_path, monkeypatch, limit):
+    prefix = install(tmp_path, "goods", {"goods/a.py": b"1234"})
+    monkeypatch.setattr(f"tagboat.build.venv.{limit}", 1)
+    with pytest.raises(VenvError, match=r"goods has \d+ bytes in 2 files; .* are the most"):
+        installed_files(prefix, PYTHON)
+
+
+@pytest.mark.parametrize("name", ["RECORD", "entry_points.txt", "WHEEL"])
+def test_metadata_that_memory_may_not_hold_is_not_read(tmp_path, name):
+    prefix = install(tmp_path, "goods", {f"goods-1.0.dist-info/{name}": b""})
+    (info,) = prefix.rglob("*.dist-info")
+    with (info / name).open("ab") as file:
+        file.truncate(1 << 32)  # no bytes on the disk
+    with pytest.raises(VenvError, match=rf"goods-1\.0\.dist-info/{name} has more than"):
+        installed_files(prefix, PYTHON)

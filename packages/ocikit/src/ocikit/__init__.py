@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ocikit.image import Image
     from ocikit.layer import Layer, LayerWriter
     from ocikit.layout import Layout
+    from ocikit.limits import MAX_ENTRIES, MAX_SIZE
     from ocikit.listing import LayerEntry, layer_entries
     from ocikit.manifest import Descriptor, Index, Manifest
     from ocikit.platform import Platform
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from ocikit.unpacking import unpack, unpack_layer
 
 __all__ = [
+    "MAX_ENTRIES",
+    "MAX_SIZE",
     "AuthenticationError",
     "Blob",
     "BytesBlob",
@@ -120,6 +123,10 @@ _MODULES = {
         "LayerWriter",
     ),
     "layout": ("Layout",),
+    "limits": (
+        "MAX_ENTRIES",
+        "MAX_SIZE",
+    ),
     "listing": (
         "LayerEntry",
         "layer_entries",

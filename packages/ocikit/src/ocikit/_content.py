@@ -15,8 +15,6 @@ from ocikit.errors import DigestMismatchError, OcikitError, UnsafeArchiveError
 from ocikit.layer import Layer
 from ocikit.manifest import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, OCI_LAYERS
 
-MAX_SIZE = 32 << 30  # bytes of one uncompressed layer, unless the caller says otherwise
-
 _LARGEST_WINDOW = 128 << 20  # bytes that zstd may look back, and are held: what `zstd --long` makes
 
 

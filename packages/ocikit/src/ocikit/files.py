@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ocikit import _tar
-from ocikit._content import MAX_SIZE, opened_archive
+from ocikit._content import opened_archive
 from ocikit.errors import UnsafeArchiveError
 from ocikit.image import Image
+from ocikit.limits import MAX_SIZE
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"

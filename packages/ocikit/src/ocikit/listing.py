@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ocikit import _tar
-from ocikit._content import MAX_SIZE, opened_archive
+from ocikit._content import opened_archive
 from ocikit.layer import Layer
+from ocikit.limits import MAX_SIZE
 
 Kind = Literal["file", "directory", "symlink", "hardlink", "fifo", "device"]
 

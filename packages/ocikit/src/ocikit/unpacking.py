@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Literal
 
 from ocikit import _tar
-from ocikit._content import MAX_SIZE, opened_archive
+from ocikit._content import opened_archive
 from ocikit.errors import OcikitError, UnsafeArchiveError
 from ocikit.image import Image
 from ocikit.layer import Layer
+from ocikit.limits import MAX_ENTRIES, MAX_SIZE
 
 Whiteouts = Literal["apply", "overlay"]
-
-MAX_ENTRIES = 2_000_000
 
 _PREFIX = ".wh."
 _OPAQUE = ".wh..wh..opq"

@@ -9,12 +9,13 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from ocikit import MAX_ENTRIES, MAX_SIZE
 from tagboat.build.interpreter import Interpreter
 from tagboat.errors import TagboatError
 
 
 class UnpackingError(TagboatError):
-    """The file is no wheel."""
+    """The file is no wheel, or one that is too large unpacked."""
 
 
 def lay_out(wheels: Iterable[Path], prefix: Path, interpreter: Interpreter) -> bool:
@@ -27,6 +28,7 @@ def lay_out(wheels: Iterable[Path], prefix: Path, interpreter: Interpreter) -> b
     try:
         for wheel in wheels:
             opened.append(zipfile.ZipFile(wheel))
+            _check_size(wheel.name, opened[-1])
             if not is_plain(opened[-1]):
                 return False
         for archive in opened:
@@ -37,6 +39,17 @@ def lay_out(wheels: Iterable[Path], prefix: Path, interpreter: Interpreter) -> b
         for archive in opened:
             archive.close()
     return True
+
+
+def _check_size(name: str, wheel: zipfile.ZipFile) -> None:
+    """What the directory of a zip says is the most that is ever read of a file."""
+    entries = wheel.infolist()
+    size = sum(entry.file_size for entry in entries)
+    if size > MAX_SIZE or len(entries) > MAX_ENTRIES:
+        raise UnpackingError(
+            f"{name} has {size} bytes in {len(entries)} files unpacked; "
+            f"{MAX_SIZE} and {MAX_ENTRIES} are the most"
+        )
 
 
 def is_plain(wheel: zipfile.ZipFile) -> bool:

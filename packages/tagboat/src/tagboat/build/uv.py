@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ocikit import MAX_SIZE
 from tagboat.errors import TagboatError
 
 if TYPE_CHECKING:
@@ -28,10 +29,15 @@ _UNWANTED = (
 
 
 _FINDING = threading.Lock()
+_GLANCE = 0.5  # seconds from one look at what it does to the next
 
 
 class UvError(TagboatError):
     """uv could not install or build what was asked for."""
+
+
+class TooLargeError(UvError):
+    """What is to be installed becomes larger, unpacked, than an image can hold."""
 
 
 def uv_version() -> str:
@@ -59,6 +65,8 @@ def install(
     try:
         # The hashes say what is installed: no index has to be asked about what lies in uv's cache.
         _run(*command, "--offline", directory=directory)
+    except TooLargeError:
+        raise
     except UvError:
         _run(*command, directory=directory)
 
@@ -119,17 +127,50 @@ def _run(*arguments: str, directory: Path, text: str = "") -> str:
     # For build backends that would put the date into what they make: the first that a zip can hold.
     environment["SOURCE_DATE_EPOCH"] = "315532800"
     environment.setdefault("UV_SYSTEM_CERTS", "true")  # the machine's own, which may know a company's proxy
-    done = subprocess.run(
+    with subprocess.Popen(
         [_program(), "--color", "never", "--no-progress", *arguments],
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
         cwd=directory,
-        input=text,
         env=environment,
-    )
-    if done.returncode != 0:
+    ) as process:
+        try:
+            printed, complaint = _watched(process, text)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode != 0:
         own = "if that is a certificate of a CA of your own, name the CA's file in SSL_CERT_FILE"
-        hint = own if "invalid peer certificate" in done.stderr else None
-        raise UvError(f"uv {arguments[0]} failed:\n{done.stderr.strip()}", hint=hint)
-    return done.stdout
+        hint = own if "invalid peer certificate" in complaint else None
+        raise UvError(f"uv {arguments[0]} failed:\n{complaint.strip()}", hint=hint)
+    return printed
+
+
+def _watched(process: subprocess.Popen[str], text: str) -> tuple[str, str]:
+    """What it prints and complains of, given `text`. Raises TooLargeError.
+
+    uv unpacks wheels while they come, however large they become, so it is looked at from outside.
+    """
+    given: str | None = text
+    while True:
+        try:
+            return process.communicate(given, timeout=_GLANCE)
+        except subprocess.TimeoutExpired:
+            given = None  # the first call has it
+            written = _written(process.pid)
+            if written > MAX_SIZE:
+                raise TooLargeError(
+                    f"uv was stopped: what it unpacks has more than {MAX_SIZE} bytes",
+                    hint="see that the lock names what is meant; `uv cache clean` frees the room",
+                ) from None
+
+
+def _written(process: int) -> int:
+    """Bytes that a process has written so far, and those of its own that have ended (proc_pid_io(5))."""
+    try:
+        said = Path(f"/proc/{process}/io").read_text()
+    except OSError:
+        return 0  # it has just ended
+    return int(said.partition("wchar: ")[2].split()[0])

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ocikit import MAX_ENTRIES, MAX_SIZE
 from tagboat.build import lambda_bridge
 from tagboat.build.files import Entry, File, Files, Link
 from tagboat.build.interpreter import Interpreter
@@ -29,6 +30,7 @@ _INSTALLER_FILES = frozenset(
 )
 # Entry points of scripts (PyPA specification "Entry points"); extras say nothing about how it is called.
 _POINT = re.compile(r"\s*([\w.]+)\s*:\s*([\w.]+)\s*(?:\[.*\]\s*)?")
+_LARGEST_READ = 64 << 20  # bytes of a file that is held in memory: metadata, scripts
 _SCRIPT = re.compile(r"[^/\0]*[^/\0.][^/\0]*")
 _PYTHON = re.compile(r"python[0-9.]*")
 # The line, or the three lines for the shell, that start a script with some Python of some machine.
@@ -149,7 +151,7 @@ def unpacked_wheel(folder: Path, interpreter: Interpreter) -> dict[str, Entry] |
         moved[path] = f"{VENV}/bin/{script}"
     for path, script in moved.items():
         file = distribution.disk(path)
-        first = file.read_bytes().partition(b"\n")[0] if file.is_file() else b""
+        first = _read(file).partition(b"\n")[0] if file.is_file() else b""
         if first.startswith(b"#!python") and first[2:] not in _PLACEHOLDERS:
             return None
         distribution.rows[script] = distribution.rows.pop(path)
@@ -174,7 +176,8 @@ class _Distribution:
         site = site_packages(interpreter)
         name = info.name.split("-")[0]
         try:
-            recorded = list(csv.reader(io.StringIO((info / "RECORD").read_bytes().decode(), newline="")))
+            text = _read(info / "RECORD").decode()
+            recorded = list(csv.reader(io.StringIO(text, newline="")))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise VenvError(f"{name}: its RECORD cannot be read: {error}") from error
         notes = {f"{site}/{info.name}/{file}" for file in _INSTALLER_FILES}
@@ -193,6 +196,12 @@ class _Distribution:
         scripts = self._console_scripts()
         files = {path: self._entry(path) for path in self.rows if path not in scripts}
         files |= scripts
+        size = sum(entry.size for entry in files.values() if isinstance(entry, File))
+        if size > MAX_SIZE or len(files) > MAX_ENTRIES:
+            raise VenvError(
+                f"{self.name} has {size} bytes in {len(files)} files; "
+                f"{MAX_SIZE} and {MAX_ENTRIES} are the most"
+            )
         files[f"{self.site}/{self.info.name}/RECORD"] = File(self._record(files))
         return files
 
@@ -206,10 +215,10 @@ class _Distribution:
             status = disk.stat()
             if path == f"{self.site}/{self.info.name}/WHEEL":
                 # Which builder made it, in which version, is the only line that is not about the project.
-                lines = disk.read_bytes().splitlines(keepends=True)
+                lines = _read(disk).splitlines(keepends=True)
                 return File(b"".join(line for line in lines if not line.startswith(b"Generator:")))
             if path.startswith(f"{VENV}/bin/"):
-                return File(_with_our_python(disk.read_bytes()), executable=True)
+                return File(_with_our_python(_read(disk)), executable=True)
         except FileNotFoundError as error:
             raise VenvError(f"{self.name}: /{path} is recorded but not installed") from error
         return File(disk, bool(status.st_mode & 0o100), known_size=status.st_size)
@@ -217,10 +226,11 @@ class _Distribution:
     def _console_scripts(self) -> dict[str, Entry]:
         from importlib.metadata import PathDistribution  # noqa: PLC0415  as above
 
+        if (points := self.info / "entry_points.txt").is_file():
+            _check_readable(points)
         found = PathDistribution(self.info).entry_points
-        points = [*found.select(group="console_scripts"), *found.select(group="gui_scripts")]
         scripts: dict[str, Entry] = {}
-        for point in points:
+        for point in (*found.select(group="console_scripts"), *found.select(group="gui_scripts")):
             match = _POINT.fullmatch(point.value)
             if match is None:
                 raise VenvError(
@@ -247,6 +257,17 @@ class _Distribution:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(sorted(rows))
         return text.getvalue().encode()
+
+
+def _read(file: Path) -> bytes:
+    """Its content. Raises VenvError where that is too much for memory."""
+    _check_readable(file)
+    return file.read_bytes()
+
+
+def _check_readable(file: Path) -> None:
+    if file.stat().st_size > _LARGEST_READ:
+        raise VenvError(f"{file.parent.name}/{file.name} has more than {_LARGEST_READ} bytes")
 
 
 def _relative(path: str, site: str) -> str:
