@@ -204,6 +204,7 @@ def _serve(options: argparse.Namespace) -> int:
     import uvloop
 
     from homeport.listeners import Listeners
+    from homeport.process import open_many_files
     from homeport.serve import Front, Ports, serve
 
     if options.console and options.control:
@@ -219,6 +220,7 @@ def _serve(options: argparse.Namespace) -> int:
         api=options.control is not None,
     )
     listeners = Listeners.inherit()
+    open_many_files()
     if uvloop.run(serve(options.data.resolve(), ports, front, listeners, options.backup)):
         # In our place, with our process id: whoever has started us, or watches us, need not notice.
         from homeport.installation import Installation

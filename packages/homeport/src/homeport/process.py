@@ -7,11 +7,13 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import resource
 import select
 import signal
 from contextlib import suppress
 
 _PR_SET_CHILD_SUBREAPER = 36
+_FILES = 65_536
 
 
 def adopt_orphans() -> None:
@@ -19,6 +21,16 @@ def adopt_orphans() -> None:
     code.
     """
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def open_many_files() -> None:
+    """Let this process have 65,536 files open, or as many as the machine lets it: systemd begins with 1,024,
+    which instances' connections to the object store may soon take.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class Process:
@@ -31,7 +43,9 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        return not select.select([self._descriptor], [], [], 0)[0]
+        look = select.poll()  # which takes any descriptor, as select(2) does not
+        look.register(self._descriptor, select.POLLIN)
+        return not look.poll(0)
 
     @property
     def exit_code(self) -> int | None:

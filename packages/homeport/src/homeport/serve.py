@@ -27,6 +27,7 @@ from homeport.attestation import public_pem
 from homeport.audit import FOLDER, Trail
 from homeport.authority import write
 from homeport.catalogue import Catalogue
+from homeport.connection import Connection
 from homeport.console import ByEdge, Console
 from homeport.controller import Port
 from homeport.credentials import Keyring
@@ -266,6 +267,9 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=Connection,
+                ws="none",
+                reset_contextvars=True,  # who asks is known of one request and not of the next
                 access_log=False,
                 log_level="error",
                 lifespan="off",
