@@ -130,6 +130,12 @@ class Aws:
     capture: Callable[[], Any]
     moto: str
 
+    def begin_anew(self) -> None:
+        """Let nothing be in the account."""
+        _post(f"{self.moto}/moto-api/reset")
+        _post(f"{self.moto}/moto-api/config", {"lambda": {"use_docker": False}})
+        self.wire.reset()
+
     def configure(self, target: str) -> None:
         """Make `target` the table of the target `production`."""
         text = f"{PYPROJECT}\n[tool.tagboat.targets.production]\n{target}"
@@ -151,10 +157,10 @@ class Aws:
         out, err = self.capture()
         return code, out, err
 
-    def repository(self) -> None:
+    def repository(self, region: str = REGION) -> None:
         """Make the component's repository, as an earlier `apply` did."""
         tags = [{"Key": "tagboat:component", "Value": "shop"}]
-        self.client("ecr").create_repository(repositoryName="shop", tags=tags)
+        self.client("ecr", region).create_repository(repositoryName="shop", tags=tags)
 
     def answer(self, *documents: Any) -> None:
         """What functions answer when they are invoked, one after the other."""
@@ -162,7 +168,7 @@ class Aws:
         body = {"results": results, "region": REGION}
         _post(f"{os.environ['AWS_ENDPOINT_URL']}/moto-api/static/lambda-simple/response", body)
 
-    def release(self, digit: str = "1") -> str:
+    def release(self, digit: str = "1", region: str = REGION) -> str:
         """Let `latest` of the repository be an image, and give its digest."""
         manifest = {
             "schemaVersion": 2,
@@ -174,7 +180,7 @@ class Aws:
             },
             "layers": [],
         }
-        put = self.client("ecr").put_image(
+        put = self.client("ecr", region).put_image(
             repositoryName="shop", imageManifest=json.dumps(manifest), imageTag="latest"
         )
         return str(put["image"]["imageId"]["imageDigest"])
@@ -266,9 +272,6 @@ def aws(
         "AWS_ENDPOINT_URL_COST_EXPLORER": wire.url,
     }.items():
         monkeypatch.setenv(name, value)
-    _post(f"{moto}/moto-api/reset")
-    _post(f"{moto}/moto-api/config", {"lambda": {"use_docker": False}})
-    wire.reset()
     monkeypatch.setattr(botocore.session, "create_loader", lambda *_: MODELS)
     calls = Calls()
     original = botocore.client.BaseClient._make_api_call
@@ -285,7 +288,9 @@ def aws(
     directory = tmp_path / "shop"
     (directory / "src" / "shop").mkdir(parents=True)
     (directory / "src" / "shop" / "__init__.py").touch()
-    return Aws(directory, wire, calls, capsys.readouterr, moto)
+    account = Aws(directory, wire, calls, capsys.readouterr, moto)
+    account.begin_anew()
+    return account
 
 
 class Page(BaseHTTPRequestHandler):

@@ -21,6 +21,7 @@ import moto.iam.models as iam
 from moto.acm.models import CertBundle
 from moto.awslambda import urls as lambda_urls
 from moto.awslambda.models import LambdaFunction
+from moto.awslambda.policy import Policy
 from moto.awslambda.responses import LambdaResponse
 from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.cloudfront import urls
@@ -189,6 +190,17 @@ def provisioned(self: LambdaResponse) -> dict[str, int]:
     return found
 
 
+def decode_policy(self: Policy, given: dict[str, Any]) -> Policy:
+    """moto keeps in the statement what AWS makes a condition of."""
+    url, through = given.pop("FunctionUrlAuthType", None), given.pop("InvokedViaFunctionUrl", None)
+    decoded = original_decode_policy(self, given)
+    if url is not None:
+        given["Condition"] = {"StringEquals": {"lambda:FunctionUrlAuthType": url}}
+    if through is not None:
+        given["Condition"] = {"Bool": {"lambda:InvokedViaFunctionUrl": str(through).lower()}}
+    return decoded
+
+
 def update_function_code(self: LambdaFunction, *arguments: Any, **named: Any) -> Any:
     self.code = dict(self.code)  # moto would change the versions that are published, too
     return original_update_function_code(self, *arguments, **named)
@@ -216,6 +228,8 @@ lambda_urls.url_paths[r"{0}/2019-09-30/functions/(?P<function_name>[^/]+)/provis
 )
 original_invoke = LambdaSimpleBackend.invoke
 LambdaSimpleBackend.invoke = invoke
+original_decode_policy = Policy.decode_policy
+Policy.decode_policy = decode_policy
 original_update_function_code = LambdaFunction.update_function_code
 LambdaFunction.update_function_code = update_function_code
 REGISTRY = os.environ["REGISTRY"]

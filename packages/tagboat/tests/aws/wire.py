@@ -145,7 +145,10 @@ class ExpressGateway:
             "primaryContainer", "scalingTarget",
         )  # fmt: skip
         host = f"{arn.rpartition('/')[2]}.ecs.{self.region}.on.aws"
-        return {name: asked[name] for name in named if name in asked} | {
+        said = {name: asked[name] for name in named if name in asked}
+        return {
+            "cpuArchitecture": "X86_64",
+            **said,
             "serviceRevisionArn": f"{arn.replace(':service/', ':service-revision/')}/{len(self.deployments)}",
             "ingressPaths": [{"accessType": "PUBLIC", "endpoint": f"https://{host}"}],
             "createdAt": datetime.now(UTC),

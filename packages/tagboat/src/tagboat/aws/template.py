@@ -9,16 +9,20 @@ from typing import Any
 from tagboat.aws.account import GLOBAL_REGION
 from tagboat.aws.kinds import KINDS
 from tagboat.aws.kinds.secrets import template_reference
+from tagboat.aws.kinds.ssm import RootKey, key_parameter
 from tagboat.aws.resource import Ref, Resource, refs
 
 ACCOUNT = "${AWS::AccountId}"
 REGION = "${AWS::Region}"
 _VARIABLE = re.compile(r"\$\{(?=(?:AWS::\w+|Release|HostedZone)\})")
+_RELEASED = "Released"
+_CONDITION = {"Fn::Not": [{"Fn::Equals": [{"Ref": "Release"}, ""]}]}
 _PARAMETERS = {
     "Release": {
         "Type": "String",
-        "Default": "latest",
-        "Description": "Tag of the image that is served; it has to be in the repository.",
+        "Default": "",
+        "Description": "Tag of the image that is served: `latest`, once a release is in the repository that "
+        "the stack makes. What runs an image is made then, by an update of the stack.",
     },
     "HostedZone": {"Type": "AWS::Route53::HostedZone::Id", "Description": "Zone that the domain is in."},
     "Certificate": {
@@ -29,7 +33,8 @@ _PARAMETERS = {
 
 
 def template(resources: Sequence[Resource], description: str, *, region: str) -> dict[str, Any]:
-    """The template for `region`; `resources` are of an account called ACCOUNT and a region called REGION.
+    """The template for `region`; `resources`, in order, are of an account called ACCOUNT and a region called
+    REGION. As with `apply`, what runs an image waits for a release: the parameter `Release` names it.
 
     Raises ConfigError for what CloudFormation has no words for.
     """
@@ -43,10 +48,13 @@ def template(resources: Sequence[Resource], description: str, *, region: str) ->
         for one in resources
         if one.given
     }
+    parameters |= {one.logical_name: key_parameter(one) for one in resources if one.kind == RootKey.name}
+    waits = any("Condition" in one for one in written.values())
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": description,
         "Parameters": {name: text for name, text in parameters.items() if name in used},
+        **({"Conditions": {_RELEASED: _CONDITION}} if waits else {}),
         "Resources": written,
     }
 
@@ -57,6 +65,10 @@ class _Writer:
     def __init__(self, resources: Sequence[Resource], *, own_certificate: bool) -> None:
         self._resources = {resource.key: resource for resource in resources}
         self._own_certificate = own_certificate
+        self._waiting: set[str] = set()
+        for resource in resources:
+            if resource.released or not self._waiting.isdisjoint(resource.needs):
+                self._waiting.add(resource.key)
 
     def written(self, resource: Resource) -> dict[str, Any]:
         """The resource by its logical name, and what belongs to it; nothing where CloudFormation has none."""
@@ -64,7 +76,8 @@ class _Writer:
         if described is None:
             return {}
         kind, properties = described
-        document: dict[str, Any] = {"Type": kind}
+        condition = {"Condition": _RELEASED} if resource.key in self._waiting else {}
+        document: dict[str, Any] = {"Type": kind, **condition}
         referred = {ref.resource for ref in refs(resource.settings)}
         after = [
             self._resources[key].logical_name
@@ -79,7 +92,8 @@ class _Writer:
         found = {resource.logical_name: document}
         if resource.kind == "lambda.function":
             version = {"FunctionName": {"Ref": resource.logical_name}}
-            found[f"{resource.logical_name}Version"] = {"Type": "AWS::Lambda::Version", "Properties": version}
+            document = {"Type": "AWS::Lambda::Version", **condition, "Properties": version}
+            found[f"{resource.logical_name}Version"] = document
         return found
 
     def _described(self, resource: Resource) -> tuple[str, dict[str, Any]] | None:
@@ -100,8 +114,8 @@ class _Writer:
 
     def _reference(self, ref: Ref) -> Any:
         resource = self._resources[ref.resource]
-        if resource.given:
-            return template_reference(resource, ref.attribute)
+        if resource.given or resource.kind == RootKey.name:
+            return _of_parameter(resource, ref.attribute)
         if resource.kind == "acm.validation":  # CloudFormation waits for it with the certificate
             if not self._own_certificate:
                 return {"Ref": "Certificate"}
@@ -116,6 +130,13 @@ class _Writer:
         ):  # a URL, of which the host is wanted
             return {"Fn::Select": [2, {"Fn::Split": ["/", found]}]}
         return found
+
+
+def _of_parameter(resource: Resource, attribute: str) -> Any:
+    """What is there before the stack, and named by a parameter of its template."""
+    if resource.given:
+        return template_reference(resource, attribute)
+    return {"Fn::Sub": f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter${{{resource.logical_name}}}"}
 
 
 def _text(text: str) -> Any:

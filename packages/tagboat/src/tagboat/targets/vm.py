@@ -73,7 +73,7 @@ def resources(place: Place) -> list[Resource]:
         place,
         "instance",
         taken_by("ec2.amazonaws.com"),
-        {"key": document(allow(["ssm:GetParameter"], [place.arn("ssm", f"parameter{key}")]))},
+        {"key": document(allow(["ssm:GetParameter"], [Ref(root.key, "arn")]))},
     )
     profile = Resource(
         "iam.instance-profile", f"{name}-instance", {"role": role.name}, place.tags, after=(role.key,)

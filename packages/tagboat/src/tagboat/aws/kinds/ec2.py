@@ -15,6 +15,8 @@ _OTHER_USER_DATA = (
     "its user data are not what a new machine would start with, and only a new one reads them. Nothing is "
     "replaced, for its data are on it: bring it by hand to what `tagboat export cloud-init --target` prints"
 )
+# No hop more than the machine itself: its containers do not get its role.
+_METADATA = {"HttpTokens": "required", "HttpEndpoint": "enabled", "HttpPutResponseHopLimit": 1}
 _ALIVE = ["pending", "running", "stopping", "stopped"]
 
 
@@ -75,7 +77,7 @@ class SecurityGroup:
                 for port in resource.settings["ports"]
                 for family, every in (("CidrIp", "0.0.0.0/0"), ("CidrIpv6", "::/0"))
             ],
-            "Tags": pairs(resource.tags),
+            "Tags": pairs({"Name": resource.name, **resource.tags}),
         }
 
 
@@ -129,7 +131,6 @@ class Instance:
         )
 
     def create(self, account: Account, resource: Resource) -> None:
-        disk = {"VolumeSize": resource.settings["disk"], "VolumeType": "gp3", "Encrypted": True}
         machine = account.call_with_role(
             "ec2",
             "run_instances",
@@ -144,13 +145,8 @@ class Instance:
             SecurityGroupIds=[resource.settings["group"]],
             IamInstanceProfile={"Name": resource.settings["profile"]},
             DisableApiTermination=resource.settings["protected"],
-            # No hop more than the machine itself: its containers do not get its role.
-            MetadataOptions={
-                "HttpTokens": "required",
-                "HttpEndpoint": "enabled",
-                "HttpPutResponseHopLimit": 1,
-            },
-            BlockDeviceMappings=[{"DeviceName": "/dev/xvda", "Ebs": disk}],
+            MetadataOptions=dict(_METADATA),
+            BlockDeviceMappings=_disks(resource.settings),
             TagSpecifications=[*_tags("instance", resource), *_tags("volume", resource)],
         )["Instances"][0]
         self._wait(account, machine["InstanceId"], "running")
@@ -191,7 +187,6 @@ class Instance:
 
     def template(self, resource: Resource) -> tuple[str, dict[str, Any]]:
         settings = resource.settings
-        disk = {"VolumeSize": settings["disk"], "VolumeType": "gp3", "Encrypted": True}
         image = settings["image"]
         if image.startswith("resolve:"):
             image = f"{{{{{image}}}}}"
@@ -201,7 +196,9 @@ class Instance:
             "SecurityGroupIds": [settings["group"]],
             "IamInstanceProfile": settings["profile"],
             "DisableApiTermination": settings["protected"],
-            "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": disk}],
+            "MetadataOptions": dict(_METADATA),
+            "BlockDeviceMappings": _disks(settings),
+            "PropagateTagsToVolumeOnCreation": True,
             "UserData": {"Fn::Base64": settings["user_data"]},
             "Tags": pairs({"Name": resource.name, **resource.tags}),
         }
@@ -278,6 +275,11 @@ class Address:
             "InstanceId": resource.settings["instance"],
             "Tags": pairs({"Name": resource.name, **resource.tags}),
         }
+
+
+def _disks(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    disk = {"VolumeSize": settings["disk"], "VolumeType": "gp3", "Encrypted": True}
+    return [{"DeviceName": "/dev/xvda", "Ebs": disk}]
 
 
 def _lasting(user_data: str) -> str:

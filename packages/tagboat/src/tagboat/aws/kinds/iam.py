@@ -180,10 +180,12 @@ class InstanceProfile:
             return None
         profile = there["InstanceProfile"]
         roles = [role["RoleName"] for role in profile["Roles"]]
+        # CloudFormation gives it no tags: the role, which is called as it is, then says whose it is.
+        untagged = not profile.get("Tags") and roles == [resource.name]
         return Found(
             settings={"role": roles[0] if roles else None},
             attributes={"arn": profile["Arn"], "name": resource.name},
-            tags=mapping(profile.get("Tags")),
+            tags=None if untagged else mapping(profile.get("Tags")),
         )
 
     def create(self, account: Account, resource: Resource) -> None:

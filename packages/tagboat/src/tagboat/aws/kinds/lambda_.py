@@ -257,17 +257,18 @@ class Permission:
     def read(self, account: Account, resource: Resource) -> Found | None:
         there = account.find("lambda", "get_policy", _NONE, **_qualified(resource))
         statements = json.loads(there["Policy"])["Statement"] if there else []
-        sid = _statement_id(resource)
-        statement = next((one for one in statements if one.get("Sid") == sid), None)
+        # CloudFormation gives statements names of its own: one that says the same counts as this one.
+        statement = next((one for one in statements if one.get("Sid") == _statement_id(resource)), None)
+        statement = statement or next((one for one in statements if _says(one, resource.settings)), None)
         if statement is None:
             return None
-        principal = statement["Principal"]
         return Found(
-            settings={
+            {
                 "function": resource.settings["function"],
                 "action": statement["Action"],
-                "principal": principal.get("AWS") if isinstance(principal, Mapping) else principal,
-            }
+                "principal": _principal(statement),
+            },
+            {"statement": statement["Sid"]},
         )
 
     def create(self, account: Account, resource: Resource) -> None:
@@ -286,7 +287,7 @@ class Permission:
         self.create(account, resource)
 
     def delete(self, account: Account, resource: Resource, found: Found) -> None:
-        statement = {"StatementId": _statement_id(resource)}
+        statement = {"StatementId": found.attributes["statement"]}
         account.find("lambda", "remove_permission", _NONE, **_qualified(resource), **statement)
 
     def template(self, resource: Resource) -> tuple[str, dict[str, Any]]:
@@ -345,6 +346,27 @@ def _answers(settings: Mapping[str, Any]) -> dict[str, str]:
 
 def _statement_id(resource: Resource) -> str:
     return resource.name.rpartition("/")[2]
+
+
+def _says(statement: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether a statement of a policy permits just this, through the URL alone."""
+    (wanted,) = _through_url(settings).items()
+    conditions = {
+        name.rpartition(":")[2].casefold(): str(value).casefold()
+        for operator in statement.get("Condition", {}).values()
+        for name, value in operator.items()
+    }
+    return (
+        statement["Effect"] == "Allow"
+        and statement["Action"] == settings["action"]
+        and _principal(statement) == settings["principal"]
+        and conditions == {wanted[0].casefold(): str(wanted[1]).casefold()}
+    )
+
+
+def _principal(statement: Mapping[str, Any]) -> Any:
+    principal = statement["Principal"]
+    return principal.get("AWS") if isinstance(principal, Mapping) else principal
 
 
 def _through_url(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ class RootKey:
     """
 
     name: ClassVar[str] = "ssm.root-key"
-    attributes: ClassVar[Mapping[str, str]] = {}
+    attributes: ClassVar[Mapping[str, str]] = {"arn": ""}
     identified_by: ClassVar[frozenset[str]] = frozenset()
 
     def read(self, account: Account, resource: Resource) -> Found | None:
@@ -57,7 +57,20 @@ class RootKey:
         account.find("ssm", "delete_parameter", "ParameterNotFound", Name=resource.name)
 
     def template(self, resource: Resource) -> None:
-        """CloudFormation makes no secret parameters."""
+        """CloudFormation makes no secret parameters: it is told of one that is there."""
+
+
+def key_parameter(resource: Resource) -> dict[str, Any]:
+    """What a template asks in the place of the root key: that it is there before the machine starts."""
+    tags = " ".join(f"Key={name},Value={value}" for name, value in resource.tags.items())
+    return {
+        "Type": "AWS::SSM::Parameter::Name",
+        "Default": resource.name,
+        "AllowedValues": [resource.name],
+        "Description": "The homeport's root key, which has to be there before the machine starts: "
+        f"aws ssm put-parameter --type SecureString --name {resource.name} --value file://FILE --tags {tags}"
+        " (FILE has JSON: access_key_id, secret_access_key).",
+    }
 
 
 def _named(resource: Resource) -> dict[str, Any]:
