@@ -77,6 +77,15 @@ def test_a_web_identity_takes_its_role(aws, tmp_path, monkeypatch):
     assert signed_by(aws.asked[1])[0] == "ASIAROLE"
 
 
+def test_where_aws_is_elsewhere_its_registry_is_there_too(aws, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAVARIABLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "local-1")
+    assert find_credentials(aws.host) == Credentials("AWS", "a-token")
+    assert signed_by(aws.asked[0]) == ("AKIAVARIABLE", "local-1")
+    assert find_credentials("127.0.0.1:1") is None
+
+
 def test_who_is_nobody_is_told(aws):
     with pytest.raises(OcikitError, match=f"{HOST}: no login from AWS: Unable to locate credentials"):
         find_credentials(HOST)

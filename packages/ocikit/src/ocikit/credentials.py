@@ -91,8 +91,6 @@ def _provided(registry: str) -> Credentials | None:
 
 
 def _of_aws(registry: str) -> Credentials | None:
-    if ".amazon" not in registry and not registry.endswith(".on.aws"):
-        return None
     from ocikit.ecr import credentials  # noqa: PLC0415  it needs this module
 
     return credentials(registry)
