@@ -581,6 +581,32 @@ def test_it_runs_as_a_module_and_ends_quietly_when_its_reader_has_seen_enough(di
         assert process.wait() == 0
 
 
+def test_who_closes_its_output_gets_none(directory: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" -m bucketlog log "$1" >&-', sys.executable, directory],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_store_that_cannot_be_asked_is_a_failure_in_one_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.delenv("AWS_ALLOW_HTTP", raising=False)
+    done = run("stat", "s3://bucket/site")
+    assert (done.code, done.out) == (1, "")
+    assert (
+        done.err == "bucketlog: the endpoint http://127.0.0.1:1 has no TLS; AWS_ALLOW_HTTP=true allows that\n"
+    )
+    done = run("stat", "http://127.0.0.1:1/site")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("bucketlog: cannot read http://127.0.0.1:1/site: ")
+    assert len(done.err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(("no_color", "styled"), [("", True), ("1", False)])
 def test_a_terminal_gets_colours_unless_told_otherwise(directory: Path, no_color: str, styled: bool) -> None:
     reader, writer = os.openpty()

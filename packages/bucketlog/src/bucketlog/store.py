@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
@@ -88,10 +89,18 @@ def open_store(url: str) -> ObjectStore:
         if parts.scheme in ("http", "https"):
             http: ClientConfig = {"allow_http": parts.scheme == "http"}
             return cast("ObjectStore", HTTPStore.from_url(url, client_options=http, retry_config=_RETRIES))
+        _require_allowed(parts.scheme)
         store = from_url(url, retry_config=_RETRIES)
     except (BaseError, ValueError, OSError) as error:
         raise StoreError(f"cannot open {url}: {brief(error)}") from error
     return cast("ObjectStore", store)
+
+
+def _require_allowed(scheme: str) -> None:
+    """Raises StoreError for an endpoint without TLS that nobody has allowed: obstore says `builder error`."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+    if scheme == "s3" and endpoint.startswith("http://") and not os.environ.get("AWS_ALLOW_HTTP"):
+        raise StoreError(f"the endpoint {endpoint} has no TLS; AWS_ALLOW_HTTP=true allows that")
 
 
 class LogStore:

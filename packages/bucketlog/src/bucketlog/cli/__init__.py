@@ -9,6 +9,8 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import Final
 
 from bucketlog.cli import ask, history, stat, transfer, upkeep
@@ -30,8 +32,10 @@ _LOCATION: Final = "URL (file:///srv/site, s3://bucket/site) or directory of the
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
-    options = _parser().parse_args(arguments)
+    if sys.stdout is None:  # closed by whoever started us: what would be printed goes nowhere
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  until the end
     try:
+        options = _parser().parse_args(arguments)
         options.run(options)
         sys.stdout.flush()
     except (UsageError, QueryError, EdnError) as error:
@@ -42,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         return _complain(error, 1)
     except KeyboardInterrupt:
-        return 130
+        return _complain("interrupted", 130)
     return 0
 
 
@@ -52,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Look into a database that lives in a bucket, and move it.",
         epilog="example: bucketlog q s3://bucket/site '[:find ?name :where [_ :user/name ?name]]'",
     )
+    parser.add_argument("--version", action="version", version=f"bucketlog {version('bucketlog')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in _COMMANDS:
         sub = commands.add_parser(
@@ -63,6 +68,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _complain(error: Exception, code: int) -> int:
+def _complain(error: Exception | str, code: int) -> int:
     print(f"bucketlog: {error}", file=sys.stderr)
     return code

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from obstore.exceptions import BaseError
+
 import bucketlog
 from bucketlog import Connection, Database, Symbol, edn
-from bucketlog.errors import EdnError, StoreError
+from bucketlog.errors import EdnError, StoreError, brief
 from bucketlog.log import key_of
 from bucketlog.store import open_store
 
@@ -63,6 +65,8 @@ def existing(location: str) -> str:
         open_store(url).get(key_of(0))
     except FileNotFoundError:
         raise StoreError(f"there is no database at {location}: {key_of(0)} is not there") from None
+    except BaseError as error:
+        raise StoreError(f"cannot read {location}: {brief(error)}") from error
     return url
 
 
