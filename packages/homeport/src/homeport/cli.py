@@ -1,4 +1,6 @@
-"""The `homeport` command. Exit codes: 0 done, 1 failed, 2 wrong use."""
+"""The `homeport` command. Exit codes: 0 done, 1 failed, 2 wrong use; 130 and 141 as of a shell: Ctrl-C, and
+a reader of the output that has seen enough.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,12 +23,25 @@ from homeport import backup_command, init_command, redirect_command, role_comman
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    try:
+        return _command(arguments)
+    except KeyboardInterrupt:
+        print("homeport: interrupted", file=sys.stderr)
+        return 130
+
+
+def _command(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     from bucketlog import BucketlogError
     from homeport.errors import HomeportError
 
     try:
         code: int = options.run(options)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (HomeportError, BucketlogError, OSError) as error:
         print(f"homeport: {error}", file=sys.stderr)
         return 1
@@ -38,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         description="App Runner that you can run anywhere: registry, AWS's API, containers, HTTPS edge.",
         epilog="example: homeport serve --data /var/lib/homeport",
     )
+    parser.add_argument("--version", action="version", version=f"homeport {version('homeport')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser(
         "serve",
@@ -152,10 +169,9 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _port(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is no port")
-    return number
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port: 0 to 65535")
+    return int(text)
 
 
 def _address(text: str) -> str:
@@ -236,8 +252,8 @@ def _upgrade(options: argparse.Namespace) -> int:
     from homeport.upgrade import upgrade
 
     seconds = upgrade(options.data.resolve(), options.to, lock=options.lock)
-    version = f"version {options.to}" if options.to else "the installed version"
-    print(f"homeport: {version} serves, after {seconds:.1f} s", file=sys.stderr)
+    which = f"version {options.to}" if options.to else "the installed version"
+    print(f"homeport: {which} serves, after {seconds:.1f} s", file=sys.stderr)
     return 0
 
 

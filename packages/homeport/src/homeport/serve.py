@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -299,6 +300,7 @@ def environment_of(data: Path) -> dict[str, str]:
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": root.id,
         "AWS_SECRET_ACCESS_KEY": root.secret,
+        "AWS_ALLOW_HTTP": "true",  # what obstore, and so bucketlog, needs for an endpoint without TLS
         "HOMEPORT_CA": str(data.resolve() / "ca.pem"),
     }
 
@@ -322,7 +324,7 @@ def _announce(data: Path, addresses: Addresses, front: Front) -> None:
     _say(f"services at https://NAME.{front.domain}{suffix}{trusted}")
     console = f"https://{front.console}{suffix}/" if front.console else f"{addresses.endpoint}/"
     _say(f"console at {console}, for whoever has the root key")
-    _say(f'to drive it: eval "$(homeport env --data {data})"')
+    _say(f'to drive it: eval "$(homeport env --data {shlex.quote(str(data))})"')
 
 
 def _free_port() -> int:

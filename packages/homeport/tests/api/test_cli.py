@@ -53,6 +53,22 @@ def test_wrong_use_ends_with_2_and_makes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt, 130), (BrokenPipeError, 141)])
+def test_who_interrupts_it_or_has_read_enough_sees_no_traceback(
+    tmp_path: Path, raised: type[BaseException], code: int
+) -> None:
+    script = f"""
+import sys
+from homeport import cli
+def stop(options): raise {raised.__name__}
+cli._env = stop
+sys.exit(cli.main(["env", "--data", "d"]))
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert ended.returncode == code
+    assert ended.stderr == ("homeport: interrupted\n" if raised is KeyboardInterrupt else "")
+
+
 def test_a_directory_that_was_never_served_has_no_environment(run: Run, tmp_path: Path) -> None:
     failed = run("env", "--data", "d")
     assert (failed.returncode, failed.stdout) == (1, "")
