@@ -222,7 +222,7 @@ def test_old_prices_are_told_whatever_is_printed(cost, tmp_path):
     for form in ((), ("--json",)):
         code, said, warned = cost("--prices", str(prices), *form)
         assert code == 0
-        assert "prices are older than 90 days, the oldest by" in warned
+        assert "prices are older than 90 days, the oldest is" in warned
         assert "alb-hour" in warned
     assert "alb-hour" in json.loads(said)["stale"]
 

@@ -31,6 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None and sys.getfilesystemencoding() != "utf-8":
         # Names in images and in projects are UTF-8, whatever the locale of who builds.
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606  ourselves
+    try:
+        return _command(arguments)
+    except KeyboardInterrupt:
+        _complain("interrupted", None)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        os._exit(130)  # at once: what threads are still sending or making is nobody's until it is whole
+
+
+def _command(arguments: Sequence[str] | None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     options = parser(words[0] if words else None).parse_args(words)
     from ocikit import InvalidReferenceError, OcikitError
@@ -52,10 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             str(error), "it was damaged in the cache, and is gone from there: try again" if damaged else None
         )
         return 2 if isinstance(error, InvalidReferenceError) else 1
-    except KeyboardInterrupt:
-        _complain("interrupted", None)
-        sys.stdout.flush()
-        os._exit(130)  # at once: what threads are still sending or making is nobody's until it is whole
     except BrokenPipeError:  # whoever reads, such as `head`, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -78,6 +84,8 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     if only in own:
         own[only](commands)
         return whole
+    from importlib.metadata import version
+
     from tagboat.cost_cli import add_cost_command
     from tagboat.cutover_cli import add_cutover_command
     from tagboat.doctor_cli import add_doctor_command
@@ -88,6 +96,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     from tagboat.supply_cli import add_supply_commands
     from tagboat.trust_cli import add_trust_command
 
+    whole.add_argument("--version", action="version", version=f"tagboat {version('tagboat')}")
     for add in own.values():
         add(commands)
     _add_base(commands)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types_boto3_apprunner.type_defs import CustomDomainTypeDef, OperationSummaryTypeDef, ServiceTypeDef
 
 _RECENT = 24 * 3600.0  # seconds: how far back the last lines of a service are looked for
+_SHOWN = 20  # lines of an instance that did not come up
 _LATE = 10_000  # milliseconds by which a line may come after a later one
 _ENDED = frozenset({"SUCCEEDED", "FAILED", "ROLLBACK_SUCCEEDED", "ROLLBACK_FAILED"})
 
@@ -292,22 +293,25 @@ class Cloud:
         Raises DeploymentFailedError when it ends otherwise, CloudError when `timeout` seconds pass first.
         """
         arn = service["ServiceArn"]
-        events = followed(
-            lambda since: self.lines(service, "service", since=since), since=int(time.time() * 1000) - 1000
-        )
+        since, status = 0, "PENDING"
+        events: Iterator[list[LogLine]] | None = None
         deadline = time.monotonic() + timeout
         for pause in pauses():
-            status = next(
-                (entry["Status"] for entry in self.operations(arn) if entry["Id"] == operation), "PENDING"
-            )
-            for event in next(events):
-                watch(event.message)
+            entry = next((entry for entry in self.operations(arn) if entry["Id"] == operation), None)
+            if entry is not None:
+                # By the platform's clock: what an operation before it, or its version, wrote is not of it.
+                since, status = int(entry["StartedAt"].timestamp() * 1000), entry["Status"]
+                events = events or followed(
+                    lambda since: self.lines(service, "service", since=since), since=since
+                )
+                for event in next(events):
+                    watch(event.message)
             if status == "SUCCEEDED":
                 return
             if status in _ENDED:
                 raise DeploymentFailedError(
                     f"{service['ServiceName']}: the deployment ended {status}",
-                    last_messages(lambda since: self.lines(service, "application", since=since)),
+                    [line.message for line in self.lines(service, "application", since=since)][-_SHOWN:],
                     hint="the version that served before still serves"
                     if status == "ROLLBACK_SUCCEEDED"
                     else None,

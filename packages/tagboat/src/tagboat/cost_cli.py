@@ -241,8 +241,8 @@ def _warn(old: list[Price], today: date) -> None:
 
     if old:
         print(
-            f"tagboat: {len(old)} prices are older than {GOOD_FOR} days, the oldest by "
-            f"{age(old[0], today)} days: {', '.join(price.key for price in old)}\n"
+            f"tagboat: {len(old)} prices are older than {GOOD_FOR} days, the oldest is "
+            f"{age(old[0], today)} days old: {', '.join(price.key for price in old)}\n"
             "  compare them with their sources, and give a corrected copy of the file with --prices",
             file=sys.stderr,
         )

@@ -13,7 +13,7 @@ from tagboat.build import build
 from tagboat.component import Component
 from tagboat.errors import ConfigError, TagboatError
 from tagboat.history import Journal
-from tagboat.runtime.choice import runtime_of
+from tagboat.runtime.choice import require_settings, runtime_of
 from tagboat.runtime.runtime import Runtime, Watch
 from tagboat.tag import require_release
 
@@ -57,6 +57,7 @@ def deploy(
     errors of build, registry and cloud.
     """
     release = require_release(component)
+    require_settings(component, target)
     runtime = runtime_of(component, target)
     seconds: dict[str, float] = {}
 

@@ -140,7 +140,8 @@ def _changelog(options: argparse.Namespace) -> int:
         if options.json:
             print(json.dumps(asdict(drafted)))
         return 1
-    _say(f"{drafted.commits} commits {since} touch {component.name}")
+    noun, verb = ("commit", "touches") if drafted.commits == 1 else ("commits", "touch")
+    _say(f"{drafted.commits} {noun} {since} {verb} {component.name}")
     if options.write:
         text = file.read_text(encoding="utf-8") if file.exists() else None
         file.write_text(with_section(text, drafted.version, drafted.body, today), encoding="utf-8")

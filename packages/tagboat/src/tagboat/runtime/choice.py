@@ -41,6 +41,15 @@ def runtime_of(component: Component, name: str | None) -> Runtime:
             return _port(component, target)
 
 
+def require_settings(component: Component, name: str | None) -> None:
+    """Raises ConfigError for a variable that a deployment there needs and that is not set, and for a secret
+    that is none, before anything is built or pushed.
+    """
+    there = component.config.targets or name is not None
+    target = named_target(component, name) if there else Target("default", "homeport")
+    _ = Place(component, target, "", "").secrets
+
+
 def _port(component: Component, target: Target | None) -> AppRunner:
     """App Runner's API at the address that the AWS settings have: a homeport."""
     place = Place(component, target or Target("default", "homeport"), "", "")
