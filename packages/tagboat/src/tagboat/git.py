@@ -60,7 +60,11 @@ class WorkTree(NamedTuple):
         return cls(root)
 
     def status(self, paths: tuple[Path, ...]) -> Status:
-        """What is checked out, and the files below `paths` that differ from it or are untracked."""
+        """What is checked out, and the files below `paths` that differ from it or are untracked.
+
+        Raises GitError where one of them is not in the repository.
+        """
+        self.require_inside(paths)
         listing = git(
             self.root,
             "status",
@@ -80,6 +84,15 @@ class WorkTree(NamedTuple):
             None if branch == "(detached)" else branch,
             tuple(_path(line) for line in lines if line and not line.startswith("# ")),
         )
+
+    def require_inside(self, paths: tuple[Path, ...]) -> None:
+        """Raises GitError for a folder outside of the repository: no tag of it says what is in there."""
+        for path in paths:
+            if not path.is_relative_to(self.root):
+                raise GitError(
+                    f"{path} is built into the image, and is not in the repository {self.root}",
+                    hint="a tag says nothing of what is outside: bring that package in, or lock its release",
+                )
 
     def tags(self, pattern: str, *, merged: bool = False) -> dict[str, str]:
         """The tags that match a glob, with the commits that they stand for; `merged`: those that HEAD has."""

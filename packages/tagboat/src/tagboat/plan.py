@@ -28,7 +28,7 @@ from tagboat.refusal import (
     VersionNotAboveError,
     WrongBranchError,
 )
-from tagboat.version import bump, rewritten
+from tagboat.version import bump, relocked, rewritten
 
 _SHOWN = 10  # files named in a refusal; the rest are counted
 _SETTINGS = r"^(remote\..*\.url|tag\.gpgsign|tag\.forcesignannotated|commit\.gpgsign)$"
@@ -197,6 +197,8 @@ def _changelog(component: Component, version: str, *, bumped: bool) -> tuple[dic
     section = changelog.section_of(text, version)
     if bumped:
         edits.update([rewritten(component.directory / "pyproject.toml", version)])
+        lock = relocked(component.lock, component.name, component.version, version)
+        edits.update([lock] if lock else [])
         renamed = changelog.released(text, version, datetime.now(UTC).date()) if section is None else None
         if renamed is not None:
             edits[file] = renamed

@@ -119,6 +119,22 @@ def test_a_dynamic_version_is_raised_where_it_is_written(released):
     assert released.read("shop/shop.py") == '"""A shop."""\n\n__version__ = "1.4.1"  # the last one\n'
 
 
+def test_uv_s_lock_has_the_new_version_too(released):
+    """Without it `uv sync --locked` of a job would fail on each release."""
+    released.git("rm", "--quiet", "shop/requirements.lock")
+    package = '[[package]]\nname = "{}"\nversion = "1.4.0"\nsource = {{ {} = "{}" }}\n'
+    lock = 'version = 1\nrevision = 3\nrequires-python = ">=3.11"\n\n' + "\n".join(
+        [package.format("goods", "directory", "../goods"), package.format("shop", "virtual", ".")]
+    )
+    released.write("shop/uv.lock", lock)
+    released.commit("Locked by uv")
+    done = released.tag("--bump", "minor")
+    assert done.stdout == "shop-v1.5.0\n", done.stderr
+    shop = package.format("shop", "virtual", ".")
+    assert released.read("shop/uv.lock") == lock.replace(shop, shop.replace("1.4.0", "1.5.0"))
+    assert released.git("status", "--porcelain") == ""
+
+
 def test_a_file_keeps_its_mode(released):
     (released.root / "shop" / "CHANGELOG.md").chmod(0o755)
     released.commit("Executable, why not")

@@ -354,3 +354,29 @@ def test_a_signature_that_cannot_be_made_leaves_no_tag_behind(checkout, signer):
     checkout.git("config", "tag.gpgSign", "true")
     signer.write_text("#!/bin/sh\necho 'no such key' >&2\nexit 1\n")
     refused(checkout, 1, "failed to sign")
+
+
+def test_a_package_outside_of_the_repository_is_refused(checkout, tmp_path):
+    (checkout.root / "goods").rename(tmp_path / "goods")
+    checkout.project("1.4.0")
+    project = checkout.read("shop/pyproject.toml").replace("../goods", "../../goods")
+    checkout.write("shop/pyproject.toml", project)
+    checkout.commit("Goods of elsewhere")
+    done = checkout.tag()
+    assert done.returncode == 1
+    assert f"{tmp_path}/goods is built into the image, and is not in the repository" in done.stderr
+    assert "bring that package in" in done.stderr
+    assert checkout.tags() == ("", "")
+
+
+def test_a_deployment_that_lacks_a_variable_is_refused_before_anything_is_built(checkout):
+    checkout.write(
+        "shop/pyproject.toml",
+        checkout.read("shop/pyproject.toml")
+        + '\n[tool.tagboat.service]\nenvironment = { HUE = "$SURELY_UNSET" }\n',
+    )
+    checkout.commit("A hue")
+    assert checkout.tag().returncode == 0
+    done = checkout.tagboat("deploy", "shop")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[0].endswith("the environment variable SURELY_UNSET is not set")

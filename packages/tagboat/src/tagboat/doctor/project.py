@@ -56,6 +56,7 @@ def _lock(component: Component) -> str:
 def _repository(component: Component) -> Iterator[Finding]:
     try:
         tree = WorkTree.containing(component.directory)
+        tree.require_inside(component.source_directories)
         settings = tree.settings(r"^(user\.(name|email)|remote\..*\.url)$")
     except GitError as error:
         yield Finding.of("repository", error)
