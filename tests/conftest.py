@@ -14,6 +14,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from packages.tagboat.tests.app import SOURCE
 
 from tagboat.edge import Edge, Response, Visitor
 
@@ -45,30 +46,6 @@ health-path = "/health"
 
 [tool.tagboat.service.environment]
 GREETING = "${{GREETING}}"
-"""
-
-HEALTHY = """\
-import os
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-
-class App(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        body = f"{os.environ['GREETING']} from {VERSION}".encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments):
-        pass
-
-
-def main():
-    print("listening", flush=True)
-    ThreadingHTTPServer(("", 8000), App).serve_forever()
 """
 
 
@@ -108,7 +85,7 @@ class App:
     root: Path
     port: Port
 
-    def write(self, version: str, source: str = HEALTHY) -> None:
+    def write(self, version: str, source: str = SOURCE) -> None:
         (self.root / "pyproject.toml").write_text(_PYPROJECT.format(name=self.name, version=version))
         (self.root / "requirements.lock").touch()
         (self.root / "CHANGELOG.md").write_text(f"# Changelog\n\n## {version}\n\n- As it is tested.\n")
@@ -137,7 +114,7 @@ class App:
             timeout=180,
         )
 
-    def release(self, version: str, source: str = HEALTHY, **environment: str) -> subprocess.CompletedProcess:
+    def release(self, version: str, source: str = SOURCE, **environment: str) -> subprocess.CompletedProcess:
         self.write(version, source)
         self.commit()
         tagged = self.tagboat("tag")

@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 import yaml
+from packages.tagboat.tests.app import SOURCE
 from packages.tagboat.tests.keyless.instance import Instance
 
 from homeport.sessions import Sessions
@@ -36,30 +37,6 @@ test = "python3 -m compileall -q src"
 install = 'echo "{bin}" >>"$GITHUB_PATH"'
 version-header = "X-Version"
 smoke-timeout = 3
-"""
-SOURCE = """\
-import os
-import signal
-import sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-
-class App(BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = f"{os.environ['GREETING']} from {VERSION}".encode()
-        self.send_response(200)
-        self.send_header("X-Version", VERSION)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments):
-        pass
-
-
-def main():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    ThreadingHTTPServer(("", 8000), App).serve_forever()
 """
 SAYS_ANOTHER_VERSION = SOURCE.replace('"X-Version", VERSION', '"X-Version", "0.0.0"')
 NEVER_STARTS = "import sys\n\n\ndef main():\n    sys.exit('no flux capacitor')\n"

@@ -3,19 +3,15 @@
 import os
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import uvicorn
-from obstore.store import MemoryStore
 from packages.tagboat.tests.dns_server import DnsServer, serving
+from packages.tagboat.tests.registry import serving as registry_serving
 
 from ocikit import Layout
-from ocikit.registry import create_app
 from tagboat.build import Build, build_with_report
 from tagboat.component import Component
 
@@ -183,17 +179,10 @@ def tagboat(project, build_cache, tmp_path):
 
 
 @pytest.fixture
-def registry():
+def registry() -> Iterator[str]:
     """The address of a registry on loopback that takes everything."""
-    app = create_app(MemoryStore(), authorize=lambda *_: None)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with registry_serving() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 import uuid
@@ -23,13 +22,12 @@ import botocore.client
 import botocore.loaders
 import botocore.session
 import pytest
-import uvicorn
-from obstore.store import MemoryStore
+from packages.tagboat.tests.app import SOURCE
 from packages.tagboat.tests.aws.wire import Wire, serving
 from packages.tagboat.tests.certificates import Certificates, edge
 from packages.tagboat.tests.dns_server import DnsServer
+from packages.tagboat.tests.registry import serving as registry_serving
 
-from ocikit.registry import create_app
 from tagboat.aws.policy import PUSH_ACTIONS
 from tagboat.cli import main
 
@@ -38,7 +36,28 @@ OLD_END, NEW_END = "127.0.0.8", "127.0.0.9"
 MODELS = botocore.loaders.create_loader()  # read once, and not by each command anew
 READS = ("Describe", "Get", "List", "Head", "BatchGet", "Filter", "Invoke")
 
-PYPROJECT = """\
+APP = SOURCE.replace("GREETING", "LOG")  # which SERVICE sets
+SERVICE = """\
+[tool.tagboat.service]
+port = 8000
+cpu = 256
+memory = 512
+health-path = "/healthz"
+environment = { LOG = "info" }
+"""
+
+
+def ci(repository: str) -> str:
+    """The table that lets this repository release."""
+    return f"""\
+[tool.tagboat.ci]
+github = "{repository}"
+repository-id = 100200
+owner-id = 300
+"""
+
+
+PYPROJECT = f"""\
 [project]
 name = "shop"
 version = "1.4.0"
@@ -47,18 +66,8 @@ requires-python = ">=3.11"
 [project.scripts]
 shop = "shop:main"
 
-[tool.tagboat.service]
-port = 8000
-cpu = 256
-memory = 512
-health-path = "/healthz"
-environment = { LOG = "info" }
-
-[tool.tagboat.ci]
-github = "octo/shop"
-repository-id = 100200
-owner-id = 300
-"""
+{SERVICE}
+{ci("octo/shop")}"""
 
 COMPLETE = """
 region = "ap-southeast-1"
@@ -193,15 +202,8 @@ class Aws:
 @pytest.fixture(scope="session")
 def images() -> Iterator[str]:
     """The address of the registry behind ECR."""
-    app = create_app(MemoryStore(), authorize=lambda *_: None)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with registry_serving() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
@@ -336,26 +338,6 @@ def _post(url: str, body: Any = None) -> None:
 
 
 _ACTIONS = {"Invoke": "InvokeFunction"}
-RELEASED = """
-repository = "live-{unique}"
-
-[tool.tagboat.service]
-port = 8000
-cpu = 256
-memory = 512
-health-path = "/healthz"
-environment = {{ LOG = "info" }}
-
-[tool.tagboat.ci]
-github = "octo/hail"
-repository-id = 100200
-owner-id = 300
-
-[tool.tagboat.targets.production]
-kind = "{kind}"
-region = "ap-southeast-1"
-platform = "linux/amd64"
-"""
 
 
 class Release:
@@ -385,7 +367,16 @@ class Release:
         self.project.configure(self.text)
 
     def target(self, kind):
-        self.text = RELEASED.format(kind=kind, unique=uuid.uuid4().hex[:8])
+        self.text = f"""
+repository = "live-{uuid.uuid4().hex[:8]}"
+
+{SERVICE}
+{ci("octo/hail")}
+[tool.tagboat.targets.production]
+kind = "{kind}"
+region = "ap-southeast-1"
+platform = "linux/amd64"
+"""
         self.project.configure(self.text)
         self.project.git("init", "--quiet")
         self.tag("1.2.3")

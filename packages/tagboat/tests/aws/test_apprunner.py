@@ -12,26 +12,15 @@ from pathlib import Path
 
 import boto3
 import pytest
-from packages.tagboat.tests.aws.conftest import REGION, require_own_actions
-from packages.tagboat.tests.aws.test_machine import APP
+from packages.tagboat.tests.aws.conftest import APP, REGION, SERVICE, ci, require_own_actions
 from packages.tagboat.tests.aws.wire import Behind, BehindEcr, serving
 
 from tagboat.edge import Edge, Visitor
 
 BIN = Path(sys.executable).parent
-TARGETS = """
-[tool.tagboat.service]
-port = 8000
-cpu = 256
-memory = 512
-health-path = "/healthz"
-environment = { LOG = "info" }
-
-[tool.tagboat.ci]
-github = "octo/hail"
-repository-id = 100200
-owner-id = 300
-
+TARGETS = f"""
+{SERVICE}
+{ci("octo/hail")}
 [tool.tagboat.targets.staging]
 kind = "apprunner"
 name = "hail-staging"

@@ -14,39 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from packages.tagboat.tests.aws.conftest import APP, SERVICE
 from packages.tagboat.tests.aws.machine import Machine
 
-APP = """
-import os
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-
-class App(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        body = f"{os.environ['LOG']} from {VERSION}".encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments):
-        pass
-
-
-def main():
-    print("listening", flush=True)
-    ThreadingHTTPServer(("", int(os.environ["PORT"])), App).serve_forever()
-"""
-TARGET = """
-[tool.tagboat.service]
-port = 8000
-cpu = 256
-memory = 512
-health-path = "/healthz"
-environment = { LOG = "info" }
-
+TARGET = f"""
+{SERVICE}
 [tool.tagboat.targets.production]
 kind = "vm"
 region = "ap-southeast-1"
