@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+from homeport.arguments import add_data, add_json
+
+if TYPE_CHECKING:
+    from homeport.arguments import Commands
 
 # ruff: noqa: PLC0415  `--help` answers without loading servers and databases
 
 
-class _Commands(Protocol):
-    def add_parser(self, name: str, **more: Any) -> argparse.ArgumentParser: ...
-
-
-def add_parser(commands: _Commands, add_data: Callable[[argparse.ArgumentParser], None]) -> None:
+def add_parser(commands: Commands) -> None:
     """Hang the two commands into the command's parser."""
     backup = commands.add_parser(
         "backup",
@@ -36,7 +36,7 @@ def add_parser(commands: _Commands, add_data: Callable[[argparse.ArgumentParser]
     restore.add_argument("source", metavar="BACKUP", help="URL or directory of the backup")
     restore.set_defaults(run=_restore)
     for command in (backup, restore):
-        command.add_argument("--json", action="store_true", help="as JSON")
+        add_json(command)
         add_data(command)
 
 

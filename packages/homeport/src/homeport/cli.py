@@ -14,10 +14,14 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from ipaddress import ip_address
-from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from homeport import backup_command, init_command, redirect_command, role_command, secret_command
+from homeport.arguments import add_data, add_json
+
+if TYPE_CHECKING:
+    from homeport.arguments import Commands
 
 # ruff: noqa: PLC0415  `--help` answers without loading servers and databases
 
@@ -56,13 +60,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"homeport {version('homeport')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands)
+    _add_upgrade(commands)
+    init_command.add_parser(commands)
+    _add_env(commands)
+    _add_audit(commands)
+    backup_command.add_parser(commands)
+    redirect_command.add_parser(commands)
+    role_command.add_parser(commands)
+    secret_command.add_parser(commands)
+    return parser
+
+
+def _add_serve(commands: Commands) -> None:
     serve = commands.add_parser(
         "serve",
         help="serve everything of a data directory until SIGTERM or Ctrl-C",
         epilog="example: homeport serve --data port --address :: --https-port 443 --http-port 80"
         " --domain apps.example.com --acme https://acme-v02.api.letsencrypt.org/directory",
     )
-    _add_data(serve)
+    add_data(serve)
     for name, default, what in (
         ("port", 7070, "registry and API"),
         ("https-port", 8443, "HTTPS edge"),
@@ -116,13 +133,16 @@ def _parser() -> argparse.ArgumentParser:
         " key, so that releases come from anywhere; in place of --console",
     )
     serve.set_defaults(run=_serve)
+
+
+def _add_upgrade(commands: Commands) -> None:
     upgrade = commands.add_parser(
         "upgrade",
         help="replace the homeport that serves by the version installed now, or by one that is installed for"
         " it; no request is lost",
         epilog="example: homeport upgrade --data port",
     )
-    _add_data(upgrade)
+    add_data(upgrade)
     upgrade.add_argument(
         "--to",
         metavar="VERSION",
@@ -131,20 +151,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     upgrade.add_argument("--lock", type=int, help=argparse.SUPPRESS)
     upgrade.set_defaults(run=_upgrade)
-    init_command.add_parser(commands, _add_data)
+
+
+def _add_env(commands: Commands) -> None:
     env = commands.add_parser(
         "env",
         help="print the settings by which AWS's clients find and drive it",
         epilog='example: eval "$(homeport env --data port)"',
     )
-    _add_data(env)
+    add_data(env)
     env.set_defaults(run=_env)
+
+
+def _add_audit(commands: Commands) -> None:
     audit = commands.add_parser(
         "audit",
         help="print who called what, when, from where, and how it ended",
         epilog="example: homeport audit --data port --since 2h",
     )
-    _add_data(audit)
+    add_data(audit)
     audit.add_argument(
         "--since",
         type=_time,
@@ -153,19 +178,8 @@ def _parser() -> argparse.ArgumentParser:
         help="how long ago, as 90s, 15m, 2h or 7d, or a time as 2026-07-01T12:00Z (%(default)s)",
     )
     audit.add_argument("--reads", action="store_true", help="also calls that change nothing")
-    audit.add_argument("--json", action="store_true", help="one JSON object a line")
+    add_json(audit, "one JSON object a line")
     audit.set_defaults(run=_audit)
-    backup_command.add_parser(commands, _add_data)
-    redirect_command.add_parser(commands, _add_data)
-    role_command.add_parser(commands, _add_data)
-    secret_command.add_parser(commands, _add_data)
-    return parser
-
-
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="where state, images and buckets are kept"
-    )
 
 
 def _port(text: str) -> int:

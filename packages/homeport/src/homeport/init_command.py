@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from homeport.arguments import add_data
+
 if TYPE_CHECKING:
+    from homeport.arguments import Commands
     from homeport.credentials import AccessKey
 
 # ruff: noqa: PLC0415  as in cli.py
 
 
-def add_parser(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    add_data: Callable[[argparse.ArgumentParser], None],
-) -> None:
+def add_parser(commands: Commands) -> None:
+    """Hang the command into the command's parser."""
     init = commands.add_parser(
         "init",
         help="make a data directory with the root key that is in a parameter of AWS's Systems Manager",

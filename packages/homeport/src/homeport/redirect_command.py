@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import quote
+
+from homeport.arguments import add_data, add_json
+
+if TYPE_CHECKING:
+    from homeport.arguments import Commands
 
 # ruff: noqa: PLC0415  `--help` answers without loading servers and databases
 
@@ -14,11 +18,7 @@ _STATUSES = (301, 302, 307, 308)
 _PATH = "/_homeport/redirects"
 
 
-class _Commands(Protocol):
-    def add_parser(self, name: str, **more: Any) -> argparse.ArgumentParser: ...
-
-
-def add_parser(commands: _Commands, add_data: Callable[[argparse.ArgumentParser], None]) -> None:
+def add_parser(commands: Commands) -> None:
     """Hang the verbs into the command's parser."""
     redirect = commands.add_parser("redirect", help="lead names and paths that have moved to where they are")
     verbs = redirect.add_subparsers(required=True, metavar="VERB")
@@ -44,7 +44,7 @@ def add_parser(commands: _Commands, add_data: Callable[[argparse.ArgumentParser]
         help="list them, with how often each has answered",
         epilog="example: homeport redirect ls --data port",
     )
-    ls.add_argument("--json", action="store_true", help="as JSON")
+    add_json(ls)
     ls.set_defaults(run=_ls)
     rm = verbs.add_parser(
         "rm", help="remove one", epilog="example: homeport redirect rm example.com --data port"

@@ -10,25 +10,26 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+from homeport.arguments import add_data, add_json
+
+if TYPE_CHECKING:
+    from homeport.arguments import Commands
 
 # ruff: noqa: PLC0415  `--help` answers without loading servers and databases
 
 _REVOKED = "AWSRevokeOlderSessions"  # as AWS's console calls it
 
 
-class _Commands(Protocol):
-    def add_parser(self, name: str, **more: Any) -> argparse.ArgumentParser: ...
-
-
-def add_parser(commands: _Commands, add_data: Callable[[argparse.ArgumentParser], None]) -> None:
+def add_parser(commands: Commands) -> None:
     """Hang the verbs into the command's parser."""
     role = commands.add_parser("role", help="roles that jobs of CI systems take with their identity tokens")
     verbs = role.add_subparsers(required=True, metavar="VERB")
     ls = verbs.add_parser(
         "ls", help="list them, with whose tokens get each", epilog="example: homeport role ls --data port"
     )
-    ls.add_argument("--json", action="store_true", help="as JSON, with their policies")
+    add_json(ls, "as JSON, with their policies")
     ls.set_defaults(run=_ls)
     revoke = verbs.add_parser(
         "revoke",

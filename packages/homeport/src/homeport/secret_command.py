@@ -6,21 +6,19 @@ import argparse
 import getpass
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
+
+from homeport.arguments import add_data, add_json
 
 if TYPE_CHECKING:
+    from homeport.arguments import Commands
     from homeport.vault import Vault
 
 # ruff: noqa: PLC0415  `--help` answers without loading what the verbs need
 
 
-class _Commands(Protocol):
-    def add_parser(self, name: str, **more: Any) -> argparse.ArgumentParser: ...
-
-
-def add_parser(commands: _Commands, add_data: Callable[[argparse.ArgumentParser], None]) -> None:
+def add_parser(commands: Commands) -> None:
     """Hang the verbs into the command's parser."""
     secret = commands.add_parser("secret", help="values that services get by RuntimeEnvironmentSecrets")
     verbs = secret.add_subparsers(required=True, metavar="VERB")
@@ -39,7 +37,7 @@ def add_parser(commands: _Commands, add_data: Callable[[argparse.ArgumentParser]
     ls = verbs.add_parser(
         "ls", help="list their names, never a value", epilog="example: homeport secret ls --data port"
     )
-    ls.add_argument("--json", action="store_true", help="as JSON")
+    add_json(ls)
     ls.set_defaults(run=_ls)
     rm = verbs.add_parser(
         "rm",

@@ -28,8 +28,8 @@ def service_model(name: str) -> ServiceModel:
     return ServiceModel(Loader().load_service_model(name, "service-2"), name)
 
 
-class JsonService:
-    """Answers the operations of one service.
+class Service:
+    """A service of AWS's, whatever its protocol, and which of its operations are answered here.
 
     `operations` have an async method for each operation that is answered, named as boto3 names it; it takes
     the request's members by keyword and returns the response's.
@@ -46,14 +46,6 @@ class JsonService:
         }
 
     @property
-    def target_prefix(self) -> str:
-        return str(self._model.metadata["targetPrefix"])
-
-    @property
-    def media_type(self) -> str:
-        return f"application/x-amz-json-{self._model.metadata['jsonVersion']}"
-
-    @property
     def answered(self) -> list[str]:
         """Names of the operations that are answered, as AWS writes them."""
         return list(self._handlers)
@@ -61,6 +53,18 @@ class JsonService:
     def knows(self, operation: str) -> bool:
         """Whether AWS's service has such an operation."""
         return operation in self._model.operation_names
+
+
+class JsonService(Service):
+    """Answers the operations of one service in AWS JSON."""
+
+    @property
+    def target_prefix(self) -> str:
+        return str(self._model.metadata["targetPrefix"])
+
+    @property
+    def media_type(self) -> str:
+        return f"application/x-amz-json-{self._model.metadata['jsonVersion']}"
 
     async def answer(self, operation: str, body: bytes) -> bytes:
         """Raises ApiError for whatever is wrong with the call."""

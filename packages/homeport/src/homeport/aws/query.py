@@ -8,50 +8,29 @@ from __future__ import annotations
 import re
 import uuid
 import xml.etree.ElementTree as ET
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from botocore import xform_name
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from homeport.aws.errors import ApiError
-from homeport.aws.protocol import checked, service_model
+from homeport.aws.protocol import Service, checked
 
-_Handler = Callable[..., Awaitable[Mapping[str, Any]]]
 _INTEGER: Final = re.compile(r"-?[0-9]{1,18}")
 _BOOLEANS: Final = {"true": True, "false": False}
 _MOST: Final = 1000  # members of one list
 
 
-class QueryService:
-    """Answers the operations of one service, by `operations` as JsonService does."""
+class QueryService(Service):
+    """Answers the operations of one service in AWS Query."""
 
     media_type = "text/xml"
-
-    def __init__(self, name: str, *operations: object) -> None:
-        self.name = name
-        self._model = service_model(name)
-        self._handlers: dict[str, _Handler] = {
-            operation: getattr(answerer, xform_name(operation))
-            for operation in self._model.operation_names
-            for answerer in operations
-            if hasattr(answerer, xform_name(operation))
-        }
 
     @property
     def version(self) -> str:
         """By which a request says that it is for this service."""
         return str(self._model.api_version)
-
-    @property
-    def answered(self) -> list[str]:
-        """Names of the operations that are answered, as AWS writes them."""
-        return list(self._handlers)
-
-    def knows(self, operation: str) -> bool:
-        """Whether AWS's service has such an operation."""
-        return operation in self._model.operation_names
 
     async def answer(self, operation: str, form: Mapping[str, str]) -> bytes:
         """Raises ApiError for whatever is wrong with the call."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from homeport.aws.apprunner.faults import INVALID, invalid, missing
+from homeport.aws.apprunner.faults import invalid, missing
+from homeport.aws.apprunner.revisions import page_of_revisions
 from homeport.aws.apprunner.settings import OBSERVABILITY, Settings
 from homeport.aws.apprunner.tags import read_tags
-from homeport.aws.pages import page
 from homeport.resources import Resource, Resources
 
-_PAGE = 100
 _RESERVED = "DefaultConfiguration"
 
 
@@ -35,16 +34,8 @@ class Observability:
         return {"ObservabilityConfiguration": self._shown(self._find(request))}
 
     async def list_observability_configurations(self, **request: Any) -> Mapping[str, Any]:
-        found = self._resources.active(OBSERVABILITY, request.get("ObservabilityConfigurationName"))
-        if request.get("LatestOnly", True):
-            found = [one for one in found if self._resources.latest(one)]
-        shown, token = page(
-            found,
-            request.get("NextToken"),
-            request.get("MaxResults", _PAGE),
-            key=lambda one: f"{one.name}/{one.revision:09}",
-            code=INVALID,
-        )
+        name = request.get("ObservabilityConfigurationName")
+        shown, token = page_of_revisions(self._resources, OBSERVABILITY, name, request)
         summaries = [_summary(one) for one in shown]
         return {"ObservabilityConfigurationSummaryList": summaries, "NextToken": token}
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from homeport.aws.apprunner.faults import INVALID, invalid, missing
+from homeport.aws.apprunner.revisions import page_of_revisions
 from homeport.aws.apprunner.settings import SCALING, Settings
 from homeport.aws.apprunner.tags import read_tags
 from homeport.aws.pages import page
@@ -35,16 +36,8 @@ class AutoScaling:
         return {"AutoScalingConfiguration": self._shown(self._find(request))}
 
     async def list_auto_scaling_configurations(self, **request: Any) -> Mapping[str, Any]:
-        found = self._resources.active(SCALING, request.get("AutoScalingConfigurationName"))
-        if request.get("LatestOnly", True):
-            found = [one for one in found if self._resources.latest(one)]
-        shown, token = page(
-            found,
-            request.get("NextToken"),
-            request.get("MaxResults", _PAGE),
-            key=lambda one: f"{one.name}/{one.revision:09}",
-            code=INVALID,
-        )
+        name = request.get("AutoScalingConfigurationName")
+        shown, token = page_of_revisions(self._resources, SCALING, name, request)
         used = self._settings.used()
         summaries = [self._summary(one, used=one.arn in used) for one in shown]
         return {"AutoScalingConfigurationSummaryList": summaries, "NextToken": token}
