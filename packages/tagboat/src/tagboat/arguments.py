@@ -10,7 +10,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+
+LOCATION = "HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:NAME] or tar:FILE"
 
 
 class Parser(argparse.ArgumentParser):
@@ -52,3 +57,33 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="one of [tool.tagboat.targets] (default: the only one that there is)",
     )
+
+
+def add_location(parser: argparse.ArgumentParser) -> None:
+    """The image that a command is about, wherever it is."""
+    parser.add_argument("location", metavar="LOCATION", help=LOCATION)
+    add_platform(parser)
+
+
+def add_platform(parser: argparse.ArgumentParser) -> None:
+    """Which image is meant, where there are several."""
+    parser.add_argument(
+        "--platform", metavar="OS/ARCH", help="which image of an index (default: this machine's)"
+    )
+
+
+def add_json(parser: argparse.ArgumentParser, what: str = "print the result as JSON") -> None:
+    """In which form the result is printed; `what` is the option's help."""
+    parser.add_argument("--json", action="store_true", help=what)
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """What most commands take: the component, which of its targets, and the form of the result."""
+    add_component(parser)
+    add_target(parser)
+    add_json(parser)
+
+
+def add_timeout(parser: argparse.ArgumentParser, what: str = "seconds to wait") -> None:
+    """How long a command waits for the platform."""
+    parser.add_argument("--timeout", type=float, default=900, metavar="S", help=f"{what} (%(default)s)")

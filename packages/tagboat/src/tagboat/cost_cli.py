@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tagboat.arguments import add_component
+from tagboat.arguments import add_component, add_json
+from tagboat.terminal import complain, say
 
 if TYPE_CHECKING:
     from datetime import date
 
+    from tagboat.arguments import Commands
     from tagboat.component import Component
     from tagboat.cost.bill import Bill, Line
     from tagboat.cost.prices import Price, Prices
@@ -27,7 +28,7 @@ _REGION = "ap-southeast-1"
 _SHOWN = 4  # parts of a bill that are named in a line
 
 
-def add_cost_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_cost_command(commands: Commands) -> None:
     """Add `cost` to the commands."""
     cost = commands.add_parser(
         "cost",
@@ -64,7 +65,7 @@ def add_cost_command(commands: argparse._SubParsersAction[argparse.ArgumentParse
     cost.add_argument("--prices", type=Path, metavar="FILE", help="other prices than those of tagboat")
     cost.add_argument("--details", action="store_true", help="each line of each bill, with its price")
     cost.add_argument("--chart", action="store_true", help="and a chart over traffic")
-    cost.add_argument("--json", action="store_true", help="print all of it, bills over traffic too, as JSON")
+    add_json(cost, "print all of it, bills over traffic too, as JSON")
     cost.set_defaults(run=_cost)
 
 
@@ -142,7 +143,7 @@ def _cost(options: argparse.Namespace) -> int:
             print("\n" + "\n".join(chart(usage, prices)))
         _remarks(made, prices, used)
     for line in over:
-        print(f"tagboat: {line}", file=sys.stderr)
+        say(line)
     _warn(old, today)
     return 0
 
@@ -240,9 +241,8 @@ def _warn(old: list[Price], today: date) -> None:
     from tagboat.cost.prices import GOOD_FOR, age
 
     if old:
-        print(
-            f"tagboat: {len(old)} prices are older than {GOOD_FOR} days, the oldest is "
-            f"{age(old[0], today)} days old: {', '.join(price.key for price in old)}\n"
-            "  compare them with their sources, and give a corrected copy of the file with --prices",
-            file=sys.stderr,
+        complain(
+            f"{len(old)} prices are older than {GOOD_FOR} days, the oldest is "
+            f"{age(old[0], today)} days old: {', '.join(price.key for price in old)}",
+            "compare them with their sources, and give a corrected copy of the file with --prices",
         )

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+from typing import TYPE_CHECKING
 
-from tagboat.arguments import add_component, add_target
+from tagboat.arguments import add_component, add_json, add_target
+from tagboat.terminal import complain
+
+if TYPE_CHECKING:
+    from tagboat.arguments import Commands
 
 # As in cli.py, what a command needs is imported when it runs.
 # ruff: noqa: PLC0415
 
 
-def add_cutover_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_cutover_command(commands: Commands) -> None:
     """Add `cutover` to the commands."""
     cutover = commands.add_parser(
         "cutover",
@@ -28,7 +32,7 @@ def add_cutover_command(commands: argparse._SubParsersAction[argparse.ArgumentPa
     cutover.add_argument(
         "--back", action="store_true", help="with --yes: put back what was there before it was moved"
     )
-    cutover.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_json(cutover)
     cutover.set_defaults(run=_cutover)
 
 
@@ -43,7 +47,7 @@ def _cutover(options: argparse.Namespace) -> int:
     end = end_of(Component.load(options.component), options.target, name)
     state = look(Names.of_settings(), end, name)
     if options.back and not options.yes:
-        print("tagboat: --back changes the record: say --yes, too", file=sys.stderr)
+        complain("--back changes the record: say --yes, too")
         return 2
     if options.yes:
         done = go_back(state) if options.back else move(state)

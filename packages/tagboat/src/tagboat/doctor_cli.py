@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from tagboat.arguments import add_component, add_target
+from tagboat.arguments import add_component, add_json, add_target
+from tagboat.cache_folder import cache_folder
+
+if TYPE_CHECKING:
+    from tagboat.arguments import Commands
 
 # As in cli.py, what a command needs is imported when it runs.
 # ruff: noqa: PLC0415
 
 
-def add_doctor_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_doctor_command(commands: Commands) -> None:
     """Add `doctor` to the commands."""
     doctor = commands.add_parser(
         "doctor",
@@ -28,12 +33,11 @@ def add_doctor_command(commands: argparse._SubParsersAction[argparse.ArgumentPar
         metavar="HOST[:PORT]",
         help="also look at this name, by which visitors come; may be given more than once",
     )
-    doctor.add_argument("--json", action="store_true", help="print what was found as JSON")
+    add_json(doctor, "print what was found as JSON")
     doctor.set_defaults(run=_doctor)
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from tagboat.cli import cache_folder
     from tagboat.doctor import examine
 
     findings = []

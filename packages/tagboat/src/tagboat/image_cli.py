@@ -8,18 +8,19 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from tagboat.arguments import LOCATION, add_json, add_location, add_platform
 from tagboat.supply_cli import add_verify_command
+from tagboat.terminal import printable
 
 if TYPE_CHECKING:
     from ocikit import Image
+    from tagboat.arguments import Commands
 
 # As in cli.py, what a command needs is imported when it runs.
 # ruff: noqa: PLC0415
 
-_LOCATION = "HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:NAME] or tar:FILE"
 
-
-def add_image_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_image_commands(commands: Commands) -> None:
     """Add the subcommands of `tagboat image`."""
     listing = commands.add_parser(
         "ls",
@@ -34,8 +35,8 @@ def add_image_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
         help="how an image starts and what it is made of",
         epilog="example: tagboat image inspect oci:image",
     )
-    _add_location(inspect)
-    inspect.add_argument("--json", action="store_true", help="manifest and configuration as they are")
+    add_location(inspect)
+    add_json(inspect, "manifest and configuration as they are")
     inspect.set_defaults(run=_inspect)
 
     layers = commands.add_parser(
@@ -43,7 +44,7 @@ def add_image_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
         help="the layers of an image with their sizes",
         epilog="example: tagboat image layers --files oci:image",
     )
-    _add_location(layers)
+    add_location(layers)
     layers.add_argument("--files", action="store_true", help="list what is in each of them")
     layers.set_defaults(run=_layers)
 
@@ -52,7 +53,7 @@ def add_image_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
         help="the packages in an image, as a software bill of materials",
         epilog="example: tagboat image sbom --format cyclonedx oci:image",
     )
-    _add_location(sbom)
+    add_location(sbom)
     sbom.add_argument(
         "--format",
         choices=("spdx", "cyclonedx"),
@@ -66,24 +67,13 @@ def add_image_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
         help="how one image differs from another; exit code 1 when it does",
         epilog="example: tagboat image diff registry.example/team/shop:1.4.0 oci:image",
     )
-    diff.add_argument("first", metavar="A", help=_LOCATION)
-    diff.add_argument("second", metavar="B", help=_LOCATION)
-    _add_platform(diff)
-    diff.add_argument("--json", action="store_true", help="a list of what differs")
+    diff.add_argument("first", metavar="A", help=LOCATION)
+    diff.add_argument("second", metavar="B", help=LOCATION)
+    add_platform(diff)
+    add_json(diff, "a list of what differs")
     diff.set_defaults(run=_diff)
 
     add_verify_command(commands)
-
-
-def _add_location(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("location", metavar="LOCATION", help=_LOCATION)
-    _add_platform(parser)
-
-
-def _add_platform(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--platform", metavar="OS/ARCH", help="which image of an index (default: this machine's)"
-    )
 
 
 def _ls(options: argparse.Namespace) -> int:
@@ -144,5 +134,4 @@ def _image(location: str, platform: str | None) -> Image:
 
 def _print(lines: Iterable[object]) -> None:
     for line in lines:
-        # Names in images are whatever somebody wrote into them: a terminal gets no control characters.
-        print("".join(c if c.isprintable() else repr(c)[1:-1] for c in str(line)))
+        print(printable(str(line)))

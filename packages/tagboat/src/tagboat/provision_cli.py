@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tagboat.arguments import add_component, add_target
+from tagboat.arguments import add_common, add_component, add_target
+from tagboat.terminal import say
 
 if TYPE_CHECKING:
+    from tagboat.arguments import Commands
     from tagboat.aws.apply import Removal
     from tagboat.forge import Project
     from tagboat.targets.place import Place
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
 DIFFERS = 2  # the exit code of `plan` and `drift` where something is not as it should be
 
 
-def add_provision_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_provision_commands(commands: Commands) -> None:
     """Add the commands about what a target needs."""
     plan = commands.add_parser(
         "plan",
         help="what a target needs on AWS, beside what is there; exit code 2 when they differ",
         epilog="example: tagboat plan --target production examples/site",
     )
-    _add_common(plan)
+    add_common(plan)
     plan.add_argument("--all", action="store_true", help="show what is as it should be, too")
     _add_adopt(plan)
     plan.set_defaults(run=_plan)
@@ -38,7 +39,7 @@ def add_provision_commands(commands: argparse._SubParsersAction[argparse.Argumen
         help="make and change what a target needs; a second time changes nothing",
         epilog="example: tagboat apply --target production examples/site",
     )
-    _add_common(apply)
+    add_common(apply)
     _add_adopt(apply)
     _add_data(apply)
     apply.set_defaults(run=_apply)
@@ -48,7 +49,7 @@ def add_provision_commands(commands: argparse._SubParsersAction[argparse.Argumen
         help="what has been changed or made beside the configuration; exit code 2 when anything has",
         epilog="example: tagboat drift --target production examples/site",
     )
-    _add_common(drift)
+    add_common(drift)
     drift.set_defaults(run=_drift)
 
     destroy = commands.add_parser(
@@ -56,7 +57,7 @@ def add_provision_commands(commands: argparse._SubParsersAction[argparse.Argumen
         help="take away what a target needed, but not data",
         epilog="example: tagboat destroy --target staging --yes examples/site",
     )
-    _add_common(destroy)
+    add_common(destroy)
     destroy.add_argument("--yes", action="store_true", help="do it; without this it says what would go")
     _add_data(destroy)
     destroy.set_defaults(run=_destroy)
@@ -75,12 +76,6 @@ def add_provision_commands(commands: argparse._SubParsersAction[argparse.Argumen
     add_component(export)
     add_target(export)
     export.set_defaults(run=_export)
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    add_component(parser)
-    add_target(parser)
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -130,7 +125,7 @@ def _plan(options: argparse.Namespace) -> int:
         for line in _removal_lines(removal):
             print(line)
         gone = f", {len(removal.removed)} to remove" if removal.removed else ""
-        _say(f"{stack.place.target.key} in {stack.account.region}: {summary(plan)}{gone}")
+        say(f"{stack.place.target.key} in {stack.account.region}: {summary(plan)}{gone}")
     if plan.foreign:
         return 1
     return DIFFERS if plan.pending or plan.asked or removal.removed else 0
@@ -171,13 +166,13 @@ def _apply(options: argparse.Namespace) -> int:
         stack.resources,
         released=stack.released(),
         adopted=frozenset(options.adopt),
-        progress=_say,
+        progress=say,
     )
     waiting = {reason: sum(one.reason == reason for one in done.waiting) for reason in (RELEASE, RECORDS)}
     left = remnants(stack, done.found)
     data = frozenset(options.delete_data)
     removal = left.removal(data=data, content=options.with_content, waits=bool(done.waiting or done.asked))
-    remove(stack.account, removal, left.found, _say)
+    remove(stack.account, removal, left.found, say)
     wanted = wanted_records(done.asked, done.found)
     said = {
         "created": done.created,
@@ -193,13 +188,13 @@ def _apply(options: argparse.Namespace) -> int:
         removed = f", {len(removal.removed)} removed" if removal.removed else ""
         print(f"{done.created} created, {done.updated} changed{removed}")
         for resource, reason in removal.kept:
-            _say(f"{resource.kind} {resource.name} is not in the configuration any more and stays: {reason}")
+            say(f"{resource.kind} {resource.name} is not in the configuration any more and stays: {reason}")
         for line in wanted.lines():
             print(line)
     if stack.place.project is not None:
-        _say(_ci_variables(stack.place, stack.place.project[1]))
+        say(_ci_variables(stack.place, stack.place.project[1]))
     if waiting[RELEASE]:
-        _say(f"{waiting[RELEASE]} wait for the first release: `tagboat deploy` makes them")
+        say(f"{waiting[RELEASE]} wait for the first release: `tagboat deploy` makes them")
     wanted.require_none(waiting[RECORDS])
     return 0
 
@@ -238,7 +233,7 @@ def _drift(options: argparse.Namespace) -> int:
         for arn in unknown:
             print(f"? {arn}  (tagged as this target's, and not in its configuration)")
         if not drifted.changes and not unknown:
-            _say("all is as the configuration says")
+            say("all is as the configuration says")
     return DIFFERS if drifted.changes or unknown else 0
 
 
@@ -254,16 +249,14 @@ def _destroy(options: argparse.Namespace) -> int:
     holding = {one.name for one in stack.resources if one.data} | left.names_of_data()
     unknown = set(options.delete_data) - holding
     if unknown:
-        _say(
-            f"--delete-data {', '.join(sorted(unknown))}: the target has no such bucket, repository, machine"
-        )
+        say(f"--delete-data {', '.join(sorted(unknown))}: the target has no such bucket, repository, machine")
         return 2
     data, content = frozenset(options.delete_data), options.with_content
     removal = plan_removal(stack.resources, found, data=data, content=content)
     others = left.removal(data=data, content=content, waits=False)
     if options.yes:
-        remove(stack.account, removal, found, _say)
-        remove(stack.account, others, left.found, _say)
+        remove(stack.account, removal, found, say)
+        remove(stack.account, others, left.found, say)
     going, staying = [*removal.removed, *others.removed], [*removal.kept, *others.kept]
     gone = [resource.key for resource in going]
     if options.json:
@@ -278,7 +271,7 @@ def _destroy(options: argparse.Namespace) -> int:
     if options.yes:
         print(f"{len(gone)} removed, {len(staying)} kept")
         return 0
-    _say(f"{len(gone)} would go: --yes does it")
+    say(f"{len(gone)} would go: --yes does it")
     return DIFFERS if gone else 0
 
 
@@ -321,7 +314,3 @@ def _cloud_init(options: argparse.Namespace) -> str:
     if target.kind != "vm" or not target.domain:
         raise ConfigError(f"target {target.key} is no machine with a domain", hint='kind = "vm"')
     return user_data(Place(component, target, "", Account(target.region).region))
-
-
-def _say(line: str) -> None:
-    print(f"tagboat: {line}", file=sys.stderr, flush=True)

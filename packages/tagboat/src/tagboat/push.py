@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tagboat.fingerprint import Known, Scope
 
 if TYPE_CHECKING:
-    from ocikit import Image, Layer
+    from ocikit import Image, Layer, Platform
     from tagboat.component import Component
 
 # What a push does not need is not loaded: where a line was edited, that takes longer than the build.
@@ -53,19 +53,24 @@ def make(
     on_layer: Callable[[Layer], None],
 ) -> Made:
     """The images for the named platforms, or else for this machine's. Raises as `build` does."""
-    from ocikit import Platform
     from tagboat.build import build_with_report
 
-    wanted = [Platform.parse(text) for text in dict.fromkeys(platforms)] or [Platform.host()]
     scope = Scope.of(component, cache)
     found = scope.fingerprint()  # before the build, which thus cannot have read anything newer
     began = time.time()
     builds = [
         build_with_report(component, cache, platform=platform, progress=progress, on_layer=on_layer)
-        for platform in wanted
+        for platform in platforms_of(platforms)
     ]
     frames = [text for build in builds if (text := build.frame.to_text()) is not None]
     if len(frames) < len(builds):
         frames = []
     known = Known(scope, found, None, tuple(frames), began) if found is not None else None
     return Made(tuple(build.image for build in builds), known)
+
+
+def platforms_of(names: Sequence[str]) -> list[Platform]:
+    """Those that are named, each once, or else this machine's. Raises OcikitError for what is none."""
+    from ocikit import Platform
+
+    return [Platform.parse(name) for name in dict.fromkeys(names)] or [Platform.host()]

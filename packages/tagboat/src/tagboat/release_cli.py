@@ -9,16 +9,18 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tagboat.arguments import add_component
+from tagboat.arguments import add_component, add_json
+from tagboat.terminal import say
 
 if TYPE_CHECKING:
+    from tagboat.arguments import Commands
     from tagboat.plan import Plan
 
 # As in cli.py, what a command needs is imported when it runs.
 # ruff: noqa: PLC0415
 
 
-def add_release_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_release_commands(commands: Commands) -> None:
     """Add `tag`, `changelog` and `ci` to the commands."""
     tag = commands.add_parser(
         "tag",
@@ -45,7 +47,7 @@ def add_release_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         action="store_true",
         help="print the tag of the release that is checked out, if it is one",
     )
-    tag.add_argument("--json", action="store_true", help="print tag, version, commit and changelog as JSON")
+    add_json(tag, "print tag, version, commit and changelog as JSON")
     tag.set_defaults(run=_tag)
 
     changelog = commands.add_parser(
@@ -57,7 +59,7 @@ def add_release_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     changelog.add_argument(
         "--write", action="store_true", help="put it into CHANGELOG.md, to be edited there"
     )
-    changelog.add_argument("--json", action="store_true", help="print the draft and its version as JSON")
+    add_json(changelog, "print the draft and its version as JSON")
     changelog.set_defaults(run=_changelog)
 
     ci = commands.add_parser(
@@ -72,7 +74,7 @@ def add_release_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         action="store_true",
         help="write nothing; print what differs, in every pipeline that is there, and then end with 1",
     )
-    ci.add_argument("--json", action="store_true", help="print the files, and what differs, as JSON")
+    add_json(ci, "print the files, and what differs, as JSON")
     ci.set_defaults(run=_ci)
 
 
@@ -90,10 +92,10 @@ def _tag(options: argparse.Namespace) -> int:
     commit = plan.commit if options.dry_run else create_release_tag(plan).commit
     if options.dry_run:
         for line in _intent(plan):
-            _say(line)
+            say(line)
     else:
-        _say(f"{plan.tag} is on {commit[:12]} and pushed to {plan.remote}")
-        _say(f"`git push {plan.remote} --delete {plan.tag} && git tag --delete {plan.tag}` takes it back")
+        say(f"{plan.tag} is on {commit[:12]} and pushed to {plan.remote}")
+        say(f"`git push {plan.remote} --delete {plan.tag} && git tag --delete {plan.tag}` takes it back")
     print(json.dumps(_report(plan, commit, pushed=not options.dry_run)) if options.json else plan.tag)
     return 0
 
@@ -136,17 +138,17 @@ def _changelog(options: argparse.Namespace) -> int:
     today = datetime.now(UTC).date()
     since = f"since {drafted.since}" if drafted.since else "so far"
     if not drafted.body:
-        _say(f"no commit {since} touches {component.name}")
+        say(f"no commit {since} touches {component.name}")
         if options.json:
             print(json.dumps(asdict(drafted)))
         return 1
     noun, verb = ("commit", "touches") if drafted.commits == 1 else ("commits", "touch")
-    _say(f"{drafted.commits} {noun} {since} {verb} {component.name}")
+    say(f"{drafted.commits} {noun} {since} {verb} {component.name}")
     if options.write:
         text = file.read_text(encoding="utf-8") if file.exists() else None
         file.write_text(with_section(text, drafted.version, drafted.body, today), encoding="utf-8")
         what = drafted.version or "what is not released yet"
-        _say(f"{file} has a section for {what}: edit it, then commit it")
+        say(f"{file} has a section for {what}: edit it, then commit it")
     if options.json:
         print(json.dumps(asdict(drafted)))
     elif not options.write:
@@ -177,10 +179,6 @@ def _ci(options: argparse.Namespace) -> int:
     changed = bool(pipeline.difference())
     if changed:
         pipeline.write()
-    _say(f"{pipeline.file} {'is written' if changed else 'was current'}{pipeline.note()}")
+    say(f"{pipeline.file} {'is written' if changed else 'was current'}{pipeline.note()}")
     print(json.dumps({"file": str(pipeline.file), "written": changed}) if options.json else pipeline.file)
     return 0
-
-
-def _say(line: str) -> None:
-    print(f"tagboat: {line}", file=sys.stderr, flush=True)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tagboat.arguments import add_component, add_target
+from tagboat.arguments import add_common, add_component, add_json, add_target, add_timeout
+from tagboat.terminal import say
 
 if TYPE_CHECKING:
+    from tagboat.arguments import Commands
     from tagboat.cloud import LogLine
     from tagboat.runtime.runtime import LogKind
 
@@ -24,18 +25,27 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _PAUSE = 1.0  # seconds between looks at a log that is followed
 
 
-def add_service_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_service_commands(commands: Commands) -> None:
     """Add the commands about a service that is deployed."""
+    _add_status(commands)
+    _add_logs(commands)
+    _add_history(commands)
+    _add_rollback(commands)
+    _add_promote(commands)
+    _add_smoke(commands)
+
+
+def _add_status(commands: Commands) -> None:
     status = commands.add_parser(
         "status",
         help="what the service is doing, and which release it is",
         epilog="example: tagboat status --json examples/site",
     )
-    add_component(status)
-    add_target(status)
-    _add_json(status)
+    add_common(status)
     status.set_defaults(run=_status)
 
+
+def _add_logs(commands: Commands) -> None:
     logs = commands.add_parser(
         "logs",
         help="what the service has written",
@@ -55,36 +65,38 @@ def add_service_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     logs.add_argument(
         "--lines", type=int, default=100, metavar="N", help="of these the last N (default: %(default)s)"
     )
-    logs.add_argument("--json", action="store_true", help="print each line as a JSON object")
+    add_json(logs, "print each line as a JSON object")
     logs.set_defaults(run=_logs)
 
+
+def _add_history(commands: Commands) -> None:
     history = commands.add_parser(
         "history",
         help="who deployed which image, from which commit, and how it went; the latest first",
         epilog="example: tagboat history examples/site",
     )
-    add_component(history)
-    add_target(history)
-    _add_json(history)
+    add_common(history)
     history.set_defaults(run=_history)
 
+
+def _add_rollback(commands: Commands) -> None:
     rollback = commands.add_parser(
         "rollback",
         help="serve the release before again",
         epilog="example: tagboat rollback --to 1.4.0 examples/site",
     )
-    add_component(rollback)
-    add_target(rollback)
+    add_common(rollback)
     rollback.add_argument(
         "--to", metavar="RELEASE", help="a tag or its version (default: the last good one before this one)"
     )
     rollback.add_argument(
         "--only-from", metavar="DIGEST", help="do nothing unless this is the image that is released now"
     )
-    _add_timeout(rollback, 900)
-    _add_json(rollback)
+    add_timeout(rollback)
     rollback.set_defaults(run=_rollback)
 
+
+def _add_promote(commands: Commands) -> None:
     promote = commands.add_parser(
         "promote",
         help="serve on one target the very image that another one serves",
@@ -95,10 +107,12 @@ def add_service_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         "--from", dest="origin", required=True, metavar="NAME", help="the target that has released it"
     )
     promote.add_argument("--target", required=True, metavar="NAME", help="the target that is to serve it")
-    _add_timeout(promote, 900)
-    _add_json(promote)
+    add_timeout(promote)
+    add_json(promote)
     promote.set_defaults(run=_promote)
 
+
+def _add_smoke(commands: Commands) -> None:
     smoke = commands.add_parser(
         "smoke",
         help="ask what is served whether it is well, and this version",
@@ -112,18 +126,8 @@ def add_service_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         metavar="S",
         help="seconds to wait (default: tool.tagboat.ci.smoke-timeout, 60)",
     )
-    _add_json(smoke)
+    add_json(smoke)
     smoke.set_defaults(run=_smoke)
-
-
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-
-
-def _add_timeout(parser: argparse.ArgumentParser, seconds: int) -> None:
-    parser.add_argument(
-        "--timeout", type=float, default=seconds, metavar="S", help="seconds to wait (%(default)s)"
-    )
 
 
 def _seconds(text: str) -> float:
@@ -209,7 +213,7 @@ def _rollback(options: argparse.Namespace) -> int:
         to=options.to,
         only_from=options.only_from,
         timeout=options.timeout,
-        progress=_say,
+        progress=say,
     )
     if done is None:
         if options.json:
@@ -228,7 +232,7 @@ def _promote(options: argparse.Namespace) -> int:
         origin=options.origin,
         target=options.target,
         timeout=options.timeout,
-        progress=_say,
+        progress=say,
     )
     print(json.dumps(asdict(done)) if options.json else done.url)
     return 0
@@ -243,13 +247,9 @@ def _smoke(options: argparse.Namespace) -> int:
         component.config.service.health_path or "/", component.config.ci.version_header, component.version
     )
     timeout = component.config.ci.smoke_timeout if options.timeout is None else options.timeout
-    smoke_test(options.url, expected, timeout=timeout, progress=_say)
+    smoke_test(options.url, expected, timeout=timeout, progress=say)
     served = component.version if expected.version_header else None
-    _say(f"{options.url} is well{f', and version {served}' if served else ''}")
+    say(f"{options.url} is well{f', and version {served}' if served else ''}")
     if options.json:
         print(json.dumps({"url": options.url, "version": served}))
     return 0
-
-
-def _say(line: str) -> None:
-    print(f"tagboat: {line}", file=sys.stderr, flush=True)

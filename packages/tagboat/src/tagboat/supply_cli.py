@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tagboat.arguments import add_json, add_location
+from tagboat.terminal import complain, printable, say
+
 if TYPE_CHECKING:
+    from tagboat.arguments import Commands
+    from tagboat.supply.documents import Documents
     from tagboat.supply.key import PrivateKey
     from tagboat.supply.keyless import KeylessSigner, KeylessVerifier
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 _TRUST = "sigstore's client trust configuration, of private services (default: the public ones)"
 
 
-def add_supply_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_supply_commands(commands: Commands) -> None:
     """Add `key`, `sign` and `verify` to the commands."""
     key = commands.add_parser(
         "key",
@@ -76,19 +79,37 @@ def signer_of(options: argparse.Namespace) -> PrivateKey | KeylessSigner | None:
     return PrivateKey.read(options.key, os.environ.get(PASSWORD))
 
 
-def add_verify_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_documents(parser: argparse.ArgumentParser) -> None:
+    """Which documents go with an image, of which `documents_of` then tells."""
+    parser.add_argument(
+        "--sbom",
+        action="append",
+        default=[],
+        choices=("spdx", "cyclonedx"),
+        help="attach the image's software bill of materials; may be given for both formats",
+    )
+    parser.add_argument(
+        "--provenance", action="store_true", help="attach how it was built (SLSA), signed if there is a key"
+    )
+
+
+def documents_of(options: argparse.Namespace, signer: PrivateKey | KeylessSigner | None) -> Documents | None:
+    """The documents that go with an image, if any, signed where there is a signer."""
+    if not options.sbom and not options.provenance:
+        return None
+    from tagboat.supply.documents import Documents
+
+    return Documents(tuple(options.sbom), options.provenance, signer)
+
+
+def add_verify_command(commands: Commands) -> None:
     """Add `verify`, which is a command of its own and one of `tagboat image`."""
     verify = commands.add_parser(
         "verify",
         help="read all of an image and compare it with its digests; exit code 1 when anything differs",
         epilog="example: tagboat verify --key release.pub registry.example/team/shop:1.4.0",
     )
-    verify.add_argument(
-        "location", metavar="LOCATION", help="HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:NAME] or tar:FILE"
-    )
-    verify.add_argument(
-        "--platform", metavar="OS/ARCH", help="which image of an index (default: this machine's)"
-    )
+    add_location(verify)
     verify.add_argument("--key", type=Path, metavar="PUB", help="public key that must have signed it")
     verify.add_argument(
         "--identity",
@@ -105,7 +126,7 @@ def add_verify_command(commands: argparse._SubParsersAction[argparse.ArgumentPar
         metavar="OWNER/REPO",
         help="a tag of this repository must have pushed it, as the homeport says whose origin.pub is the key",
     )
-    verify.add_argument("--json", action="store_true", help="print each check, and its problem, as JSON")
+    add_json(verify, "print each check, and its problem, as JSON")
     verify.set_defaults(run=_verify)
 
 
@@ -126,22 +147,24 @@ def _sign(options: argparse.Namespace) -> int:
     reference = Reference.parse(options.reference)
     with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
         signing = sign_image(registry, reference, signer)
-    print(f"tagboat: {signing.said}", file=sys.stderr)
+    say(signing.said)
     print(reference.with_digest(signing.digest))
     return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from dataclasses import asdict  # a push, which signs by this module too, has no use for it
+
     from ocikit import Platform
     from tagboat.location import Location
     from tagboat.supply.key import PublicKey
     from tagboat.supply.verification import verify
 
     if options.released_by and not options.key:
-        print("tagboat: --released-by needs the --key that has signed it", file=sys.stderr)
+        complain("--released-by needs the --key that has signed it")
         return 2
     if options.provenance and not (options.key or options.identity):
-        print("tagboat: --provenance needs the --key or the --identity that has signed it", file=sys.stderr)
+        complain("--provenance needs the --key or the --identity that has signed it")
         return 2
     verifier = _keyless_verifier(options)
     key = PublicKey.read(options.key) if options.key else None
@@ -157,11 +180,10 @@ def _verify(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([asdict(check) for check in checks], indent=2))
     for check in [] if options.json else checks:
-        # Registries answer what they like: a terminal gets no control characters.
-        print("".join(c if c.isprintable() else repr(c)[1:-1] for c in str(check)))
+        print(printable(str(check)))
     failed = sum(check.problem is not None for check in checks)
     if failed:
-        print(f"tagboat: {options.location}: {failed} of {len(checks)} checks failed", file=sys.stderr)
+        complain(f"{options.location}: {failed} of {len(checks)} checks failed")
     return 1 if failed else 0
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 from typing import TYPE_CHECKING
 
-from tagboat.arguments import add_component
+from tagboat.arguments import add_component, add_json
+from tagboat.terminal import say
 
 if TYPE_CHECKING:
+    from tagboat.arguments import Commands
     from tagboat.component import Component
     from tagboat.trust import Trust
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 # ruff: noqa: PLC0415
 
 
-def add_trust_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_trust_command(commands: Commands) -> None:
     """Add `trust` to the commands."""
     trust = commands.add_parser(
         "trust",
@@ -56,7 +57,7 @@ def add_trust_command(commands: argparse._SubParsersAction[argparse.ArgumentPars
         type=_account,
         help="change nothing; print what IAM would need to hold in that account of AWS, as JSON",
     )
-    trust.add_argument("--json", action="store_true", help="print the variables as JSON")
+    add_json(trust, "print the variables as JSON")
     trust.set_defaults(run=_trust)
 
 
@@ -92,7 +93,7 @@ def _trust(options: argparse.Namespace) -> int:
         }
         print(json.dumps(documents, indent=2))
         return 0
-    write_trust(wanted, _say)
+    write_trust(wanted, say)
     variables = wanted.variables()
     if options.json:
         print(json.dumps(variables))
@@ -101,7 +102,7 @@ def _trust(options: argparse.Namespace) -> int:
             print(f"{name}={value}")
     environment = component.config.ci.environment
     whose = "its CI" if options.system == "oidc" else options.repository
-    _say(f"set these variables in the environment {environment} of {whose}")
+    say(f"set these variables in the environment {environment} of {whose}")
     return 0
 
 
@@ -150,7 +151,3 @@ def _of_any_issuer(component: Component, options: argparse.Namespace, account: s
         issuer=options.issuer,
         audience=options.audience,
     )
-
-
-def _say(line: str) -> None:
-    print(f"tagboat: {line}", file=sys.stderr, flush=True)
