@@ -10,23 +10,8 @@ from company_site.posts.markdown import render, summarise
 
 ALLOWED = {
     *("h2", "h3", "h4", "h5", "h6", "p", "blockquote", "pre", "hr", "ul", "ol", "li", "div"),
-    *(
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-        "a",
-        "picture",
-        "source",
-        "img",
-        "br",
-        "code",
-        "em",
-        "s",
-        "strong",
-    ),
+    *("table", "thead", "tbody", "tr", "th", "td"),
+    *("a", "picture", "source", "img", "br", "code", "em", "s", "strong"),
 }
 IMAGE = f"/uploads/{'ab12' * 10}-640x480.webp"
 

@@ -105,6 +105,12 @@ async def visit(request: Request) -> Visit:
     return seen
 
 
+async def visit_edition(request: Request) -> tuple[Visit, Edition]:
+    """Who asks, and what may be read by all in the value of the database that they see. Raises as `visit`."""
+    seen = await visit(request)
+    return seen, Site.of(request).editions.at(seen.database)
+
+
 async def _find_out(request: Request) -> Visit:
     site = Site.of(request)
     token = request.cookies.get(cookie_name(request))

@@ -19,7 +19,7 @@ from company_site.posts.edition import Edition
 from company_site.posts.markdown import render
 from company_site.posts.model import Heading
 from company_site.posts.store import find_post
-from company_site.site import Site, Visit, visit
+from company_site.site import Site, Visit, visit_edition
 
 _FORMATS: Mapping[str, tuple[str, Callable[[Feed], bytes]]] = {
     "atom": (atom.MEDIA_TYPE, atom.write),
@@ -40,12 +40,12 @@ class _Topic:
 
 
 async def site_feed(request: Request) -> Response:
-    seen, edition = await _now(request)
+    seen, edition = await visit_edition(request)
     return _feed(request, seen, edition, _Topic("", "", "What we build, learn and get wrong.", edition.posts))
 
 
 async def tag_feed(request: Request) -> Response:
-    seen, edition = await _now(request)
+    seen, edition = await visit_edition(request)
     tag = request.path_params["tag"]
     if tag not in edition.tags:
         raise HTTPException(404)
@@ -53,17 +53,12 @@ async def tag_feed(request: Request) -> Response:
 
 
 async def author_feed(request: Request) -> Response:
-    seen, edition = await _now(request)
+    seen, edition = await visit_edition(request)
     author = edition.authors.get(request.path_params["author"])
     if author is None:
         raise HTTPException(404)
     topic = _Topic(author_path(author.slug), author.name, f"Entries by {author.name}.", author.posts)
     return _feed(request, seen, edition, topic)
-
-
-async def _now(request: Request) -> tuple[Visit, Edition]:
-    seen = await visit(request)
-    return seen, Site.of(request).editions.at(seen.database)
 
 
 def _feed(request: Request, seen: Visit, edition: Edition, topic: _Topic) -> Response:

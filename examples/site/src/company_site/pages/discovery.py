@@ -14,16 +14,15 @@ from company_site.addresses import author_path, origin, post_path, tag_path, yea
 from company_site.caching import public_headers
 from company_site.posts.edition import Edition
 from company_site.posts.model import Heading
-from company_site.site import Site, visit
+from company_site.site import Site, visit_edition
 
 _LIMIT = 50_000  # addresses that one sitemap may have
 _HIDDEN = ("/login", "/logout", "/search")
 
 
 async def sitemap(request: Request) -> Response:
-    seen = await visit(request)
     site = Site.of(request)
-    edition = site.editions.at(seen.database)
+    _, edition = await visit_edition(request)
     root = Element("urlset", xmlns="http://www.sitemaps.org/schemas/sitemap/0.9")
     for count, (path, changed) in enumerate(_addresses(edition)):
         if count == _LIMIT:

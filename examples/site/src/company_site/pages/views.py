@@ -11,7 +11,7 @@ from company_site.assets import asset
 from company_site.meta import Meta, website
 from company_site.posts.model import Page
 from company_site.posts.store import summarised
-from company_site.site import Site, visit
+from company_site.site import Site, visit, visit_edition
 from company_site.templating import card_of, page
 
 HEADLINE = "Software for people who keep things moving."
@@ -55,8 +55,7 @@ async def careers(request: Request) -> Response:
 
 
 async def _page(request: Request, name: Page, meta: Meta, headline: str = "") -> Response:
-    seen = await visit(request)
-    edition = Site.of(request).editions.at(seen.database)
+    seen, edition = await visit_edition(request)
     standing = edition.on(name)
     featured = standing[0] if standing and standing[0].featured else None
     others = [post for post in standing if post is not featured]

@@ -26,23 +26,8 @@ _SUMMARY_LENGTH = 200  # characters
 
 _TAGS = {
     *("h2", "h3", "h4", "h5", "h6", "p", "blockquote", "pre", "hr", "ul", "ol", "li", "div"),
-    *(
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-        "a",
-        "picture",
-        "source",
-        "img",
-        "br",
-        "code",
-        "em",
-        "s",
-        "strong",
-    ),
+    *("table", "thead", "tbody", "tr", "th", "td"),
+    *("a", "picture", "source", "img", "br", "code", "em", "s", "strong"),
 }
 _ATTRIBUTES = {
     "a": {"href", "title"},

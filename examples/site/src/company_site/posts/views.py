@@ -22,7 +22,7 @@ from company_site.posts.markdown import render
 from company_site.posts.model import Heading, Post, may_change, slugify
 from company_site.posts.search import QUERY_LIMIT, excerpts, parse, search
 from company_site.posts.store import earlier_names, find_moved, find_post, is_public, summarised
-from company_site.site import Site, Visit, visit
+from company_site.site import Site, Visit, visit_edition
 from company_site.templating import card_of, page
 
 PAGE_SIZE = 20
@@ -36,12 +36,12 @@ async def posts(request: Request) -> Response:
     """A page of the list: `?page=` counts from 1. `?tag=` was the address of a tag once."""
     if "tag" in request.query_params:
         return RedirectResponse(tag_path(request.query_params["tag"]), 301)
-    seen, edition = await _now(request)
+    seen, edition = await visit_edition(request)
     return _list(request, seen, edition, edition.posts, path="/posts", title=_LOG, description=_ABOUT_THE_LOG)
 
 
 async def tagged(request: Request) -> Response:
-    seen, edition = await _now(request)
+    seen, edition = await visit_edition(request)
     tag = request.path_params["tag"]
     found = edition.tags.get(tag)
     if found is None:
@@ -59,7 +59,7 @@ async def tagged(request: Request) -> Response:
 
 async def by_author(request: Request) -> Response:
     """What somebody has written. Under a name that they had before it answers with where it is now."""
-    seen, edition = await _now(request)
+    seen, edition = await visit_edition(request)
     slug = request.path_params["author"]
     author = edition.authors.get(slug)
     if author is None:
@@ -80,7 +80,7 @@ async def by_author(request: Request) -> Response:
 
 async def archive(request: Request) -> Response:
     """All titles of a year, by month; without one, of the newest year."""
-    seen, edition = await _now(request)
+    seen, edition = await visit_edition(request)
     newest = next(iter(edition.years), datetime.now(UTC).year)
     year = request.path_params.get("year", newest)
     found = edition.years.get(year, ())
@@ -106,7 +106,7 @@ async def archive(request: Request) -> Response:
 
 async def find(request: Request) -> Response:
     """Search: `?q=`, and `?page=` as in a list."""
-    seen, edition = await _now(request)
+    seen, edition = await visit_edition(request)
     site = Site.of(request)
     query = " ".join(request.query_params.get("q", "").split())[:QUERY_LIMIT]
     terms = parse(query)
@@ -135,7 +135,7 @@ async def post(request: Request) -> Response:
     """One post. Under an earlier slug it answers with where it is now; when it was deleted, with 410. Who
     may change it reads it before it is public, too.
     """
-    seen, edition = await _now(request)
+    seen, edition = await visit_edition(request)
     slug = request.path_params["slug"]
     found = find_post(seen.database, slug)
     if found is None:
@@ -240,11 +240,6 @@ def _page(request: Request, found: Sequence[Heading]) -> _Page:
 def _used_most(tags: Mapping[str, Sequence[Heading]]) -> dict[str, Sequence[Heading]]:
     """In alphabetical order."""
     return dict(sorted(nlargest(_TAGS_SHOWN, tags.items(), key=lambda tag: len(tag[1]))))
-
-
-async def _now(request: Request) -> tuple[Visit, Edition]:
-    seen = await visit(request)
-    return seen, Site.of(request).editions.at(seen.database)
 
 
 def _count(found: Sequence[Heading]) -> str:
