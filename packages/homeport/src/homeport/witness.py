@@ -17,7 +17,10 @@ _BUCKETS = {"PUT": "CreateBucket", "DELETE": "DeleteBucket"}
 
 
 class Witness:
-    """Passes requests on to the app, and notes those that the trail is to tell of."""
+    """Passes requests on to the app, and notes those that the trail is to tell of.
+
+    It does so before the answer goes out: who has been answered finds the call there.
+    """
 
     def __init__(self, app: ASGIApp, trail: Trail) -> None:
         self._app = app
@@ -29,21 +32,25 @@ class Witness:
             await self._app(scope, receive, send)
             return
         operation, about = named
-        began, status = datetime.now(UTC), 0
+        began, answered = datetime.now(UTC), False
+        source = scope["client"][0] if scope.get("client") else ""
+
+        def note(result: str) -> None:
+            nonlocal answered
+            answered = True
+            caller = CALLER.get(None)
+            who, what = (UNKNOWN, "") if caller is None else (caller.name, plain(about))
+            self._trail.note(Call(began, who, operation, what, source, result))
 
         async def watched(message: Message) -> None:
-            nonlocal status
-            status = message.get("status", status)
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                note(OK if status < 400 else f"HTTP {status}")
             await send(message)
 
         await self._app(scope, receive, watched)
-        caller = CALLER.get(None)
-        known = caller is not None
-        who = caller.name if caller else UNKNOWN
-        source = scope["client"][0] if scope.get("client") else ""
-        result = OK if status < 400 else f"HTTP {status}"
-        about = plain(about) if known else ""
-        self._trail.note(Call(began, who, operation, about, source, result))
+        if not answered:
+            note(OK)
 
 
 def _named(scope: Scope) -> tuple[str, str] | None:
