@@ -69,9 +69,9 @@ class Installation:
         python = place / "bin" / "python"
         pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input")
         try:
-            run(Path(sys.base_prefix) / "bin" / "python3", "-m", "venv", place)
+            run(Path(sys.base_prefix) / "bin" / "python3", "-m", "venv", place, timeout=_INSTALLING)
             run(*pip, "--only-binary", ":all:", f"homeport=={version}", timeout=_INSTALLING)
-            run(python, "-c", "import homeport.cli, homeport.serve")
+            run(python, "-c", "import homeport.cli, homeport.serve", timeout=_INSTALLING)
         except CommandError as error:
             shutil.rmtree(place, ignore_errors=True)
             raise InstallationError(f"homeport {version} cannot be installed: {error}") from error
