@@ -34,7 +34,7 @@ class Scaler:
     def __init__(self) -> None:
         self._samples: deque[tuple[float, int]] = deque()  # of requests in flight
         self._peaks: deque[tuple[float, int]] = deque()  # what was needed: each less than the one before
-        self._requests: int | None = None
+        self._requests = 0
 
     def note(self, at: float, count: int) -> None:
         """So many instances are needed now, whatever the load says."""

@@ -9,8 +9,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from homeport.authority import Authority
 from homeport.configuration import Names, Route, Server
+from homeport.edge import Edge
 from homeport.hits import Hits
+from homeport.model import Entrance
 from homeport.redirects import Redirect, Source
 
 
@@ -66,3 +69,24 @@ def test_the_load_is_read_while_workers_come_and_go(open_front: Any) -> None:
                 await asyncio.sleep(0.05)
 
     front.do(read())
+
+
+def test_what_was_asked_before_an_edge_is_taken_over_is_no_new_load(open_front: Any, eventually: Any) -> None:
+    routes = {"web": Route("web.localhost")}
+    names = Names(entrances={"web": Entrance(allow=("192.0.2.0/24",))})  # which are others
+    front = open_front(routes, names)
+
+    def asked(edge: Edge) -> int:
+        async def read() -> int:
+            return (await edge.loads())["web"].requests
+
+        return int(front.do(read()))
+
+    for _ in range(2):
+        assert front.ask("web.localhost", tls=True).status == 403
+    eventually(lambda: asked(front.edge) == 2)
+    successor = Edge(front.layout, Authority(front.layout.data), front.binding)
+    front.do(successor.start(routes, names))
+    assert asked(successor) == 0
+    assert front.ask("web.localhost", tls=True).status == 403
+    eventually(lambda: asked(successor) == 1)

@@ -99,6 +99,10 @@ def test_a_service_is_idle_when_nothing_was_needed_within_the_window(
             assert not any(busy or more for busy, more in loads[max(index - window + 1, 0) : index + 1])
 
 
+def test_a_service_at_zero_that_nobody_asks_stays_there_when_it_is_first_looked_at() -> None:
+    assert sizes(Scaling(to_zero=True), [(0, False)] * 3) == [0, 0, 0]
+
+
 def test_a_load_that_goes_takes_its_instances_with_it_after_the_window() -> None:
     scaling = Scaling(max_concurrency=10, max_size=5, idle_after=2.0)
     decided = sizes(scaling, [(35, True)] * 5 + [(0, False)] * 15)
