@@ -63,7 +63,8 @@ class Edge:
         self._routes: dict[str, Route] = {}
         self._names = Names()
         self._master: Process | None = None
-        self._counted: dict[tuple[int, str], int] = {}  # requests, by worker and service
+        # Requests, by worker and service; None where those of the past have still to be told from new ones.
+        self._counted: dict[tuple[int, str], int] | None = {}
         self._loads: dict[str, Load] = {}
         self._lately: list[int] = []  # the workers, as they were when they were last asked for
         self._listed = 0.0  # when that was
@@ -84,6 +85,7 @@ class Edge:
                     raise
                 # A full disk: what runs goes on by the files that it has.
             if self._master is not None:
+                self._counted = None
                 with suppress(EdgeError):
                     await self._reload()
                     return
@@ -170,16 +172,17 @@ class Edge:
             await self._shut(service, name)
 
     async def loads(self) -> dict[str, Load]:
-        """What each service has to do, by all workers' word."""
+        """What each service has to do, by all workers' word; requests are those since the start."""
         in_flight: Counter[str] = Counter()
         counted: dict[tuple[int, str], int] = {}
         for worker, answer in (await self.statistics()).items():
             for service, now, total in sessions(answer):
                 in_flight[service] += now
                 counted[worker, service] = total
+        known = counted if self._counted is None else self._counted
         more: Counter[str] = Counter()
         for (worker, service), total in counted.items():
-            more[service] += total - self._counted.get((worker, service), 0)
+            more[service] += total - known.get((worker, service), 0)
         self._counted = counted
         before = self._loads
         self._loads = {
@@ -354,21 +357,32 @@ class Edge:
         self._master = master
 
     async def _reload(self) -> None:
-        """Raises EdgeError when the new configuration is refused; the old worker then goes on."""
+        """Returns when no connection comes to the old worker any more.
+
+        Raises EdgeError when the new configuration is refused; the old worker then goes on.
+        """
         self._changes = True
         try:
             await off_loop(run, "haproxy", "-c", "-q", "-f", self._file)
         except CommandError as error:
             raise EdgeError(str(error)) from error
-        before = set(await self._workers())
+        before = await self._workers()
         with suppress(EdgeError):  # the master executes itself anew: the answer may never come
             await self._ask("reload")
         try:
             async with asyncio.timeout(_RELOAD):
-                while not set(await self._workers_or_none()) - before:  # noqa: ASYNC110 - it tells nobody
+                while not {*await self._workers_or_none()} - {*before}:  # noqa: ASYNC110 - it tells nobody
                     await asyncio.sleep(_POLL)
         except TimeoutError:
             raise EdgeError(f"HAProxy has no new worker {_RELOAD:.0f} s after a reload") from None
+        with suppress(EdgeError, TimeoutError):  # one that has ended, or does nothing at all
+            async with asyncio.timeout(_RELOAD):
+                while before and await self._takes(before[0]):  # noqa: ASYNC110 - likewise
+                    await asyncio.sleep(_POLL)
+
+    async def _takes(self, worker: int) -> bool:
+        """Whether a worker still takes connections."""
+        return "Stopping: 0" in await self._ask(f"@!{worker} show info")
 
     async def _kill(self) -> None:
         """End master and workers, at once: nothing may listen on when a new one starts."""

@@ -126,18 +126,42 @@ def test_a_redirect_goes_before_the_service_of_its_host_and_the_rest_stays_the_s
     assert front.ask("web.localhost", "/else").headers["Location"] == to_https
 
 
-def test_each_answer_is_counted_for_its_redirect_across_reloads(open_front: Any) -> None:
+def test_a_change_is_over_when_the_worker_from_before_takes_no_connection_any_more(
+    open_front: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    front = open_front({}, Names(redirects=[Redirect(Source.parse("one.example"), _WWW)]))
+    ask, asked = front.edge._ask, 0
+
+    async def slow(line: str) -> str:
+        """As a worker that has not come to its signals yet."""
+        nonlocal asked
+        if not line.endswith(" show info"):
+            return str(await ask(line))
+        asked += 1
+        return "Stopping: 0\n" if asked < 4 else "Stopping: 1\n"
+
+    monkeypatch.setattr(front.edge, "_ask", slow)
+    front.do(front.edge.rename(Names()))
+    assert asked == 4
+    assert front.ask("one.example").status == 421
+
+
+def test_each_answer_is_counted_for_its_redirect_across_reloads(open_front: Any, eventually: Any) -> None:
     one, two = (Redirect(Source.parse(host), _WWW) for host in ("one.example", "two.example"))
     front = open_front({}, Names(redirects=[one, two]))
     for host in ("one.example", "one.example", "two.example"):
         front.ask(host)
-    seen = counts(front.do(front.edge.statistics()))
-    assert {name: count for (_, name), count in seen.items()} == {one.id: 2, two.id: 1}
+
+    def seen() -> dict[str, int]:
+        """An answer is counted a moment after it has been given."""
+        counted = counts(front.do(front.edge.statistics()))
+        return {name: count for (_, name), count in counted.items() if count}
+
+    eventually(lambda: seen() == {one.id: 2, two.id: 1})
     front.do(front.edge.rename(Names(redirects=[one])))
     front.ask("one.example")
     assert front.ask("two.example").status == 421
-    later = {name for (_, name), count in counts(front.do(front.edge.statistics())).items() if count}
-    assert one.id in later
+    eventually(lambda: one.id in seen())
 
 
 @pytest.mark.parametrize(
