@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from bench.ports import free_port
 from packages.tagboat.tests.app import SOURCE
 
 from tagboat.edge import Edge, Response, Visitor
@@ -47,12 +47,6 @@ health-path = "/health"
 [tool.tagboat.service.environment]
 GREETING = "${{GREETING}}"
 """
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.fixture(name="free_port")
@@ -111,7 +105,7 @@ class App:
             capture_output=True,
             text=True,
             check=False,
-            timeout=180,
+            timeout=600,
         )
 
     def release(self, version: str, source: str = SOURCE, **environment: str) -> subprocess.CompletedProcess:
@@ -137,7 +131,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Port]:
             stderr=output,
         )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not _healthy(control):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
@@ -149,7 +143,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Port]:
         yield Port(data, control, https, process, environment)
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, log.read_text()
+        assert process.wait(120) == 0, log.read_text()
 
 
 def _healthy(port: int) -> bool:

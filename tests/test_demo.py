@@ -4,18 +4,25 @@ import json
 import subprocess
 from pathlib import Path
 
+from bench.ports import free_port
+
 ROOT = Path(__file__).parent.parent
+
+
+def ports():
+    """Which nobody takes while homeport is killed and started again."""
+    return f"--port {free_port()} --https-port {free_port()} --http-port {free_port()}"
 
 
 def test_every_step_of_the_demo_holds(tmp_path):
     report = tmp_path / "demo.json"
     done = subprocess.run(
-        ["make", "demo", f"ARGS=--exit --json {report}"],
+        ["make", "demo", f"ARGS=--exit --json {report} {ports()}"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "every step held" in done.stderr
@@ -44,12 +51,12 @@ def test_a_step_that_does_not_hold_is_named_and_the_exit_code_says_so(tmp_path):
         '[tool.tagboat]\nbase = "debian:bookworm"\nentrypoint = ["site"]\n'
     )
     done = subprocess.run(
-        ["make", "demo", f"ARGS=--exit --json {report} --source {source}"],
+        ["make", "demo", f"ARGS=--exit --json {report} --source {source} {ports()}"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode != 0
     assert "failed step: first release: tagboat tag, tagboat deploy" in done.stderr

@@ -7,11 +7,11 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPMessage
 from http.cookies import SimpleCookie
@@ -22,8 +22,9 @@ from typing import Any
 from urllib.parse import quote_plus, urlencode, urlsplit
 
 import pytest
+from bench.ports import free_port
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 CHROMIUM = [
     "--headless",
@@ -36,6 +37,8 @@ CHROMIUM = [
     "--disable-sync",
 ]
 
+
+expect.set_options(timeout=60_000)  # milliseconds: the machine may have other things to do
 
 _clients = count(1)
 
@@ -81,7 +84,7 @@ class Client:
     def bare(self, method: str, path: str, body: Any, headers: Mapping[str, str]) -> Answer:
         """With the cookies and these headers alone; a body is a form unless they say otherwise."""
         parts = urlsplit(self.url)
-        connection = HTTPConnection(parts.hostname, parts.port, timeout=30)
+        connection = HTTPConnection(parts.hostname, parts.port, timeout=60)
         given = {"X-Forwarded-For": self.address}
         given |= {} if body is None else {"Content-Type": "application/x-www-form-urlencoded"}
         if self.cookies:
@@ -191,7 +194,7 @@ class Site:
     def stop(self) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(120)
 
 
 StartSite = Callable[..., Site]
@@ -313,13 +316,6 @@ class Provider:
         return 200, {}, json.dumps({"access_token": "x", "token_type": "Bearer", "id_token": token}).encode()
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 def start(directory: Path, *, wait: bool = True, **variables: str) -> Site:
     """A site over `directory`; several may share one."""
     port = free_port()
@@ -346,15 +342,14 @@ def start(directory: Path, *, wait: bool = True, **variables: str) -> Site:
 
 
 def await_health(site: Site) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while True:
         assert site.process.poll() is None, site.log.read_text()
-        try:
+        with suppress(OSError):
             if site.client().get("/healthz").status == 200:
                 return
-        except OSError:
-            assert time.monotonic() < deadline, site.log.read_text()
-            time.sleep(0.02)
+        assert time.monotonic() < deadline, site.log.read_text()
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="session")
@@ -378,7 +373,7 @@ def start_site(tmp_path: Path) -> Iterator[StartSite]:
     for one in running:
         one.process.terminate()
     for one in running:
-        one.process.wait(30)
+        one.process.wait(120)
 
 
 @pytest.fixture(scope="session")

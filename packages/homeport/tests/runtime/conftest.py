@@ -23,12 +23,14 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 from bench.port import pebble
+from bench.ports import free_port
 from botocore import xform_name
 from obstore.store import LocalStore
 
@@ -46,22 +48,16 @@ from ocikit.registry.storage import StoredManifest
 _APP = Path(__file__).parent / "app.py"
 _PORT = Path(__file__).parent / "port_process.py"
 _REGISTRY = "127.0.0.1:5000"
+_PATIENCE = 60.0  # seconds that an answer may take on a machine that has other things to do
 _PRINT_FILES = "print(sys.executable, *(getattr(one, '__file__', '') for one in sys.modules.values()))"
 _NEEDED = (
     "base64, encodings.idna, hashlib, http.server, json, signal, socket, threading, urllib.parse, pathlib"
 )
 
 
-@pytest.fixture
-def free_port() -> Callable[[], int]:
-    """A TCP port on loopback that nothing uses."""
-    return find_port
-
-
-def find_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+@pytest.fixture(name="free_port")
+def _free_port() -> Callable[[], int]:
+    return free_port
 
 
 @pytest.fixture(scope="session")
@@ -132,7 +128,7 @@ class Harbour:
         self.data = data
         self.log = log or data.parent / "port.log"
         self.layout = Layout(data)
-        self.https_port, self.http_port, self.s3_port = find_port(), find_port(), 9000
+        self.https_port, self.http_port, self.s3_port = free_port(), free_port(), 9000
         self.storage = open_storage(data / "registry")
         self.process: subprocess.Popen[str] | None = None
         self.acme: str | None = None  # the directory of an authority
@@ -166,7 +162,7 @@ class Harbour:
         assert self.process is not None
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.wait(60)
+        self.process.wait(120)
         self.process.stdin.close()
         self.process.stdout.close()
         self.process = None
@@ -210,7 +206,7 @@ class Harbour:
         assert ended["status"] == "SUCCEEDED", ended["reason"]
         return arn
 
-    def ended(self, arn: str, operation: str | None = None, seconds: float = 60) -> dict[str, Any]:
+    def ended(self, arn: str, operation: str | None = None, seconds: float = 120) -> dict[str, Any]:
         """The operation, or the newest, once it has ended."""
         found: dict[str, Any] = {}
 
@@ -232,11 +228,15 @@ class Harbour:
     def output(self, arn: str) -> list[str]:
         return [line["message"] for line in self.tell("logs", arn=arn, kind="application")]
 
+    @cached_property
+    def tls(self) -> ssl.SSLContext:
+        """That trusts the port's authority."""
+        return ssl.create_default_context(cafile=str(self.data / "ca.pem"))
+
     def client(self, name: str = "web") -> http.client.HTTPSConnection:
         """To the service's name by TLS and Host, verified by the port's authority; to loopback by address."""
-        context = ssl.create_default_context(cafile=str(self.data / "ca.pem"))
-        connection = _Loopback(f"{name}.localhost", self.https_port, context=context, timeout=10)
-        connection.tls = context
+        connection = _Loopback(f"{name}.localhost", self.https_port, context=self.tls, timeout=_PATIENCE)
+        connection.tls = self.tls
         return connection
 
     def get(self, path: str = "/", name: str = "web", headers: dict[str, str] | None = None) -> Response:
@@ -258,6 +258,23 @@ class Harbour:
 
     def containers(self) -> dict[str, int]:
         return Runtimes(self.layout).pids()
+
+    def let_go(self) -> None:
+        """Let the instance that waits for it (MODE=waits) listen, as soon as there is one."""
+        eventually(self.containers)
+        for pid in self.containers().values():
+            Path(f"/proc/{pid}/root/tmp/go").touch()
+
+    def open_requests(self) -> int:
+        """At the services' instances, or held for them, by the edge's word."""
+        with socket.socket(socket.AF_UNIX) as edge:
+            edge.connect(str(self.layout.run / "edge.sock"))
+            edge.sendall(b"show servers conn\n")
+            with edge.makefile() as said:
+                answer = said.read()
+        columns, *rows = (line.lstrip("# ").split() for line in answer.splitlines() if line.strip())
+        used = columns.index("used_cur")
+        return sum(int(row[used]) for row in rows)
 
     def remains(self) -> list[str]:
         """Everything on the machine that carries the port's name."""
@@ -283,7 +300,7 @@ class Serving(Harbour):
 
     def __init__(self, data: Path) -> None:
         super().__init__(data)
-        self.control_port = find_port()
+        self.control_port = free_port()
 
     def start(self) -> dict[str, Any]:
         ports = [
@@ -297,17 +314,17 @@ class Serving(Harbour):
                 start_new_session=True,
                 text=True,
             )
-        eventually((self.data / "homeport.json").exists, 60)
+        eventually((self.data / "homeport.json").exists)
         return dict(json.loads((self.data / "homeport.json").read_text()))
 
     def stop(self) -> None:
         assert self.process is not None
         self.process.terminate()
-        assert self.process.wait(60) == 0
+        assert self.process.wait(120) == 0
 
     def _wait(self) -> None:
         assert self.process is not None
-        self.process.wait(60)
+        self.process.wait(120)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -317,7 +334,7 @@ class Serving(Harbour):
         """After a kill: it serves when it has written where it is found."""
         before = (self.data / "homeport.json").stat().st_ino
         self.start()
-        eventually(lambda: (self.data / "homeport.json").stat().st_ino != before, 60)
+        eventually(lambda: (self.data / "homeport.json").stat().st_ino != before)
 
     def aws(self, service: Any) -> Any:
         """AWS's client, as the owner."""
@@ -343,7 +360,7 @@ class Serving(Harbour):
             Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
             **more,
         )["Service"]["ServiceArn"]
-        eventually(lambda: apprunner.describe_service(ServiceArn=arn)["Service"]["Status"] == "RUNNING", 60)
+        eventually(lambda: apprunner.describe_service(ServiceArn=arn)["Service"]["Status"] == "RUNNING")
         apprunner.close()
 
 
@@ -351,9 +368,25 @@ class _Loopback(http.client.HTTPSConnection):
     tls: ssl.SSLContext
 
     def connect(self) -> None:
-        plain = socket.create_connection(("127.0.0.1", self.port), self.timeout)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock = self.tls.wrap_socket(plain, server_hostname=self.host)
+        self.sock = connected(self.port, self.tls, self.host)
+
+
+def connected(
+    port: int, tls: ssl.SSLContext | None, name: str | None, source: str = "127.0.0.1"
+) -> socket.socket:
+    """To loopback. It is wrapped before it is connected: `wrap_socket` leaves one open that has been cut."""
+    connection = socket.socket()
+    if tls is not None:
+        connection = tls.wrap_socket(connection, server_hostname=name)
+    try:
+        connection.settimeout(_PATIENCE)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.bind((source, 0))
+        connection.connect(("127.0.0.1", port))
+    except OSError:
+        connection.close()
+        raise
+    return connection
 
 
 def open_storage(directory: Path) -> Storage:
@@ -381,7 +414,7 @@ def store_image(storage: Storage, image: Image, repository: str, tag: str) -> st
     return str(image.digest)
 
 
-def eventually(condition: Callable[[], object], seconds: float = 60) -> None:
+def eventually(condition: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -399,9 +432,10 @@ class Front:
     def __init__(self, data: Path, address: str = "127.0.0.1") -> None:
         self.layout = Layout(data)
         self.layout.create()
-        self.http_port, self.https_port = find_port(), find_port()
+        self.http_port, self.https_port = free_port(), free_port()
         self._runner = asyncio.Runner()
-        self.edge = Edge(self.layout, Authority(data), Binding(address, self.http_port, self.https_port))
+        self.binding = Binding(address, self.http_port, self.https_port)
+        self.edge = Edge(self.layout, Authority(data), self.binding)
 
     def start(self, routes: dict[str, Route] | None = None, names: Names | None = None) -> None:
         self.do(self.edge.start(routes or {}, names or Names()))
@@ -453,18 +487,7 @@ class Front:
             return Response(answer.status, answer.headers, answer.read())
 
     def _connect(self, tls: ssl.SSLContext | None, name: str | None, source: str) -> socket.socket:
-        """Wrapped before it is connected: `wrap_socket` loses a connection that the edge has cut already."""
-        connection: socket.socket = socket.socket()
-        if tls is not None:
-            connection = tls.wrap_socket(connection, server_hostname=name)
-        try:
-            connection.settimeout(10)
-            connection.bind((source, 0))
-            connection.connect(("127.0.0.1", self.http_port if tls is None else self.https_port))
-        except OSError:
-            connection.close()
-            raise
-        return connection
+        return connected(self.http_port if tls is None else self.https_port, tls, name, source)
 
 
 @pytest.fixture(scope="module")
@@ -541,8 +564,10 @@ class Homeport:
 
     def __init__(self, data: Path, *options: str) -> None:
         self.data = data
-        free = ("--port", "0", "--https-port", "0", "--http-port", "0")
-        command = [sys.executable, "-m", "homeport", "serve", "--data", str(data), *free, *options]
+        command = [sys.executable, "-m", "homeport", "serve", "--data", str(data)]
+        for option in ("--port", "--https-port", "--http-port"):
+            command += [option, str(free_port())]
+        command += options
         self._session = boto3.session.Session()
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -566,10 +591,10 @@ class Homeport:
         for client in self._clients.values():
             client.close()
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(60) == 0
+        assert self.process.wait(120) == 0
         self._log.close()
 
-    def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert self.process.poll() is None, (self.data.parent / "serve.log").read_text()
@@ -602,24 +627,21 @@ class Homeport:
 
     def run(self, *command: str) -> str:
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=self.environment, timeout=60
+            command, capture_output=True, text=True, check=False, env=self.environment, timeout=600
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def get(self, host: str, path: str = "/") -> tuple[int, str]:
         context = ssl.create_default_context(cafile=str(self.data / "ca.pem"))
-        with (
-            socket.create_connection(("127.0.0.1", self.addresses["https_port"]), 30) as plain,
-            context.wrap_socket(plain, server_hostname=host) as connection,
-        ):
+        with connected(self.addresses["https_port"], context, host) as connection:
             connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
             answer = http.client.HTTPResponse(connection)
             answer.begin()
             return answer.status, answer.read().decode()
 
     def control(self, path: str, headers: Mapping[str, str]) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(self.addresses["registry"], timeout=30)
+        connection = http.client.HTTPConnection(self.addresses["registry"], timeout=_PATIENCE)
         try:
             connection.request("GET", path, headers=dict(headers))
             answer = connection.getresponse()
@@ -674,8 +696,23 @@ def open_homeport(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
 class Traffic:
     """What a continuous client has seen: answers by status and body, failures by what they were."""
 
-    answers: Counter[tuple[int, str]] = field(default_factory=Counter)
+    _answers: Counter[tuple[int, str]] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def answered(self, status: int, body: str) -> None:
+        with self._lock:
+            self._answers[status, body] += 1
+
+    def failed(self, error: Exception) -> None:
+        with self._lock:
+            self.failures[repr(error)] += 1
+
+    @property
+    def answers(self) -> Counter[tuple[int, str]]:
+        """Those until now; the clients go on meanwhile."""
+        with self._lock:
+            return self._answers.copy()
 
     @property
     def bad(self) -> dict[object, int]:
@@ -700,11 +737,11 @@ def traffic() -> Callable[..., AbstractContextManager[Traffic]]:
                 try:
                     connection.request("GET", path)
                     answer = connection.getresponse()
-                    seen.answers[answer.status, answer.read().decode()] += 1
+                    seen.answered(answer.status, answer.read().decode())
                 except (OSError, http.client.HTTPException) as error:
-                    seen.failures[repr(error)] += 1
+                    seen.failed(error)
                     connection.close()
-                time.sleep(pause)
+                stop.wait(pause)
             connection.close()
 
         threads = [threading.Thread(target=ask) for _ in range(clients)]

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-_FREE = ["--port", "0", "--https-port", "0", "--http-port", "0"]
+from bench.ports import free_port
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +29,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
-    arguments = [sys.executable, "-m", "homeport", "serve", "--data", str(folder), *_FREE]
+    arguments = [sys.executable, "-m", "homeport", "serve", "--data", str(folder)]
+    for option in ("--port", "--https-port", "--http-port"):
+        arguments += [option, str(free_port())]
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stderr is not None
     with process.stderr:
@@ -59,7 +60,7 @@ def redirect(data: Path) -> Any:
 
 def location(data: Path, host: str, target: str) -> tuple[int, str | None]:
     port = json.loads((data / "homeport.json").read_text())["http_port"]
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", target, headers={"Host": host})
     answer = connection.getresponse()
     answer.read()
@@ -67,10 +68,13 @@ def location(data: Path, host: str, target: str) -> tuple[int, str | None]:
     return answer.status, answer.headers["Location"]
 
 
-def test_a_redirect_is_added_answers_is_listed_with_its_hits_and_removed(data: Path, redirect: Any) -> None:
+def test_a_redirect_is_added_answers_is_listed_with_its_hits_and_removed(
+    data: Path, redirect: Any, eventually: Any
+) -> None:
     said = redirect("add", "Apex.example", "https://www.apex.example", "--status", "308", "--drop-query")
     assert said == "apex.example → https://www.apex.example (308)\n"
     assert location(data, "apex.example", "/a%20b?q") == (308, "https://www.apex.example/a%20b")
+    eventually(lambda: json.loads(redirect("ls", "--json"))[0]["hits"] == 1)  # counted a moment later
     (shown,) = json.loads(redirect("ls", "--json"))
     assert (shown["source"], shown["status"], shown["hits"]) == ("apex.example", 308, 1)
     assert (shown["keep_path"], shown["keep_query"]) == (True, False)
@@ -121,7 +125,7 @@ def test_a_call_that_nobody_signed_is_refused(data: Path) -> None:
     refused.value.close()
 
 
-def test_redirects_and_their_hits_outlive_a_crash(tmp_path: Path) -> None:
+def test_redirects_and_their_hits_outlive_a_crash(tmp_path: Path, eventually: Any) -> None:
     process = start(tmp_path)
     try:
         arguments = [sys.executable, "-m", "homeport", "redirect"]
@@ -134,8 +138,12 @@ def test_redirects_and_their_hits_outlive_a_crash(tmp_path: Path) -> None:
         process.wait(60)
         process = start(tmp_path)
         assert location(tmp_path, "apex.example", "/")[0] == 301
-        shown = subprocess.run(ls, check=True, capture_output=True, text=True, timeout=60).stdout
-        assert json.loads(shown)[0]["hits"] == 2
+
+        def hits() -> int:
+            shown = subprocess.run(ls, check=True, capture_output=True, text=True, timeout=60).stdout
+            return int(json.loads(shown)[0]["hits"])
+
+        eventually(lambda: hits() == 2)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)

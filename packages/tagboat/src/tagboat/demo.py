@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from http.client import HTTPConnection
@@ -28,7 +28,8 @@ from tagboat.edge import Edge, Load, Visitor
 from tagboat.errors import TagboatError
 
 _RATE = 250.0  # requests a second of the client that keeps asking during the second release
-_START = 30.0  # seconds that homeport may take to answer
+_START = 120.0  # seconds that homeport may take to answer
+_SEEN = 30.0  # seconds until that client must have met the second release
 _STOP = 60.0  # seconds that homeport may take to stop everything
 _PR_SET_PDEATHSIG = 1
 _POST_TITLE = "Written before the second release"
@@ -48,7 +49,8 @@ class Ports:
 
     def chosen(self) -> Ports:
         """The same with free ports in place of zeros, so that a restarted homeport gets the same ones."""
-        return Ports(*(port or _free_port() for port in (self.control, self.https, self.http)))
+        free = iter(_free_ports(3))
+        return Ports(*(port or next(free) for port in (self.control, self.https, self.http)))
 
 
 @dataclass(slots=True)
@@ -299,9 +301,12 @@ class _Demo:
         with Load(self._service_edge(), "/", _RATE) as load:
             time.sleep(0.5)  # the client is at full speed before anything changes
             started = self._release(folder)
+            deployment = self._report.deployments[-1]
+            version = deployment["tag"].rpartition("-v")[2]
+            ended = time.monotonic()
             time.sleep(0.5)  # and goes on while the old container is taken away
-        deployment = self._report.deployments[-1]
-        version = deployment["tag"].rpartition("-v")[2]
+            while version not in load.first_seen and time.monotonic() < ended + _SEEN:
+                time.sleep(0.05)
         _expect(version in load.first_seen, f"no request was answered by version {version}")
         seconds = load.first_seen[version] - started
         deployment["tag_to_served_seconds"] = round(seconds, 3)
@@ -382,11 +387,11 @@ def _program(name: str) -> str:
     return str(beside) if beside.exists() else name
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+def _free_ports(count: int) -> list[int]:
+    """Each another one."""
+    with ExitStack() as open_at_once:
+        found = [open_at_once.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [listener.getsockname()[1] for listener in found]
 
 
 def _healthy(port: int) -> bool:
