@@ -288,7 +288,7 @@ class Harbour:
         self, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> Reply:
         """A request exactly as given."""
-        connection = http.client.HTTPConnection(self.host, timeout=10)
+        connection = http.client.HTTPConnection(self.host, timeout=60)
         try:
             connection.request(method, target, body, dict(headers or {}))
             response = connection.getresponse()
@@ -424,7 +424,11 @@ class _Berth:
 def berth() -> Iterator[_Berth]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         made = _Berth(f"127.0.0.1:{listener.getsockname()[1]}")
-        server = _Server(uvicorn.Config(made, log_level="error", lifespan="off", timeout_graceful_shutdown=5))
+        # Idle connections are kept for longer than a test may be held up: a client must never meet their end.
+        config = uvicorn.Config(
+            made, log_level="error", lifespan="off", timeout_keep_alive=600, timeout_graceful_shutdown=5
+        )
+        server = _Server(config)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
         try:

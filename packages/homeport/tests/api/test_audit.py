@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 import bucketlog
 from homeport import audit
 from homeport.audit import FOLDER, Call, Trail, read_calls, subject
 from homeport.cli import main
 from homeport.credentials import AccessKey
+from homeport.witness import Witness
 
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -94,6 +96,25 @@ def test_pushes_and_buckets_are_calls_too(harbour: Any, s3: Any) -> None:
     assert ("root", "registry:GetManifest") in [
         (call.who, call.operation) for call in _calls(harbour, reads=True)
     ]
+
+
+def test_a_call_is_noted_before_its_answer_goes_out(tmp_path: Path) -> None:
+    trail = Trail(tmp_path)
+    noted: list[int] = []
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 201, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def send(_: Message) -> None:
+        noted.append(trail.counts["s3:CreateBucket", "OK"])
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    scope = {"type": "http", "path": "/box", "method": "PUT", "query_string": b"", "client": ("127.0.0.1", 1)}
+    asyncio.run(Witness(app, trail)(scope, receive, send))
+    assert noted == [1, 1]
 
 
 def test_the_token_for_the_registry_is_no_mere_read(harbour: Any) -> None:

@@ -30,7 +30,7 @@ def _served(data: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def _until_served(data: Path, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not (data / "homeport.json").exists():
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
         assert time.monotonic() < deadline
@@ -85,13 +85,13 @@ def test_it_serves_until_it_is_told_to_stop_and_leaves_nothing(
 
         with _served(data, *_FREE) as second:
             said = second.stderr.read() if second.stderr else ""
-            assert second.wait(30) == 1
+            assert second.wait(120) == 1
         assert said == f"homeport: another homeport runs on {data}: stop it first\n"
         assert uploads.exists(), "whoever comes second must not touch anything"
         assert (data / "homeport.json").exists()
 
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
     assert not (data / "homeport.json").exists()
     assert not Layout(data).run.exists()
     assert _traces(data) == []
@@ -104,7 +104,7 @@ def test_a_port_that_is_taken_is_told_and_nothing_stays(tmp_path: Path, option: 
         number = str(taken.getsockname()[1])
         with _served(data, *_FREE, option, number) as process:
             said = process.stderr.read() if process.stderr else ""
-            assert process.wait(30) == 1
+            assert process.wait(120) == 1
     assert said.startswith("homeport: ")
     assert number in said
     assert "Traceback" not in said

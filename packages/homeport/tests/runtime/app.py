@@ -170,6 +170,8 @@ def main():
         sys.exit(3)
     if mode == "hangs":
         time.sleep(3600)
+    while mode == "waits" and not Path("/tmp/go").exists():  # noqa: S108
+        time.sleep(0.02)
     time.sleep(float(os.environ.get("START_DELAY", "0")))
     ThreadingHTTPServer.request_queue_size = 128
     server = ThreadingHTTPServer(("0.0.0.0", int(os.environ["PORT"])), Handler)

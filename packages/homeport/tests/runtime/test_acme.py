@@ -52,10 +52,10 @@ def visit(harbour: Any, pebble: Any, name: str, target: str = "/") -> tuple[int,
 
 def visit_port(port: int, pebble: Any, name: str, target: str = "/") -> tuple[int, str, bytes]:
     context = ssl.create_default_context(cadata=pebble.root())
-    with (
-        socket.create_connection(("127.0.0.1", port), 10) as plain,
-        context.wrap_socket(plain, server_hostname=name) as connection,
-    ):
+    # Wrapped before it is connected: `wrap_socket` loses a connection that has been cut already.
+    with context.wrap_socket(socket.socket(), server_hostname=name) as connection:
+        connection.settimeout(60)
+        connection.connect(("127.0.0.1", port))
         connection.sendall(f"GET {target} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
         answer = http.client.HTTPResponse(connection)
         answer.begin()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -121,12 +120,11 @@ def test_an_unknown_host_is_misdirected(front: Any) -> None:
 def test_who_is_slow_is_hung_up_on(
     open_front: Any, application: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the edge's limits a tenth of what they are."""
+    """With limits of the edge in which a busy machine can be quick, and that are soon over."""
     text = configuration._CONFIGURATION
-    for name, seconds in (("http-request", 10), ("http-keep-alive", 20), ("client", 120)):
+    for name, seconds, brief in (("http-request", 10, 5), ("http-keep-alive", 20, 1), ("client", 120, 5)):
         assert f"timeout {name} {seconds}s" in text
-        text = text.replace(f"timeout {name} {seconds}s", f"timeout {name} {max(seconds // 20, 1)}s")
-    text = text.replace("timeout client 6s", "timeout client 2s")
+        text = text.replace(f"timeout {name} {seconds}s", f"timeout {name} {brief}s")
     monkeypatch.setattr(configuration, "_CONFIGURATION", text)
     front = open_front({"web": Route("web.localhost", {"one": Server("127.0.0.1", application, 10)})})
     head = b"GET / HTTP/1.1\r\nHost: web.localhost\r\n"
@@ -138,7 +136,7 @@ def test_who_is_slow_is_hung_up_on(
             return until_closed(connection)
 
     def no_handshake(source: str) -> bytes:
-        plain = socket.create_connection(("127.0.0.1", front.https_port), 30, source_address=(source, 0))
+        plain = socket.create_connection(("127.0.0.1", front.https_port), 60, source_address=(source, 0))
         with plain:
             return until_closed(plain)
 
@@ -164,7 +162,7 @@ def test_who_is_slow_is_hung_up_on(
             ),
             "nothing more": pool.submit(silent, "127.0.1.6", tls=True, begin=head + b"\r\n"),
         }
-        seen = {name: future.result(60) for name, future in asked.items()}
+        seen = {name: future.result(120) for name, future in asked.items()}
     assert seen["nothing"] == b""
     assert seen["no handshake"] == b""
     assert seen["half a head"].startswith(b"HTTP/1.1 408")
@@ -188,10 +186,9 @@ def test_one_address_alone_does_not_use_up_all_connections(
 
 
 def until_closed(connection: socket.socket) -> bytes:
-    connection.settimeout(30)
+    connection.settimeout(60)
     got = b""
-    end = time.monotonic() + 30
     with suppress(ConnectionResetError, ssl.SSLEOFError):
-        while (piece := connection.recv(4096)) and time.monotonic() < end:
+        while piece := connection.recv(4096):
             got += piece
     return got

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-HTTP = {"protocol": "HTTP", "path": "/healthz", "interval": 1, "timeout": 1, "unhealthy_threshold": 2}
+# What starts has 20 seconds: the machine may have other things to do.
+HTTP = {"protocol": "HTTP", "path": "/healthz", "interval": 1, "timeout": 5, "unhealthy_threshold": 20}
 
 
 @pytest.fixture
@@ -43,6 +44,16 @@ def frozen(harbour: Any) -> set[str]:
     return found
 
 
+def connections(harbour: Any) -> dict[str, int]:
+    """How many each instance has been given, by the kernel's word: also while it stands still."""
+    found = {}
+    for name, pid in harbour.containers().items():
+        lines = [line.split() for line in Path(f"/proc/{pid}/net/snmp").read_text().splitlines()]
+        names, values = (line for line in lines if line[0] == "Tcp:")
+        found[name] = int(values[names.index("PassiveOpens")])
+    return found
+
+
 def crowd(seen: Any) -> int:
     """The most requests that one of them had at a time."""
     return max(int(body.split()[1]) for status, body in seen.answers if status == 200)
@@ -57,12 +68,12 @@ def test_a_version_comes_up_with_as_many_instances_as_the_one_before_and_no_requ
     assert len(first) == 3
     with traffic(harbour, clients=4, path="/work?seconds=0.01") as seen:
         eventually(lambda: len(answering(seen)) == 3)
-        for version in ("two", "three"):
+        for instances, version in ((6, "two"), (9, "three")):
             harbour.push(make_image(VERSION=version))
             assert harbour.ended(arn)["status"] == "SUCCEEDED"
             assert harbour.served() == version
+            eventually(lambda count=instances: len(answering(seen)) == count)
         eventually(lambda: len(harbour.containers()) == 3)
-        eventually(lambda: len(answering(seen)) == 9)
     assert seen.bad == {}
     assert not first & harbour.containers().keys()
 
@@ -87,10 +98,10 @@ def test_load_brings_instances_none_has_more_than_its_limit_and_they_go_when_it_
     harbour.store(make_image())
     arn = harbour.create(scaling={"max_concurrency": 2, "max_size": 4, "idle_after": 1.5})
     with traffic(harbour, clients=12, pause=0, path="/work?seconds=0.05") as seen:
-        eventually(lambda: len(answering(seen)) == 4)
+        eventually(lambda: len(answering(seen)) >= 4)
         harbour.push(make_image(VERSION="two"))
         assert harbour.ended(arn)["status"] == "SUCCEEDED"
-        eventually(lambda: len(answering(seen)) == 8)
+        eventually(lambda: len(answering(seen)) >= 8)
     assert seen.bad == {}
     assert crowd(seen) == 2
     eventually(lambda: len(harbour.containers()) == 1)
@@ -100,16 +111,22 @@ def test_load_brings_instances_none_has_more_than_its_limit_and_they_go_when_it_
 def test_a_service_scales_to_zero_and_fifty_requests_at_once_are_held_for_one_start(
     harbour: Any, make_image: Any, eventually: Any
 ) -> None:
-    harbour.store(make_image(START_DELAY="0.2"))
-    arn = harbour.create(scaling={"to_zero": True, "idle_after": 0.5})
+    harbour.store(make_image(MODE="waits"))
+    health = {"unhealthy_threshold": 20}
+    arn, operation = harbour.begin(scaling={"to_zero": True, "idle_after": 0.5}, health=health)
+    harbour.let_go()
+    assert harbour.ended(arn, operation)["status"] == "SUCCEEDED"
     eventually(lambda: harbour.containers() == {})
     assert harbour.service(arn)["status"] == "RUNNING"
     started = len(harbour.output(arn))
     with ThreadPoolExecutor(50) as clients:
-        answers = list(clients.map(lambda _: harbour.get("/work?seconds=0.01"), range(50)))
+        asked = [clients.submit(harbour.get, "/work?seconds=0.01") for _ in range(50)]
+        eventually(lambda: harbour.open_requests() == 50)
+        harbour.let_go()
+        answers = [one.result() for one in asked]
     assert [answer.status for answer in answers] == [200] * 50
     assert len({answer.text.split()[0] for answer in answers}) == 1
-    assert harbour.output(arn)[started:].count("version 1 starts, mode None") == 1
+    assert harbour.output(arn)[started:].count("version 1 starts, mode waits") == 1
     eventually(lambda: harbour.containers() == {})
 
 
@@ -154,7 +171,9 @@ def test_instances_that_nobody_asks_stand_still_until_somebody_does(
     assert harbour.containers() == instances
     # A frozen one is not asked for its health, and not taken for ill.
     eventually(lambda: frozen(harbour) == set(instances))
+    before = connections(harbour)
     time.sleep(3)
+    assert connections(harbour) == before
     assert frozen(harbour) == set(instances)
     assert harbour.containers() == instances
     # It is let go on to be stopped.

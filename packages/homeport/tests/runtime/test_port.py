@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-HTTP = {"protocol": "HTTP", "path": "/healthz", "interval": 1, "timeout": 1, "unhealthy_threshold": 2}
+# What starts has 20 seconds: the machine may have other things to do.
+HTTP = {"protocol": "HTTP", "path": "/healthz", "interval": 1, "timeout": 5, "unhealthy_threshold": 20}
 
 
 @pytest.fixture
@@ -47,16 +47,16 @@ def test_a_push_deploys_without_losing_a_request(
     harbour.store(make_image(VERSION="one"))
     arn = harbour.create(health=HTTP)
     with traffic(harbour, clients=4, pause=0.002) as seen:
+        eventually(lambda: seen.answers[200, "one"])
         for version in ("two", "three", "four", "five"):
             digest = harbour.push(make_image(VERSION=version))
             assert harbour.ended(arn)["status"] == "SUCCEEDED"
             assert harbour.service(arn)["digest"] == digest
             assert harbour.served() == version
+            eventually(lambda version=version: seen.answers[200, version])
         # The old ones are gone in the end, while requests go on.
-        eventually(lambda: len(harbour.containers()) == 1)
+        eventually(lambda: len(harbour.containers()) == 1 and seen.answers.total() > 200)
     assert seen.bad == {}
-    assert {body for _, body in seen.answers} >= {"one", "two", "three", "four", "five"}
-    assert seen.answers.total() > 200
     assert harbour.output(arn).count("stopped well") == 4
 
 
@@ -66,24 +66,13 @@ def test_a_request_under_way_is_answered_by_the_old_version(
     harbour.store(make_image(VERSION="one"))
     arn = harbour.create()
     with traffic(harbour, clients=1, path="/slow?seconds=1") as seen:
-        eventually(lambda: harbour.get("/healthz").status == 200)
+        eventually(harbour.open_requests)
         harbour.push(make_image(VERSION="two"))
         assert harbour.ended(arn)["status"] == "SUCCEEDED"
         assert harbour.served() == "two"
         eventually(lambda: seen.answers.total() >= 2)
     assert seen.bad == {}
     assert seen.answers[200, "one"] >= 1
-
-
-def open_requests(harbour: Any) -> int:
-    """At the service's instances, by the edge's word."""
-    with socket.socket(socket.AF_UNIX) as edge:
-        edge.connect(str(harbour.layout.run / "edge.sock"))
-        edge.sendall(b"show servers conn\n")
-        answer = edge.makefile().read()
-    columns, *rows = (line.lstrip("# ").split() for line in answer.splitlines() if line.strip())
-    used = columns.index("used_cur")
-    return sum(int(row[used]) for row in rows)
 
 
 def test_long_requests_streams_and_web_sockets_outlive_a_deployment(
@@ -106,7 +95,7 @@ def test_long_requests_streams_and_web_sockets_outlive_a_deployment(
     with ThreadPoolExecutor(2) as clients:
         long = clients.submit(harbour.get, "/hold")
         stream = clients.submit(harbour.get, "/stream")
-        eventually(lambda: open_requests(harbour) == 3)
+        eventually(lambda: harbour.open_requests() == 3)
         harbour.push(make_image(VERSION="two"))
         assert harbour.ended(arn)["status"] == "SUCCEEDED"
         assert harbour.served() == "two"
@@ -128,13 +117,13 @@ def test_a_version_that_never_gets_healthy_is_rolled_back_and_the_old_one_serves
     harbour: Any, make_image: Any, traffic: Any
 ) -> None:
     first = harbour.store(make_image(VERSION="one"))
-    arn = harbour.create(health=HTTP)
+    arn = harbour.create(health={**HTTP, "unhealthy_threshold": 10})
     with traffic(harbour) as seen:
         harbour.push(make_image(VERSION="two", MODE="ill"))
         operation = harbour.ended(arn)
     assert operation["type"] == "START_DEPLOYMENT"
     assert operation["status"] == "ROLLBACK_SUCCEEDED"
-    assert operation["reason"] == "the instance is not healthy within 2 s: GET /healthz answered 500"
+    assert operation["reason"] == "the instance is not healthy within 10 s: GET /healthz answered 500"
     assert seen.bad == {}
     assert {body for _, body in seen.answers} == {"one"}
     service = harbour.service(arn)
@@ -169,7 +158,7 @@ def test_an_instance_that_exits_fails_the_deployment_at_once_with_its_last_words
 ) -> None:
     harbour.store(make_image(MODE="exits"))
     arn, operation = harbour.begin()
-    ended = harbour.ended(arn, operation, seconds=10)
+    ended = harbour.ended(arn, operation, seconds=20)
     assert ended["reason"] == "the instance exited with code 3"
     assert harbour.events(arn)[-4:] == [
         "  version 1 starts, mode exits",
@@ -192,12 +181,13 @@ def test_an_update_takes_effect_and_a_bad_one_is_taken_back(harbour: Any, make_i
         "name": "web", "image": "127.0.0.1:5000/web:latest", "cpu": 512, "memory": 128, "health": HTTP,
         "environment": {"COLOUR": "blue"}, "port": 80,
     }  # fmt: skip
+    brief = {**HTTP, "unhealthy_threshold": 2}
     made = harbour.tell("update_service", arn=arn, spec=spec)
     assert made["service"]["status"] == "OPERATION_IN_PROGRESS"
     assert harbour.ended(arn)["status"] == "SUCCEEDED"
     environment = harbour.get("/env").json()
     assert (environment["COLOUR"], environment["PORT"]) == ("blue", "80")
-    harbour.tell("update_service", arn=arn, spec={**spec, "environment": {"MODE": "ill"}, "health": HTTP})
+    harbour.tell("update_service", arn=arn, spec={**spec, "environment": {"MODE": "ill"}, "health": brief})
     assert harbour.ended(arn)["status"] == "ROLLBACK_SUCCEEDED"
     assert harbour.service(arn)["spec"]["environment"] == {"COLOUR": "blue"}
     assert harbour.get("/env").json()["COLOUR"] == "blue"
@@ -209,16 +199,20 @@ def test_a_start_command_replaces_the_images_own(harbour: Any, make_image: Any) 
     assert harbour.output(arn) == ["version 1 starts, mode None"]
 
 
-def test_pushes_during_a_deployment_wait_and_the_newest_wins(harbour: Any, make_image: Any) -> None:
+def test_pushes_during_a_deployment_wait_and_the_newest_wins(
+    harbour: Any, make_image: Any, eventually: Any
+) -> None:
     harbour.store(make_image(VERSION="one"))
     arn = harbour.create(health=HTTP)
-    slow = harbour.push(make_image(VERSION="two", START_DELAY="1"))
+    slow = harbour.push(make_image(VERSION="two", MODE="waits"))
     harbour.push(make_image(VERSION="three"))
     last = harbour.push(make_image(VERSION="four"))
     with pytest.raises(AssertionError, match="ServiceBusyError"):
         harbour.tell("start_deployment", arn=arn)
     operations = harbour.tell("operations", arn=arn)
     assert [one["status"] for one in operations] == ["PENDING", "IN_PROGRESS", "SUCCEEDED"]
+    eventually(lambda: len(harbour.containers()) == 2)
+    harbour.let_go()
     assert harbour.ended(arn, operations[0]["id"])["digest"] == last
     operations = harbour.tell("operations", arn=arn)
     assert [one["digest"] for one in operations[:2]] == [last, slow]
@@ -260,13 +254,12 @@ def test_a_deleted_service_is_served_no_more_and_its_history_stays(harbour: Any,
 
 
 def test_a_paused_service_keeps_its_name_and_comes_back_as_it_was(
-    harbour: Any, make_image: Any, traffic: Any
+    harbour: Any, make_image: Any, traffic: Any, eventually: Any
 ) -> None:
     first = harbour.store(make_image(VERSION="one"))
     arn = harbour.create(health=HTTP)
     with traffic(harbour, clients=1, path="/slow?seconds=0.3") as seen:
-        while not seen.answers:
-            pass
+        eventually(lambda: seen.answers)
         made = harbour.tell("pause_service", arn=arn)
         assert made["operation"]["type"] == "PAUSE_SERVICE"
         assert harbour.ended(arn)["status"] == "SUCCEEDED"

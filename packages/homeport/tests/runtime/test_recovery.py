@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-HTTP = {"protocol": "HTTP", "path": "/healthz", "interval": 1, "timeout": 1, "unhealthy_threshold": 2}
+# What starts has 20 seconds: the machine may have other things to do.
+HTTP = {"protocol": "HTTP", "path": "/healthz", "interval": 1, "timeout": 5, "unhealthy_threshold": 20}
 
 
 def masters(harbour: Any) -> list[int]:
@@ -22,6 +23,13 @@ def masters(harbour: Any) -> list[int]:
     ).stdout
     rows = [line.split(None, 2) for line in listed.splitlines()]
     return [int(pid) for pid, user, args in rows if str(harbour.layout.edge) in args and user == "root"]
+
+
+def children(pid: int) -> list[int]:
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+    )
+    return [int(word) for word in listed.stdout.split()]
 
 
 def test_homeport_killed_and_started_again_takes_over_what_runs_without_losing_a_request(
@@ -138,7 +146,7 @@ def test_an_instance_that_falls_ill_is_replaced_while_it_still_serves(
     harbour: Any, make_image: Any, traffic: Any, eventually: Any
 ) -> None:
     harbour.store(make_image(VERSION="one"))
-    arn = harbour.create(health=HTTP)
+    arn = harbour.create(health={**HTTP, "unhealthy_threshold": 10})
     before = harbour.containers()
     with traffic(harbour) as seen:
         harbour.get("/sicken")
@@ -155,10 +163,8 @@ def test_a_killed_edge_comes_back_with_all_services(
     harbour.create("web")
     harbour.create("other")
     (master,) = masters(harbour)
-    worker = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(master)], capture_output=True, text=True, check=True
-    )
-    os.kill(master if whole else int(worker.stdout), signal.SIGKILL)
+    eventually(lambda: len(children(master)) == 1)  # the one from before the last reload has ended
+    os.kill(master if whole else children(master)[0], signal.SIGKILL)
     eventually(lambda: masters(harbour) not in ([], [master]))
     eventually(lambda: harbour.served("web") == "one" and harbour.served("other") == "one")
 
@@ -214,7 +220,7 @@ def test_a_full_disk_stops_no_service_and_what_failed_for_it_works_when_there_is
     os.kill(*before.values(), signal.SIGKILL)
     eventually(lambda: harbour.served() is None)
     filler.unlink()
-    eventually(lambda: harbour.served() == "one", 60)
+    eventually(lambda: harbour.served() == "one")
     harbour.tell("update_service", arn=arn, spec=spec)
     assert harbour.ended(arn)["status"] == "SUCCEEDED"
     assert harbour.served() == "two"
