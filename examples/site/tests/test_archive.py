@@ -22,7 +22,7 @@ def command(site_or_environment, *arguments, **variables):
         env=os.environ | environment | variables,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 

@@ -105,7 +105,7 @@ def test_a_killed_site_has_kept_what_it_had_answered(start_site):
     site = start_site()
     path = site.as_user("author").write("Written in time")
     site.process.kill()
-    assert site.process.wait(10) == -signal.SIGKILL
+    assert site.process.wait(120) == -signal.SIGKILL
     assert start_site().client().get(path).status == 200
 
 
@@ -113,7 +113,7 @@ def test_a_request_in_flight_is_answered_before_the_site_stops(start_site):
     site = start_site()
     author = site.as_user("author")
     body = b"title=In+flight&body=Landed"
-    with socket.create_connection(("127.0.0.1", int(site.environment["PORT"])), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", int(site.environment["PORT"])), timeout=60) as connection:
         head = f"POST /posts/new HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
         head += f"Cookie: session={author.cookies['session']}\r\nExpect: 100-continue\r\n"
         head += "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
@@ -124,13 +124,13 @@ def test_a_request_in_flight_is_answered_before_the_site_stops(start_site):
         assert site.process.poll() is None
         connection.sendall(body)
         assert connection.recv(1024).startswith(b"HTTP/1.1 303 ")
-    assert site.process.wait(10) == 0
+    assert site.process.wait(120) == 0
     assert "Landed" in start_site().client().get("/posts/in-flight").text
 
 
 def test_a_database_that_cannot_be_opened_ends_the_start(start_site):
     site = start_site(wait=False, DATABASE_URL="file:///proc/nothing/can/be/here")
-    assert site.process.wait(20) == 3
+    assert site.process.wait(120) == 3
     lines = [json.loads(line) for line in site.log.read_text().splitlines()]
     (reason,) = [line for line in lines if line["event"] == "cannot start"]
     assert reason["variable"] == "DATABASE_URL"
