@@ -100,7 +100,7 @@ class Runner:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
-            timeout=180,
+            timeout=600,
         )
         handed = {}
         report = project / job.get("artifacts", {}).get("reports", {}).get("dotenv", "none")

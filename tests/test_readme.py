@@ -43,7 +43,7 @@ def test_the_tour_is_live_at_its_end(tmp_path, free_port):
         capture_output=True,
         text=True,
         check=False,
-        timeout=180,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "hello-v1.0.0\n" in done.stdout

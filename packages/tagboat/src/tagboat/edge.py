@@ -58,9 +58,15 @@ class _LoopbackConnection(http.client.HTTPSConnection):
         self._tls = context
 
     def connect(self) -> None:
-        plain = socket.create_connection(("127.0.0.1", self.port), self.timeout)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
+        # Wrapped before it is connected: `wrap_socket` leaves a connection open that has been cut already.
+        self.sock = self._tls.wrap_socket(socket.socket(), server_hostname=self.host)
+        try:
+            self.sock.settimeout(self.timeout)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.sock.connect(("127.0.0.1", self.port))
+        except OSError:
+            self.close()
+            raise
 
 
 class Visitor:
