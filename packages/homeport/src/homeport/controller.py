@@ -149,9 +149,8 @@ class Port:
         Raises DirectoryBusyError when another process has the directory, and HomeportError when the machine
         refuses.
         """
-        layout = self._layout
-        layout.create()
-        self._directory_lock = _locked(layout.lock)
+        self._layout.create()
+        self._directory_lock = _locked(self._layout.lock)
         adopt_orphans()
         await off_loop(self._state.load)
         for arn, service in self._state.services.items():
@@ -160,6 +159,26 @@ class Port:
         await off_loop(
             self._network.open, {name: (one.address, one.spec.host_ports) for name, one in recorded.items()}
         )
+        await self._fit_out()
+        orphans = await self._adopt()
+        await self._open_edge()
+        for runner in self._runners.values():
+            await runner.begin()
+        endless = (
+            self._edge.supervise,
+            self.ingress.run,
+            self._pump,
+            self._scale,
+            self._inspect,
+            self._upkeep,
+        )
+        self._tasks = [asyncio.create_task(kept_up(work)) for work in endless]
+        self._tasks.append(asyncio.create_task(self._remove_orphans(orphans)))
+        await self._catch_up()
+
+    async def _fit_out(self) -> None:
+        """Make what can be made only in a directory that is ours: edge, ingress, machine, access log."""
+        layout = self._layout
         authority = await off_loop(Authority, layout.data)
         self._edge = Edge(layout, authority, self._binding)
         self.ingress = Ingress(
@@ -190,27 +209,16 @@ class Port:
         )
         self._access = AccessLog(layout.access_log, self._accessed)
         self._access.open()
-        orphans = await self._adopt()
+
+    async def _open_edge(self) -> None:
+        """Raises HomeportError, after the clean-up where nothing needs the network."""
         try:
             await self._edge.start(self._routes(), self.ingress.names())
         except HomeportError:
             if not await off_loop(self._instances.running):
                 await off_loop(self._network.close)
-                await off_loop(shutil.rmtree, layout.run, ignore_errors=True)
+                await off_loop(shutil.rmtree, self._layout.run, ignore_errors=True)
             raise
-        for runner in self._runners.values():
-            await runner.begin()
-        endless = (
-            self._edge.supervise,
-            self.ingress.run,
-            self._pump,
-            self._scale,
-            self._inspect,
-            self._upkeep,
-        )
-        self._tasks = [asyncio.create_task(kept_up(work)) for work in endless]
-        self._tasks.append(asyncio.create_task(self._remove_orphans(orphans)))
-        await self._catch_up()
 
     async def stop(self) -> None:
         """Drain and stop everything: instances, edge, network. The services stay recorded and start again."""

@@ -9,7 +9,7 @@ import shlex
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -49,7 +49,7 @@ from homeport.roles import Roles
 from homeport.upkeep import look_after
 from homeport.vault import Vault
 from ocikit import OcikitError, Reference
-from ocikit.registry import Storage
+from ocikit.registry import RegistryApp, Storage
 
 S3_PORT = 9000  # on the bridge's own address, so that no other homeport is in the way
 LOOPBACK = "127.0.0.1"
@@ -74,17 +74,17 @@ class Front:
     registry and API answer too where `api` says so.
     """
 
-    def registry(self, control: str, https_port: int) -> str:
-        """The registry's URL in answers, where the control port is at `control`."""
-        if not self.api:
-            return f"http://{control}"
-        return f"https://{self.console}{'' if https_port == 443 else f':{https_port}'}"
-
     address: str = LOOPBACK
     domain: str = "localhost"
     acme: str | None = None
     console: str | None = None
     api: bool = False
+
+    def registry(self, control: str, https_port: int) -> str:
+        """The registry's URL in answers, where the control port is at `control`."""
+        if not self.api:
+            return f"http://{control}"
+        return f"https://{self.console}{'' if https_port == 443 else f':{https_port}'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,30 +139,19 @@ async def serve(
     edge = _edge_ports(data, ports, listeners)
     registry_url = front.registry(at_loopback, edge.https)
     keyring = Keyring.open(data)
-    registry = Storage(LocalStore(data / "registry", mkdir=True))
+    images = Storage(LocalStore(data / "registry", mkdir=True))
     with bucketlog.connect(f"file://{data / 'state'}") as database:
         port: Port
         roles: Roles | None = None  # until the directory is ours
-
-        def environment(service: Service) -> Mapping[str, str]:
-            key = keyring.service_key(service.spec.name, service.id)
-            return {
-                "AWS_ENDPOINT_URL": f"http://{port.bridge_address}:{S3_PORT}",
-                "AWS_ALLOW_HTTP": "true",
-                "AWS_REGION": REGION,
-                "AWS_ACCESS_KEY_ID": key.id,
-                "AWS_SECRET_ACCESS_KEY": key.secret,
-            }
-
         port = Port(
             data,
             database=database,
-            images=registry,
+            images=images,
             registry_hosts=(at_loopback, registry_url.partition("://")[2]),
             https_port=edge.https,
             http_port=edge.http,
             s3_port=S3_PORT,
-            environment=environment,
+            environment=lambda service: _store_access(keyring, port, service),
             address=front.address,
             domain=front.domain,
             issuer=None if front.acme is None else Acme(front.acme, data / "acme"),
@@ -174,46 +163,28 @@ async def serve(
         # From here on the directory is ours alone; before, another process may be at work in it.
         try:
             roles = Roles(database)
-            gate = Gate(keyring, port, roles)
-            s3 = create_s3_app(data / "buckets", gate)
-            write(data / "origin.pub", public_pem(keyring.attestation_key), mode=0o644)
-            trail = Trail(data / FOLDER)
-            repositories, catalogue = Repositories(database), Catalogue(registry, port.digests)
-            app = create_app(
+            apps = _Apps.of(
+                data,
                 port,
-                gate=gate,
+                database=database,
+                images=images,
                 keyring=keyring,
                 roles=roles,
-                keys=Keys(),
-                origins=Origins(database),
-                repositories=repositories,
-                resources=Resources(database),
-                catalogue=catalogue,
-                vault=Vault(Layout(data).secrets),
                 registry_url=registry_url,
-                s3=s3,
-                trail=trail,
+                ours=ours,
             )
-            bridge = listeners.tcp(port.bridge_address, S3_PORT)
-            console = Console(port, trail, data / FOLDER, keyring.is_root, partial(_tags, catalogue))
+            write(data / "origin.pub", public_pem(keyring.attestation_key), mode=0o644)
             write(data / "metrics-token", keyring.metrics_token.encode(), mode=0o600)
-            admin = Admin(
-                app,
-                console,
-                gate=gate,
-                ingress=port.ingress,
-                metrics=Metrics(port, trail.counts, ours),
-                token=keyring.metrics_token,
-                upgrades=Upgrades(data, ours, trail),
-            )
-            servers = [_Server(s3, bridge), _Server(admin, control)]
+            servers = [
+                _Server(apps.s3, listeners.tcp(port.bridge_address, S3_PORT)),
+                _Server(apps.admin, control),
+            ]
             if front.console is not None:
-                servers.append(_Server(ByEdge(admin if front.api else console), port.console_listener()))
+                by_edge = ByEdge(apps.admin if front.api else apps.console)
+                servers.append(_Server(by_edge, port.console_listener()))
             tasks = [asyncio.create_task(server.run()) for server in servers]
-            keeping = asyncio.create_task(trail.keep())
-            upkeep = asyncio.create_task(
-                look_after(data, app.registry, partial(expire, repositories, catalogue), backup)
-            )
+            keeping = asyncio.create_task(apps.trail.keep())
+            upkeep = asyncio.create_task(look_after(data, apps.registry, apps.expire, backup))
             _announce(data, Addresses.of(at_loopback, registry_url, edge, os.getpid(), version=ours), front)
             told = asyncio.create_task(orders.told.wait())
             await asyncio.wait([told, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -226,13 +197,83 @@ async def serve(
             else:
                 await port.stop()
                 (data / "homeport.json").unlink(missing_ok=True)
-        console.close()
+        apps.console.close()
         for server in servers:
             server.should_exit = True
         await asyncio.gather(*tasks)
         keeping.cancel()  # the last calls are written
         await asyncio.gather(keeping, upkeep, return_exceptions=True)
     return orders.leave
+
+
+@dataclass(frozen=True, slots=True)
+class _Apps:
+    """What answers of a directory that is ours, and what it takes to look after that: the `trail` of calls,
+    the `registry`, and what lets images `expire`.
+    """
+
+    s3: ASGIApp
+    admin: Admin
+    console: Console
+    trail: Trail
+    registry: RegistryApp
+    expire: Callable[[], Awaitable[int]]
+
+    @classmethod
+    def of(
+        cls,
+        data: Path,
+        port: Port,
+        *,
+        database: bucketlog.Connection,
+        images: Storage,
+        keyring: Keyring,
+        roles: Roles,
+        registry_url: str,
+        ours: str,
+    ) -> _Apps:
+        """Of the folder `data`; `ours` is the version that answers."""
+        gate, trail = Gate(keyring, port, roles), Trail(data / FOLDER)
+        repositories, catalogue = Repositories(database), Catalogue(images, port.digests)
+        s3 = create_s3_app(data / "buckets", gate)
+        app = create_app(
+            port,
+            gate=gate,
+            keyring=keyring,
+            roles=roles,
+            keys=Keys(),
+            origins=Origins(database),
+            repositories=repositories,
+            resources=Resources(database),
+            catalogue=catalogue,
+            vault=Vault(Layout(data).secrets),
+            registry_url=registry_url,
+            s3=s3,
+            trail=trail,
+        )
+        console = Console(port, trail, data / FOLDER, keyring.is_root, partial(_tags, catalogue))
+        admin = Admin(
+            app,
+            console,
+            gate=gate,
+            ingress=port.ingress,
+            metrics=Metrics(port, trail.counts, ours),
+            token=keyring.metrics_token,
+            upgrades=Upgrades(data, ours, trail),
+        )
+        return cls(s3, admin, console, trail, app.registry, partial(expire, repositories, catalogue))
+
+
+def _store_access(keyring: Keyring, port: Port, service: Service) -> Mapping[str, str]:
+    """The variables by which an instance of the service finds the object store, and may use it."""
+    key = keyring.service_key(service.spec.name, service.id)
+    return {
+        "AWS_ENDPOINT_URL": f"http://{port.bridge_address}:{S3_PORT}",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": key.id,
+        "AWS_SECRET_ACCESS_KEY": key.secret,
+    }
 
 
 async def _tags(catalogue: Catalogue, service: Service) -> dict[str, list[str]]:
