@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -75,6 +76,19 @@ def conn(connect: Callable[..., Connection], location: str) -> Connection:
     conn = connect(location)
     conn.transact(SCHEMA)
     return conn
+
+
+@pytest.fixture
+def queued() -> Callable[[Connection, int], None]:
+    """Waits until so many transactions wait in a connection for the one that is being committed."""
+
+    def queued(conn: Connection, count: int) -> None:
+        deadline = time.monotonic() + 60
+        while len(conn._committer._waiting) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
+    return queued
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import bucketlog
 from bucketlog import StoreError, TransactionError, aio
 
 T = TypeVar("T")
+_SECONDS = 60.0
 NAMES = "[:find [?n ...] :where [_ :user/name ?n]]"
 
 
@@ -32,7 +33,7 @@ class GatedStore:
 
     def put(self, path: str, file: bytes, *, mode: Any = None) -> Any:
         self.arrived.set()
-        self.gate.wait(10)
+        assert self.gate.wait(_SECONDS)
         return self._inner.put(path, file, mode=mode) if mode else self._inner.put(path, file)
 
     def get(self, path: str) -> Any:
@@ -137,7 +138,7 @@ def test_transactions_that_are_awaited_together_share_objects(schema: str) -> No
         store.gate.clear()
         store.arrived.clear()
         first = asyncio.create_task(conn.transact([{":user/name": "first"}]))
-        await asyncio.to_thread(store.arrived.wait, 10)
+        assert await asyncio.to_thread(store.arrived.wait, _SECONDS)
         rest = [asyncio.create_task(conn.transact([{":user/name": f"n{n}"}])) for n in range(50)]
         await asyncio.sleep(0)
         store.gate.set()
@@ -171,7 +172,7 @@ def test_a_cancelled_wait_does_not_undo_the_transaction(schema: str) -> None:
         store.arrived.clear()
         names = ("on its way", "waiting")
         tasks = [asyncio.create_task(conn.transact([{":user/name": name}])) for name in names[:1]]
-        await asyncio.to_thread(store.arrived.wait, 10)
+        assert await asyncio.to_thread(store.arrived.wait, _SECONDS)
         tasks += [asyncio.create_task(conn.transact([{":user/name": name}])) for name in names[1:]]
         await asyncio.sleep(0)
         for task in tasks:
@@ -194,16 +195,24 @@ def test_leaving_commits_what_was_begun(schema: str) -> None:
         task = asyncio.create_task(conn.transact([{":user/name": "Ann"}]))
         await asyncio.sleep(0)
         task.cancel()
-        threading.Timer(0.05, store.gate.set).start()
+        asyncio.get_running_loop().call_later(0.05, store.gate.set)
 
     in_database(store, schema, work)
     with bucketlog.connect(store) as conn:
         assert conn.db().q(NAMES) == ["Ann"]
 
 
-def test_a_connection_that_nobody_waits_for_is_closed() -> None:
+def test_a_connection_that_nobody_waits_for_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     store = GatedStore()
     store.gate.clear()
+    closed = threading.Event()
+    close = bucketlog.Connection.close
+
+    def closing(conn: bucketlog.Connection) -> None:
+        close(conn)
+        closed.set()
+
+    monkeypatch.setattr(bucketlog.Connection, "close", closing)
 
     async def run() -> None:
         async def enter() -> None:
@@ -211,15 +220,14 @@ def test_a_connection_that_nobody_waits_for_is_closed() -> None:
                 raise AssertionError("nobody comes here")
 
         task = asyncio.create_task(enter())
-        await asyncio.to_thread(store.arrived.wait, 10)
+        assert await asyncio.to_thread(store.arrived.wait, _SECONDS)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         store.gate.set()
+        assert await asyncio.to_thread(closed.wait, _SECONDS)
 
-    threads = threading.active_count()
     asyncio.run(run())
-    assert threading.active_count() == threads
 
 
 def test_a_closed_connection_says_so(location: str) -> None:

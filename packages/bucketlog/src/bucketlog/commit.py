@@ -143,17 +143,21 @@ class Committer:
 
     def _is_to_lead(self, request: _Request) -> bool:
         """Wait until the request has its result, or until its thread is the one to commit what waits."""
-        with self._lead:
-            if not self._is_led:
-                self._is_led = True
-                return True
-            woken = request.woken = threading.Event()
+        woken = threading.Event()
         request.result.add_done_callback(lambda _: woken.set())
         try:
-            woken.wait()
+            try:
+                with self._lead:
+                    if self._is_led:
+                        request.woken = woken
+                    else:
+                        request.leads = self._is_led = True
+                if not request.leads:
+                    woken.wait()
+            finally:
+                with self._lead:
+                    request.woken = None  # nobody hands over to it from here on
         except BaseException:  # of a signal: the request stays, and somebody else commits it
-            with self._lead:
-                request.woken = None
             if request.leads:
                 self._hand_over()
             raise
