@@ -23,6 +23,7 @@ import botocore.loaders
 import botocore.session
 import pytest
 from packages.tagboat.tests.app import SOURCE
+from packages.tagboat.tests.aws.homeport import Homeport, serving_homeport
 from packages.tagboat.tests.aws.wire import Wire, serving
 from packages.tagboat.tests.certificates import Certificates, edge
 from packages.tagboat.tests.dns_server import DnsServer
@@ -293,6 +294,12 @@ def aws(
     account = Aws(directory, wire, calls, capsys.readouterr, moto)
     account.begin_anew()
     return account
+
+
+@pytest.fixture
+def homeport(tmp_path: Path) -> Iterator[Homeport]:
+    with serving_homeport(tmp_path) as made:
+        yield made
 
 
 class Page(BaseHTTPRequestHandler):

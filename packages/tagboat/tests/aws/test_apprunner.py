@@ -3,21 +3,12 @@ the words of botocore's models; roles, buckets, names and the distribution are m
 """
 
 import json
-import re
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
-import boto3
 import pytest
 from packages.tagboat.tests.aws.conftest import APP, REGION, SERVICE, ci, require_own_actions
 from packages.tagboat.tests.aws.wire import Behind, BehindEcr, serving
 
-from tagboat.edge import Edge, Visitor
-
-BIN = Path(sys.executable).parent
 TARGETS = f"""
 {SERVICE}
 {ci("octo/hail")}
@@ -36,58 +27,17 @@ data-bucket = "hail-data-1f3a"
 STAGING, PRODUCTION = ("--target", "staging"), ("--target", "production")
 
 
-class Runner:
-    """The homeport behind App Runner's words, as its owner sees it."""
-
-    def __init__(self, data, process):
-        self.data, self.process = data, process
-        exports = subprocess.run(
-            [BIN / "homeport", "env", "--data", data], check=True, capture_output=True, text=True
-        ).stdout
-        self.environment = dict(re.findall(r"^export (\w+)='?([^'\n]*)'?$", exports, re.MULTILINE))
-        addresses = json.loads((data / "homeport.json").read_text())
-        self.https = addresses["https_port"]
-
-    def client(self, service):
-        return boto3.client(
-            service,
-            endpoint_url=self.environment["AWS_ENDPOINT_URL"],
-            region_name="local-1",
-            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
-        )
-
-    def get(self, name):
-        edge = Edge(f"https://{name}.localhost:{self.https}", self.data / "ca.pem")
-        return Visitor(edge).get("/").text
-
-
 @pytest.fixture
-def runner(aws, tmp_path, monkeypatch):
-    data = tmp_path / "port"
-    log = (tmp_path / "port.log").open("w")
-    free = ("--port", "0", "--https-port", "0", "--http-port", "0")
-    process = subprocess.Popen([BIN / "homeport", "serve", "--data", data, *free], stderr=log)
-    try:
-        deadline = time.monotonic() + 60
-        while not (data / "homeport.json").exists():
-            assert process.poll() is None, (tmp_path / "port.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        made = Runner(data, process)
-        services = {
-            "apprunner": Behind(made.client("apprunner"), REGION),
-            "ecr": BehindEcr(made.client("ecr"), REGION),
-            "logs": Behind(made.client("logs"), REGION),
-        }
-        with serving(REGION, services) as wire:
-            for name in ("APPRUNNER", "ECR", "CLOUDWATCH_LOGS"):
-                monkeypatch.setenv(f"AWS_ENDPOINT_URL_{name}", wire.url)
-            yield made
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
-        log.close()
+def runner(aws, homeport, monkeypatch):
+    services = {
+        "apprunner": Behind(homeport.client("apprunner"), REGION),
+        "ecr": BehindEcr(homeport.client("ecr"), REGION),
+        "logs": Behind(homeport.client("logs"), REGION),
+    }
+    with serving(REGION, services) as wire:
+        for name in ("APPRUNNER", "ECR", "CLOUDWATCH_LOGS"):
+            monkeypatch.setenv(f"AWS_ENDPOINT_URL_{name}", wire.url)
+        yield homeport
 
 
 def test_a_service_lives_on_app_runner_from_its_plan_to_its_end(release, runner):

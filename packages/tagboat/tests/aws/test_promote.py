@@ -1,0 +1,89 @@
+"""`promote` between a machine and a function: the homeport, its containers and the registry behind ECR are
+real; in the machine's place, as test_machine.py starts it, there is a homeport that runs here.
+"""
+
+import json
+import uuid
+
+import pytest
+from packages.tagboat.tests.aws.test_machine import APP
+
+from tagboat.aws.resource import Port
+from tagboat.targets.place import Place
+
+TARGETS = """
+[tool.tagboat.service]
+port = 8000
+cpu = 256
+memory = 512
+health-path = "/healthz"
+environment = {{ LOG = "info" }}
+
+[tool.tagboat.targets.staging]
+kind = "vm"
+region = "ap-southeast-1"
+platform = "linux/amd64"
+domain = "www.hail.localhost"
+
+[tool.tagboat.targets.production]
+kind = "lambda"
+name = "live-{unique}"
+region = "ap-southeast-1"
+platform = "linux/amd64"
+"""
+STAGING, PRODUCTION = ("--target", "staging"), ("--target", "production")
+
+
+@pytest.fixture
+def machine(aws, homeport, monkeypatch):
+    """The homeport of the target that is a machine; its root key is where an earlier `apply` made it."""
+    settings = homeport.environment
+    key = {
+        "access_key_id": settings["AWS_ACCESS_KEY_ID"],
+        "secret_access_key": settings["AWS_SECRET_ACCESS_KEY"],
+    }
+    tags = [{"Key": "tagboat:component", "Value": "hail"}, {"Key": "tagboat:target", "Value": "staging"}]
+    aws.client("ssm").put_parameter(
+        Name="/homeport/hail", Type="SecureString", Value=json.dumps(key), Tags=tags
+    )
+
+    def port(place: Place) -> Port:
+        return Port(settings["AWS_ENDPOINT_URL"], f"/homeport/{place.name}", f"ec2.instance/{place.name}")
+
+    monkeypatch.setattr("tagboat.targets.vm.port", port)
+    return homeport
+
+
+def served(release):
+    """The digest of what the function serves."""
+    name = f"live-{release.unique}"
+    code = release.aws.client("lambda").get_function(FunctionName=name, Qualifier="live")["Code"]
+    return code["ImageUri"].rpartition("@")[2]
+
+
+def test_a_release_goes_from_a_machine_to_a_function_and_back(release, machine):
+    release.unique = uuid.uuid4().hex[:8]
+    release.aws.zone("hail.localhost")
+    release.begin(TARGETS.format(unique=release.unique), APP)
+    for target in (STAGING, PRODUCTION):
+        code, _, err = release("apply", *target)
+        assert code == 0, err
+    code, _, err = release("promote", "--from", "staging", *PRODUCTION)
+    assert (code, "there is no service hail" in err) == (32, True), err
+
+    first = release.json("deploy", *STAGING)
+    assert machine.get("hail") == "info from 1.2.3"
+    promoted = release.json("promote", "--from", "staging", *PRODUCTION)
+    assert (promoted["tag"], promoted["digest"]) == ("hail-v1.2.3", first["digest"])
+    assert served(release) == first["digest"]
+
+    release.tag("1.3.0", ('LOG = "info"', 'LOG = "debug"'))
+    second = release.json("deploy", *PRODUCTION)
+    promoted = release.json("promote", "--from", "production", *STAGING)
+    assert (promoted["tag"], promoted["digest"]) == ("hail-v1.3.0", second["digest"])
+    assert machine.get("hail") == "debug from 1.2.3"  # with the settings of the target
+    status = release.json("status", *STAGING)
+    assert (status["state"], status["tag"], status["digest"]) == ("RUNNING", "hail-v1.3.0", second["digest"])
+    assert [one["action"] for one in release.json("history", *STAGING)] == ["promote", "deploy"]
+    for target in (STAGING, PRODUCTION):
+        assert release("plan", *target)[0] == 0
