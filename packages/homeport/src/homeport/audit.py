@@ -157,7 +157,7 @@ def subject(request: object) -> str:
     named = [
         value.partition(":000000000000:")[2] or value
         for member, value in request.items()
-        if isinstance(value, str) and member.endswith(("Arn", "Name", "Url", "imageTag"))
+        if isinstance(value, str) and member.endswith(("Arn", "Name", "SecretId", "Url", "imageTag"))
     ]
     for image in _records(request, "imageIds"):
         named += [value for value in image.values() if isinstance(value, str)]

@@ -135,3 +135,22 @@ def test_the_api_says_whether_a_secret_is_there_and_never_its_value(harbour: Any
         assert "value" not in str(said)
     assert error_of(manager.describe_secret, SecretId="prod/none") == "ResourceNotFoundException"
     assert error_of(manager.get_secret_value, SecretId="prod/db") == "UnknownOperationException"
+
+
+def test_the_api_keeps_a_value_that_no_answer_and_no_trail_has(harbour: Any, error_of: Any) -> None:
+    manager, vault = harbour.client("secretsmanager"), Vault(harbour.data / "secrets")
+    assert (
+        error_of(manager.put_secret_value, SecretId="mail", SecretString="x") == "ResourceNotFoundException"
+    )
+    said = [manager.create_secret(Name="/mail", SecretString="correct horse")]
+    assert vault.resolve({"A": "mail"}) == {"A": "correct horse"}
+    assert error_of(manager.create_secret, Name="mail", SecretString="x") == "ResourceExistsException"
+    said.append(manager.put_secret_value(SecretId="mail", SecretString="battery staple"))
+    assert vault.resolve({"A": "mail"}) == {"A": "battery staple"}
+    assert [one["Name"] for one in said] == ["mail", "mail"]
+    for wrong in ({"SecretBinary": b"x"}, {"SecretString": "a\0b"}):
+        assert error_of(manager.put_secret_value, SecretId="mail", **wrong) == "InvalidParameterException"
+    long = {"SecretString": "x" * (MOST + 1)}
+    assert error_of(manager.put_secret_value, SecretId="mail", **long) == "InvalidRequestException"
+    assert vault.resolve({"A": "mail"}) == {"A": "battery staple"}
+    assert not any(value in str(said) for value in ("correct horse", "battery staple"))

@@ -91,6 +91,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     from tagboat.image_cli import add_image_commands
     from tagboat.provision_cli import add_provision_commands
     from tagboat.release_cli import add_release_commands
+    from tagboat.secret_cli import add_secret_command
     from tagboat.service_cli import add_service_commands
     from tagboat.supply_cli import add_supply_commands
     from tagboat.trust_cli import add_trust_command
@@ -107,6 +108,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     add_service_commands(commands)
     add_trust_command(commands)
     add_provision_commands(commands)
+    add_secret_command(commands)
     add_cutover_command(commands)
     add_cost_command(commands)
     add_doctor_command(commands)

@@ -2,12 +2,15 @@
 real; in the machine's place, as test_machine.py starts it, there is a homeport that runs here.
 """
 
+import io
 import json
+import sys
 import uuid
 
 import pytest
 from packages.tagboat.tests.aws.test_machine import APP
 
+from homeport.vault import Vault
 from tagboat.aws.resource import Port
 from tagboat.targets.place import Place
 
@@ -24,6 +27,7 @@ kind = "vm"
 region = "ap-southeast-1"
 platform = "linux/amd64"
 domain = "www.hail.localhost"
+secrets = {{ MOOD = "secretsmanager:hail/mood:now" }}
 
 [tool.tagboat.targets.production]
 kind = "lambda"
@@ -61,7 +65,25 @@ def served(release):
     return code["ImageUri"].rpartition("@")[2]
 
 
-def test_a_release_goes_from_a_machine_to_a_function_and_back(release, machine):
+def given_its_secret(release, machine, monkeypatch):
+    """What the service on the machine lacks is told before anything is rolled out, and how it gets there."""
+    for command in ("plan", "apply", "deploy"):
+        code, _, err = release(command, *STAGING)
+        assert code == 1
+        assert "secretsmanager.secret hail/mood: not there, and the service needs it" in err
+        assert "`tagboat secret hail/mood < FILE` keeps the value that is in FILE" in err
+    for value, expected in ((b"calm", 2), (b'{"now": "calm"}\n', 0)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(value)))
+        code, out, err = release("secret", "hail/mood", *STAGING)
+        assert code == expected
+        assert "calm" not in out + err
+    assert err == ""
+    assert Vault(machine.data / "secrets").resolve({"MOOD": "hail/mood"}) == {"MOOD": '{"now": "calm"}'}
+    code, _, err = release("secret", "hail/mode", *STAGING)
+    assert (code, "names hail/mood" in err) == (2, True)
+
+
+def test_a_release_goes_from_a_machine_to_a_function_and_back(release, machine, monkeypatch):
     release.unique = uuid.uuid4().hex[:8]
     release.aws.zone("hail.localhost")
     release.begin(TARGETS.format(unique=release.unique), APP)
@@ -70,6 +92,7 @@ def test_a_release_goes_from_a_machine_to_a_function_and_back(release, machine):
         assert code == 0, err
     code, _, err = release("promote", "--from", "staging", *PRODUCTION)
     assert (code, "there is no service hail" in err) == (32, True), err
+    given_its_secret(release, machine, monkeypatch)
 
     first = release.json("deploy", *STAGING)
     assert machine.get("hail") == "info from 1.2.3"
@@ -87,3 +110,8 @@ def test_a_release_goes_from_a_machine_to_a_function_and_back(release, machine):
     assert [one["action"] for one in release.json("history", *STAGING)] == ["promote", "deploy"]
     for target in (STAGING, PRODUCTION):
         assert release("plan", *target)[0] == 0
+
+    production = f'name = "live-{release.unique}"\nregion = "ap-southeast-1"\nplatform = "linux/'
+    release.change(f"{production}amd64", f"{production}arm64")
+    code, _, err = release("promote", "--from", "staging", *PRODUCTION)
+    assert (code, "the image is for linux/amd64, and" in err) == (2, True), err

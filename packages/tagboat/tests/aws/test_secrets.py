@@ -80,8 +80,8 @@ def test_secrets_are_named_to_the_platform_and_read_by_one_role(aws, kind, role)
             "secretsmanager.secret shop/stripe, secretsmanager.secret shop/db, ssm.parameter /shop/token"
             in err
         )
-        assert "aws secretsmanager create-secret --name shop/db --secret-string file://FILE" in err
-        assert "aws ssm put-parameter --type SecureString --name /shop/token --value file://FILE" in err
+        for name in ("shop/db", "/shop/token"):
+            assert f"`tagboat secret {name} < FILE` keeps the value that is in FILE" in err
         assert not aws.calls.changing
 
     stripe, database = keep(aws)
@@ -150,7 +150,7 @@ def test_a_homeport_is_told_names_of_its_own(aws):
         "secretsmanager.secret shop/stripe, secretsmanager.secret shop/db, secretsmanager.secret /shop/token"
         in err
     )
-    assert "`homeport secret set shop/db < FILE` on the homeport's machine" in err
+    assert "`tagboat secret shop/db < FILE` keeps the value" in err
 
 
 @pytest.mark.parametrize("written", ["sk_live_1234", "secretsmanager:a b", "ssm:a:b", "arn:aws:s3:::shop"])

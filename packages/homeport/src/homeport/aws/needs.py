@@ -61,6 +61,10 @@ def _resources(service: str, operation: str, request: Mapping[str, Any]) -> Iter
                 yield arn("logs", f"log-group:{request['logGroupName']}")
             if "logGroupIdentifier" in request:
                 yield str(request["logGroupIdentifier"])
+        case "secretsmanager":
+            for member in ("SecretId", "Name"):
+                if member in request:
+                    yield _secret(request[member])
         case _:
             yield from (str(value) for name, value in request.items() if name.endswith("Arn"))
             if operation == "CreateService":
@@ -94,10 +98,14 @@ def _secrets(request: Mapping[str, Any]) -> Iterator[str]:
     configuration = _repository_of(request).get("ImageConfiguration")
     secrets = configuration.get("RuntimeEnvironmentSecrets") if isinstance(configuration, dict) else None
     for text in secrets.values() if isinstance(secrets, dict) else ():
-        try:
-            yield arn("secretsmanager", f"secret:{SecretReference.parse(str(text)).name}")
-        except SecretError:
-            yield "*"
+        yield _secret(text)
+
+
+def _secret(text: object) -> str:
+    try:
+        return arn("secretsmanager", f"secret:{SecretReference.parse(str(text)).name}")
+    except SecretError:
+        return "*"
 
 
 def _repository_of(request: Mapping[str, Any]) -> Mapping[str, Any]:

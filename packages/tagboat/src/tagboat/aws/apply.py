@@ -41,8 +41,11 @@ def read(account: Account, resources: Sequence[Resource], *, silent: bool = Fals
 
 
 def require_given(resources: Sequence[Resource], found: Mapping[str, Found | None]) -> None:
-    """Raises CloudError that names all that others have to make and is not there, and how they do."""
-    given = [one for one in resources if one.given]
+    """Raises CloudError that names all that others have to make and is not there, and how they do; on a
+    homeport that did not answer nothing is missed.
+    """
+    answered = {one.port for one in resources if not one.given and found.get(one.key) is not None} | {None}
+    given = [one for one in resources if one.given and one.port in answered]
     missing = [one for one in given if found.get(one.key) is None]
     if missing:
         names = ", ".join(f"{one.kind} {one.name}" for one in missing)

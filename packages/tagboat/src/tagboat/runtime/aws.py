@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ocikit import Credentials, Platform
+from tagboat.aws.account import Account
 from tagboat.aws.apply import apply, read, require_given
 from tagboat.aws.kinds.cloudfront import host_of
 from tagboat.aws.kinds.dns import leads
 from tagboat.aws.kinds.logs import lines
 from tagboat.aws.kinds.secrets import parameter_arn
-from tagboat.aws.resource import Ref, Resource, replaced
+from tagboat.aws.resource import Found, Ref, Resource, replaced
 from tagboat.cloud import CloudError, LogLine, Repository
 from tagboat.dns import DnsError, Names
 from tagboat.errors import TagboatError
@@ -26,13 +27,21 @@ class NoRepositoryError(TagboatError):
     """There is nowhere to push to yet."""
 
 
-def known(stack: Stack, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that refer to roles and secrets alone, as they are. Raises CloudError for a missing secret."""
-    place, account = stack.place, stack.account
+def kept_secrets(account: Account, stack: Stack) -> dict[str, Found | None]:
+    """The secrets that the service gets, as they are in the account, which is a homeport's where the service
+    is there. Raises CloudError for a missing one.
+    """
     # Parameters have their name in their ARN: who releases need not be able to look for them.
-    secrets = [one for one in stack.wanted if one.kind == "secretsmanager.secret"]
+    secrets = [replace(one, port=None) for one in stack.wanted if one.kind == "secretsmanager.secret"]
     found = read(account, secrets) if secrets else {}
     require_given(secrets, found)
+    return found
+
+
+def known(stack: Stack, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that refer to roles and secrets alone, as they are. Raises CloudError for a missing secret."""
+    place = stack.place
+    found = kept_secrets(stack.account, stack)
 
     def value(ref: Ref) -> str:
         there = found.get(ref.resource)

@@ -10,7 +10,7 @@ from tagboat.cloud import Cloud, NoServiceError, Settings
 from tagboat.component import Component
 from tagboat.config import Target
 from tagboat.runtime.apprunner import AppRunner
-from tagboat.runtime.aws import known
+from tagboat.runtime.aws import kept_secrets, known
 from tagboat.runtime.express import Express
 from tagboat.runtime.function import Function
 from tagboat.runtime.runtime import Runtime, Watch
@@ -84,6 +84,7 @@ def _machine(stack: Stack) -> AppRunner:
         )
 
     def settings(image: str) -> Settings:
+        kept_secrets(there, stack)
         return _settings(place, image, tags=place.tags, secrets=homeport.secrets(place))
 
     return _app_runner(stack, Cloud(there.region, owner=there.session, endpoint=port.url), settings)

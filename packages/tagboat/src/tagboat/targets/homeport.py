@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from tagboat.aws.resource import Resource
 from tagboat.targets import apprunner, parts
@@ -46,14 +45,12 @@ def resources(place: Place) -> list[Resource]:
     )
     wanted = place.target.homeport_version
     release = [Resource("homeport.release", place.name, {"version": wanted})] if wanted else []
-    return [*release, repository, *scaled, *_kept(place), replace(service, tags=tags(place))]
+    return [*release, repository, *scaled, *kept(place), replace(service, tags=tags(place))]
 
 
-def _kept(place: Place) -> list[Resource]:
+def kept(place: Place) -> list[Resource]:
     """What has to be in the homeport's vault."""
-    settings: dict[str, Any] = {"encryption": None, "keys": [], "vault": True}
-    names = dict.fromkeys(secret.id for secret in place.secrets.values())
-    return [Resource("secretsmanager.secret", name, settings, given=True) for name in names]
+    return [replace(one, kind="secretsmanager.secret") for one in parts.secrets(place)]
 
 
 def secrets(place: Place) -> dict[str, str]:

@@ -143,9 +143,11 @@ def _on_port(place: Place, names: tuple[str, ...]) -> list[Resource]:
         secrets=homeport.secrets(place),
         access_role=None,
         instance_role=None,
-        after=(repository.key, release.key),
+        after=(repository.key, release.key, *(one.key for one in homeport.kept(place))),
     )
-    made = [release, replace(repository, after=(release.key,)), service]
+    # They can be kept once the machine is there, and are missed by what runs an image alone.
+    secrets = [replace(one, after=(release.key,), released=True) for one in homeport.kept(place)]
+    made = [release, replace(repository, after=(release.key,)), *secrets, service]
     if place.target.domain:
         settings = {"service": place.name, "active": True}
         made.append(Resource("apprunner.domain", place.target.domain, settings, after=(service.key,)))

@@ -15,13 +15,13 @@ _OWN_KEYS = (None, "alias/aws/secretsmanager", "alias/aws/ssm")
 
 class _Given:
     """Settings: `encryption`, the ARN of the key where it is not AWS's own, and `keys`, the members of the
-    JSON object that are used: the attribute `key_NAME` names one. `vault`: a homeport's own keeps it.
+    JSON object that are used: the attribute `key_NAME` names one.
     """
 
     identified_by: ClassVar[frozenset[str]] = frozenset()
 
     def create(self, account: Account, resource: Resource) -> None:
-        raise CloudError(f"{resource.kind} {resource.name} is not there")
+        raise CloudError(f"{resource.kind} {resource.name} is not there", hint=how_to_make(resource))
 
     def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
         raise CloudError(f"{resource.kind} {resource.name} is its owner's to change")
@@ -47,6 +47,15 @@ class Secret(_Given):
             return None
         return Found(_settings(resource, there.get("KmsKeyId")), _attributes(there["ARN"], resource))
 
+    def keep(self, account: Account, resource: Resource, value: str) -> None:
+        """Make it with that value, or give it that value."""
+        name, text = resource.name, {"SecretString": value}
+        key = {"KmsKeyId": resource.settings["encryption"]} if resource.settings["encryption"] else {}
+        if self.read(account, resource) is None:
+            account.call("secretsmanager", "create_secret", Name=name, **text, **key)
+        else:
+            account.call("secretsmanager", "put_secret_value", SecretId=name, **text)
+
 
 class Parameter(_Given):
     """A parameter of SSM's, by its name or ARN."""
@@ -55,17 +64,24 @@ class Parameter(_Given):
     attributes: ClassVar[Mapping[str, str]] = {"arn": ""}
 
     def read(self, account: Account, resource: Resource) -> Found | None:
-        name = resource.name
-        if name.startswith("arn:"):
-            name = name.partition(":parameter")[2]
-            name = name if name.count("/") > 1 else name.removeprefix("/")
-        filters = [{"Key": "Name", "Option": "Equals", "Values": [name]}]
+        filters = [{"Key": "Name", "Option": "Equals", "Values": [_parameter_name(resource)]}]
         there = account.call("ssm", "describe_parameters", ParameterFilters=filters)["Parameters"]
         if not there:
             return None
         return Found(
             _settings(resource, there[0].get("KeyId")), {"arn": parameter_arn(account.arn, resource.name)}
         )
+
+    def keep(self, account: Account, resource: Resource, value: str) -> None:
+        """Make it with that value, or give it that value."""
+        key = {"KeyId": resource.settings["encryption"]} if resource.settings["encryption"] else {}
+        named = {"Name": _parameter_name(resource), "Type": "SecureString", "Overwrite": True}
+        account.call("ssm", "put_parameter", **named, Value=value, **key)
+
+
+def keep(account: Account, resource: Resource, value: str) -> None:
+    """Let the value of a secret or a parameter be this one. Raises CloudError."""
+    (Parameter() if resource.kind == Parameter.name else Secret()).keep(account, resource, value)
 
 
 def parameter_arn(arn: Any, name: str) -> str:
@@ -75,12 +91,7 @@ def parameter_arn(arn: Any, name: str) -> str:
 
 def how_to_make(resource: Resource) -> str:
     """What its owner does for it to be there."""
-    name = resource.name
-    if resource.settings.get("vault"):
-        return f"`homeport secret set {name} < FILE` on the homeport's machine"
-    if resource.kind == Parameter.name:
-        return f"aws ssm put-parameter --type SecureString --name {name} --value file://FILE"
-    return f"aws secretsmanager create-secret --name {name} --secret-string file://FILE"
+    return f"`tagboat secret {resource.name} < FILE` keeps the value that is in FILE"
 
 
 def template_reference(resource: Resource, attribute: str) -> dict[str, str]:
@@ -88,6 +99,14 @@ def template_reference(resource: Resource, attribute: str) -> dict[str, str]:
     key = attribute.removeprefix("key_") if attribute != "arn" else None
     text = f"${{{resource.logical_name}}}:{key}::" if key else None
     return {"Fn::Sub": text} if text else {"Ref": resource.logical_name}
+
+
+def _parameter_name(resource: Resource) -> str:
+    name = resource.name
+    if not name.startswith("arn:"):
+        return name
+    name = name.partition(":parameter")[2]
+    return name if name.count("/") > 1 else name.removeprefix("/")
 
 
 def _settings(resource: Resource, key: str | None) -> dict[str, Any]:
