@@ -8,20 +8,14 @@ import sys
 import uuid
 
 import pytest
-from packages.tagboat.tests.aws.test_machine import APP
+from packages.tagboat.tests.aws.conftest import APP, SERVICE
 
 from homeport.vault import Vault
 from tagboat.aws.resource import Port
 from tagboat.targets.place import Place
 
-TARGETS = """
-[tool.tagboat.service]
-port = 8000
-cpu = 256
-memory = 512
-health-path = "/healthz"
-environment = {{ LOG = "info" }}
-
+TARGETS = f"""
+{SERVICE}
 [tool.tagboat.targets.staging]
 kind = "vm"
 region = "ap-southeast-1"
@@ -31,7 +25,7 @@ secrets = {{ MOOD = "secretsmanager:hail/mood:now" }}
 
 [tool.tagboat.targets.production]
 kind = "lambda"
-name = "live-{unique}"
+name = "live-UNIQUE"
 region = "ap-southeast-1"
 platform = "linux/amd64"
 """
@@ -86,7 +80,7 @@ def given_its_secret(release, machine, monkeypatch):
 def test_a_release_goes_from_a_machine_to_a_function_and_back(release, machine, monkeypatch):
     release.unique = uuid.uuid4().hex[:8]
     release.aws.zone("hail.localhost")
-    release.begin(TARGETS.format(unique=release.unique), APP)
+    release.begin(TARGETS.replace("UNIQUE", release.unique), APP)
     for target in (STAGING, PRODUCTION):
         code, _, err = release("apply", *target)
         assert code == 0, err

@@ -83,7 +83,9 @@ class AppRunnerService:
         arn = found.attributes["arn"]
         self._settled(account, arn, failed=True)
         account.find("apprunner", "delete_service", _NONE, ServiceArn=arn)
-        wait_until(lambda: self.read(account, resource) is None, f"the service {resource.name} is not gone")
+        # It may go between two calls of `read`.
+        name = resource.name
+        wait_until(lambda: service_arn(account, name) is None, f"the service {name} is not gone")
 
     def template(self, resource: Resource) -> tuple[str, dict[str, Any]]:
         settings = resource.settings
