@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 import uvicorn
@@ -32,12 +33,16 @@ def dial() -> Iterator[Callable[[], socket.socket]]:
     made: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         app = PlainTextResponse("well")
-        server = _Server(uvicorn.Config(app, http=Connection, ws="none", log_level="error", lifespan="off"))
+        # One that is idle is kept for longer than a test may be held up.
+        config = uvicorn.Config(
+            app, http=Connection, ws="none", log_level="error", lifespan="off", timeout_keep_alive=600
+        )
+        server = _Server(config)
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
 
         def dial() -> socket.socket:
-            made.append(socket.create_connection(listener.getsockname(), timeout=30))
+            made.append(socket.create_connection(listener.getsockname(), timeout=60))
             return made[-1]
 
         try:
@@ -50,18 +55,21 @@ def dial() -> Iterator[Callable[[], socket.socket]]:
 
 
 def ask(sock: socket.socket) -> bytes:
-    """The first bytes of an answer; none where we were hung up on."""
+    """The beginning of an answer that was read to its end; none where we were hung up on."""
+    got = b""
     try:
         sock.sendall(REQUEST)
-        return sock.recv(12)
+        while not got.endswith(b"\r\n\r\nwell") and (piece := sock.recv(4096)):
+            got += piece
     except OSError:
         return b""
+    return got[:12]
 
 
 def _hung_up(sock: socket.socket) -> bool:
     try:
         return sock.recv(1) == b""
-    except ConnectionResetError:
+    except ConnectionError:
         return True
 
 
@@ -89,7 +97,7 @@ def test_a_long_head_and_a_longer_body_are_well(dial: Callable[[], socket.socket
     caller = dial()
     head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\nX-Long: " + b"x" * 60_000 + b"\r\n\r\n"
     caller.sendall(head + b"y" * 300_000)
-    assert caller.recv(12) == b"HTTP/1.1 200"
+    assert caller.recv(4096).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("said", [b"", BEGUN])
@@ -98,7 +106,8 @@ def test_who_says_nothing_or_not_all_is_hung_up_on(
 ) -> None:
     monkeypatch.setattr(connection, "_PATIENCE", 0.05)
     silent = dial()
-    silent.sendall(said)
+    with suppress(OSError):  # it may have been hung up on already
+        silent.sendall(said)
     assert _hung_up(silent)
 
 
