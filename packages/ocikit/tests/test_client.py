@@ -35,7 +35,9 @@ from ocikit import (
 )
 from ocikit.client import RegistryBlob
 from ocikit.client.address import next_place
+from ocikit.client.login import Login
 from ocikit.client.session import Session
+from ocikit.client.transport import Transport
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -179,6 +181,13 @@ def test_credentials_are_not_taken_to_a_token_server_in_plain_http(fake, pauses)
         registry.tags("app")
     assert "do not go there" in str(caught.value)
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:1", "localhost:1", "[::1]:1"])
+def test_a_registry_elsewhere_sends_nobody_to_a_server_of_this_machine(host):
+    login = Login("registry.example", None, Transport(1), insecure=False)
+    with pytest.raises(AuthenticationError, match="do not go there"):
+        login.answer(f'Bearer realm="http://{host}/admin?stop=1"', ("repository:app:pull",), None)
 
 
 @pytest.mark.parametrize(

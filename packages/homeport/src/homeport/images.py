@@ -22,6 +22,7 @@ from ocikit import (
     Platform,
     Reference,
     Registry,
+    RegistryNotFoundError,
     find_credentials,
     unpack_layer,
 )
@@ -65,12 +66,12 @@ class Images:
     def resolve(self, image: str, track: str | None = None) -> str:
         """The manifest digest that the reference names now; with `track`, the newest release beside it.
 
-        Raises ImageError when there is none.
+        The manifest is there, in just that repository: what is on this machine already is taken by its digest
+        alone, and another repository's image is not for who merely knows that. Raises ImageError when there
+        is none.
         """
         reference = _parse(image)
-        if reference.digest is not None:
-            return str(reference.digest)
-        if track is not None:
+        if track is not None and reference.digest is None:
             reference = reference.with_tag(self.followed(image, track))
             image = str(reference)
         try:
@@ -137,9 +138,14 @@ class Images:
 
     def _resolve(self, image: str, reference: Reference) -> Digest | None:
         if self.own(image) is not None:
-            return self._storage.resolve(reference.repository, reference.tag or "latest")
+            name = reference.digest or reference.tag or "latest"
+            return self._storage.resolve(reference.repository, str(name))
         with Registry(reference.registry, credentials=find_credentials(reference.registry)) as registry:
-            return registry.digest(reference)
+            try:
+                found = registry.descriptor(reference)  # it is read, for a registry can say what it has not
+            except RegistryNotFoundError:
+                return None
+            return reference.digest or found.digest
 
     def _tags(self, image: str, reference: Reference) -> list[str]:
         if self.own(image) is not None:

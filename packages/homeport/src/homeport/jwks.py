@@ -83,6 +83,7 @@ class _Known:
 
     keys: dict[str, Key] = field(default_factory=dict)
     asked: float = float("-inf")
+    answered: float = float("-inf")
     failure: str = ""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -99,8 +100,9 @@ class Keys:
         """The issuer's key of that name. Raises UnknownKeyError and IssuerError."""
         known = self._known.setdefault(issuer, _Known())
         async with known.lock:
-            age = self._clock() - known.asked
-            if age > _FRESH or (kid not in known.keys and age > _PAUSE):
+            now = self._clock()
+            needed = kid not in known.keys or now - known.answered > _FRESH
+            if needed and now - known.asked > _PAUSE:
                 await self._ask(issuer, known)
         if known.failure:
             raise IssuerError(f"{issuer} cannot be asked for its keys: {known.failure}")
@@ -112,14 +114,15 @@ class Keys:
         self._known.pop(issuer, None)
 
     async def _ask(self, issuer: str, known: _Known) -> None:
-        """What cannot be asked now is not believed any longer than what was asked before."""
-        stale = self._clock() - known.asked > _FRESH
+        """What was answered is believed for its hour, and not for longer because nobody answers now: neither
+        who has a token nor who is on the way can make old keys last.
+        """
         known.asked = self._clock()
         try:
             known.keys = await asyncio.to_thread(self._read, issuer)
-            known.failure = ""
+            known.failure, known.answered = "", known.asked
         except (OSError, ValueError, TypeError, RecursionError) as error:
-            if stale:
+            if known.asked - known.answered > _FRESH:
                 known.keys = {}
             known.failure = "" if known.keys else str(error)[:200]
 

@@ -2,8 +2,8 @@
 
 An instance reaches the world (masqueraded) and the object store on the bridge's address, nothing else: no
 other instance (its bridge port is isolated, and nothing is routed from the bridge to a bridge), no service of
-the host, no link-local address, so no cloud's metadata service either. Nobody outside the host reaches an
-instance but through the edge.
+the host, and nothing but a name server where clouds have their metadata (link-local addresses, and more).
+Nobody outside the host reaches an instance but through the edge.
 
 Forwarding is switched on for two interfaces only, the bridge and the one with the default route. Where
 homeport is the one that switched the latter on, its rules also refuse to route anything new that comes in
@@ -33,7 +33,10 @@ from homeport.layout import Layout
 _RANGES = (IPv4Network("10.0.0.0/8"), IPv4Network("172.16.0.0/12"), IPv4Network("192.168.0.0/16"))
 CREDENTIALS: Final = "169.254.170.2"  # where AWS's SDKs ask for a container's credentials
 _CLONE_NEWNET: Final = 0x40000000  # <linux/sched.h>
-_LINK_LOCAL = IPv4Network("169.254.0.0/16")
+# Where clouds tell a machine who it is and what keys it has: in AWS's way, and Azure's, Alibaba's, Oracle's.
+_METADATA = tuple(
+    map(IPv4Network, ("169.254.0.0/16", "168.63.129.16/32", "100.100.100.200/32", "192.0.0.192/32"))
+)
 _NAMESPACES = Path("/run/netns")
 _HOST_PORTS = "host_ports"  # the set of who may connect to what on the host
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -129,7 +132,7 @@ table inet {key} {{
         ip saddr != {subnet} drop
         oifname "{_PREFIX}*" reject
         {"; ".join(ask)}
-        ip daddr {_LINK_LOCAL} reject
+        ip daddr {{ {", ".join(map(str, _METADATA))} }} reject
         accept
     }}
     chain postrouting {{
@@ -176,7 +179,7 @@ class Network:
                     self.subnet,
                     self.s3_port,
                     guarded=forwarding.guarded(),
-                    dns=[server for server in servers if IPv4Address(server) in _LINK_LOCAL],
+                    dns=[one for one in servers if any(IPv4Address(one) in few for few in _METADATA)],
                     host_ports=dict(self._allowed.values()),
                 ),
             )  # fmt: skip

@@ -365,6 +365,7 @@ def test_many_objects_are_deleted_at_once_and_bad_keys_are_told(s3: Any, error_o
         b"<Remove><Object><Key>a</Key></Object></Remove>",
         b"<Delete/>",
         b'<!DOCTYPE a [<!ENTITY b "c">]><Delete><Object><Key>&b;</Key></Object></Delete>',
+        '<!DOCTYPE a [<!ENTITY b "c">]><Delete><Object><Key>&b;</Key></Object></Delete>'.encode("utf-16"),
         b"\xff\xfe<\x00",
     ],
 )

@@ -68,8 +68,10 @@ def outside() -> Iterator[str]:
         ip link set {link} up
         {inside} ip addr add 203.0.113.2/24 dev eth0
         {inside} ip addr add 169.254.169.254/32 dev eth0
+        {inside} ip addr add 168.63.129.16/32 dev eth0
         {inside} ip link set eth0 up
         ip route add 169.254.169.254/32 via 203.0.113.2
+        ip route add 168.63.129.16/32 via 203.0.113.2
     """
     listener = None
     try:
@@ -143,9 +145,10 @@ def test_an_instance_reaches_those_ports_of_the_host_that_its_service_lists(
     assert "elements" not in subprocess.run(rules, capture_output=True, text=True, check=True).stdout
 
 
-def test_an_instance_reaches_the_outside_but_no_link_local_address(services: Any, outside: str) -> None:
+def test_an_instance_reaches_the_outside_but_no_metadata_of_a_cloud(services: Any, outside: str) -> None:
     assert connect(services, outside, 80) == "connected"
-    assert connect(services, "169.254.169.254", 80) == "ConnectionRefusedError"
+    for address_of_it in ("169.254.169.254", "168.63.129.16"):  # AWS's, and Azure's
+        assert connect(services, address_of_it, 80) == "ConnectionRefusedError"
 
 
 def test_an_instance_is_not_root_has_no_capabilities_and_cannot_gain_any(services: Any) -> None:

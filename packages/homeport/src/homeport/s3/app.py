@@ -206,7 +206,7 @@ class S3:
         match request.method, _subresource(request):
             case "PUT", "" | "uploadId" if SOURCE in request.headers:
                 return await self._copy(request, principal, self._writable(principal, name), key)
-            case _, "uploads" | "uploadId":
+            case "POST" | "PUT" | "DELETE", "uploads" | "uploadId":
                 return await self._in_parts(request, principal, chain, name, key)
             case "GET" | "HEAD", "":
                 return await _get(request, self._buckets.find(name), key)

@@ -37,11 +37,12 @@ def refusal(error: ApiError, resource: str) -> Response:
 def parse(data: bytes, root: str) -> ET.Element:
     """A document's root with namespaces taken off. Raises ApiError MalformedXML."""
     malformed = ApiError("MalformedXML", f"the body is no {root} document", 400)
-    if b"<!" in data:  # neither entities nor document types: nothing in here may grow
-        raise malformed
     try:
-        element = ET.fromstring(data)  # noqa: S314  no declarations get this far, and the size is bounded
-    except ET.ParseError:
+        text = data.decode()  # in UTF-16, say, declarations would not be seen
+        if "<!" in text:  # neither entities nor document types: nothing in here may grow
+            raise malformed
+        element = ET.fromstring(text)  # noqa: S314  no declarations get this far, and the size is bounded
+    except (UnicodeDecodeError, ET.ParseError):
         raise malformed from None
     for node in element.iter():
         node.tag = node.tag.rpartition("}")[2]

@@ -101,7 +101,9 @@ class Login:
             message = f"{self._host} sends us to {realm[:200]!r} for a token, which is no place to go"
             raise AuthenticationError(message) from None
         literal = f"[{host}]" if ":" in host else host
-        if scheme != "https" and not (scheme == "http" and (is_loopback(literal) or self._insecure)):
+        # Nobody elsewhere has us ask a server of this machine, which may trust whoever reaches it.
+        here = is_loopback(literal) and is_loopback(self._host)
+        if scheme != "https" and not (scheme == "http" and (here or self._insecure)):
             raise AuthenticationError(
                 f"{self._host} sends us to {shown(realm)!r} for a token: credentials do not go there"
             )

@@ -46,8 +46,8 @@ class Registry:
     registry asks who we are, and raises OcikitError where it cannot say.
     `places` are repositories of the registry that may have a blob, by its digest: from there it is mounted.
     Credentials go to that host, over the scheme that it is spoken to in, and to where it has tokens fetched,
-    if that is HTTPS or a loopback host; never to where it redirects. Proxies and certificates are those of
-    the environment: HTTPS_PROXY, HTTP_PROXY, NO_PROXY, SSL_CERT_FILE.
+    if that is HTTPS, or both are loopback hosts; never to where it redirects. Proxies and certificates are
+    those of the environment: HTTPS_PROXY, HTTP_PROXY, NO_PROXY, SSL_CERT_FILE.
     Every method raises RegistryError: AuthenticationError for 401 and 403, RegistryNotFoundError for 404;
     and InvalidDocumentError for what is no manifest.
     Passing failures (connection lost, 408, 429, 5xx) are tried again after growing pauses or Retry-After.

@@ -90,10 +90,15 @@ class Storage:
 
     # For the host of the registry: without a server in between. These block.
 
-    def resolve(self, repository: str, tag: str) -> Digest | None:
-        """The digest that the tag stands for, None where there is no such tag."""
+    def resolve(self, repository: str, tag_or_digest: str) -> Digest | None:
+        """The digest that the tag stands for, or this very one where the repository has its manifest; None
+        where there is no such thing.
+        """
         try:
-            return Digest.parse(_text(obstore.get(self.store, _tag_path(repository, tag)).bytes()))
+            if digest := _as_digest(tag_or_digest):
+                obstore.head(self.store, _manifest_path(repository, digest))
+                return digest
+            return Digest.parse(_text(obstore.get(self.store, _tag_path(repository, tag_or_digest)).bytes()))
         except FileNotFoundError:
             return None
 
