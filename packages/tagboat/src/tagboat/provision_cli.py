@@ -102,7 +102,7 @@ def _add_adopt(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from tagboat.aws.apply import read, require_given
+    from tagboat.aws.apply import held, read, require_given
     from tagboat.aws.plan import make_plan, rendered, summary, to_json
     from tagboat.component import Component
     from tagboat.targets.records import wanted_records
@@ -112,7 +112,14 @@ def _plan(options: argparse.Namespace) -> int:
     stack = Stack.of(Component.load(options.component), options.target)
     found = read(stack.account, stack.resources)
     require_given(stack.resources, found)
-    plan = make_plan(stack.resources, found, released=stack.released(), adopted=frozenset(options.adopt))
+    not_yet = held(stack.account, stack.resources, found)
+    plan = make_plan(
+        stack.resources,
+        found,
+        released=stack.released(),
+        adopted=frozenset(options.adopt),
+        held=not_yet,
+    )
     waits = any(change.action in ("wait", "ask") for change in plan.changes)
     removal = remnants(stack, found).removal(data=frozenset(), content=False, waits=waits)
     if options.json:
@@ -128,7 +135,7 @@ def _plan(options: argparse.Namespace) -> int:
         say(f"{stack.place.target.key} in {stack.account.region}: {summary(plan)}{gone}")
     if plan.foreign:
         return 1
-    return DIFFERS if plan.pending or plan.asked or removal.removed else 0
+    return DIFFERS if plan.pending or plan.asked or not_yet or removal.removed else 0
 
 
 def _removal_lines(removal: Removal) -> Iterator[str]:
@@ -154,7 +161,7 @@ def _removal_json(removal: Removal) -> Iterator[dict[str, Any]]:
 
 def _apply(options: argparse.Namespace) -> int:
     from tagboat.aws.apply import apply, remove
-    from tagboat.aws.plan import RECORDS, RELEASE
+    from tagboat.aws.plan import BILLING, RECORDS, RELEASE
     from tagboat.component import Component
     from tagboat.targets.records import wanted_records
     from tagboat.targets.remnants import remnants
@@ -195,8 +202,12 @@ def _apply(options: argparse.Namespace) -> int:
         say(_ci_variables(stack.place, stack.place.project[1]))
     if waiting[RELEASE]:
         say(f"{waiting[RELEASE]} wait for the first release: `tagboat deploy` makes them")
+    without = [change for change in done.waiting if change.reason == BILLING]
+    for change in without:
+        for note in change.notes:
+            say(f"{change.resource.kind} {change.resource.name} is not made: {note}")
     wanted.require_none(waiting[RECORDS])
-    return 0
+    return 1 if without else 0
 
 
 def _ci_variables(place: Place, project: Project) -> str:
@@ -208,7 +219,7 @@ def _ci_variables(place: Place, project: Project) -> str:
 
 
 def _drift(options: argparse.Namespace) -> int:
-    from tagboat.aws.apply import read
+    from tagboat.aws.apply import held, read
     from tagboat.aws.plan import Plan, make_plan, rendered, to_json
     from tagboat.component import Component
     from tagboat.targets.remnants import remnants
@@ -216,7 +227,8 @@ def _drift(options: argparse.Namespace) -> int:
 
     stack = Stack.of(Component.load(options.component), options.target)
     found = read(stack.account, stack.resources)
-    plan = make_plan(stack.resources, found, released=stack.released())
+    not_yet = held(stack.account, stack.resources, found)
+    plan = make_plan(stack.resources, found, released=stack.released(), held=not_yet)
     drifted = Plan(
         tuple(change for change in plan.changes if change.action not in ("keep", "wait") or change.notes)
     )

@@ -90,10 +90,16 @@ def test_a_budget_watches_the_component_alone_only_where_its_tag_is_active(aws):
         'kind = "lambda"\nregion = "ap-southeast-1"\n'
         'budget = 10\nalert = "a@b.example"\nbudget-scope = "component"\n'
     )
-    code, _, err = aws.run("apply")
-    assert code == 1
-    assert "the tag tagboat:component is not active for billing" in err
+    code, out, err = aws.run("plan")
+    assert code == 2
+    assert ". budgets.budget shop  (waits for its tag to be active for billing)\n" in out
+    assert "? budgets.budget shop: the tag tagboat:component is not active for billing" in out
+    assert "1 waiting for its tag to be active for billing" in err
+    code, out, err = aws.run("apply")
+    assert (code, out) == (1, "5 created, 0 changed\n")  # all else: the tag is known only once it is used
+    assert "budgets.budget shop is not made: the tag tagboat:component is not active for billing" in err
     assert "update-cost-allocation-tags-status" in err
+    assert aws.run("drift")[0] == 2
     assert examined(aws).state == "failed"
     aws.wire.costs.refused = True
     assert "only the account that pays knows" in aws.run("apply")[2]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from tagboat.aws.account import Account, SilentError
 from tagboat.aws.kinds import KINDS
+from tagboat.aws.kinds.budgets import Budget, obstacle
 from tagboat.aws.kinds.secrets import how_to_make
 from tagboat.aws.plan import Change, Waits, changed_settings, decide, differences, foreign_owner
 from tagboat.aws.resource import Found, Resource, refs, resolved
@@ -61,6 +62,20 @@ def require_given(resources: Sequence[Resource], found: Mapping[str, Found | Non
             )
 
 
+def held(
+    account: Account, resources: Sequence[Resource], found: Mapping[str, Found | None]
+) -> dict[str, str]:
+    """By key, what AWS would not take yet, with the reason and what to do. Raises CloudError."""
+    reasons: dict[str, str] = {}
+    for one in resources:
+        if one.kind != Budget.name or decide(one, found).action not in _MARK:
+            continue
+        reason = obstacle(account, one)
+        if reason is not None:
+            reasons[one.key] = f"{reason}; {reason.hint}"
+    return reasons
+
+
 @dataclass(frozen=True, slots=True)
 class Applied:
     """How many resources were made and changed, which wait, and which somebody else has to make."""
@@ -91,14 +106,13 @@ def apply(
         found = read(account, resources, silent=True)
     require_given(resources, found)
     _require_own(resources, found, adopted)
-    waits = Waits(released)
+    waits = Waits(released, held(account, resources, found))
     count = {"create": 0, "update": 0}
     left: list[Change] = []
     for resource in resources:
         if resource.asked and found.get(resource.key) is None and not waits.reason(resource):
             found[resource.key] = _read_one(account, resource, found)  # now that it is known what it is
-        change = decide(resource, found, reason=waits.reason(resource), adopted=resource.key in adopted)
-        waits.note(change)
+        change = waits.change(resource, found, adopted=resource.key in adopted)
         if change.action in ("wait", "ask"):
             left.append(change)
         elif change.action in _MARK:

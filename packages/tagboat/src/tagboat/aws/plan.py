@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from tagboat.aws.resource import COMPONENT_TAG, TARGET_TAG, Found, Resource, Unknown, resolved
@@ -15,6 +15,7 @@ _MARKS: dict[Action, str] = {
 }  # fmt: skip
 RELEASE = "the first release"
 RECORDS = "records in the DNS"
+BILLING = "its tag to be active for billing"
 _PRIVATE = "environment"  # settings whose values may be secrets: told by name alone
 _WIDTH = 100  # characters of a value that are shown
 _ABSENT = object()
@@ -33,8 +34,9 @@ class Difference:
 class Change:
     """What is to happen to one resource, and why.
 
-    `wait`: it needs an image, or records that somebody else makes, or something that does; `reason` says
-    which. `foreign`: it is there and belongs to somebody else. `ask`: it is changed by hand, or by `cutover`.
+    `wait`: it needs an image, or records that somebody else makes, or something that does, or a tag that
+    counts for bills; `reason` says which. `foreign`: it is there and belongs to somebody else. `ask`: it is
+    changed by hand, or by `cutover`.
     """
 
     resource: Resource
@@ -75,32 +77,43 @@ def make_plan(
     *,
     released: bool,
     adopted: frozenset[str] = frozenset(),
+    held: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Compare `resources`, in order, with what was `found`; `adopted` are keys of things to take over."""
-    changes: list[Change] = []
-    waits = Waits(released)
-    for resource in resources:
-        change = decide(resource, found, reason=waits.reason(resource), adopted=resource.key in adopted)
-        waits.note(change)
-        changes.append(change)
-    return Plan(tuple(changes))
+    """Compare `resources`, in order, with what was `found`; `adopted` are keys of things to take over, and
+    `held` says by key what AWS would not take yet, and why.
+    """
+    waits = Waits(released, held)
+    return Plan(tuple(waits.change(one, found, adopted=one.key in adopted) for one in resources))
 
 
 class Waits:
     """What cannot be made yet, and why, as it is noted in order."""
 
-    def __init__(self, released: bool) -> None:
+    def __init__(self, released: bool, held: Mapping[str, str] | None = None) -> None:
         self._released = released
+        self._held = held or {}
         self._reasons: dict[str, str] = {}
 
+    def change(
+        self, resource: Resource, found: Mapping[str, Found | None], *, adopted: bool = False
+    ) -> Change:
+        """What is to happen to the next one."""
+        change = decide(resource, found, reason=self.reason(resource), adopted=adopted)
+        if change.reason == BILLING:
+            change = replace(change, notes=(*change.notes, self._held[resource.key]))
+        self._note(change)
+        return change
+
     def reason(self, resource: Resource) -> str | None:
-        """Why it cannot be made yet: RELEASE or RECORDS; None where it can."""
+        """Why it cannot be made yet: RELEASE, RECORDS or BILLING; None where it can."""
+        if resource.key in self._held:
+            return BILLING
         if resource.released and not self._released:
             return RELEASE
         reasons = {self._reasons[need] for need in resource.needs if need in self._reasons}
         return RELEASE if RELEASE in reasons else next(iter(reasons), None)
 
-    def note(self, change: Change) -> None:
+    def _note(self, change: Change) -> None:
         """What needs this one waits with it."""
         if change.action == "wait" and change.reason:
             self._reasons[change.resource.key] = change.reason
@@ -126,7 +139,7 @@ def decide(
     if owner is not None:
         return Change(resource, "foreign", owner=owner)
     changed = tuple(differences(resource, there, found))
-    if changed and reason is not None and (reason == RECORDS or resource.asked):
+    if changed and reason is not None and (reason != RELEASE or resource.asked):
         return Change(resource, "wait", reason=reason, notes=there.notes)
     if changed and (resource.asked or resource.visited):
         return Change(resource, "ask", changed)
@@ -195,7 +208,7 @@ def summary(plan: Plan) -> str:
         f"{plan.count('update')} to change",
         f"{plan.count('keep')} as they should be",
     ]
-    for reason in (RELEASE, RECORDS):
+    for reason in (RELEASE, RECORDS, BILLING):
         waiting = sum(change.reason == reason for change in plan.changes)
         if waiting:
             parts.append(f"{waiting} waiting for {reason}")

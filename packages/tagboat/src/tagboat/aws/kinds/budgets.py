@@ -16,6 +16,10 @@ _NONE = "NotFoundException"
 _ALARMS = (("ACTUAL", 80.0), ("FORECASTED", 100.0))  # percent
 
 
+class CostTagError(CloudError):
+    """Costs are not seen to be kept apart by the tag of components."""
+
+
 class Budget:
     """Settings: `dollars` a month, `mail`, `alarms` (how many), and `component`, whose things alone count, or
     None for all of the account.
@@ -58,8 +62,6 @@ class Budget:
         )
 
     def create(self, account: Account, resource: Resource) -> None:
-        if resource.settings["component"] is not None:
-            require_cost_tag(account)
         account.call(
             "budgets",
             "create_budget",
@@ -70,8 +72,6 @@ class Budget:
         )
 
     def update(self, account: Account, resource: Resource, found: Found, changed: frozenset[str]) -> None:
-        if resource.settings["component"] is not None:
-            require_cost_tag(account)
         # It has no state of its own, and its alarms can only be changed one by one.
         self.delete(account, resource, found)
         self.create(account, resource)
@@ -97,20 +97,31 @@ def _budget(resource: Resource, settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def obstacle(account: Account, resource: Resource) -> CloudError | None:
+    """Why an alarm would stay silent; None where it would ring. Raises CloudError where that is not known."""
+    if resource.settings["component"] is None:
+        return None
+    try:
+        require_cost_tag(account)
+    except CostTagError as error:
+        return error
+    return None
+
+
 def require_cost_tag(account: Account) -> None:
-    """Raises CloudError unless costs are kept apart by the tag of components, as far as can be seen."""
+    """Raises CostTagError unless costs are kept apart by the tag of components, as far as can be seen."""
     account_wide = 'budget-scope = "account" watches all of the account'
     try:
         found = account.call("ce", "list_cost_allocation_tags", TagKeys=[COMPONENT_TAG])["CostAllocationTags"]
     except AwsError as error:
         if error.code not in DENIED:
             raise
-        raise CloudError(
+        raise CostTagError(
             f"only the account that pays knows whether costs are kept apart by the tag {COMPONENT_TAG}",
             hint=account_wide,
         ) from error
     if not any(one["TagKey"] == COMPONENT_TAG and one["Status"] == "Active" for one in found):
-        raise CloudError(
+        raise CostTagError(
             f"the tag {COMPONENT_TAG} is not active for billing: an alarm by it would never ring",
             hint=f"aws ce update-cost-allocation-tags-status --cost-allocation-tags-status "
             f"TagKey={COMPONENT_TAG},Status=Active (the tag is known a day after its first use), or "
