@@ -339,15 +339,20 @@ class Harbour:
 
     def service_key(self, name: str) -> tuple[str, AccessKey]:
         """A new service's ARN, and the key that its instances would get."""
-        spec = ServiceSpec(name=name, image=f"{self.host}/{name}:latest")
-        created = self.client("apprunner").create_service(
-            ServiceName=spec.name,
-            SourceConfiguration={
-                "ImageRepository": {"ImageIdentifier": spec.image, "ImageRepositoryType": "ECR"}
-            },
-        )["Service"]
+        created = create_service(self.client("apprunner"), name, image=f"{self.host}/{name}:latest")
         self.controller.finish(created["ServiceArn"])
         return created["ServiceArn"], self.keyring.service_key(name, created["ServiceId"])
+
+
+def create_service(
+    apprunner: Any, name: str = "blog", *, image: str = "h:1/blog", **settings: Any
+) -> dict[str, Any]:
+    """A service of this image, as its creation shows it."""
+    source = {"ImageRepository": {"ImageIdentifier": image, "ImageRepositoryType": "ECR"}}
+    service: dict[str, Any] = apprunner.create_service(
+        ServiceName=name, SourceConfiguration=source, **settings
+    )["Service"]
+    return service
 
 
 def _check_answer(http_response: Any, parsed: dict[str, Any], model: OperationModel, **_: Any) -> None:
@@ -546,3 +551,8 @@ def assume(harbour: Any) -> Callable[..., Any]:
         )
 
     return take
+
+
+@pytest.fixture
+def apprunner(harbour: Any) -> Any:
+    return harbour.client("apprunner")

@@ -8,11 +8,6 @@ import pytest
 
 
 @pytest.fixture
-def apprunner(harbour: Any) -> Any:
-    return harbour.client("apprunner")
-
-
-@pytest.fixture
 def blog(harbour: Any) -> str:
     arn, _ = harbour.service_key("blog")
     return str(arn)

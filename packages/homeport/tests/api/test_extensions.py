@@ -15,11 +15,6 @@ _NEW, _OLD, _OLDER = (f"sha256:{digit * 64}" for digit in "cba")
 
 
 @pytest.fixture
-def apprunner(harbour: Any) -> Any:
-    return harbour.client("apprunner")
-
-
-@pytest.fixture
 def blog(harbour: Any) -> str:
     """A running service's ARN."""
     arn, _ = harbour.service_key("blog")

@@ -7,24 +7,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from packages.homeport.tests.api.conftest import create_service
 
 import bucketlog
 from homeport.resources import Resources
 
 _VPC = {"VpcId": "vpc-1", "VpcEndpointId": "vpce-1"}
-
-
-@pytest.fixture
-def apprunner(harbour: Any) -> Any:
-    return harbour.client("apprunner")
-
-
-def _create(apprunner: Any, name: str = "blog", **settings: Any) -> dict[str, Any]:
-    source = {"ImageRepository": {"ImageIdentifier": "h:1/blog", "ImageRepositoryType": "ECR"}}
-    service: dict[str, Any] = apprunner.create_service(
-        ServiceName=name, SourceConfiguration=source, **settings
-    )["Service"]
-    return service
 
 
 def test_an_observability_configuration_has_revisions(apprunner: Any) -> None:
@@ -84,7 +72,7 @@ def test_a_vpc_connector_is_kept_with_what_it_says(harbour: Any, apprunner: Any)
     assert apprunner.list_vpc_connectors()["VpcConnectors"] == [made]
 
     egress = {"EgressConfiguration": {"EgressType": "VPC", **named}}
-    service = _create(apprunner, NetworkConfiguration=egress)
+    service = create_service(apprunner, NetworkConfiguration=egress)
     assert service["NetworkConfiguration"] == egress | {
         "IngressConfiguration": {"IsPubliclyAccessible": True},
         "IpAddressType": "IPV4",
@@ -103,7 +91,7 @@ def test_a_vpc_connector_is_kept_with_what_it_says(harbour: Any, apprunner: Any)
 
 
 def test_a_vpc_ingress_connection_is_kept_with_what_it_says(harbour: Any, apprunner: Any) -> None:
-    service = _create(apprunner)["ServiceArn"]
+    service = create_service(apprunner)["ServiceArn"]
     says = {"ServiceArn": service, "VpcIngressConnectionName": "door", "IngressVpcConfiguration": _VPC}
     made = apprunner.create_vpc_ingress_connection(**says)["VpcIngressConnection"]
     assert made.items() >= {**says, "Status": "AVAILABLE", "AccountId": "000000000000"}.items()
@@ -128,7 +116,7 @@ def test_a_vpc_ingress_connection_is_kept_with_what_it_says(harbour: Any, apprun
 @pytest.mark.parametrize("missing", ["VpcId", "VpcEndpointId"])
 def test_an_ingress_connection_names_vpc_and_endpoint(harbour: Any, apprunner: Any, missing: str) -> None:
     vpc = {name: value for name, value in _VPC.items() if name != missing}
-    service = _create(apprunner)["ServiceArn"]
+    service = create_service(apprunner)["ServiceArn"]
     with pytest.raises(apprunner.exceptions.InvalidRequestException, match=f"{missing} is missing"):
         apprunner.create_vpc_ingress_connection(
             ServiceArn=service, VpcIngressConnectionName="door", IngressVpcConfiguration=vpc
@@ -166,7 +154,7 @@ def test_everything_is_there_again_after_a_restart(harbour: Any, apprunner: Any)
     busy = apprunner.create_auto_scaling_configuration(AutoScalingConfigurationName="busy", Tags=tags)
     busy_arn = busy["AutoScalingConfiguration"]["AutoScalingConfigurationArn"]
     apprunner.update_default_auto_scaling_configuration(AutoScalingConfigurationArn=busy_arn)
-    service = _create(apprunner, Tags=tags)["ServiceArn"]
+    service = create_service(apprunner, Tags=tags)["ServiceArn"]
     apprunner.create_vpc_connector(VpcConnectorName="lane", Subnets=["subnet-1"])
     with bucketlog.connect(f"file://{harbour.data / 'state'}") as database:
         again = Resources(database)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from packages.homeport.tests.api.conftest import create_service
 
 from homeport.model import Scaling
 
@@ -13,24 +14,11 @@ _PROVIDED = "arn:aws:apprunner:local-1:000000000000:autoscalingconfiguration/Def
 )
 
 
-@pytest.fixture
-def apprunner(harbour: Any) -> Any:
-    return harbour.client("apprunner")
-
-
 def _make(apprunner: Any, name: str = "busy", **sizes: int) -> dict[str, Any]:
     made: dict[str, Any] = apprunner.create_auto_scaling_configuration(
         AutoScalingConfigurationName=name, **sizes
     )["AutoScalingConfiguration"]
     return made
-
-
-def _create(apprunner: Any, name: str = "blog", **settings: Any) -> dict[str, Any]:
-    source = {"ImageRepository": {"ImageIdentifier": "h:1/blog", "ImageRepositoryType": "ECR"}}
-    service: dict[str, Any] = apprunner.create_service(
-        ServiceName=name, SourceConfiguration=source, **settings
-    )["Service"]
-    return service
 
 
 def test_the_default_is_there_from_the_beginning(apprunner: Any) -> None:
@@ -83,7 +71,7 @@ def test_more_at_least_than_at_most_is_refused(apprunner: Any) -> None:
 def test_a_service_scales_as_the_configuration_says_that_it_names(harbour: Any, apprunner: Any) -> None:
     configuration = _make(apprunner, MaxConcurrency=5, MinSize=2, MaxSize=3)
     name_only = configuration["AutoScalingConfigurationArn"].rsplit("/", 2)[0]
-    service = _create(apprunner, AutoScalingConfigurationArn=name_only)
+    service = create_service(apprunner, AutoScalingConfigurationArn=name_only)
     summary = service["AutoScalingConfigurationSummary"]
     assert summary["AutoScalingConfigurationArn"] == configuration["AutoScalingConfigurationArn"]
     assert summary["HasAssociatedService"] is True
@@ -103,10 +91,10 @@ def test_a_service_scales_as_the_configuration_says_that_it_names(harbour: Any, 
 def test_who_uses_a_configuration_can_be_asked_in_pages(apprunner: Any) -> None:
     arn = _make(apprunner)["AutoScalingConfigurationArn"]
     made = {
-        _create(apprunner, f"blog{number}", AutoScalingConfigurationArn=arn)["ServiceArn"]
+        create_service(apprunner, f"blog{number}", AutoScalingConfigurationArn=arn)["ServiceArn"]
         for number in range(3)
     }
-    _create(apprunner, "other")
+    create_service(apprunner, "other")
     ask = {"AutoScalingConfigurationArn": arn, "MaxResults": 2}
     first = apprunner.list_services_for_auto_scaling_configuration(**ask)
     rest = apprunner.list_services_for_auto_scaling_configuration(**ask, NextToken=first["NextToken"])
@@ -115,14 +103,14 @@ def test_who_uses_a_configuration_can_be_asked_in_pages(apprunner: Any) -> None:
 
 
 def test_the_default_can_be_another_for_services_to_come(apprunner: Any) -> None:
-    before = _create(apprunner, "before")
+    before = create_service(apprunner, "before")
     arn = _make(apprunner, MaxConcurrency=7)["AutoScalingConfigurationArn"]
     updated = apprunner.update_default_auto_scaling_configuration(AutoScalingConfigurationArn=arn)
     assert updated["AutoScalingConfiguration"]["IsDefault"] is True
     listed = apprunner.list_auto_scaling_configurations()["AutoScalingConfigurationSummaryList"]
     defaults = [one["AutoScalingConfigurationArn"] for one in listed if one["IsDefault"]]
     assert defaults == [arn]
-    after = _create(apprunner, "after")["AutoScalingConfigurationSummary"]
+    after = create_service(apprunner, "after")["AutoScalingConfigurationSummary"]
     assert after["AutoScalingConfigurationArn"] == arn
     described = apprunner.describe_service(ServiceArn=before["ServiceArn"])["Service"]
     assert described["AutoScalingConfigurationSummary"]["AutoScalingConfigurationArn"] == _PROVIDED
@@ -136,7 +124,7 @@ def test_what_is_deleted_is_shown_as_inactive_and_cannot_be_used(apprunner: Any)
     assert "DeletedAt" in described["AutoScalingConfiguration"]
     assert len(apprunner.list_auto_scaling_configurations()["AutoScalingConfigurationSummaryList"]) == 1
     with pytest.raises(apprunner.exceptions.InvalidRequestException, match="no active"):
-        _create(apprunner, AutoScalingConfigurationArn=arn)
+        create_service(apprunner, AutoScalingConfigurationArn=arn)
     with pytest.raises(apprunner.exceptions.ResourceNotFoundException):
         apprunner.delete_auto_scaling_configuration(AutoScalingConfigurationArn=arn)
     assert _make(apprunner)["AutoScalingConfigurationRevision"] == 2
@@ -154,7 +142,7 @@ def test_all_revisions_of_a_name_go_at_once(apprunner: Any) -> None:
 
 def test_what_is_used_or_the_default_cannot_be_deleted(harbour: Any, apprunner: Any) -> None:
     arn = _make(apprunner)["AutoScalingConfigurationArn"]
-    service = _create(apprunner, AutoScalingConfigurationArn=arn)["ServiceArn"]
+    service = create_service(apprunner, AutoScalingConfigurationArn=arn)["ServiceArn"]
     with pytest.raises(apprunner.exceptions.InvalidRequestException, match="used by blog"):
         apprunner.delete_auto_scaling_configuration(AutoScalingConfigurationArn=arn)
     with pytest.raises(apprunner.exceptions.InvalidRequestException, match="default"):

@@ -543,6 +543,16 @@ def shared_harbour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour
     yield from _harbour(tmp_path_factory.mktemp("shared"))
 
 
+@pytest.fixture
+def cleared_harbour(shared_harbour: Harbour) -> Iterator[Harbour]:
+    """The module's port, running, and without services again at the end of each test."""
+    yield shared_harbour
+    for service in shared_harbour.tell("services"):
+        shared_harbour.tell("delete_service", arn=service["arn"])
+        assert shared_harbour.ended(service["arn"])["status"] == "SUCCEEDED"
+    assert shared_harbour.containers() == {}
+
+
 def _harbour(directory: Path) -> Iterator[Harbour]:
     (directory / "data").mkdir()
     yield from _running(Harbour(directory / "data"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -18,13 +17,8 @@ HTTP = {"protocol": "HTTP", "path": "/healthz", "interval": 1, "timeout": 5, "un
 
 
 @pytest.fixture
-def harbour(shared_harbour: Any) -> Iterator[Any]:
-    """The module's port, running, and without services again at the end of each test."""
-    yield shared_harbour
-    for service in shared_harbour.tell("services"):
-        shared_harbour.tell("delete_service", arn=service["arn"])
-        assert shared_harbour.ended(service["arn"])["status"] == "SUCCEEDED"
-    assert shared_harbour.containers() == {}
+def harbour(cleared_harbour: Any) -> Any:
+    return cleared_harbour
 
 
 def answering(seen: Any) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,13 +12,8 @@ HTTP = {"protocol": "HTTP", "path": "/healthz", "interval": 1, "timeout": 5, "un
 
 
 @pytest.fixture
-def harbour(shared_harbour: Any) -> Iterator[Any]:
-    """The module's port, without services again at the end of each test."""
-    yield shared_harbour
-    for service in shared_harbour.tell("services"):
-        shared_harbour.tell("delete_service", arn=service["arn"])
-        assert shared_harbour.ended(service["arn"])["status"] == "SUCCEEDED"
-    assert shared_harbour.containers() == {}
+def harbour(cleared_harbour: Any) -> Any:
+    return cleared_harbour
 
 
 def test_a_created_service_runs_and_is_served_over_https(harbour: Any, make_image: Any) -> None:
