@@ -37,7 +37,7 @@ def composition(cache: Path) -> list[Row]:
 def _compose(cache: Path) -> tuple[float, Image]:
     started = time.perf_counter()
     store = Cache.open(cache / "tagboat")
-    image, _ = compose(
+    base = compose(
         _RELEASE, Platform.host(), store, lock=cache / "none", compiler=None, progress=lambda _: None
     )
-    return time.perf_counter() - started, image
+    return time.perf_counter() - started, base.image

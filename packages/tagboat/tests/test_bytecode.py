@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tagboat.build.base import unpacked
 from tagboat.build.bytecode import Compiler, compile_files, compile_packages
 from tagboat.build.cache import Cache
 from tagboat.build.files import File, Link
-from tagboat.build.interpreter import InterpreterError, find_interpreter, resolve
+from tagboat.build.interpreter import InterpreterError, find_interpreter, fingerprint, resolve
+from tagboat.build.roots import unpacked
 
 UNCHECKED = 0b01  # PEP 552: hash-based, source not looked at
 
@@ -45,6 +45,21 @@ def test_the_interpreter_of_the_base_runs_here_and_says_what_it_is(interpreter):
     assert interpreter.version >= (3, 11, 0)
     assert interpreter.libc.family == "glibc"
     assert interpreter.libc.version >= (2, 36)
+
+
+def test_a_python_is_known_by_its_program_and_its_library_wherever_they_are(interpreter, tmp_path):
+    def write(name, program, library):
+        for path, content in ((interpreter.path, program), ("/usr/lib/libpython3.11.so.1.0", library)):
+            file = tmp_path / name / path.lstrip("/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        (tmp_path / name / "usr" / "lib" / "libpython3.11.so").symlink_to("/usr/lib/libpython3.11.so.1.0")
+        (tmp_path / name / "usr" / "lib" / "libpython3.11.so.2").symlink_to("nowhere")
+        return fingerprint(tmp_path / name, interpreter)
+
+    one = write("one", b"a", b"b")
+    assert write("the same", b"a", b"b") == one
+    assert len({one, write("program", b"c", b"b"), write("library", b"a", b"c")}) == 3
 
 
 def test_a_base_without_python_is_refused(tmp_path):

@@ -38,6 +38,15 @@ def test_a_layer_is_made_once(cache):
         assert one.read() == two.read()
 
 
+def test_a_layer_with_the_same_content_is_found_by_another_key(cache):
+    first, made = cache.layer("one", write_hello, other=lambda: "content")
+    assert made
+    for other in (lambda: "content", lambda: pytest.fail("asked for what is known")):
+        again, made = cache.layer("two", lambda _: pytest.fail("made twice"), other=other)
+        assert (again.descriptor, made) == (first.descriptor, False)
+    assert cache.layer("three", write_hello, other=lambda: "other content")[1]
+
+
 def test_a_maker_that_fails_leaves_nothing(cache):
     def fail(writer):
         writer.file("half", b"x" * 1000)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ocikit import Layout, Platform, Reference, Registry, unpack
-from tagboat.build import build
+from tagboat.build import build, build_with_report
 from tagboat.build.interpreter import Interpreter, InterpreterError, Libc, find_foreign_interpreter
 from tagboat.build.projects import _check_portable
 from tagboat.component import Component
@@ -24,10 +24,15 @@ markupsafe==3.0.2 \\
 
 
 @pytest.fixture(scope="session")
-def foreign(built, build_cache):
+def foreign_build(built, build_cache):
     """The component of the session, for the other architecture."""
     component = Component.load(built.project.directory)
-    return build(component, build_cache, platform=OTHER, progress=lambda _: None)
+    return build_with_report(component, build_cache, platform=OTHER, progress=lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def foreign(foreign_build):
+    return foreign_build.image
 
 
 def elf_machines(root) -> set[int]:
@@ -61,6 +66,13 @@ def test_what_is_no_machine_code_is_the_same_on_all_platforms(foreign, built, tm
         assert len(common) > (10 if folder == "opt/venv" else 500)
         assert len(codes[0].keys() ^ codes[1].keys()) < 4  # _sysconfigdata is named after the architecture
         assert all(codes[0][name] == codes[1][name] for name in common)
+
+
+def test_packages_that_are_the_same_for_all_platforms_make_one_layer(foreign_build, built):
+    layers = [layer for layer in foreign_build.layers if layer.name.startswith("dependencies")]
+    assert layers
+    assert all(layer.cached for layer in layers)
+    assert foreign_build.image.layers[1:] == built.build.image.layers[1:]
 
 
 def test_the_same_input_gives_the_same_digest(foreign, built, build_cache, tmp_path):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
 
 from ocikit import (
     CopiedBlob,
@@ -29,24 +28,17 @@ from tagboat.build.ground import read_interpreter
 from tagboat.build.interpreter import (
     Interpreter,
     InterpreterError,
-    compiles,
     find_foreign_interpreter,
     find_interpreter,
-    starts,
+    fingerprint,
 )
+from tagboat.build.roots import WANTED, Extent, keep_root, unpacked
 from tagboat.build.target import Target
 from tagboat.component import Component
 from tagboat.config import Config
 from tagboat.errors import ConfigError
 
 SCRATCH = "scratch"
-
-Extent = Literal["whole", "compiler", "interpreter"]
-_WANTED: Final[Mapping[Extent, Callable[[str], bool] | None]] = {
-    "whole": None,
-    "compiler": compiles,
-    "interpreter": starts,
-}
 
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -58,6 +50,9 @@ class Base:
     name: str
     image: Image
     interpreter: Interpreter
+    program: str
+    """Stands for the Python that compiles for it, as far as byte code depends on that."""
+
     here: Base | None = None
     """The same for this machine, where this one is for another architecture, and its Python does not run."""
 
@@ -91,7 +86,7 @@ class Base:
         if self.here is not None:
             return self.here.compiler(cache)
         root = unpacked(self.image, cache, "whole" if self.whole else "compiler")
-        return Compiler(self.interpreter, root, self.identity)
+        return Compiler(self.interpreter, root, self.program)
 
 
 def resolve_base(
@@ -105,20 +100,23 @@ def resolve_base(
     here = None
     if not Platform.host().matches(platform):
         here, _ = resolve_base(component, Platform.host(), cache, progress=progress)
-    image, made = _find(component, platform, cache, here, progress)
+    image, made, known = _find(component, platform, cache, here, progress)
     if not image.config.platform.matches(platform):
         raise ConfigError(f"the base {name} is for {image.config.platform}, not for {platform}")
     if archive is not None:
         from tagboat.build.bundle import with_interpreter  # noqa: PLC0415  most bases have their own
 
         image, fresh = with_interpreter(image, component.directory / archive, cache)
-        made = made or fresh
+        made, known = made or fresh, None
     elif name == SCRATCH:
         raise ConfigError(
             "the base scratch has no Python", hint='say where one is: interpreter = "python.tar.gz"'
         )
-    interpreter, whole = _interpreter(image, component.config.python, cache, here, _extent(component))
-    return Base(name, image, interpreter, here, whole), made
+    path = component.config.python
+    interpreter, program, whole = _interpreter(
+        image, path, cache, here, _extent(component), known=known if path is None else None
+    )
+    return Base(name, image, interpreter, program, here, whole), made
 
 
 def _archive(config: Config, platform: Platform) -> str | None:
@@ -141,12 +139,13 @@ def _archive(config: Config, platform: Platform) -> str | None:
 
 def _find(
     component: Component, platform: Platform, cache: Cache, here: Base | None, progress: Callable[[str], None]
-) -> tuple[Image, bool]:
-    """The image that the configuration names, and whether it had to be made or fetched."""
+) -> tuple[Image, bool, Interpreter | None]:
+    """The image that the configuration names, whether it had to be made or fetched, and its Python where
+    that is known then."""
     name = component.config.base
     kind, _, rest = name.partition(":")
     if name == SCRATCH:
-        return Image.empty(platform), False
+        return Image.empty(platform), False, None
     if kind in DISTRIBUTIONS:
         # Loading these takes a good part of the time that an edited line does, and other bases need none.
         from tagboat.build.debian.compose import compose  # noqa: PLC0415
@@ -154,17 +153,18 @@ def _find(
 
         lock = component.directory / FILE_NAME
         compiler = here.compiler(cache) if here else None
-        return compose(Release(kind, rest), platform, cache, lock=lock, compiler=compiler, progress=progress)
+        base = compose(Release(kind, rest), platform, cache, lock=lock, compiler=compiler, progress=progress)
+        return base.image, base.interpreter is not None, base.interpreter
     if kind == "oci":
         path, _, tag = rest.partition(":")
-        return Layout(component.directory / path).image(tag or None, platform), False
+        return Layout(component.directory / path).image(tag or None, platform), False, None
     if kind == "tar":
         from ocikit import read_docker_archive  # noqa: PLC0415
 
-        return read_docker_archive(component.directory / rest), False
+        return read_docker_archive(component.directory / rest), False, None
     image, made = _pull(name, platform, cache, _extent(component), progress)
     tell_age(_created(image), f"the base {name} is", progress)
-    return image, made
+    return image, made, None
 
 
 def _created(image: Image) -> datetime | None:
@@ -180,20 +180,6 @@ def search_path(image: Image) -> str:
     """Where the image looks for programs."""
     variables = dict(variable.partition("=")[::2] for variable in image.config.config.env)
     return variables.get("PATH", _DEFAULT_PATH)
-
-
-def unpacked(image: Image, cache: Cache, extent: Extent) -> Path:
-    """The image's file system in the cache, owned by whoever builds: the whole, or what its Python needs."""
-    name = f"{image.digest.hex}-{extent}"
-    root = cache.path("roots", name)
-    if not root.is_dir():
-        with cache.locked(f"root-{name}"), cache.temporary() as folder:
-            if not root.is_dir():
-                from ocikit import unpack  # noqa: PLC0415  only for a base that is new here
-
-                unpack(image, folder / "root", ownership=False, only=_WANTED[extent])
-                (folder / "root").rename(root)
-    return root
 
 
 def _extent(component: Component) -> Extent:
@@ -257,38 +243,42 @@ def _unpack_coming(image: Image, layout: Path, cache: Cache, extent: Extent) -> 
         kept = layout / "blobs" / layer.descriptor.digest.path
         kept.parent.mkdir(parents=True, exist_ok=True)
         layers.append(replace(layer, blob=CopiedBlob(layer.blob, kept)))
-    name = f"{image.digest.hex}-{extent}"
-    root = cache.path("roots", name)
-    with cache.locked(f"root-{name}"):
-        made = layout.with_name("root")
-        try:
-            unpack(replace(image, layers=tuple(layers)), made, ownership=False, only=_WANTED[extent])
-        except UnsafeArchiveError:
-            for layer in layers:
-                (layout / "blobs" / layer.descriptor.digest.path).unlink(missing_ok=True)
-            return
-        if not root.is_dir():
-            made.rename(root)
+    made = layout.with_name("root")
+    try:
+        unpack(replace(image, layers=tuple(layers)), made, ownership=False, only=WANTED[extent])
+    except UnsafeArchiveError:
+        for layer in layers:
+            (layout / "blobs" / layer.descriptor.digest.path).unlink(missing_ok=True)
+        return
+    keep_root(made, image, cache, extent)
 
 
 def _interpreter(
-    image: Image, path: str | None, cache: Cache, here: Base | None, extent: Extent
-) -> tuple[Interpreter, bool]:
-    """The Python of the image, looked for in as much of it, and whether it runs only in the whole; this is
-    found out once."""
+    image: Image,
+    path: str | None,
+    cache: Cache,
+    here: Base | None,
+    extent: Extent,
+    *,
+    known: Interpreter | None,
+) -> tuple[Interpreter, str, bool]:
+    """The Python of the image, looked for in as much of it unless it is `known`; what stands for the one that
+    compiles; and whether it runs only in the whole. This is found out once."""
     record = cache.path("interpreters", key_of(str(image.digest), path or "", here.identity if here else ""))
     try:
-        known = json.loads(record.read_text())
-        return read_interpreter(known), known["whole"]
+        kept = json.loads(record.read_text())
+        return read_interpreter(kept), kept["program"], kept["whole"]
     except (FileNotFoundError, ValueError, KeyError):
         whole = False
         try:
-            interpreter = _found(image, path, cache, here, extent)
+            interpreter = known or _found(image, path, cache, here, extent)
         except (InterpreterError, OcikitError):
-            whole = True
-            interpreter = _found(image, path, cache, here, "whole")
-        cache.write(record, json.dumps({**asdict(interpreter), "whole": whole}).encode())
-        return interpreter, whole
+            whole, extent = True, "whole"
+            interpreter = _found(image, path, cache, here, extent)
+        program = here.program if here else fingerprint(unpacked(image, cache, extent), interpreter)
+        found = {**asdict(interpreter), "program": program, "whole": whole}
+        cache.write(record, json.dumps(found).encode())
+        return interpreter, program, whole
 
 
 def _found(image: Image, path: str | None, cache: Cache, here: Base | None, extent: Extent) -> Interpreter:

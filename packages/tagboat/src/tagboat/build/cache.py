@@ -129,9 +129,11 @@ class Cache:
         *,
         lasting: bool = False,
         folder: Path | None = None,
+        other: Callable[[], str] | None = None,
     ) -> tuple[Layer, bool]:
         """The layer made from what `key` stands for, and whether `make` had to run.
 
+        Where it has to be made, the `other` key is asked for: one that stands for all of its content too.
         One that is `lasting`, made once and pulled with every image, is compressed harder. A temporary
         `folder` is for who makes many.
         """
@@ -144,7 +146,14 @@ class Cache:
             layer = self._find_layer(key)  # somebody may have made it while we waited
             if layer is not None:
                 return layer, False
-            return self._make_layer(key, make, level, folder), True
+            also = self._packed(other(), level) if other is not None else key
+            layer = self._find_layer(also)
+            made = layer is None
+            if layer is None:
+                layer = self._make_layer(key, make, level, folder)
+            for name in {key, also} if made else {key}:
+                self._keep_layer(name, layer)
+            return layer, made
 
     def has_layer(self, key: str) -> bool:
         """Whether the layer for `key` is here already."""
@@ -175,6 +184,9 @@ class Cache:
                 layer = writer.finish()
             blob = self._blob(layer.descriptor.digest)
             made.replace(blob)
+        return Layer(layer.descriptor, layer.diff_id, FileBlob(blob))
+
+    def _keep_layer(self, key: str, layer: Layer) -> None:
         record = {
             "mediaType": layer.descriptor.media_type,
             "digest": str(layer.descriptor.digest),
@@ -182,7 +194,6 @@ class Cache:
             "diffId": str(layer.diff_id),
         }
         self.write(self.root / "layers" / f"{key}.json", json.dumps(record, indent=1).encode())
-        return Layer(layer.descriptor, layer.diff_id, FileBlob(blob))
 
     def _blob(self, digest: Digest) -> Path:
         return self.root / "blobs" / digest.path

@@ -16,7 +16,7 @@ from tagboat.build.base import Base
 from tagboat.build.bytecode import compile_packages
 from tagboat.build.cache import Cache, MadeLayer, key_of
 from tagboat.build.explanation import MODULES
-from tagboat.build.files import Files, write_files
+from tagboat.build.files import File, Files, write_files
 from tagboat.build.lock import Pin
 from tagboat.build.projects import Projects
 from tagboat.build.selection import Selection
@@ -78,7 +78,10 @@ def dependency_layers(
         def layer(tier: Tier, key: str) -> MadeLayer:
             started = time.monotonic()
             made, fresh = cache.layer(
-                key, lambda writer: write_files(writer, maker.files(tier)), folder=folder
+                key,
+                lambda writer: write_files(writer, maker.files(tier)),
+                folder=folder,
+                other=lambda: maker.content_key(tier),
             )
             if fresh:
                 on_layer(made)
@@ -143,6 +146,19 @@ class _Maker:
                     self._failure = error
                     raise
         return {path: entry for name in tier.packages for path, entry in self._whole[name].items()}
+
+    def content_key(self, tier: Tier) -> str:
+        """What is in the layer of a tier, whatever it is for: wheels that are the same for two platforms, or
+        upon two bases, make the same layer.
+
+        The records of the packages have the hashes of their files (PEP 376), and those of scripts are ours.
+        """
+        kept = [(path, one) for path, one in self.files(tier).items() if isinstance(one, File)]
+        records = [one.read() for path, one in kept if path.endswith(".dist-info/RECORD")]
+        programs = "\n".join(path for path, one in kept if one.executable)
+        compiled = "\n".join(path for path, one in kept if path.endswith(".pyc"))
+        python = self.base.compiler(self.cache).identity if compiled else ""
+        return key_of(_FORMAT, "dependencies by content", programs, python, compiled, *records)
 
     def install(self, pins: Iterable[Pin]) -> None:
         """Install those of `pins` that are not yet."""

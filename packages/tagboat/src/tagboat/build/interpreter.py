@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 from pathlib import Path, PurePosixPath
@@ -99,9 +100,7 @@ def find_foreign_interpreter(root: Path, like: Interpreter, *, path: str | None,
     real = _find(root, path, search)
     version = ".".join(map(str, like.version))
     said = rb"(?<![\d.])" + re.escape(version.encode()) + rb"(?![\d.])"
-    folders = [*_library_folders(root), (root / real.lstrip("/")).parent.parent / "lib"]
-    libraries = (library for folder in folders for library in folder.glob(f"libpython{like.short}.so*"))
-    if not any(re.search(said, file.read_bytes()) for file in (root / real.lstrip("/"), *libraries)):
+    if not any(re.search(said, file.read_bytes()) for file in _programs(root, real, like.short)):
         raise InterpreterError(
             f"{real} of the base is not Python {version}, as it is in the same base for this machine",
             hint="byte code is compiled here for all architectures, so all of them need the same Python",
@@ -109,6 +108,28 @@ def find_foreign_interpreter(root: Path, like: Interpreter, *, path: str | None,
     if not _has_libc(root, like.libc):
         raise InterpreterError(f"the base does not have {like.libc}, as it has for this machine")
     return Interpreter(real, like.version, like.libc)
+
+
+def fingerprint(root: Path, interpreter: Interpreter) -> str:
+    """Stands for the Python in `root` as far as byte code depends on it: for the program and its library."""
+    hasher = hashlib.sha256(repr(interpreter.version).encode())
+    for file in _programs(root, interpreter.path, interpreter.short):
+        with file.open("rb") as content:
+            hasher.update(hashlib.file_digest(content, "sha256").digest())
+    return hasher.hexdigest()
+
+
+def _programs(root: Path, path: str, short: str) -> list[Path]:
+    """The Python at `path`, and the libraries that may hold the most of it, each once."""
+    program = root / path.lstrip("/")
+    folders = [*_library_folders(root), program.parent.parent / "lib"]
+    found = {
+        resolve(root, f"/{file.relative_to(root)}")
+        for folder in folders
+        for file in folder.glob(f"libpython{short}.so*")
+    }
+    libraries = (root / path.lstrip("/") for path in sorted(filter(None, found)))
+    return [program, *(library for library in libraries if library.is_file())]
 
 
 def _has_libc(root: Path, libc: Libc) -> bool:

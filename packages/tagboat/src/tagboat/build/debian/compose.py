@@ -13,7 +13,8 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from ocikit import ContainerConfig, History, Image, LayerWriter, Platform
@@ -25,7 +26,13 @@ from tagboat.build.debian.deb import DebError, open_data, read_control
 from tagboat.build.debian.lock import BaseLock, read_base_lock
 from tagboat.build.debian.release import Release
 from tagboat.build.files import Entry, File, Files, Folder, Link, write_files
-from tagboat.build.interpreter import find_foreign_interpreter, find_interpreter
+from tagboat.build.interpreter import (
+    Interpreter,
+    find_foreign_interpreter,
+    find_interpreter,
+    fingerprint,
+)
+from tagboat.build.roots import keep_root
 
 _FORMAT = "1"  # raise it when the same packages would make other bytes
 _SEARCH = "/usr/local/bin:/usr/bin:/bin"
@@ -43,7 +50,7 @@ _PROVIDED = (
 _WANTED = ("base-files", "ca-certificates", "dash", "libstdc++6", "netbase", "tzdata")
 
 # Matched against the path in the image; `*` reaches over slashes.
-_LEFT_OUT = (
+_PATTERNS = (
     "usr/lib/*/gconv/*", "usr/lib/*/engines-3/*", "usr/lib/*/audit/*", "usr/lib/*/libmemusage.so",
     "usr/lib/*/libpcprofile.so", "usr/lib/*/libc_malloc_debug.so.*", "usr/lib/*/libnss_hesiod.so.*",
     "usr/lib/*/perl*", "usr/lib/valgrind/*", "usr/sbin/update-ca-certificates", "etc/ca-certificates*",
@@ -59,6 +66,7 @@ _LEFT_OUT = (
     "usr/lib/python3*/idlelib/*", "usr/lib/python3*/lib2to3/*", "usr/lib/python3*/pydoc_data/*",
     "usr/lib/python3*/test/*", "usr/lib/python3*/tkinter/*", "usr/lib/python3*/turtledemo/*",
 )  # fmt: skip
+_LEFT_OUT = re.compile("|".join(map(fnmatch.translate, _PATTERNS)))
 _MERGED = ("bin", "lib", "lib32", "lib64", "libo32", "libx32", "sbin")
 _CERTIFICATES = "usr/share/ca-certificates/"
 _BUNDLE = "etc/ssl/certs/ca-certificates.crt"
@@ -87,6 +95,14 @@ _BY_HAND: Files = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A base; if it had to be made, its Python has been found on the way."""
+
+    image: Image
+    interpreter: Interpreter | None = None
+
+
 def compose(
     release: Release,
     platform: Platform,
@@ -95,8 +111,8 @@ def compose(
     lock: Path,
     compiler: Compiler | None,
     progress: Callable[[str], None],
-) -> tuple[Image, bool]:
-    """The base image of a release, and whether it had to be made.
+) -> Composed:
+    """The base image of a release.
 
     Byte code is compiled by its own Python, or for another architecture by the `compiler`.
 
@@ -152,11 +168,13 @@ def compose_packages(
     *,
     compiler: Compiler | None,
     progress: Callable[[str], None],
-) -> tuple[Image, bool]:
-    """The image of exactly these packages, and whether it had to be made. Raises AptError and DebError."""
+) -> Composed:
+    """The image of exactly these packages. Raises AptError and DebError."""
     key = key_of(
         _FORMAT, str(release), str(platform), *(f"{p.name} {p.version} {p.sha256}" for p in packages)
     )
+
+    made: list[tuple[Path, Interpreter]] = []
 
     def make(writer: LayerWriter) -> None:
         missing = [package for package in packages if not _is_kept(package, cache)]
@@ -164,12 +182,22 @@ def compose_packages(
             with open_apt(release, platform.architecture, index=False) as apt:
                 _fetch(missing, apt, cache)
         progress(f"composing {release} of {len(packages)} packages")
-        with cache.temporary() as root:
-            write_files(writer, _compose_files(packages, root, cache, compiler))
+        root = stack.enter_context(cache.temporary(many=compiler is not None))
+        files, interpreter = _compose_files(packages, root, cache, compiler)
+        write_files(writer, files)
+        made.append((root, interpreter))
 
-    layer, made = cache.layer(key, make, lasting=True)
-    image = Image.empty(platform).append(layer, History(created=_EPOCH, created_by=f"tagboat base {release}"))
-    return image.with_config(ContainerConfig(env=(f"PATH={_SEARCH}",))), made
+    with ExitStack() as stack:
+        layer, _ = cache.layer(key, make, lasting=True)
+        history = History(created=_EPOCH, created_by=f"tagboat base {release}")
+        image = Image.empty(platform).append(layer, history)
+        image = image.with_config(ContainerConfig(env=(f"PATH={_SEARCH}",)))
+        if not made:
+            return Composed(image)
+        root, interpreter = made[0]
+        if compiler is None:
+            keep_root(root, image, cache, "compiler")  # its Python has run there
+        return Composed(image, interpreter)
 
 
 def _choose(apt: Apt) -> list[Package]:
@@ -201,8 +229,10 @@ def _fetch(packages: Iterable[Package], apt: Apt, cache: Cache) -> None:
             raise DebError(f"{package.path} is not the package with SHA-256 {package.sha256}")
 
 
-def _compose_files(packages: Sequence[Package], root: Path, cache: Cache, compiler: Compiler | None) -> Files:
-    """The content of the layer; `root` is an empty folder that the files are unpacked to."""
+def _compose_files(
+    packages: Sequence[Package], root: Path, cache: Cache, compiler: Compiler | None
+) -> tuple[Files, Interpreter]:
+    """The content of the layer, and its Python; `root` is an empty folder that all is put into."""
     files: dict[str, Entry] = {}
     certificates: dict[str, bytes] = {}
     debs = [_kept(package, cache) for package in packages]
@@ -233,7 +263,7 @@ def _compose_files(packages: Sequence[Package], root: Path, cache: Cache, compil
 
     if compiler is None:
         python = find_interpreter(root, path=None, search="/usr/bin")
-        compiler = Compiler(python, root, key_of(*(package.sha256 for package in packages)))
+        compiler = Compiler(python, root, fingerprint(root, python))
     else:
         python = find_foreign_interpreter(root, compiler.interpreter, path=None, search="/usr/bin")
     files["usr/bin/python3"] = Link(f"python{python.short}")
@@ -241,7 +271,7 @@ def _compose_files(packages: Sequence[Package], root: Path, cache: Cache, compil
         path: entry for path, entry in files.items() if path.startswith(f"usr/lib/python{python.short}/")
     }
     bytecode, _ = compile_files(library, compiler, cache)
-    return files | bytecode
+    return files | bytecode, python
 
 
 def _unpack(deb: Path, root: Path) -> Iterator[tuple[str, Entry]]:
@@ -279,4 +309,4 @@ def _place(name: str, deb: Path) -> str:
 def _is_left_out(path: str) -> bool:
     if path.startswith("usr/share/doc/"):
         return not path.endswith("/copyright")  # the licences stay with what they license
-    return any(fnmatch.fnmatchcase(path, pattern) for pattern in _LEFT_OUT)
+    return _LEFT_OUT.match(path) is not None
