@@ -65,10 +65,17 @@ def _million(s3: Callable[[], Any]) -> list[Row]:
         copy_objects(memory, store)
         title = f"1,000,000 datoms on S3, {commits} commits after a snapshot, to the first read"
         rows += _cold(title, store, read, trips=4, megabytes=1)
+        if commits:
+            rows += _cold(title.replace("read", "read of what they change"), store, _changed)
         rows += _warm(title, store, read)
         conn.snapshot()
     conn.close()
     return rows
+
+
+def _changed(db: bucketlog.Database) -> Any:
+    """An entity that the first of the commits changes."""
+    return db.pull("[:age]", [":id", 1])
 
 
 def _site(s3: Callable[[], Any]) -> list[Row]:
@@ -93,7 +100,7 @@ def _cold(
     store: Any,
     ask: _Ask,
     *,
-    trips: int,
+    trips: int | None = None,
     megabytes: float | None = None,
     milliseconds: float | None = None,
 ) -> list[Row]:

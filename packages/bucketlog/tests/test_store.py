@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,7 +17,10 @@ from obstore.store import MemoryStore
 
 import bucketlog
 from bucketlog import Connection, StoreError, UncertainError, UnsafeStoreError
-from bucketlog.log import key_of, t_of
+from bucketlog.log import Entry, genesis, key_of, t_of
+from bucketlog.requests import MeteredStore
+from bucketlog.schema import Change
+from bucketlog.store import LogStore
 
 
 class Store:
@@ -229,3 +233,22 @@ def test_a_directory_is_made_when_it_is_absent(
 def test_a_location_that_cannot_be_opened_is_named(url: str) -> None:
     with pytest.raises(StoreError, match=url.split(":", maxsplit=1)[0]):
         bucketlog.connect(url)
+
+
+@pytest.mark.parametrize("guesses", [0, 3, 50])
+def test_entries_are_the_same_however_many_are_read_before_they_are_listed(guesses: int) -> None:
+    store = MemoryStore()
+    log = LogStore(MeteredStore(store))
+    entries, t = [genesis(datetime.now(UTC))], 1
+    for size in (1, 1, 3, 1, 2, 1):
+        datoms = (Change(1024, 7, f"{t}", True),)
+        entries.append(Entry(t, (datoms,) * size, f"{t:032d}"))
+        t += size
+    for entry in entries:
+        assert log.append(entry) is None
+    assert list(log.read_after(-1, guesses=guesses)) == entries
+    assert list(log.read_after(0, guesses=guesses)) == entries[1:]
+    assert list(log.read_after(t - 1, guesses=guesses)) == []
+    store.delete([key_of(2)])
+    with pytest.raises(bucketlog.FormatError, match=r"0002 is missing, although .*0003 is there"):
+        list(log.read_after(0, guesses=guesses))

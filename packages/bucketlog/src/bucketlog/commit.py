@@ -200,6 +200,7 @@ class Committer:
         replica = self._replica
         self._contention.give_way()
         for attempt in range(_MAX_RACES):
+            replica.settle()
             replica.image.begin()
             try:
                 staged = self._stage(group)

@@ -22,6 +22,7 @@ from bucketlog.errors import FormatError, StoreError
 from bucketlog.excision import Excision, excisions
 from bucketlog.fulltext import TextIndex
 from bucketlog.objects import MissingObjectError
+from bucketlog.outline import Step, changed_pages, places
 from bucketlog.pages import MissingPagesError, Pages
 from bucketlog.query.callables import install
 from bucketlog.schema import TX_INSTANT, Change, Schema
@@ -49,15 +50,11 @@ _Result = TypeVar("_Result")
 _KEPT_ROWS: Final = 1000  # of a temporary table, until its next rows come
 _BATCHES: Final = (256, 16, 1)  # rows that one INSERT brings
 
-# Where a datom is in the table and in its indexes. SQLite by itself would look into avet each time.
-_BY_ENTITY: Final = "SELECT 1 FROM datom INDEXED BY sqlite_autoindex_datom_1 WHERE e = ? AND a = ? AND v = ?"
-_BY_VALUE: Final = "SELECT 1 FROM datom INDEXED BY avet WHERE e = ? AND a = ? AND v = ?"
-_BY_TARGET: Final = "SELECT 1 FROM datom INDEXED BY vaet WHERE ref = 1 AND e = ? AND a = ? AND v = ?"
-
 _INSERT: Final = "INSERT INTO datom VALUES (?, ?, ?, ?, ?, ?)"
 _NEVER: Final = 1 << 60  # a transaction that no datom is of
 _REHEARSED: Final = 20_000  # changes; of more than that, what a rehearsal saves is little beside the rest
 _REHEARSALS: Final = 3  # of three trees, one after the other lacks a page
+_POSTPONED: Final = 2_000  # changes; of more than that, few reads would find nothing changed
 
 _CACHE: Final = 512 << 20  # bytes of pages that SQLite keeps at most
 
@@ -84,6 +81,7 @@ class Image:
         self.restore: Callable[[], bool] = lambda: False
         """Called when chunks have gone from the bucket; true when this image has become another by then."""
         self._before: list[tuple[int, Counter[int]]] = []
+        self._waiting: tuple[Step, ...] = ()  # transactions up to `basis` that are not in the pages yet
         self._pages = pages
         self._connection = open_pages(pages, cache_bytes=_CACHE)
         install(self._connection)
@@ -112,6 +110,7 @@ class Image:
         with self.lock:
             if self._closed:
                 raise StoreError("the connection that this database came from is closed")
+            self.settle()
             # What is open is not in the pages yet.
             basis, sizes = self._before[0] if self._before else (self.basis, self._sizes)
             copy = Image(self._pages.fork(), basis=basis, sizes=sizes)
@@ -148,6 +147,7 @@ class Image:
             self._connection, self._pages = other._connection, other._pages
             self._texts = other._texts
             self._temporary = other._temporary
+            self._waiting = other._waiting
             self._large.clear()
             self.basis, self._sizes = other.basis, other._sizes
             self._before.clear()
@@ -162,6 +162,55 @@ class Image:
         """Rows by attribute."""
         return self._sizes
 
+    def postpone(self, schema: Schema, steps: Sequence[Step]) -> bool:
+        """Take the transactions after `schema`, and apply them when something is read that they change.
+
+        Called before anything is read. False, and nothing is done, when they must be applied now.
+        """
+        pages = self._pages
+        if not pages.base.chunks or sum(len(changes) for _, changes, _ in steps) > _POSTPONED:
+            return False
+        for t, changes, later in steps:
+            if later.fulltext != schema.fulltext or any(excisions(t, changes, later)):
+                return False
+        changed = changed_pages(pages.base, steps)
+        if changed is None:
+            return False
+        with self.lock:
+            pages.watch(changed)
+            self._waiting = tuple(steps)
+            self._sizes.update(change.a for step in steps for change in step.changes if change.added)
+            self.basis = steps[-1].t if steps else self.basis
+        return True
+
+    def settle(self) -> None:
+        """Apply what was postponed: the pages are those of `basis` then. Raises `StoreError`."""
+        with self.lock:
+            if self._waiting:
+                self._read(self._settle)
+
+    def _settle(self) -> None:
+        if not self._waiting:
+            return
+        steps, basis, sizes = self._waiting, self.basis, self._sizes.copy()
+        changes = [change for step in steps for change in step.changes]
+        self._waiting = ()
+        self._pages.watch(frozenset())
+        self._sizes.subtract(change.a for change in changes if change.added)
+        try:
+            self.prefetch(changes, steps[-1].schema)
+            self._connection.execute("BEGIN")
+            for step in steps:
+                self.apply(step.t, step.changes, step.schema)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:  # an error of the file rolls back
+                self._connection.execute("ROLLBACK")
+            self._waiting, self.basis, self._sizes = steps, basis, sizes
+            self._texts.forget_attributes()
+            self._pages.touched = True  # SQLite may have kept pages that are to be changed
+            raise
+
     def prefetch(self, changes: Sequence[Change], schema: Schema) -> None:
         """Fetch the pages that applying `changes` will touch, nearly all of them at once."""
         if not self._pages.base.chunks:
@@ -170,7 +219,7 @@ class Image:
         with self.lock:
             with self._pages.collecting():
                 for e, a, v, _ in changes:
-                    for sql in (_BY_ENTITY, _BY_VALUE, _BY_TARGET)[: 3 if a in references else 2]:
+                    for sql in places(is_ref=a in references):
                         with suppress(MissingPagesError):
                             self._connection.execute(sql, (e, a, v)).fetchall()
             if len(changes) <= _REHEARSED:
@@ -207,22 +256,45 @@ class Image:
     def read(self, reader: Callable[[], _Result]) -> _Result:
         """What `reader` gives, for whose `execute` and `load` the image stays as it is.
 
-        The reader is called again when the image turns out to lack chunks that were collected meanwhile.
+        The reader is called again when what was postponed must be applied for it, and when the image turns
+        out to lack chunks that were collected meanwhile.
         """
         with self.lock:
             if self._closed:
                 raise StoreError("the connection that this database came from is closed")
-            self._readers += 1
+            if self._waiting and not self._readers:
+                return self._read_postponed(reader)
+            return self._read(reader)
+
+    def _read_postponed(self, reader: Callable[[], _Result]) -> _Result:
+        """Read pages as the snapshot has them, if none of them is to be changed."""
+        if not self._pages.touched:
             try:
-                return reader()
-            except MissingObjectError:
-                if self._readers > 1 or not self.restore():
+                result = self._read(reader)
+                if not self._pages.touched:
+                    return result
+            except Exception:
+                if not self._pages.touched:
                     raise
-                return reader()
-            finally:
-                self._readers -= 1
-                if self._large and not self._readers:
-                    self._empty_large()
+
+        def settled() -> _Result:
+            self._settle()
+            return reader()
+
+        return self._read(settled)
+
+    def _read(self, reader: Callable[[], _Result]) -> _Result:
+        self._readers += 1
+        try:
+            return reader()
+        except MissingObjectError:
+            if self._readers > 1 or not self.restore():
+                raise
+            return reader()
+        finally:
+            self._readers -= 1
+            if self._large and not self._readers:
+                self._empty_large()
 
     def execute(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """All rows of one statement, in a reader."""
@@ -263,6 +335,7 @@ class Image:
         with self.lock:
             if self._closed:
                 raise StoreError("the connection is closed")
+            self.settle()
             self._connection.execute("BEGIN")
             self._before.append((self.basis, self._sizes.copy()))
 
@@ -295,6 +368,7 @@ class Image:
     def vacuum(self) -> None:
         """Write all pages anew, so that nothing is in them but what the tables hold."""
         with self.lock:
+            self.settle()
             self._connection.execute("VACUUM")
 
     def apply(self, t: int, changes: Sequence[Change], schema: Schema) -> bool:

@@ -15,7 +15,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-__all__ = ["CHUNK_PAGES", "INNER_NODES", "PAGE_SIZE", "Base", "MissingPagesError", "Pages"]
+__all__ = [
+    "CHUNK_PAGES",
+    "INNER_NODES",
+    "PAGE_SIZE",
+    "Base",
+    "MissingPagesError",
+    "Pages",
+    "WatchedPageError",
+    "children",
+]
 
 PAGE_SIZE: Final = 16384
 """Bytes of a page. Large pages keep the inner nodes few: about a thousandth of the image."""
@@ -32,6 +41,10 @@ INNER_NODES: Final = frozenset({2, 5})
 
 class MissingPagesError(Exception):
     """A page was not here and was not to be fetched now."""
+
+
+class WatchedPageError(Exception):
+    """A page was read that must be changed before it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +75,9 @@ class Pages:
         self._misses = 0
         self.fetched = 0
         """How many chunks have been fetched."""
+        self.touched = False
+        """Whether a page was read since somebody watches it."""
+        self._watched: frozenset[int] = frozenset()
         self._wanted: set[int] | None = None
         self._before: Mapping[int, Sequence[int]] = {}
         self._before_in_base: Mapping[int, Sequence[int]] | None = None  # the inner nodes are read once
@@ -85,6 +101,9 @@ class Pages:
 
     def read(self, page: int) -> bytes:
         """The bytes of a page, fetched if need be; zeros for one that was never written."""
+        if page in self._watched:
+            self.touched = True
+            raise WatchedPageError
         found = self._written.get(page) or self._base.inline.get(page)
         if found is not None:
             return found
@@ -111,6 +130,11 @@ class Pages:
         for page in [page for page in self._written if page >= count]:
             del self._written[page]
         self._count = count
+
+    def watch(self, pages: frozenset[int]) -> None:
+        """From here on reads of these pages raise `WatchedPageError`, and of no others."""
+        self._watched = pages
+        self.touched = False
 
     @contextmanager
     def collecting(self, *, dividing: bool = False) -> Iterator[None]:
@@ -167,19 +191,24 @@ class Pages:
             self._chunks.popitem(last=False)
 
 
-def _leaves_before(base: Base) -> dict[int, Sequence[int]]:
-    """Of each page that an inner node names, the two that the same node names before it.
+def children(base: Base) -> Iterator[list[int]]:
+    """Of each inner node the pages that it names, in the order of their keys.
 
     An inner node is (https://www.sqlite.org/fileformat2.html#b_tree_pages) a byte that says so, in bytes 3
     and 4 the number of cells, in 8 to 11 the last child, from 12 on the cells' places of two bytes each. A
     cell begins with its child's number, counted from 1.
     """
-    before: dict[int, Sequence[int]] = {}
     for page, data in base.inline.items():
         if page and data[0] in INNER_NODES:
             (cells,) = struct.unpack_from(">H", data, 3)
             places = struct.unpack_from(f">{cells}H", data, 12)
-            children = [struct.unpack_from(">I", data, place)[0] - 1 for place in (*places, 8)]
-            for number, child in enumerate(children):
-                before[child] = children[max(0, number - 2) : number]
-    return before
+            yield [struct.unpack_from(">I", data, place)[0] - 1 for place in (*places, 8)]
+
+
+def _leaves_before(base: Base) -> dict[int, Sequence[int]]:
+    """Of each page that an inner node names, the two that the same node names before it."""
+    return {
+        child: named[max(0, number - 2) : number]
+        for named in children(base)
+        for number, child in enumerate(named)
+    }

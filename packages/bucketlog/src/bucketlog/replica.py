@@ -19,6 +19,7 @@ from bucketlog.garbage import collect
 from bucketlog.image import Image
 from bucketlog.log import Entry, genesis
 from bucketlog.objects import MissingObjectError
+from bucketlog.outline import Step
 from bucketlog.pages import Base, Pages
 from bucketlog.schema import FIRST_ENTITY, Change, Schema
 from bucketlog.snapshot import Snapshot, SnapshotKey, read_chunks, read_snapshot, write_pages, write_snapshot
@@ -39,6 +40,8 @@ _DATOMS: Final = 100_000
 _SNAPSHOTS_A_COLLECTION: Final = 16
 """How many snapshots are written before one of their writers collects the garbage of the others."""
 _GRACE: Final = timedelta(days=1)
+_GUESSES: Final = 32
+"""Entries after a snapshot that are asked for before their names are known, to save a round trip."""
 _LEFT_BEHIND: Final = 2_000
 """Datoms after the last snapshot for which a connection that closes writes one more."""
 
@@ -70,9 +73,10 @@ class Replica:
     def __init__(self, bucket: Bucket, now: Callable[[], datetime]) -> None:
         """Open the database in `bucket`, and make it when there is none; raises `StoreError`.
 
-        At most four round trips in sequence: the newest snapshot's name and the first entry; the snapshot,
-        the names of the later entries, and the proof that the store creates only what is not there; those
-        entries; the pages they change.
+        Three round trips in sequence, two if few entries come after the newest snapshot: its name and the
+        first entry; the snapshot, the names of the later entries, the first of them, and the proof that the
+        store creates only what is not there; the other entries. The pages that they change come when somebody
+        reads them.
         """
         self._bucket = bucket
         self._tail = _Tail()
@@ -114,16 +118,13 @@ class Replica:
             self._tail, self.snapshot_t = _Tail(), -1
             self._apply([first])
         try:
-            entries = tail.result()
-            changes = [change for entry in entries for changes in entry.transactions for change in changes]
-            self.image.prefetch(changes, self.state.schema)
-            self._apply(entries)
+            self._take(tail.result())
         except BaseException:
             self.image.close()
             raise
 
     def _read_after(self, t: int) -> list[Entry]:
-        return list(self._bucket.log.read_after(t))
+        return list(self._bucket.log.read_after(t, guesses=_GUESSES))
 
     def _load_snapshot(self, key: SnapshotKey) -> None:
         snapshot = read_snapshot(self._bucket.objects, key)
@@ -138,7 +139,32 @@ class Replica:
     def _pages(self, base: Base) -> Pages:
         return Pages(base, lambda names: read_chunks(self._bucket.objects, names))
 
+    def _take(self, entries: Sequence[Entry]) -> None:
+        """Show the entries after a snapshot, whose pages need not be here yet for that, if there are few."""
+        if not self.image.pages.base.chunks:
+            self._apply(entries)
+            return
+        state, steps = self.state, []
+        for entry in entries:
+            for t, changes in enumerate(entry.transactions, entry.t):
+                state = advance(state, t, changes)
+                steps.append(Step(t, changes, state.schema))
+        if self.image.postpone(self.state.schema, steps):
+            self.state = state
+            self._tail = _Tail(len(entries), sum(len(step.changes) for step in steps))
+        else:
+            self.image.prefetch([change for step in steps for change in step.changes], self.state.schema)
+            self._apply(entries)
+
     # Following
+
+    def settle(self) -> None:
+        """Have everything in the pages of the image that was committed until now; raises `StoreError`."""
+        try:
+            self.image.settle()
+        except MissingObjectError:
+            self.recover()
+            self.image.settle()
 
     def follow(self, entries: Iterable[Entry]) -> None:
         """Apply the next entries of the log to the image and show them."""
@@ -285,6 +311,7 @@ class Replica:
 
         A snapshot of the last `enough` transactions, of another process, is good enough.
         """
+        self.settle()
         pages = self.image.pages
         image = Snapshot(
             id=self._id,

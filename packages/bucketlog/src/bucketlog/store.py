@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -135,17 +135,23 @@ class LogStore:
             raise StoreError(f"cannot read {key}: {brief(error)}") from error
         return decode_entry(key, data)
 
-    def read_after(self, t: int) -> Iterator[Entry]:
+    def read_after(self, t: int, *, guesses: int = 0) -> Iterator[Entry]:
         """All entries after the one that ends with transaction `t`, in order: one listing, then concurrent
         reads.
+
+        Beside the listing the next `guesses` keys are read, those that follow if every entry holds one
+        transaction, whether they are there or not.
         """
         if self._parent is not None and t < self._fork:
-            for entry in self._parent.read_after(t):
+            for entry in self._parent.read_after(t, guesses=guesses):
                 yield entry.until(self._fork)
                 t = min(entry.last_t, self._fork)
                 if t == self._fork:
                     break
-        yield from self.walk(t, 1) if not self._store.can_list else self._listed(t)
+        if self._store.can_list:
+            yield from self._listed(t, guesses)
+        else:
+            yield from self.walk(t, max(1, guesses))
 
     def keys_after(self, t: int) -> list[int]:
         """The first transactions of the entries after transaction `t`, in order; none of a parent's."""
@@ -156,11 +162,13 @@ class LogStore:
             raise StoreError(f"cannot list {self._prefix}{PREFIX}: {brief(error)}") from error
         return sorted(n for path in paths if (n := t_of(path)) is not None)
 
-    def _listed(self, t: int) -> Iterator[Entry]:
-        found = self.keys_after(t)
+    def _listed(self, t: int, guesses: int) -> Iterator[Entry]:
         expected = t + 1
-        with ThreadPoolExecutor(min(_READERS, max(1, len(found))), "bucketlog-read") as pool:
-            for first, read in zip(found, self._read_ahead(pool, found), strict=True):
+        with ThreadPoolExecutor(_READERS, "bucketlog-read") as pool:
+            listed = pool.submit(self.keys_after, t)
+            guessed = {n: pool.submit(self.read, n) for n in range(expected, expected + guesses)}
+            found = listed.result()
+            for first, read in zip(found, self._read_ahead(pool, found, guessed), strict=True):
                 # A directory listed while it grows may show a later entry without an earlier one.
                 while expected < first and (skipped := self._read_surely(expected)) is not None:
                     yield skipped
@@ -181,11 +189,15 @@ class LogStore:
                 return entry
         return None
 
-    def _read_ahead(self, pool: ThreadPoolExecutor, found: list[int]) -> Iterator[Entry | None]:
-        """Entries in order, so many ahead of who takes them that the store is busy and memory is not."""
+    def _read_ahead(
+        self, pool: ThreadPoolExecutor, found: list[int], guessed: Mapping[int, Future[Entry | None]]
+    ) -> Iterator[Entry | None]:
+        """Entries in order, so many ahead of who takes them that the store is busy and memory is not; those
+        that were `guessed` are on their way.
+        """
         window: deque[Future[Entry | None]] = deque()
         for first in found:
-            window.append(pool.submit(self.read, first))
+            window.append(guessed[first] if first in guessed else pool.submit(self.read, first))
             if len(window) > 2 * _READERS:
                 yield window.popleft().result()
         while window:
