@@ -155,10 +155,21 @@ def test_logs_are_live_and_can_be_searched(homeport: Any, desk: Page) -> None:
 def test_it_works_on_a_phone(homeport: Any, phone: Page) -> None:
     assert narrow(phone)
     shot(phone, "phone-services")
+    # Its state has the longest name of all.
+    homeport.by_boto3(
+        "apprunner", "AssociateCustomDomain", ServiceArn=homeport.arn, DomainName="shop.example"
+    )
+    domains = lambda: homeport.by_boto3("apprunner", "DescribeCustomDomains", ServiceArn=homeport.arn)  # noqa: E731
+    homeport.until(lambda: domains()["CustomDomains"][0]["Status"] == "PENDING_CERTIFICATE_DNS_VALIDATION")
     for path in ("/services/shop", "/services/shop/logs", "/audit", "/redirects"):
         phone.goto(f"{homeport.addresses['endpoint']}{_PREFIX}{path}")
         assert narrow(phone), path
         shot(phone, f"phone-{path.rpartition('/')[2]}")
+    phone.goto(f"{homeport.addresses['endpoint']}{_PREFIX}/services/shop")
+    named = phone.get_by_role("link", name="shop.example", exact=True)
+    expect(named).to_have_attribute("href", f"https://shop.example:{homeport.addresses['https_port']}")
+    phone.get_by_text("Pause", exact=True).click()
+    assert narrow(phone)
     phone.goto(f"{homeport.addresses['endpoint']}{_PREFIX}/services/blog")
     phone.get_by_role("button", name="Resume").click()
     homeport.until(lambda: homeport.get("blog.localhost") == (200, "9"))
