@@ -14,7 +14,9 @@ holds them; switching between the two takes the queue along.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -44,6 +46,7 @@ __all__ = ["Binding", "Edge", "Load", "Names", "Route", "Server"]
 _ANSWER = 5.0  # seconds that HAProxy may take to answer a command
 _RELOAD = 10.0  # seconds until the new worker must be there
 _STOP = 10.0  # seconds that HAProxy may take to end when it has nothing left to do
+_RELEASE = 2.0  # seconds within which what has been ended lets go of its ports
 _POLL = 0.01
 _PING = 2.0  # seconds between the supervisor's questions
 _SILENT = 3  # unanswered questions that make HAProxy dead
@@ -339,6 +342,7 @@ class Edge:
         self._layout.create()
         self._master_socket.unlink(missing_ok=True)
         self._pid_file.unlink(missing_ok=True)
+        await self._wait_for_ports()
         try:
             await off_loop(
                 run, "haproxy", "-W", "-D", "-S", f"{self._master_socket},mode,600",
@@ -355,6 +359,18 @@ class Edge:
         except TimeoutError:
             raise EdgeError(f"HAProxy does not answer {_RELOAD:.0f} s after its start") from None
         self._master = master
+
+    async def _wait_for_ports(self) -> None:
+        """Raises EdgeError where somebody else listens. HAProxy would share the port with another one of the
+        same user (SO_REUSEPORT), and each would get some of the other's requests.
+        """
+        deadline = asyncio.get_running_loop().time() + _RELEASE
+        for port in (self._binding.http_port, self._binding.https_port):
+            while _taken(self._binding.address, port):
+                if asyncio.get_running_loop().time() > deadline:
+                    where = f"{self._binding.address}:{port}"
+                    raise EdgeError(f"{where} cannot be listened on: {os.strerror(errno.EADDRINUSE)}")
+                await asyncio.sleep(_POLL)
 
     async def _reload(self) -> None:
         """Returns when no connection comes to the old worker any more.
@@ -484,4 +500,15 @@ def _serves(pid: int, file: Path) -> bool:
     with suppress(OSError):
         command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         return os.fsencode(file) in command and b"-c" not in command
+    return False
+
+
+def _taken(address: str, port: int) -> bool:
+    """Whether somebody listens there, whoever may share it."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # old connections do not count
+        try:
+            trial.bind((address, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE  # HAProxy has words for all else
     return False

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from homeport.edge import _taken
+
 
 @pytest.fixture(scope="module")
 def served(shared_harbour: Any, make_image: Any) -> Any:
@@ -111,3 +113,15 @@ def test_a_service_created_while_others_serve_costs_them_no_request(
         served.ended(arn)
         eventually(lambda: seen.answers.total() > 50)
     assert seen.bad == {}
+
+
+def test_a_port_is_taken_by_whoever_listens_there_though_it_would_be_shared() -> None:
+    """HAProxy listens with SO_REUSEPORT: two homeports would get each other's requests."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        other.listen()
+        assert _taken("127.0.0.1", port)
+        assert _taken("0.0.0.0", port)
+    assert not _taken("127.0.0.1", port)
