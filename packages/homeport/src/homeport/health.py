@@ -36,7 +36,7 @@ async def check(address: str, port: int, health: HealthCheck, host: str) -> None
     except TimeoutError:
         raise UnhealthyError(f"no answer within {health.timeout} s") from None
     except ConnectionRefusedError:
-        raise UnhealthyError(f"nothing listens on port {port}") from None
+        raise UnhealthyError(f"nothing listens on port {port}, for others than 127.0.0.1") from None
     except OSError as error:
         raise UnhealthyError(f"the connection failed: {error.strerror or error}") from None
 

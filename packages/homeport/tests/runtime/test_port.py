@@ -134,7 +134,8 @@ def test_a_service_that_never_gets_healthy_is_a_failed_creation_that_can_be_dele
     arn, operation = harbour.begin(health={"interval": 1, "unhealthy_threshold": 1})
     ended = harbour.ended(arn, operation)
     assert ended["status"] == "FAILED"
-    assert ended["reason"] == "the instance is not healthy within 1 s: nothing listens on port 8080"
+    why = "nothing listens on port 8080, for others than 127.0.0.1"
+    assert ended["reason"] == f"the instance is not healthy within 1 s: {why}"
     assert harbour.service(arn)["status"] == "CREATE_FAILED"
     assert harbour.containers() == {}
     with pytest.raises(AssertionError, match="ServiceBusyError"):

@@ -295,6 +295,7 @@ class Cloud:
         arn = service["ServiceArn"]
         since, status = 0, "PENDING"
         events: Iterator[list[LogLine]] | None = None
+        said: set[str] = set()
         deadline = time.monotonic() + timeout
         for pause in pauses():
             entry = next((entry for entry in self.operations(arn) if entry["Id"] == operation), None)
@@ -306,12 +307,15 @@ class Cloud:
                 )
                 for event in next(events):
                     watch(event.message)
+                    said.add(event.message.strip())
             if status == "SUCCEEDED":
                 return
             if status in _ENDED:
+                written = [line.message for line in self.lines(service, "application", since=since)]
+                # A homeport's events have had the last lines.
                 raise DeploymentFailedError(
                     f"{service['ServiceName']}: the deployment ended {status}",
-                    [line.message for line in self.lines(service, "application", since=since)][-_SHOWN:],
+                    [line for line in written[-_SHOWN:] if line.strip() not in said],
                     hint="the version that served before still serves"
                     if status == "ROLLBACK_SUCCEEDED"
                     else None,
