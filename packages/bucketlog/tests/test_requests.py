@@ -110,6 +110,7 @@ def test_deleting_what_is_not_there_is_nothing(tmp_path: Path) -> None:
         store.delete(["a", "b"])
         store.delete(["a"])
         store.delete([])
+        assert list(store.list("")) == []
 
 
 def test_what_a_month_of_a_site_costs_is_said_in_dollars() -> None:

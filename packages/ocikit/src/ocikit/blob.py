@@ -17,11 +17,14 @@ CHUNK = 1 << 20  # bytes read at a time
 class Blob(Protocol):
     """Bytes that somebody has; each call of `open` reads them from the start."""
 
-    def open(self) -> BinaryIO: ...
+    def open(self) -> BinaryIO:
+        """From the start; whoever opens closes. Raises OcikitError where they cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)
 class BytesBlob:
+    """Bytes in memory."""
+
     data: bytes
 
     def open(self) -> BinaryIO:
@@ -30,6 +33,8 @@ class BytesBlob:
 
 @dataclass(frozen=True, slots=True)
 class FileBlob:
+    """The content of a file."""
+
     path: Path
     origin: tuple[str, str] | None = None
     """The registry's host and the repository that it came from: to be pushed there, it need not travel."""

@@ -29,6 +29,7 @@ class ContainerConfig:
     volumes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
+        """As the specification names the members; those that say nothing are left out."""
         members = {
             "User": self.user,
             "ExposedPorts": {port: {} for port in self.exposed_ports},
@@ -53,6 +54,7 @@ class History:
     empty_layer: bool = False
 
     def to_json(self) -> dict[str, Any]:
+        """As the specification names the members; those that say nothing are left out."""
         members = {
             "created": self.created,
             "created_by": self.created_by,
@@ -74,6 +76,7 @@ class ImageConfig:
     author: str | None = None
 
     def to_bytes(self) -> bytes:
+        """The document, always the same for the same values."""
         document: dict[str, Any] = {}
         if self.created is not None:
             document["created"] = self.created
@@ -88,6 +91,7 @@ class ImageConfig:
 
     @classmethod
     def parse(cls, data: bytes) -> ImageConfig:
+        """Read a document. Raises InvalidDocumentError, which names the member that is wrong."""
         reader = Reader.of(data, "image configuration")
         rootfs = Reader(reader.get("rootfs", dict), "image configuration.rootfs")
         if rootfs.get("type", str) != "layers":

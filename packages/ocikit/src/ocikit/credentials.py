@@ -24,6 +24,8 @@ _TIMEOUT = 30  # seconds for a credential helper
 
 @value
 class Credentials:
+    """`username` is IDENTITY_TOKEN where `password` is a token to fetch tokens with."""
+
     username: str
     password: str = field(repr=False)
 

@@ -18,6 +18,11 @@ _HEX = re.compile(r"[0-9a-f]+")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Digest:
+    """`algorithm` is sha256 or sha512, `hex` lower-case and as long as that makes it.
+
+    Raises InvalidReferenceError for others.
+    """
+
     algorithm: str
     hex: str
 
@@ -28,6 +33,7 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> Digest:
+        """Read `algorithm:hex`. Raises InvalidReferenceError."""
         algorithm, colon, value = text.partition(":")
         if not colon:
             raise InvalidReferenceError(f"{text[:140]!r} is no digest: it has no colon")

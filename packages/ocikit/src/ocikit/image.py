@@ -47,6 +47,7 @@ class Image:
 
     @classmethod
     def empty(cls, platform: Platform) -> Image:
+        """Without layers."""
         return cls(ImageConfig(platform))
 
     @classmethod
@@ -83,14 +84,17 @@ class Image:
 
     @property
     def config_bytes(self) -> bytes:
+        """The document, as it came or as it is written."""
         return self._raw.config if self._raw else self.config.to_bytes()
 
     @property
     def manifest(self) -> Manifest:
+        """As parsed from `manifest_bytes`."""
         return Manifest.parse(self.manifest_bytes)
 
     @property
     def manifest_bytes(self) -> bytes:
+        """The document, as it came or as it is written."""
         if self._raw:
             return self._raw.manifest
         config = self.config_bytes

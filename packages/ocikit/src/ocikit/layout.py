@@ -69,6 +69,7 @@ class Layout:
             self._list(replace(descriptor, annotations=named), name)
 
     def names(self) -> list[str]:
+        """Of its images, in the order of the index. Raises NotFoundError where there is no layout."""
         return [entry.annotations[_NAME] for entry in self._index().manifests if _NAME in entry.annotations]
 
     def image(self, name: str | None = None, platform: Platform | None = None) -> Image:

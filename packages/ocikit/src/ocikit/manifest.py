@@ -47,6 +47,7 @@ class Descriptor:
     artifact_type: str | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """As manifests, indexes and registries have it."""
         document: dict[str, Any] = {
             "mediaType": self.media_type,
             "digest": str(self.digest),
@@ -73,11 +74,13 @@ class Manifest:
     artifact_type: str | None = None
 
     def to_bytes(self) -> bytes:
+        """The document, always the same for the same values."""
         layers = [layer.to_json() for layer in self.layers]
         return _written(self, {"config": self.config.to_json(), "layers": layers})
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
+        """Read a document. Raises InvalidDocumentError, which names the member that is wrong."""
         reader = _header(data, "manifest", without="manifests")
         media_type = reader.optional("mediaType", str) or OCI_MANIFEST
         if media_type not in MANIFESTS:
@@ -103,10 +106,12 @@ class Index:
     artifact_type: str | None = None
 
     def to_bytes(self) -> bytes:
+        """The document, always the same for the same values."""
         return _written(self, {"manifests": [manifest.to_json() for manifest in self.manifests]})
 
     @classmethod
     def parse(cls, data: bytes) -> Index:
+        """Read a document. Raises InvalidDocumentError, which names the member that is wrong."""
         reader = _header(data, "index", without="layers")
         media_type = reader.optional("mediaType", str) or OCI_INDEX
         if media_type not in INDEXES:
@@ -156,6 +161,7 @@ def _written(of: Manifest | Index, content: Mapping[str, Any]) -> bytes:
 
 
 def read_descriptor(reader: Reader) -> Descriptor:
+    """The descriptor in a document's object. Raises InvalidDocumentError."""
     size = reader.get("size", int)
     if size < 0:
         raise InvalidDocumentError(f"{reader.name}.size is negative")

@@ -14,12 +14,15 @@ _MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "
 
 @value
 class Platform:
+    """`os` and `architecture` as Go names them: linux, amd64, arm64; `variant` as in arm's v7."""
+
     os: str
     architecture: str
     variant: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Platform:
+        """Read `os/architecture[/variant]`. Raises InvalidReferenceError."""
         parts = text.split("/")
         if len(parts) not in (2, 3) or not all(parts):
             raise InvalidReferenceError(f"{text!r} is no platform; write e.g. linux/amd64 or linux/arm64/v8")
@@ -27,6 +30,7 @@ class Platform:
 
     @classmethod
     def host(cls) -> Platform:
+        """This machine's, which is a Linux whatever runs here: containers are."""
         machine = os.uname().machine
         return cls("linux", _MACHINES.get(machine, machine))
 
@@ -39,6 +43,7 @@ class Platform:
         )
 
     def to_json(self) -> dict[str, Any]:
+        """As descriptors and configurations have it."""
         plain = {"architecture": self.architecture, "os": self.os}
         return plain | ({"variant": self.variant} if self.variant else {})
 

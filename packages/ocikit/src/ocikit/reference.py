@@ -50,9 +50,11 @@ class Reference:
         return cls(registry, repository, tag or None, Digest.parse(digest) if at else None)
 
     def with_tag(self, tag: str) -> Reference:
+        """Another image of the repository. Raises InvalidReferenceError for what is no tag."""
         return replace(self, tag=tag, digest=None)
 
     def with_digest(self, digest: Digest) -> Reference:
+        """Another image of the repository, whatever its tag."""
         return replace(self, tag=None, digest=digest)
 
     @property
@@ -82,6 +84,7 @@ def _is_host(text: str) -> bool:
 
 
 def check_repository(name: str) -> None:
+    """Raises InvalidReferenceError for what is no repository's name."""
     if len(name) > 255 or not _REPOSITORY.fullmatch(name):
         raise InvalidReferenceError(
             f"{name[:260]!r} is no repository name: lower-case words joined by . _ __ - and /"
@@ -89,5 +92,6 @@ def check_repository(name: str) -> None:
 
 
 def check_tag(tag: str) -> None:
+    """Raises InvalidReferenceError for what is no tag."""
     if not _TAG.fullmatch(tag):
         raise InvalidReferenceError(f"{tag[:140]!r} is no tag: at most 128 of A-Z a-z 0-9 _ . -")

@@ -20,10 +20,12 @@ from ocikit.manifest import Descriptor
 
 
 def blob_url(session: Session, repository: str, digest: Digest) -> str:
+    """Where the blob is, without looking."""
     return f"{session.base}/{repository}/blobs/{digest}"
 
 
 def has_blob(session: Session, repository: str, digest: Digest) -> bool:
+    """Whether the repository has the blob (end-2). Raises RegistryError."""
     try:
         session.request("HEAD", blob_url(session, repository, digest), repository)
     except RegistryNotFoundError:
@@ -32,6 +34,10 @@ def has_blob(session: Session, repository: str, digest: Digest) -> bool:
 
 
 def open_blob(session: Session, repository: str, descriptor: Descriptor) -> BinaryIO:
+    """The blob's bytes as they come, not yet compared with its digest (end-2).
+
+    Raises RegistryError, also while they are read.
+    """
     url = blob_url(session, repository, descriptor.digest)
 
     def fetch(offset: int) -> urllib3.BaseHTTPResponse:

@@ -204,6 +204,7 @@ class Registry:
         return Digest.of(raw)
 
     def tags(self, repository: str) -> list[str]:
+        """All tags of the repository. Raises RegistryNotFoundError, RegistryError."""
         check_repository(repository)
         url = f"{self._session.base}/{repository}/tags/list"
         found: list[str] = []

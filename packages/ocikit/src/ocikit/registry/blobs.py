@@ -26,6 +26,8 @@ MayPull = Callable[[str], Awaitable[bool]]
 
 
 class Blobs:
+    """Blobs: pulled, pushed at once or in chunks, mounted and deleted."""
+
     def __init__(self, storage: Storage, uploads: Uploads) -> None:
         self._storage = storage
         self._uploads = uploads

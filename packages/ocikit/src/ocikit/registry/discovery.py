@@ -17,6 +17,8 @@ from ocikit.registry.storage import Storage
 
 
 class Discovery:
+    """What there is: tags of a repository, and manifests that are about another one."""
+
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 

@@ -30,6 +30,8 @@ _FOREIGN = (
 
 
 class Manifests:
+    """Manifests and tags: pulled, pushed and deleted."""
+
     def __init__(
         self,
         storage: Storage,

@@ -38,6 +38,7 @@ def expect(request: Request, *methods: str) -> None:
 
 
 def read_credentials(request: Request) -> Credentials | None:
+    """User name and password of a Basic header (RFC 7617); None where there are none that can be read."""
     kind, _, value = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "basic":
         return None
@@ -49,6 +50,7 @@ def read_credentials(request: Request) -> Credentials | None:
 
 
 def read_digest(text: str) -> Digest:
+    """The digest in a path. Raises Refusal."""
     try:
         return Digest.parse(text)
     except InvalidReferenceError as error:
@@ -56,6 +58,7 @@ def read_digest(text: str) -> Digest:
 
 
 def read_repository(name: str) -> str:
+    """The repository's name in a path. Raises Refusal."""
     try:
         check_repository(name)
     except InvalidReferenceError as error:
@@ -64,6 +67,7 @@ def read_repository(name: str) -> str:
 
 
 def read_tag(tag: str) -> str:
+    """The tag in a path. Raises Refusal."""
     try:
         check_tag(tag)
     except InvalidReferenceError as error:

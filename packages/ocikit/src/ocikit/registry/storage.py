@@ -143,6 +143,7 @@ class Storage:
         return sorted(found)
 
     def tags(self, repository: str) -> list[str]:
+        """In alphabetical order; none of a repository that is not there."""
         prefix = f"repositories/{repository}/_tags"
         return sorted(
             PurePosixPath(entry["path"]).name for batch in obstore.list(self.store, prefix) for entry in batch
@@ -184,9 +185,11 @@ class Storage:
         await self.link_blob(repository, digest)
 
     async def link_blob(self, repository: str, digest: Digest) -> None:
+        """Make a blob that is there visible in the repository, or as young as a new one."""
         await obstore.put_async(self.store, _link_path(repository, digest), b"")
 
     async def unlink_blob(self, repository: str, digest: Digest) -> None:
+        """Make it invisible in the repository; its bytes stay for the others."""
         await obstore.delete_async(self.store, _link_path(repository, digest))
 
     async def remove_blob(self, digest: Digest) -> None:
@@ -194,6 +197,7 @@ class Storage:
         await obstore.delete_async(self.store, _blob_path(digest))
 
     async def find_manifest(self, repository: str, tag_or_digest: str) -> StoredManifest | None:
+        """What the tag or digest names in the repository; None where that is nothing."""
         digest = _as_digest(tag_or_digest) or await self.find_tag(repository, tag_or_digest)
         if digest is None:
             return None
@@ -205,6 +209,7 @@ class Storage:
             return None
 
     async def has_manifest(self, repository: str, digest: Digest) -> bool:
+        """Whether it is in this repository, tagged or not."""
         try:
             await obstore.head_async(self.store, _manifest_path(repository, digest))
         except FileNotFoundError:
@@ -212,6 +217,7 @@ class Storage:
         return True
 
     async def add_manifest(self, repository: str, manifest: StoredManifest) -> None:
+        """Bytes first, so that whoever finds it can read it."""
         await obstore.put_async(self.store, _blob_path(manifest.digest), manifest.data)
         path = _manifest_path(repository, manifest.digest)
         await obstore.put_async(self.store, path, manifest.media_type.encode())
@@ -243,6 +249,7 @@ class Storage:
                 await obstore.delete_async(self.store, [entry["path"] for entry in batch])
 
     async def find_tag(self, repository: str, tag: str) -> Digest | None:
+        """Where the tag points; None where there is no such tag."""
         try:
             result = await obstore.get_async(self.store, _tag_path(repository, tag))
         except FileNotFoundError:
@@ -263,9 +270,11 @@ class Storage:
         return digest
 
     async def remove_tag(self, repository: str, tag: str) -> None:
+        """The manifest stays."""
         await self._drop(_tag_path(repository, tag))
 
     async def list_tags(self, repository: str) -> list[str]:
+        """As `tags`."""
         return await self._names(f"repositories/{repository}/_tags")
 
     async def has_repository(self, repository: str) -> bool:
@@ -291,6 +300,7 @@ class Storage:
                     waiting.append(f"{path}/")
 
     async def add_referrer(self, repository: str, subject: Digest, referrer: Descriptor) -> None:
+        """Note that the manifest `referrer` is about `subject`, which need not be there."""
         path = _referrer_path(repository, subject, referrer.digest)
         await obstore.put_async(self.store, path, json.dumps(referrer.to_json()).encode())
 
