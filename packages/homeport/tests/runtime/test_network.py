@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -72,7 +72,6 @@ def test_two_homeports_have_networks_that_do_not_overlap_and_both_leave_nothing(
     layouts: list[Layout],
 ) -> None:
     networks = []
-    forwarding = _forwarding()
     try:
         for layout in layouts:
             network = Network(layout, 9000)
@@ -87,7 +86,53 @@ def test_two_homeports_have_networks_that_do_not_overlap_and_both_leave_nothing(
             network.close()
     for layout in layouts:
         assert layout.key not in _machine()
-    assert _forwarding() == forwarding
+
+
+_FORWARDING = """
+import sys
+from pathlib import Path
+from homeport.layout import Layout
+from homeport.network import Network
+
+def forwards():
+    return Path("/proc/sys/net/ipv4/conf/out0/forwarding").read_text().strip()
+
+seen, networks = [forwards()], []
+for name in ("a", "b"):
+    layout = Layout(Path(sys.argv[1]) / name)
+    layout.create()
+    networks.append(Network(layout, 9000))
+    networks[-1].open()
+    seen.append(forwards())
+for network in networks:
+    network.close()
+    seen.append(forwards())
+print(*seen)
+"""
+_ALONE = """
+mount -t sysfs sysfs /sys
+mkdir -p /run/homeport
+mount -t tmpfs tmpfs /run/homeport
+echo 0 > /proc/sys/net/ipv4/ip_forward
+ip link add out0 type veth peer name far0
+ip addr add 203.0.113.1/24 dev out0
+ip link set out0 up
+ip link set far0 up
+ip route add default via 203.0.113.2
+exec "$@"
+"""
+
+
+def test_the_last_homeport_of_a_machine_leaves_forwarding_as_it_was(tmp_path: Path) -> None:
+    """On a machine that has no other: a network and what is known of it are the test's own."""
+    alone = ["unshare", "--net", "--mount", "sh", "-euc", _ALONE, "sh"]
+    done = subprocess.run(
+        [*alone, sys.executable, "-c", _FORWARDING, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "0 1 1 1 0\n"), done.stderr
 
 
 def test_a_network_that_is_there_already_is_taken_over_with_its_addresses(layouts: list[Layout]) -> None:
@@ -111,13 +156,3 @@ def _machine() -> str:
     return "".join(
         subprocess.run(command, capture_output=True, text=True, check=True).stdout for command in commands
     )
-
-
-def _forwarding() -> dict[str, str]:
-    routes = json.loads(
-        subprocess.run(["ip", "-j", "route", "show", "default"], capture_output=True, check=True).stdout
-    )
-    return {
-        route["dev"]: Path(f"/proc/sys/net/ipv4/conf/{route['dev']}/forwarding").read_text()
-        for route in routes
-    }
