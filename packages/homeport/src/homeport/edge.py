@@ -44,7 +44,7 @@ from homeport.process import Process
 __all__ = ["Binding", "Edge", "Load", "Names", "Route", "Server"]
 
 _ANSWER = 5.0  # seconds that HAProxy may take to answer a command
-_RELOAD = 10.0  # seconds until the new worker must be there
+_RELOAD = 30.0  # seconds until the new worker must be there
 _STOP = 10.0  # seconds that HAProxy may take to end when it has nothing left to do
 _RELEASE = 2.0  # seconds within which what has been ended lets go of its ports
 _POLL = 0.01
