@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import boto3
 
+from bench.ports import free_port
 from homeport.serve import Addresses
 from ocikit import Credentials, History, Image, Layer, LayerWriter, Layout, Reference, Registry
 
@@ -98,7 +99,8 @@ class Harbour:
         `options` are more of `homeport serve`, `variables` of its environment.
         """
         data.mkdir(exist_ok=True)
-        process = _launch(data, options=options, variables=variables)
+        ports = (free_port(), free_port(), free_port())
+        process = _launch(data, *ports, options=options, variables=variables)
         try:
             until((data / "homeport.json").exists, alive=lambda: process.poll() is None)
             exports = subprocess.run(
@@ -110,7 +112,7 @@ class Harbour:
             process = started.process
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(60)
+            process.wait(120)
 
     def kill(self) -> None:
         """SIGKILL to homeport, and to nothing that it has started."""
@@ -202,9 +204,9 @@ class Harbour:
 
 def _launch(
     data: Path,
-    control: int = 0,
-    https: int = 0,
-    http: int = 0,
+    control: int,
+    https: int,
+    http: int,
     *,
     options: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
@@ -216,7 +218,7 @@ def _launch(
 
 
 def until(
-    condition: Callable[[], bool], seconds: float = 60, *, alive: Callable[[], bool] = lambda: True
+    condition: Callable[[], bool], seconds: float = 120, *, alive: Callable[[], bool] = lambda: True
 ) -> None:
     """Ask every 10 ms. Raises RuntimeError when it does not come true in time, or never can."""
     deadline = time.monotonic() + seconds

@@ -31,7 +31,7 @@ from homeport.runtime import Runtimes
 
 __all__ = ["Toll", "storm"]
 
-_AFTERMATH: Final = 150.0  # seconds; an instance that died often is not started again at once
+_AFTERMATH: Final = 300.0  # seconds; an instance that died often is not started again at once
 _VICTIMS: Final = {"homeport": 3, "edge": 2, "worker": 2, "instance": 4}  # how often, to one another
 _ENDED: Final = ("SUCCEEDED", "FAILED", "ROLLBACK_SUCCEEDED", "ROLLBACK_FAILED")
 

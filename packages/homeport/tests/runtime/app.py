@@ -153,7 +153,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def get_connect(self, query):
         try:
-            socket.create_connection((query["host"], int(query["port"])), 1).close()
+            socket.create_connection((query["host"], int(query["port"])), 5).close()
         except OSError as error:
             return 200, type(error).__name__
         return 200, "connected"

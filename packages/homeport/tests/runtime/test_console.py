@@ -21,6 +21,7 @@ _ARGUMENTS = [
     "--ignore-certificate-errors",
 ]
 _PREFIX = "/_homeport/console"
+expect.set_options(timeout=60_000)  # milliseconds: the machine may have other things to do
 _SHOTS = os.environ.get("CONSOLE_SHOTS")  # a folder that takes pictures of all pages
 
 
