@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import resource
 import socket
 import threading
@@ -491,3 +492,24 @@ def test_wrong_credentials_are_an_error_that_does_not_repeat_them(served):
     assert "(as 'AWS')" in str(caught.value)
     with Registry(served.host) as client, pytest.raises(AuthenticationError, match="no credentials for 127"):
         client.tags("app")
+
+
+def test_what_is_acknowledged_is_on_the_disk(served, make_image, monkeypatch):
+    """Content before its name, and then the name: by inode, which stays whatever a file is called."""
+    synced, fsync = set(), os.fsync
+
+    def watched(handle):
+        fsync(handle)
+        synced.add(os.fstat(handle).st_ino)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    image = make_image({"a": b"1"}, {"b": b"2"})
+    for tag in ("latest", "v1"):  # one that may move, and one that may not
+        with served.client() as client:
+            client.push(image, Reference(served.host, "app", tag))
+    stored = [served.directory / name for name in served.files()]
+    content = [path for path in stored if path.stat().st_size]
+    folders = {folder for path in stored for folder in path.relative_to(served.directory).parents}
+    assert len(content) == 3 + 1 + 1 + 2  # blobs, the manifest and its type, tags
+    assert {path.stat().st_ino for path in content} <= synced
+    assert {(served.directory / folder).stat().st_ino for folder in folders} <= synced

@@ -7,6 +7,9 @@
     repositories/NAME/_referrers/ALGORITHM/HEX/DIGEST   holds the descriptor of a manifest about that subject
 
 No part of a repository's name begins with an underscore, so names and these folders never collide.
+
+In a folder, what was acknowledged outlasts a power failure, and nothing is half there after one: else a blob
+that is cut short would be there for every push, and be sent by none.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -186,7 +191,7 @@ class Storage:
 
     async def link_blob(self, repository: str, digest: Digest) -> None:
         """Make a blob that is there visible in the repository, or as young as a new one."""
-        await obstore.put_async(self.store, _link_path(repository, digest), b"")
+        await self._put(_link_path(repository, digest), b"")
 
     async def unlink_blob(self, repository: str, digest: Digest) -> None:
         """Make it invisible in the repository; its bytes stay for the others."""
@@ -218,9 +223,8 @@ class Storage:
 
     async def add_manifest(self, repository: str, manifest: StoredManifest) -> None:
         """Bytes first, so that whoever finds it can read it."""
-        await obstore.put_async(self.store, _blob_path(manifest.digest), manifest.data)
-        path = _manifest_path(repository, manifest.digest)
-        await obstore.put_async(self.store, path, manifest.media_type.encode())
+        await self._put(_blob_path(manifest.digest), manifest.data)
+        await self._put(_manifest_path(repository, manifest.digest), manifest.media_type.encode())
 
     async def remove_manifest(self, repository: str, digest: Digest) -> None:
         """The manifest and every tag that stands for it."""
@@ -261,11 +265,11 @@ class Storage:
         path = _tag_path(repository, tag)
         data = str(digest).encode()
         if mutable:
-            await obstore.put_async(self.store, path, data)
+            await self._put(path, data)
             return digest
         try:
-            await obstore.put_async(self.store, path, data, mode="create")
-        except AlreadyExistsError:
+            await self._put(path, data, create=True)
+        except (AlreadyExistsError, FileExistsError):
             return await self.find_tag(repository, tag) or digest
         return digest
 
@@ -302,7 +306,7 @@ class Storage:
     async def add_referrer(self, repository: str, subject: Digest, referrer: Descriptor) -> None:
         """Note that the manifest `referrer` is about `subject`, which need not be there."""
         path = _referrer_path(repository, subject, referrer.digest)
-        await obstore.put_async(self.store, path, json.dumps(referrer.to_json()).encode())
+        await self._put(path, json.dumps(referrer.to_json()).encode())
 
     async def referrers(self, repository: str, subject: Digest) -> list[dict[str, Any]]:
         """Descriptors, as JSON, of the manifests that are about `subject`."""
@@ -312,6 +316,13 @@ class Storage:
                 result = await obstore.get_async(self.store, entry["path"])
                 found.append(json.loads(bytes(await result.bytes_async())))
         return sorted(found, key=lambda descriptor: str(descriptor["digest"]))
+
+    async def _put(self, path: str, data: bytes, *, create: bool = False) -> None:
+        """Raises AlreadyExistsError or FileExistsError where `create` finds something there."""
+        if self.folder is not None:
+            await asyncio.to_thread(_write, self.folder / path, data, create=create)
+        else:
+            await obstore.put_async(self.store, path, data, mode="create" if create else "overwrite")
 
     async def _drop(self, path: str) -> None:
         """Somebody else may have, or we ourselves before a crash."""
@@ -349,8 +360,45 @@ def _referrer_path(repository: str, subject: Digest, referrer: Digest) -> str:
 
 
 def _move(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent)
+    _sync(source)
     source.replace(target)
+    _sync(target.parent)
+
+
+def _write(target: Path, data: bytes, *, create: bool) -> None:
+    _make_folder(target.parent)
+    # Names that end in # and digits are of what is still being written, and listed by no store.
+    new = target.with_name(f"{target.name}#{secrets.randbits(63)}")
+    try:
+        with new.open("xb") as file:
+            if data:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        if create:
+            target.hardlink_to(new)
+        else:
+            new.replace(target)
+    finally:
+        new.unlink(missing_ok=True)
+    _sync(target.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _sync(path: Path) -> None:
+    """Have a file's content, or a folder's entries, on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _as_digest(text: str) -> Digest | None:
