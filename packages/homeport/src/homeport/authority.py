@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from homeport.errors import HomeportError
+
 _AUTHORITY_LIFE = timedelta(days=3650)
 _LEAF_LIFE = timedelta(days=30)
 _RENEW_BEFORE = timedelta(days=10)
@@ -44,11 +46,14 @@ class Authority:
             write(key_path, key_pem(key), mode=0o600)
             certificate = _authority(key).public_bytes(serialization.Encoding.PEM)
             write(self.certificate_path, certificate, mode=0o644)
-        loaded = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
+        try:
+            loaded = serialization.load_pem_private_key(key_path.read_bytes(), password=None)
+            self._certificate = x509.load_pem_x509_certificate(self.certificate_path.read_bytes())
+        except (OSError, ValueError, TypeError) as error:
+            raise _damaged(directory) from error
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-            raise TypeError(f"{key_path} is not an elliptic curve key")
+            raise _damaged(directory)
         self._key = loaded
-        self._certificate = x509.load_pem_x509_certificate(self.certificate_path.read_bytes())
 
     def ensure_leaf(self, path: Path, names: Sequence[str]) -> bool:
         """Have a certificate for `names` with its key in `path`, as HAProxy reads it; True when it is a new
@@ -135,9 +140,17 @@ def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def write(path: Path, content: bytes, *, mode: int) -> None:
+def _damaged(directory: Path) -> HomeportError:
+    return HomeportError(
+        f"{directory}/ca.pem or ca-key.pem is damaged: restore them, or remove both, and there will be a new "
+        "authority that browsers have to be told of"
+    )
+
+
+def write(path: Path, content: bytes, *, mode: int, lasting: bool = True) -> None:
     """Whole or not at all, and never readable by others in between. What is there already is not written
-    again: so a full disk does not stop what changes nothing.
+    again: so a full disk does not stop what changes nothing. `lasting`: on the disk before it has its name,
+    as it has to be that no start can make again.
     """
     with suppress(OSError):
         if path.read_bytes() == content and path.stat().st_mode & 0o777 == mode:
@@ -146,4 +159,7 @@ def write(path: Path, content: bytes, *, mode: int) -> None:
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(content)
+        if lasting:
+            file.flush()
+            os.fsync(file.fileno())
     new.replace(path)

@@ -546,11 +546,12 @@ class Port:
             await asyncio.sleep(_GLANCE)
 
     async def _upkeep(self) -> None:
-        """Remove images that nothing uses, renew certificates."""
+        """Remove images that nothing uses, have the others on the disk, renew certificates."""
         while True:
             with suppress(HomeportError, OSError):  # the next round tries again
                 async with self._machine.pulling:
                     await off_loop(self._images.keep, self.digests())
+                await off_loop(self._images.settle)
                 await self._edge.renew()
             await asyncio.sleep(_UPKEEP)
 

@@ -301,11 +301,11 @@ class Edge:
         there = [path for path in self._names.certificates if path.exists()]
         names = replace(self._names, certificates=there)
         for name, text in maps(self._routes, names).items():
-            write(self._layout.edge / f"{name}.map", text.encode(), mode=0o600)
+            write(self._layout.edge / f"{name}.map", text.encode(), mode=0o600, lasting=False)
         certificates = certificate_list(self._layout, self._routes, names)
-        write(self._layout.edge / "certificates.list", certificates.encode(), mode=0o600)
+        write(self._layout.edge / "certificates.list", certificates.encode(), mode=0o600, lasting=False)
         file = configuration(self._layout, self._binding, self._routes, names)
-        write(self._file, file.encode(), mode=0o600)
+        write(self._file, file.encode(), mode=0o600, lasting=False)
         return new
 
     @property

@@ -1,15 +1,22 @@
-"""Images on this machine: each layer unpacked once, shared by all instances that stand on it."""
+"""Images on this machine: each layer unpacked once, shared by all instances that stand on it.
+
+A deployment does not wait until all of a layer is on the disk. So a layer is marked until that is known, and
+one that is still marked when the machine has been started anew is unpacked again: it may be there by half.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import os
 import secrets
 import shutil
 from collections.abc import Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+from homeport.authority import write
 from homeport.errors import ImageError
 from homeport.layout import Layout
 from homeport.tracking import Track
@@ -17,6 +24,7 @@ from ocikit import (
     Digest,
     Image,
     ImageConfig,
+    InvalidDocumentError,
     Layer,
     OcikitError,
     Platform,
@@ -30,6 +38,12 @@ from ocikit.registry import Storage
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _HALF = ".new-"  # begins the name of a layer that is being unpacked
+_MARK = (
+    ".unsettled"  # ends the name of a file beside a layer that may not be on the disk: it has the boot's id
+)
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +123,16 @@ class Images:
             except OcikitError as error:
                 raise ImageError(f"the image {image} ({digest}) cannot be pulled: {error}") from error
             # Written last: an image is here when all of its layers are.
-            path = self._config(digest)
-            new = path.with_name(path.name + ".new")
-            new.write_bytes(pulled.config_bytes)
-            new.replace(path)
+            write(self._config(digest), pulled.config_bytes, mode=0o600)
             return self._local(digest, pulled.config)
 
     def local(self, digest: str) -> LocalImage | None:
         """The image, if it has been pulled already; needs no registry."""
         try:
             local = self._local(digest, ImageConfig.parse(self._config(digest).read_bytes()))
-        except FileNotFoundError:
+        except (FileNotFoundError, InvalidDocumentError):
             return None
-        return local if all(layer.is_dir() for layer in local.layers) else None
+        return local if all(map(_is_whole, local.layers)) else None
 
     def keep(self, digests: Collection[str]) -> None:
         """Remove all other images, the layers that only they need, and what a crash left half unpacked."""
@@ -133,8 +144,23 @@ class Images:
             kept = [local for digest in digests if (local := self.local(digest)) is not None]
             layers = {layer for local in kept for layer in local.layers}
             for path in self._layout.layers.iterdir():
-                if path not in layers:
+                if path.suffix != _MARK and path not in layers:
+                    _mark(path).unlink(missing_ok=True)
                     shutil.rmtree(path)
+
+    def settle(self) -> None:
+        """Have all layers on the disk that there are now. Raises OSError."""
+        marks = list(self._layout.layers.glob(f"*{_MARK}"))
+        if not marks:
+            return
+        handle = os.open(self._layout.layers, os.O_RDONLY)
+        try:
+            if _libc.syncfs(handle) != 0:
+                raise OSError(ctypes.get_errno(), "syncfs")
+        finally:
+            os.close(handle)
+        for mark in marks:
+            mark.unlink(missing_ok=True)
 
     def _resolve(self, image: str, reference: Reference) -> Digest | None:
         if self.own(image) is not None:
@@ -163,8 +189,10 @@ class Images:
 
     def _unpack(self, layer: Layer) -> None:
         target = self._layer(layer.diff_id)
-        if target.is_dir():
+        if _is_whole(target):
             return
+        if target.exists():
+            shutil.rmtree(target)
         half = target.with_name(f"{_HALF}{secrets.token_hex(4)}")
         half.mkdir(mode=0o755)
         try:
@@ -172,6 +200,7 @@ class Images:
         except BaseException:
             shutil.rmtree(half, ignore_errors=True)
             raise
+        _mark(target).write_text(_BOOT.read_text())
         half.rename(target)
 
     def _check_platform(self, image: str, pulled: Image) -> None:
@@ -191,6 +220,17 @@ class Images:
 
     def _layer(self, diff_id: Digest) -> Path:
         return self._layout.layers / diff_id.hex
+
+
+def _mark(layer: Path) -> Path:
+    return layer.with_name(f"{layer.name}{_MARK}")
+
+
+def _is_whole(layer: Path) -> bool:
+    with suppress(FileNotFoundError):
+        if _mark(layer).read_text() != _BOOT.read_text():
+            return False
+    return layer.is_dir()
 
 
 def _parse(image: str) -> Reference:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import stat
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ import pytest
 from cryptography import x509
 
 from homeport.authority import Authority
+from homeport.errors import HomeportError
 
 
 def test_the_keys_are_readable_by_root_alone(tmp_path: Path) -> None:
@@ -80,3 +82,25 @@ def _accepts(directory: Path, name: str) -> bool:
         except ssl.SSLWantReadError:
             continue
     return client.version() is not None
+
+
+def test_keys_are_on_the_disk_before_they_have_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, fsync = set(), os.fsync
+
+    def watched(handle: int) -> None:
+        fsync(handle)
+        synced.add(os.fstat(handle).st_ino)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    Authority(tmp_path)
+    assert {path.stat().st_ino for path in tmp_path.iterdir()} <= synced
+
+
+@pytest.mark.parametrize("name", ["ca.pem", "ca-key.pem"])
+def test_a_damaged_authority_says_what_to_do(tmp_path: Path, name: str) -> None:
+    Authority(tmp_path)
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(HomeportError, match=r"is damaged: restore them, or remove both"):
+        Authority(tmp_path)

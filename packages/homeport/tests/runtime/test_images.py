@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -69,3 +71,49 @@ def test_another_registry_has_to_show_the_image_that_it_names(images: Images, di
         for reference in (f"{host}/shop:latest", f"{host}/shop@{digest}"):
             with pytest.raises(ImageError, match="there is no image"):
                 images.resolve(reference)
+
+
+@pytest.fixture
+def start_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
+    """As if the machine had been: it has another boot's id."""
+
+    def start() -> None:
+        boot = tmp_path / f"boot-{secrets.token_hex(4)}"
+        boot.write_text(boot.name)
+        monkeypatch.setattr("homeport.images._BOOT", boot)
+
+    return start
+
+
+def test_a_layer_that_a_power_failure_may_have_cut_short_is_unpacked_again(
+    images: Images, digest: str, start_anew: Callable[[], None]
+) -> None:
+    file = images.pull(f"{OWN}/secret", digest).layers[0] / "app.py"
+    file.write_bytes(b"")  # as file systems leave what was not on the disk yet
+    start_anew()
+    assert images.local(digest) is None
+    images.pull(f"{OWN}/secret", digest)
+    assert file.read_bytes() == b"print()"
+    assert images.local(digest) is not None
+    images.settle()
+    start_anew()
+    assert images.local(digest) is not None
+    images.keep([digest])
+    assert images.local(digest) is not None
+
+
+def test_an_image_whose_configuration_is_damaged_is_pulled_again(
+    images: Images, digest: str, tmp_path: Path
+) -> None:
+    images.pull(f"{OWN}/secret", digest)
+    (configuration,) = (tmp_path / "data/images").iterdir()
+    configuration.write_bytes(b"")
+    assert images.local(digest) is None
+    images.pull(f"{OWN}/secret", digest)
+    assert images.local(digest) is not None
+
+
+def test_nothing_stays_of_what_is_kept_no_longer(images: Images, digest: str, tmp_path: Path) -> None:
+    images.pull(f"{OWN}/secret", digest)
+    images.keep([])
+    assert not [*(tmp_path / "data/images").iterdir(), *(tmp_path / "data/layers").iterdir()]
