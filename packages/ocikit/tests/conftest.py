@@ -8,13 +8,15 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import uvicorn
+from bench.serving import in_thread
 from obstore.store import LocalStore
 
 from ocikit import (
@@ -73,9 +75,9 @@ class _Server(uvicorn.Server):
 @contextmanager
 def _serving(app: object) -> Iterator[int]:
     """An ASGI app behind uvicorn in a thread; gives its port."""
-    server = _Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off", loop="asyncio")
-    )
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off", loop="asyncio")
+    config.timeout_keep_alive = 600  # a client that was kept waiting finds its connection as it left it
+    server = _Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
     try:
@@ -204,7 +206,7 @@ class Fake:
 
 @pytest.fixture
 def start() -> Iterator[Callable[[], Fake]]:
-    servers: list[ThreadingHTTPServer] = []
+    running = ExitStack()
 
     def start() -> Fake:
         fake = Fake()
@@ -241,15 +243,12 @@ def start() -> Iterator[Callable[[], Fake]]:
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.handle_error = lambda *_: None  # clients of these tests break off
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
+        running.enter_context(in_thread(server))
         fake.host = f"127.0.0.1:{server.server_port}"
         return fake
 
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with running:
+        yield start
 
 
 @pytest.fixture
@@ -261,5 +260,5 @@ def fake(start) -> Fake:
 def pauses(monkeypatch) -> list[float]:
     """How long the client would have waited, and no waiting."""
     found: list[float] = []
-    monkeypatch.setattr("ocikit.client.retry.time.sleep", found.append)
+    monkeypatch.setattr("ocikit.client.retry.time", SimpleNamespace(sleep=found.append))
     return found

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,12 +56,16 @@ class Sent:
 
 
 class Cutting:
-    """A way to a server on which each connection breaks after so many bytes on their way there."""
+    """A way to a server on which each connection breaks after so many bytes on their way there.
+
+    The server has read what came until then when the client sees the connection cut.
+    """
 
     def __init__(self, host: str, limits: list[int]) -> None:
         name, _, port = host.partition(":")
         self._target = name, int(port)
         self._limits = limits
+        self._lock = threading.Lock()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.host = f"127.0.0.1:{self._listening.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -75,31 +80,37 @@ class Cutting:
                 client, _ = self._listening.accept()
             except OSError:
                 return
-            server = socket.create_connection(self._target)
-            threading.Thread(target=self._there, args=(client, server), daemon=True).start()
-            threading.Thread(target=self._back, args=(client, server), daemon=True).start()
+            threading.Thread(target=self._there, args=(client,), daemon=True).start()
 
-    def _there(self, client: socket.socket, server: socket.socket) -> None:
+    def _there(self, client: socket.socket) -> None:
         passed = 0
-        with client, server:
-            while data := _received(client):
-                passed += len(data)
-                try:
-                    server.sendall(data)
-                except OSError:
-                    return  # it has refused the request before the end of it
-                if self._limits and passed >= self._limits[0]:
-                    self._limits.pop(0)
-                    for end in (client, server):
-                        end.shutdown(socket.SHUT_RDWR)
-                    return
+        with client, suppress(OSError), socket.create_connection(self._target) as server:
+            back = threading.Thread(target=self._back, args=(client, server), daemon=True)
+            back.start()
+            try:
+                while data := _received(client):
+                    passed += len(data)
+                    server.sendall(data)  # fails if it has refused the request before the end of it
+                    if self._is_to_cut(passed):
+                        break
+            finally:
+                with suppress(OSError):
+                    server.shutdown(socket.SHUT_WR)
+                back.join()
+
+    def _is_to_cut(self, passed: int) -> bool:
+        with self._lock:
+            if not self._limits or passed < self._limits[0]:
+                return False
+            self._limits.pop(0)
+            return True
 
     def _back(self, client: socket.socket, server: socket.socket) -> None:
-        while data := _received(server):
-            try:
+        with suppress(OSError):
+            while data := _received(server):
                 client.sendall(data)
-            except OSError:
-                return
+        with suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)
 
 
 def _received(end: socket.socket) -> bytes:

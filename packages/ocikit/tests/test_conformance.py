@@ -68,7 +68,7 @@ class Peer:
     repository: str = field(default_factory=lambda: f"conformance/repo{next(_numbers)}")
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
-        connection = http.client.HTTPConnection(self.host, timeout=20)
+        connection = http.client.HTTPConnection(self.host, timeout=60)
         try:
             sent = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method, path, body, sent, encode_chunked=not isinstance(body, bytes | None))
