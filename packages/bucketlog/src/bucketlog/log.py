@@ -152,6 +152,9 @@ def decode_entry(key: str, data: bytes) -> Entry:
 
 
 def value_to_json(stored: Stored) -> Any:  # noqa: PLR0911 -- one return a type
+    """A stored value as an entry of the log has it: texts, whole numbers and booleans as they are, others as
+    an object with one member, their kind.
+    """
     if isinstance(stored, str | int):
         return stored
     if isinstance(stored, float):
@@ -175,6 +178,7 @@ def value_to_json(stored: Stored) -> Any:  # noqa: PLR0911 -- one return a type
 
 
 def value_from_json(value: Any) -> Stored:
+    """The value back. Raises ValueError for what `value_to_json` does not write."""
     if isinstance(value, str | int):
         return encode(value)
     if not isinstance(value, dict) or len(value) != 1:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what a command line says, by default this process's; its exit code."""
     try:
         return _command(arguments)
     except KeyboardInterrupt:

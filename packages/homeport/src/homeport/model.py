@@ -16,6 +16,8 @@ from homeport.mounts import Mounts
 
 
 class ServiceStatus(StrEnum):
+    """As DescribeService has it."""
+
     CREATE_FAILED = "CREATE_FAILED"
     RUNNING = "RUNNING"
     PAUSED = "PAUSED"
@@ -25,6 +27,8 @@ class ServiceStatus(StrEnum):
 
 
 class OperationType(StrEnum):
+    """As ListOperations has it."""
+
     CREATE_SERVICE = "CREATE_SERVICE"
     START_DEPLOYMENT = "START_DEPLOYMENT"
     UPDATE_SERVICE = "UPDATE_SERVICE"
@@ -34,6 +38,8 @@ class OperationType(StrEnum):
 
 
 class OperationStatus(StrEnum):
+    """As ListOperations has it."""
+
     PENDING = "PENDING"
     IN_PROGRESS = "IN_PROGRESS"
     FAILED = "FAILED"
@@ -44,6 +50,7 @@ class OperationStatus(StrEnum):
 
     @property
     def ended(self) -> bool:
+        """Whether it stays so."""
         return self not in (
             OperationStatus.PENDING,
             OperationStatus.IN_PROGRESS,
@@ -134,6 +141,8 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
+    """What is being done to a service, or has been."""
+
     id: str  # UUID
     service_arn: str
     type: OperationType
@@ -146,6 +155,8 @@ class Operation:
 
 
 class CustomDomainStatus(StrEnum):
+    """As DescribeCustomDomains has it."""
+
     CREATING = "CREATING"
     CREATE_FAILED = "CREATE_FAILED"
     ACTIVE = "ACTIVE"

@@ -20,12 +20,15 @@ _TIMEOUT = 30.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Response:
+    """What was answered; `body` is all of it."""
+
     status: int
     headers: http.client.HTTPMessage
     body: bytes
 
     @property
     def text(self) -> str:
+        """The body as UTF-8. Raises UnicodeDecodeError."""
         return self.body.decode()
 
 

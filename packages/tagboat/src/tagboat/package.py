@@ -164,6 +164,7 @@ def _workspace_member(name: str, key: str, file: Path) -> Path:
 
 
 def read_pyproject(file: Path) -> dict[str, Any]:
+    """What a pyproject.toml holds. Raises ConfigError where it is not there, or no TOML."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -178,6 +179,7 @@ def read_pyproject(file: Path) -> dict[str, Any]:
 
 
 def project_table(document: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Its table [project], which has a name at least. Raises ConfigError."""
     project = document.get("project")
     if not isinstance(project, dict) or not isinstance(project.get("name"), str):
         raise ConfigError(f"{file}: project.name is missing")

@@ -45,9 +45,11 @@ _SESSION = f"[:session/digest :session/method :session/created :session/seen {{:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    digest: str
+    """Somebody's login in one browser."""
+
+    digest: str  # of the token in the browser's cookie, which is kept nowhere
     user: User
-    method: str
+    method: str  # the issuer, or DEMO_METHOD
     created: datetime
     seen: datetime
 
@@ -277,6 +279,8 @@ def touch_session(session: Session, now: datetime) -> Transaction:
 
 
 def end_session(session: Session) -> Transaction:
+    """Also where somebody else has ended it meanwhile."""
+
     def apply(database: Database) -> list[Any]:
         entity = _session_entity(database, session.digest)
         return [] if entity is None else [[":db/retractEntity", entity]]

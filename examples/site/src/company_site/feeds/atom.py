@@ -10,6 +10,7 @@ MEDIA_TYPE = "application/atom+xml; charset=utf-8"
 
 
 def write(feed: Feed) -> bytes:
+    """The document, in UTF-8."""
     root = Element("feed", {"xmlns": "http://www.w3.org/2005/Atom", "xml:lang": "en"})
     _texts(root, id=feed.url, title=feed.title, subtitle=feed.description)
     _texts(root, updated=feed.updated.isoformat(timespec="seconds"), icon=feed.icon)

@@ -11,6 +11,7 @@ MEDIA_TYPE = "application/feed+json; charset=utf-8"
 
 
 def write(feed: Feed) -> bytes:
+    """The document, in UTF-8."""
     document = {
         "version": "https://jsonfeed.org/version/1.1",
         "title": feed.title,

@@ -16,6 +16,7 @@ _NAMESPACES = {
 
 
 def write(feed: Feed) -> bytes:
+    """The document, in UTF-8."""
     root = Element("rss", {"version": "2.0", **_NAMESPACES})
     channel = SubElement(root, "channel")
     _text(channel, "title", feed.title)

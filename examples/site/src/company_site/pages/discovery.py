@@ -21,6 +21,7 @@ _HIDDEN = ("/login", "/logout", "/search")
 
 
 async def sitemap(request: Request) -> Response:
+    """Every public page (sitemaps.org protocol 0.9)."""
     site = Site.of(request)
     _, edition = await visit_edition(request)
     root = Element("urlset", xmlns="http://www.sitemaps.org/schemas/sitemap/0.9")

@@ -23,6 +23,8 @@ _MOST = 2000
 
 
 class Kind(StrEnum):
+    """What has become of a stretch of text."""
+
     SAME = "same"
     ADDED = "added"
     REMOVED = "removed"

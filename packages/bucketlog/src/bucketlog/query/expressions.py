@@ -6,19 +6,19 @@ them (`typeof`); the rest is called in Python.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from bucketlog.errors import QueryError
-from bucketlog.forms import name_of, show
-from bucketlog.query.binding import binding_text, rows_of
-from bucketlog.query.callables import MAX_ARGUMENTS, MAX_COLUMNS, as_parameter
+from bucketlog.query.binding import rows_of
+from bucketlog.query.call import CallPlan, Convert, spread, tested, tested_by_python, valued
+from bucketlog.query.callables import MAX_ARGUMENTS, MAX_COLUMNS
 from bucketlog.query.comparison import comparable
 from bucketlog.query.functions import INTEGERS, NUMBERS, TEXTS, Function, Operation, find_function
 from bucketlog.query.inputs import Run
-from bucketlog.query.library import LIBRARY, truth
+from bucketlog.query.library import LIBRARY
 from bucketlog.query.parser import parse_inner_query
 from bucketlog.query.search import search
 from bucketlog.query.statement import Select, Statement
@@ -136,13 +136,13 @@ class Expressions:
         if atom.binding is None:
             condition = sql if operation.predicate else f"({sql} IS NOT NULL AND {sql} <> x'0100')"
             if guard:
-                call = self._called(atom, function.call, select, _tested)
+                call = self._called(atom, function.call, select, tested)
                 condition = f"CASE WHEN {guard} THEN {condition} ELSE {call} END"
             select.conditions.append(condition)
             return
         value = f"iif({sql}, x'0101', x'0100')" if operation.predicate else sql
         if guard:
-            call = self._called(atom, function.call, select, _valued)
+            call = self._called(atom, function.call, select, valued)
             value = f"CASE WHEN {guard} THEN {value} ELSE {call} END"
         self._bind(atom, value, select, _result_type(operation, operands), certain=not guard)
 
@@ -164,10 +164,10 @@ class Expressions:
     def _call(self, atom: Expression, function: Variable | Callable[..., Any], select: Select) -> None:
         binding = atom.binding
         if binding is None:
-            test = _tested if find_function(atom.name) and atom.function is None else _tested_by_python
+            test = tested if find_function(atom.name) and atom.function is None else tested_by_python
             select.conditions.append(self._called(atom, function, select, test))
         elif binding.shape is Shape.SCALAR:
-            self._bind(atom, self._called(atom, function, select, _valued), select, None, certain=False)
+            self._bind(atom, self._called(atom, function, select, valued), select, None, certain=False)
         else:
             self._rows(atom, function, binding, select)
 
@@ -176,7 +176,7 @@ class Expressions:
     ) -> None:
         """The table of the rows that a function gives."""
         leaves = tuple(binding.leaves())
-        parameter, operands = self._parts(atom, function, select, _spread(binding))
+        parameter, operands = self._parts(atom, function, select, spread(binding))
         if len(operands) > MAX_ARGUMENTS or len(leaves) > MAX_COLUMNS:
             raise QueryError(
                 f"{atom.name} gives rows: it takes at most {MAX_ARGUMENTS} variables and binds at most "
@@ -190,13 +190,13 @@ class Expressions:
                 self._statement.meet(select, term, f"{alias}.c{column}")
 
     def _called(
-        self, atom: Expression, function: Variable | Callable[..., Any], select: Select, convert: _Convert
+        self, atom: Expression, function: Variable | Callable[..., Any], select: Select, convert: Convert
     ) -> str:
         parameter, operands = self._parts(atom, function, select, convert)
         return f"bucketlog_call({', '.join([parameter, *operands])})"
 
     def _parts(
-        self, atom: Expression, function: Variable | Callable[..., Any], select: Select, convert: _Convert
+        self, atom: Expression, function: Variable | Callable[..., Any], select: Select, convert: Convert
     ) -> tuple[str, list[str]]:
         """The parameter that is the callable, and the SQL of the arguments that vary."""
         operands = []
@@ -209,7 +209,7 @@ class Expressions:
             elif isinstance(argument, Blank):
                 raise QueryError(f"_ cannot be an argument, in: {atom.text}")
         known = None if isinstance(function, Variable) else function
-        plan = _CallPlan(atom, known, arguments, convert)
+        plan = CallPlan(atom, known, arguments, convert)
         return self._statement.parameter(plan), operands
 
     # Lookups in a database
@@ -408,119 +408,3 @@ def _only(atom: Expression) -> Term:
         if not isinstance(term, Binding):
             return term
     raise QueryError(f"{atom.name} gives one value: bind it to one variable, in: {atom.text}")
-
-
-# Calls when the statement runs
-
-_Convert = Callable[[Callable[..., Any], Run, Expression], Callable[..., Any]]
-"""Makes of a function of Python values, which raises `QueryError`, what SQL calls with them."""
-
-
-class _CallPlan:
-    """A parameter: the callable for one expression, made for each run of the statement."""
-
-    def __init__(
-        self,
-        atom: Expression,
-        function: Callable[..., Any] | None,
-        arguments: tuple[Argument, ...],
-        convert: _Convert,
-    ) -> None:
-        self._atom = atom
-        self._function = function
-        self._arguments = arguments
-        self._convert = convert
-
-    def __call__(self, run: Run) -> Any:
-        decode = run.codec.decode
-        complete = self._completed(run)
-        known, atom = self._function, self._atom
-
-        def call(*stored: Stored | None) -> Any:
-            values = [decode(item) if type(item) is bytes else item for item in stored]
-            function: Any = values.pop(0) if known is None else known
-            arguments = values if complete is None else complete(values)
-            try:
-                return function(*arguments)
-            except QueryError:
-                raise
-            except Exception as error:
-                raise QueryError(_failure(function, arguments, error, atom)) from error
-
-        return as_parameter(self._convert(call, run, atom))
-
-    def _completed(self, run: Run) -> Callable[[list[Any]], list[Any]] | None:
-        """Makes of the arguments that vary all of them; `None` when all vary."""
-        if all(isinstance(item, Variable) for item in self._arguments):
-            return None
-        fixed: list[Any] = []
-        for argument in self._arguments:
-            if isinstance(argument, Source):
-                name = argument.name
-                fixed.append(run.databases[name] if name in run.databases else run.collections[name])
-            else:
-                fixed.append(argument.value if isinstance(argument, Constant) else None)
-        places = [n for n, argument in enumerate(self._arguments) if isinstance(argument, Variable)]
-
-        def complete(values: list[Any]) -> list[Any]:
-            arguments = list(fixed)
-            for place, value in zip(places, values, strict=True):
-                arguments[place] = value
-            return arguments
-
-        return complete
-
-
-def _failure(function: Any, arguments: Sequence[Any], error: Exception, atom: Expression) -> str:
-    if not callable(function):
-        return f"{atom.name} is {function!r}, which is no function, in: {atom.text}"
-    name = name_of(function) if atom.function is not None else atom.name
-    shown = ", ".join(map(repr, arguments))
-    return f"{name} fails for {shown}: {type(error).__name__}: {error}, in: {atom.text}"
-
-
-def _tested(call: Callable[..., Any], _run: Run, _atom: Expression) -> Callable[..., int]:
-    return lambda *stored: int(truth(call(*stored)))
-
-
-def _tested_by_python(call: Callable[..., Any], _run: Run, _atom: Expression) -> Callable[..., int]:
-    return lambda *stored: int(bool(call(*stored)))
-
-
-def _valued(call: Callable[..., Any], run: Run, atom: Expression) -> Callable[..., Stored | None]:
-    encode = run.codec.encode
-
-    def value(*stored: Stored | None) -> Stored | None:
-        result = call(*stored)
-        kind = type(result)
-        if kind is str or result is None:
-            return result  # type: ignore[no-any-return]
-        try:
-            return encode(result)
-        except ValueError as error:
-            raise QueryError(f"{atom.name} gives {show(result)}: {error}, in: {atom.text}") from None
-
-    return value
-
-
-def _spread(binding: Binding) -> _Convert:
-    """Rows of what a function gives, laid out as the binding says."""
-
-    def convert(call: Callable[..., Any], run: Run, atom: Expression) -> Callable[..., Any]:
-        encode = run.codec.encode
-
-        def rows(*stored: Stored | None) -> Iterator[tuple[Stored | None, ...]]:
-            result = call(*stored)
-            if result is None:
-                return
-            try:
-                for row in rows_of(binding, result):
-                    yield tuple(map(encode, row))
-            except ValueError as error:
-                raise QueryError(
-                    f"{atom.name} gives what {binding_text(binding)} does not fit: {error}, in: {atom.text}"
-                ) from None
-
-        return rows
-
-    return convert

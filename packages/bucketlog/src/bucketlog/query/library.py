@@ -107,6 +107,10 @@ def compare(a: Any, b: Any) -> int:
 
 
 def rank(value: Any) -> tuple[int, Any]:
+    """What values of all kinds are ordered by: numbers, texts, other values, tuples.
+
+    Raises TypeError for what has no order.
+    """
     if isinstance(value, numbers.Number) and not isinstance(value, bool):
         return (0, value)
     if isinstance(value, list | tuple):

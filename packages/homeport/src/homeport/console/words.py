@@ -53,6 +53,7 @@ def short(digest: str | None) -> str:
 
 
 def ago(time: datetime, now: datetime | None = None) -> str:
+    """How long ago, in the largest unit of which there is one; `now` is the present by default."""
     seconds = ((now or datetime.now(UTC)) - time).total_seconds()
     for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
@@ -61,6 +62,7 @@ def ago(time: datetime, now: datetime | None = None) -> str:
 
 
 def lasted(time: timedelta) -> str:
+    """How long, in one unit."""
     seconds = time.total_seconds()
     if seconds < 10:
         return f"{seconds:.1f} s"
@@ -70,6 +72,7 @@ def lasted(time: timedelta) -> str:
 
 
 def stamp(time: datetime) -> str:
+    """To the second, in UTC."""
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 

@@ -220,6 +220,7 @@ def summary(plan: Plan) -> str:
 
 
 def to_json(plan: Plan) -> list[dict[str, Any]]:
+    """A list with an object a change, as `tagboat plan --json` prints it."""
     return [
         {
             "kind": change.resource.kind,

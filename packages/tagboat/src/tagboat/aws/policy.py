@@ -17,12 +17,14 @@ PULL_ACTIONS = ("BatchCheckLayerAvailability", "BatchGetImage", "GetDownloadUrlF
 
 
 def document(*statements: Mapping[str, Any]) -> Document:
+    """A policy with these statements."""
     return {"Version": _VERSION, "Statement": [dict(statement) for statement in statements]}
 
 
 def allow(
     actions: Iterable[str], resources: Iterable[Any], condition: Mapping[str, Any] | None = None
 ) -> Document:
+    """A statement that allows the actions, written as `service:Action`, on the resources, which are ARNs."""
     statement: Document = {"Effect": "Allow", "Action": sorted(actions), "Resource": list(resources)}
     return statement | ({"Condition": condition} if condition else {})
 

@@ -88,6 +88,7 @@ def read_requirements(lock: Path) -> Requirements:
 
 
 def read_text(lock: Path) -> str:
+    """What a lock file holds. Raises ConfigError, which says how to write one where there is none."""
     try:
         return lock.read_text(encoding="utf-8")
     except FileNotFoundError as error:

@@ -73,6 +73,7 @@ def rendered(cutover: Cutover) -> list[str]:
 
 
 def to_json(cutover: Cutover) -> dict[str, Any]:
+    """Where the move stands, as `tagboat cutover --json` prints it."""
     return {
         "name": cutover.name,
         "end": cutover.end.value,

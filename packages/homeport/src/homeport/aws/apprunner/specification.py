@@ -80,6 +80,7 @@ def shown(service: Service) -> dict[str, Any]:
 
 
 def summary(service: Service) -> dict[str, Any]:
+    """A service, as ListServices shows it."""
     return {
         "ServiceName": service.spec.name,
         "ServiceId": service.id,
