@@ -155,6 +155,7 @@ def test_a_recursion_that_is_too_deep_says_so(conn: Connection) -> None:
         ("[]", "at least one attribute"),
         ("[5]", "is no attribute"),
         ("[:nope]", ":nope is not an attribute"),
+        ("[:user/nmae]", r"is not an attribute of the database; did you mean :user/name\?"),
         ("[{:user/name [:db/id]}]", "so nothing lies behind it"),
         ("[:user/_name]", "so nothing lies behind it"),
         ("[{:user/parent 0}]", "at least 1"),

@@ -281,6 +281,8 @@ def test_an_input_that_a_rule_takes_may_name_an_entity(db: Database) -> None:
         ("[:find ?e", (), r"cannot be read: line 1, column 1: '\[' is never closed"),
         ("[:where [?e :user/name]]", (), "needs :find"),
         ("[:find ?e :find ?e]", (), "at most once"),
+        ("[:find ?e :whre [?e :user/name]]", (), "a query has no :whre, but :find, .*:where"),
+        ("[:find ?e :where [?e :user/nmae]]", (), r"is not an .*; did you mean :user/name\?, in: "),
         ("[:find e :where [?e :user/name]]", (), ":find takes variables"),
         ("[:find ?x :where [?e :user/name]]", (), r"\?x is in :find or :with, but nothing binds it"),
         ("[:find ?e :where [?e :user/nothing ?v]]", (), r"':user/nothing' is not an .*in: \[\?e :"),

@@ -294,4 +294,6 @@ class Database:
             sql = "SELECT max(e) FROM datom WHERE a = :a AND v <= :v AND added <= :t"
             ((found,),) = self._image.rows(sql, {"a": TX_INSTANT, "v": instant, "t": self._as_of})
             return -1 if found is None else int(found) - TX_BASE
+        if not isinstance(t, int):
+            raise QueryError(f"{t!r} is neither a transaction (its number or entity id) nor an instant")
         return t - TX_BASE if t >= TX_BASE else t

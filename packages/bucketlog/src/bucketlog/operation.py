@@ -96,7 +96,7 @@ class Reader:
             raise TransactionError(f"transaction functions or maps are nested more than {_MAX_DEPTH} deep")
         if isinstance(data, str):
             data = _read(data)
-        if isinstance(data, Mapping) or not isinstance(data, Iterable):
+        if isinstance(data, Mapping | str) or not isinstance(data, Iterable):
             raise TransactionError(f"transaction data is a list of maps and lists, not {type(data).__name__}")
         for form in data:
             if isinstance(form, Mapping):
@@ -230,7 +230,7 @@ class Reader:
         if attribute is None:
             raise TransactionError(
                 f"{name!r} in {_brief(form)} is not an attribute: define it with :db/ident, :db/valueType "
-                f"and :db/cardinality in an earlier transaction"
+                f"and :db/cardinality in an earlier transaction{self._schema.nearest(name)}"
             )
         return attribute
 
@@ -250,6 +250,7 @@ class Reader:
         if found is None:
             raise TransactionError(
                 f"{e!r} in {_brief(form)} names no entity: what the same transaction makes has a temp id only"
+                f"{self._schema.nearest(e) if isinstance(e, str) else ''}"
             )
         if not (0 < found < self._db.state.next_entity or TX_BASE <= found <= self._tx):
             raise TransactionError(

@@ -80,7 +80,8 @@ class _Puller:
     def _attribute(self, spec: AttributePull) -> Attribute:
         attribute = self._db.schema.attribute(spec.name)
         if attribute is None:
-            raise QueryError(f"pull: {spec.name} is not an attribute of the database")
+            nearest = self._db.schema.nearest(spec.name)
+            raise QueryError(f"pull: {spec.name} is not an attribute of the database{nearest}")
         nested = spec.reverse or spec.pattern is not None or spec.depth is not None
         if nested and not attribute.is_ref:
             raise QueryError(

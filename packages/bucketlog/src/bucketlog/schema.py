@@ -166,6 +166,13 @@ class Schema:
     def _by_ident(self) -> dict[str, Attribute]:
         return {str(attribute.ident): attribute for attribute in self.attributes.values()}
 
+    def nearest(self, name: Any) -> str:
+        """What an error says of a name that is none: the ident that looks most like it, if any does."""
+        from difflib import get_close_matches  # noqa: PLC0415  only for who has made a mistake
+
+        found = get_close_matches(str(name), self.idents, 1)
+        return f"; did you mean {found[0]}?" if found else ""
+
     @cached_property
     def references(self) -> tuple[Attribute, ...]:
         """The attributes whose values are entities."""

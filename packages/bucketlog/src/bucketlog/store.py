@@ -89,6 +89,10 @@ def open_store(url: str) -> ObjectStore:
         if parts.scheme in ("http", "https"):
             http: ClientConfig = {"allow_http": parts.scheme == "http"}
             return cast("ObjectStore", HTTPStore.from_url(url, client_options=http, retry_config=_RETRIES))
+        if not parts.scheme:
+            raise StoreError(
+                f"{url} is no URL: a directory is {Path(url).absolute().as_uri()}, a bucket s3://…"
+            )
         _require_allowed(parts.scheme)
         store = from_url(url, retry_config=_RETRIES)
     except (BaseError, ValueError, OSError) as error:

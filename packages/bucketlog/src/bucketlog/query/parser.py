@@ -88,7 +88,9 @@ def _sections(form: Any) -> dict[str, tuple[Any, ...]]:
     for item in form:
         if isinstance(item, Keyword):
             name = str(item)
-            if name not in _SECTIONS or name in sections:
+            if name not in _SECTIONS:
+                raise wrong(item, f"a query has no {name}, but {', '.join(_SECTIONS)}")
+            if name in sections:
                 raise wrong(item, f"a query has each of {', '.join(_SECTIONS)} at most once")
             sections[name] = ()
         else:

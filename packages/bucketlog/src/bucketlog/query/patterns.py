@@ -38,9 +38,11 @@ def attribute_of(
     if not isinstance(place, Constant):
         return None
     name = place.value
-    attribute = databases[pattern.source].schema.attribute(name) if isinstance(name, str | int) else None
+    schema = databases[pattern.source].schema
+    attribute = schema.attribute(name) if isinstance(name, str | int) else None
     if attribute is None:
-        raise QueryError(f"{name!r} is not an attribute of the database, in: {pattern.text}")
+        nearest = schema.nearest(name)
+        raise QueryError(f"{name!r} is not an attribute of the database{nearest}, in: {pattern.text}")
     return attribute
 
 
