@@ -55,6 +55,46 @@ def _stack(make_layer, *layers):
     return image
 
 
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [
+            ("d" * 60 + str(number), DIRECTORY, {"pax_headers": {"SCHILY.xattr.user.a": "x" * 900}})
+            for number in range(20)
+        ],
+        [(f"{number}/{'d/' * 200}", DIRECTORY, {}) for number in range(5)],
+        [(f"{number}/{'d/' * 200}f", FILE, {}) for number in range(5)],
+    ],
+    ids=["attributes", "folders", "folders of files"],
+)
+def test_what_has_to_be_remembered_of_an_archive_is_bounded(make_layer, tmp_path, monkeypatch, entries):
+    """However little of it is sent: attributes and deep folders are compressed to almost nothing."""
+    layer = make_layer(*entries)
+    unpack_layer(layer, tmp_path / "well")
+    monkeypatch.setattr("ocikit._tar._MOST_NAMES", 10_000)
+    monkeypatch.setattr("ocikit.unpacking._MOST_NAMES", 100_000)
+    with pytest.raises(UnsafeArchiveError, match="bytes of"):
+        unpack_layer(layer, tmp_path / "root")
+
+
+def test_folders_that_are_only_named_count_as_entries_do(make_layer, tmp_path, monkeypatch):
+    monkeypatch.setattr("ocikit.unpacking.MAX_ENTRIES", 500)
+    for name in ("f", ".wh.f"):
+        layer = make_layer(*((f"{number}/{'d/' * 200}{name}", FILE, {}) for number in range(5)))
+        with pytest.raises(UnsafeArchiveError, match="more than 500"):
+            unpack_layer(layer, tmp_path / "root")
+
+
+def test_records_that_last_are_few(make_layer, tmp_path):
+    """Each entry is read with all of them."""
+    buffer = io.BytesIO()
+    lasting = {f"comment.{number}": "x" for number in range(101)}
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, pax_headers=lasting) as archive:
+        archive.addfile(tarfile.TarInfo("f"))
+    with pytest.raises(UnsafeArchiveError, match="more than 100 records"):
+        unpack_layer(make_layer(buffer.getvalue()), tmp_path)
+
+
 def test_modes_owners_times_and_links_are_kept(make_layer, tmp_path):
     layer = make_layer(
         ("./", DIRECTORY, {"mode": 0o755}),

@@ -35,6 +35,10 @@ LATEST: Final = 8**11 - 1  # seconds since 1970 that the octal digits of a ustar
 _LARGEST_SIZE: Final = 8**11 - 1
 _LARGEST_ID: Final = 8**7 - 1
 _LARGEST_HEADER: Final = 1 << 20  # bytes of one extended header
+_MOST_NAMES: Final = (
+    256 << 20
+)  # bytes of all names, targets and attributes, which readers may have to remember
+_MOST_LASTING: Final = 100  # records that hold for all entries that follow
 _MTIME: Final = re.compile(r"(-?)(\d{1,12})(?:\.(\d+))?")
 _XATTR: Final = "SCHILY.xattr."
 
@@ -69,6 +73,7 @@ class Reader:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._names = 0  # bytes of names, targets and attributes so far
         self._left = 0  # bytes of the current content that have not been read
         self._padding = 0
 
@@ -83,16 +88,25 @@ class Reader:
                     extended |= _pax_records(data)
                 elif kind == _PAX_GLOBAL:
                     lasting |= _pax_records(data)
+                    if len(lasting) > _MOST_LASTING:
+                        raise UnsafeArchiveError(f"more than {_MOST_LASTING} records for all that follows")
                 else:
                     extended["path" if kind == _GNU_NAME else "linkpath"] = data.partition(b"\0")[0]
                 continue
             entry = _entry(header, {key: value for key, value in (lasting | extended).items() if value})
             extended = {}
+            self._count(entry)
             self._left, self._padding = entry.size, -entry.size % BLOCK
             yield entry
             while self.content():
                 pass
             self._exactly(self._padding)
+
+    def _count(self, entry: Entry) -> None:
+        self._names += len(entry.name) + len(entry.target)
+        self._names += sum(len(name) + len(value) for name, value in entry.xattrs.items())
+        if self._names > _MOST_NAMES:
+            raise UnsafeArchiveError(f"more than {_MOST_NAMES} bytes of names and attributes")
 
     def content(self, size: int = 1 << 20) -> bytes:
         """The next bytes of the current entry's content, none at its end."""

@@ -31,6 +31,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LONGEST_PATH = 4095  # bytes, of a name or a link's target (Linux, PATH_MAX)
 _LONGEST_PART = 255
+_MOST_NAMES = 512 << 20  # bytes of the names of files and folders, which are remembered
 _DEEPEST = 256  # directories in one another
 _LARGEST_ID = 2**32 - 2
 _LATEST = 2**40 * 10**9  # nanoseconds, either way of 1970
@@ -150,6 +151,7 @@ class _Unpacker:
     _kinds: dict[str, bytes] = field(default_factory=dict)  # what this very layer brought: whiteouts spare it
     _hidden: set[str] = field(default_factory=set)  # what its whiteouts have named
     _count: int = 0
+    _names: int = 0  # bytes of what is in `_kinds`
 
     def write(self, entry: _tar.Entry, archive: _tar.Reader) -> None:
         self._count += 1
@@ -176,9 +178,18 @@ class _Unpacker:
         known = self._kinds.get(name, kind)
         if known != kind or (name in self._kinds and kind != _tar.DIRECTORY):
             raise UnsafeArchiveError(f"{name!r} comes twice")
-        self._kinds[name] = kind
+        self._remember(name, kind)
         while (name := name.rpartition("/")[0]) and name not in self._kinds:
-            self._kinds[name] = _tar.DIRECTORY
+            self._remember(name, _tar.DIRECTORY)
+
+    def _remember(self, name: str, kind: bytes) -> None:
+        """Also of folders that no entry is of, but that an entry is in: one may make hundreds."""
+        self._kinds[name] = kind
+        self._names += len(name)
+        if len(self._kinds) > MAX_ENTRIES or self._names > _MOST_NAMES:
+            raise UnsafeArchiveError(
+                f"more than {MAX_ENTRIES} files and folders, or {_MOST_NAMES} bytes of their names"
+            )
 
     def _create(self, name: str, entry: _tar.Entry, archive: _tar.Reader) -> None:
         with _parent(self.root, name, create=True) as (parent, last):
@@ -247,6 +258,7 @@ class _Unpacker:
             raise UnsafeArchiveError(f"{name!r} is a whiteout of nothing")
         target = f"{directory}/{hidden}" if directory else hidden
         self._hidden.add(target)
+        self._count += target.count("/")  # the folders around it, which may have to be made
         kind = self._kinds.get(target)
         if kind == _tar.DIRECTORY:
             self._opaque(target)  # the lower one is hidden, and this layer's own stands in its place
