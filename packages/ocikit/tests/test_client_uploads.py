@@ -339,11 +339,18 @@ def test_content_that_is_not_what_it_should_be_cancels_its_upload(fake):
     fake.answer = lambda asked: (
         (404, {}, b"") if asked.method == "HEAD" else (202, {"Location": "/v2/app/blobs/uploads/1"}, b"")
     )
-    image = _image(b"content")
-    wrong = Image(image.config, (replace(image.layers[0], blob=BytesBlob(b"CONTENT")),))
+    image = _image(b"content" * MIB)
+    wrong = Image(image.config, (replace(image.layers[0], blob=BytesBlob(b"CONTENT" * MIB)),))
     with Registry(fake.host) as registry, pytest.raises(DigestMismatchError):
         registry.push(wrong, Reference(fake.host, "app", "a"))
     assert "/v2/app/blobs/uploads/1" in fake.paths("DELETE")
+
+
+def test_small_content_that_is_not_what_it_should_be_is_not_sent(fake):
+    fake.answer = lambda _: (404, {}, b"")
+    with Registry(fake.host) as registry, pytest.raises(DigestMismatchError):
+        registry.push_layer(replace(_image(b"content").layers[0], blob=BytesBlob(b"CONTENT")), "app")
+    assert not fake.paths("POST")
     assert not [path for path in fake.paths("PUT") if "/manifests/" in path]
 
 
@@ -352,6 +359,79 @@ def test_an_upload_to_nowhere_is_an_error_of_ours(fake, place):
     fake.answer = lambda asked: (404, {}, b"") if asked.method == "HEAD" else (202, {"Location": place}, b"")
     with Registry(fake.host) as registry, pytest.raises(RegistryError, match="no place to go"):
         registry.push(_image(b"content"), Reference(fake.host, "app", "a"))
+
+
+def test_of_a_repository_that_is_not_known_no_layer_is_asked_for(fake):
+    """Small blobs go in one request, where the registry takes them so."""
+
+    def answer(asked):
+        if asked.path.startswith("/v2/app/tags/list"):
+            return 404, {}, b'{"errors": [{"code": "NAME_UNKNOWN"}]}'
+        if asked.method == "POST" and "?digest=" not in asked.path:
+            return 202, {"Location": "/v2/app/blobs/uploads/1"}, b""
+        return (404 if asked.method in ("GET", "HEAD") else 201), {}, b""
+
+    fake.answer = answer
+    large, small = _image(os.urandom(MIB)), _image(b"small")
+    image = large.append(small.layers[0], History())
+    with Registry(fake.host) as registry:
+        registry.push(image, Reference(fake.host, "app", "a"))
+        digests = [layer.descriptor.digest for layer in image.layers]
+        whole = {
+            f"/v2/app/blobs/uploads/?digest={str(one).replace(':', '%3A')}"
+            for one in (digests[1], image.manifest.config.digest)
+        }
+        assert whole < set(fake.paths("POST"))
+        methods = [asked.method for asked in fake.asked]
+        assert [methods.count(one) for one in ("GET", "HEAD", "POST", "PUT")] == [2, 0, 3, 2]
+        fake.asked.clear()
+        registry.push_layer(_image(b"later").layers[0], "app")  # an image is there now
+    assert [asked.method for asked in fake.asked] == ["HEAD", "POST"]
+
+
+def test_what_a_push_that_broke_off_has_left_in_an_unknown_repository_is_not_sent_again(served):
+    image, sent = _image(os.urandom(MIB)), Sent()
+    layer = image.layers[0]
+    with served.client() as registry:
+        registry.push_layer(layer, "app")
+    with served.client() as registry:
+        registry.push(image, Reference(served.host, "app", "a"), progress=sent)
+    assert set(sent.bytes) == {str(image.manifest.config.digest)}
+    assert served.storage.image("app", "a").digest == image.digest
+
+
+@pytest.mark.parametrize(
+    "refusal", [(202, {"Location": "/v2/app/blobs/uploads/1"}, b""), (405, {}, b""), (400, {}, b"")]
+)
+def test_a_registry_that_takes_no_blob_in_one_request_is_not_asked_twice(fake, refusal):
+    def answer(asked):
+        if asked.method == "POST":
+            return (
+                refusal if "?digest=" in asked.path else (202, {"Location": "/v2/app/blobs/uploads/2"}, b"")
+            )
+        return (201 if asked.method == "PUT" else 404), {}, b""
+
+    fake.answer = answer
+    with Registry(fake.host) as registry:
+        for content in (b"one", b"two"):
+            registry.push_layer(_image(content).layers[0], "app", is_new=True)
+    assert len([path for path in fake.paths("POST") if "?digest=" in path]) == 1
+    assert [asked.body for asked in fake.asked if asked.method == "PUT"] == [b"one", b"two"]
+
+
+def test_a_blob_in_one_request_whose_answer_was_lost_is_looked_for(fake, pauses):
+    lost = []
+
+    def answer(asked):
+        if asked.method == "POST":
+            lost.append(asked)
+            return 0, {}, b""
+        return 200, {}, b""
+
+    fake.answer = answer
+    with Registry(fake.host) as registry:
+        registry.push_layer(_image(b"content").layers[0], "app", is_new=True)
+    assert ([asked.method for asked in fake.asked], len(pauses)) == (["POST", "HEAD"], 1)
 
 
 def test_what_another_repository_of_the_registry_has_is_mounted(served, make_image):

@@ -10,7 +10,7 @@ from typing import BinaryIO, Self
 
 from ocikit._document import MAX_DOCUMENT, Reader
 from ocikit.blob import Blob, BytesBlob, FileBlob, verified
-from ocikit.client.address import shown
+from ocikit.client.address import shown, with_query
 from ocikit.client.blobs import open_blob
 from ocikit.client.login import Find
 from ocikit.client.referrers import describe, forget_referrer, has_list, keep_referrer, list_referrers
@@ -302,7 +302,9 @@ class Registry:
         """What has the name now: nobody needs to ask one by one for what it consists of."""
         try:
             raw, media_type = self._manifest(reference)
-        except RegistryNotFoundError:
+        except RegistryNotFoundError as error:
+            if error.code == "NAME_UNKNOWN" or not self._is_known(reference.repository):
+                self._session.unknown.add(reference.repository)
             return None
         try:
             manifest = _parse(raw, media_type)
@@ -310,6 +312,16 @@ class Registry:
             return _Present(Digest.of(raw), frozenset())
         parts = () if isinstance(manifest, Index) else (manifest.config, *manifest.layers)
         return _Present(Digest.of(raw), frozenset(part.digest for part in parts))
+
+    def _is_known(self, repository: str) -> bool:
+        """Whether there is a repository, as far as the registry says: no manifest is told apart from no
+        repository only there (end-8a)."""
+        url = with_query(f"{self._session.base}/{repository}/tags/list", "n=1")
+        try:
+            self._session.request("GET", url, repository)
+        except RegistryError as error:
+            return error.code != "NAME_UNKNOWN"
+        return True
 
     def _provide(self, repository: str, contents: list[Content], progress: Progress | None) -> None:
         stop = Event()
@@ -360,6 +372,7 @@ class Registry:
 
     def _put_manifest(self, reference: Reference, raw: bytes, media_type: str) -> str | None:
         """The subject that the registry has seen, if any."""
+        self._session.unknown.discard(reference.repository)
         answer = self._session.request(
             "PUT",
             self._manifest_url(reference),

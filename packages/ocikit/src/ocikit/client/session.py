@@ -59,6 +59,10 @@ class Session:
 
     def __init__(self, host: str, credentials: Credentials | Find | None, insecure: bool | None) -> None:
         self.host = host
+        self.unknown: set[str] = set()
+        """Repositories that the registry says it does not know: nobody has pushed an image there yet."""
+        self.takes_whole = True
+        """Whether the registry takes a blob in one POST, as far as anybody has tried."""
         plain = is_plain(host) if insecure is None else insecure
         self.base = f"{'http' if plain else 'https'}://{_HUB if host == 'docker.io' else host}/v2"
         self._transport = Transport(PARALLEL * 2)

@@ -22,8 +22,10 @@ from ocikit.value import value
 
 Progress = Callable[[str, int], None]
 
+_SMALL = 128 << 10  # bytes that take as long to send as to ask for
 _STEP = 16 << 20  # bytes of a chunk, once an upload has broken
 _PATIENCE = 3  # failures after which chunks that the registry refuses are not sent again
+_NOT_SO = frozenset({400, 405, 411, 413, 415, 501})  # what a registry may say to a blob in a POST
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
 
 
@@ -31,7 +33,8 @@ _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
 class Content:
     """A blob to be pushed. `mount_from`: a repository of the same registry that may have it.
 
-    One that `is_new` is sent without asking whether it is there.
+    One that `is_new` is sent without asking whether it is there; where the repository itself is not known,
+    nobody asks by itself.
     """
 
     digest: Digest
@@ -55,12 +58,16 @@ def provide(
     """See to it that the repository has the blob, unless `stop` is set. Raises RegistryError,
     DigestMismatchError.
     """
-    if not content.is_new and has_blob(session, repository, content.digest):
+    is_small, is_unknown = content.size <= _SMALL, repository in session.unknown
+    if not (content.is_new or is_unknown) and has_blob(session, repository, content.digest):
         return
     place: _Place | None = None
-    if content.mount_from is not None:
+    # A repository that is not known has no image, but may have what a push that was broken off has left. To
+    # mount that from itself asks for it, and begins the upload if it is not there, in one request.
+    source = content.mount_from or (repository if is_unknown and not is_small else None)
+    if source is not None:
         try:
-            place = _mount(session, repository, content.digest, content.mount_from)
+            place = _mount(session, repository, content.digest, source)
             if place is None:
                 return
         except RegistryError as error:
@@ -68,16 +75,59 @@ def provide(
                 raise
             # Of a repository that is gone, or that we may not read, not every registry begins an upload then.
             content = replace(content, mount_from=None)
+    elif is_small and session.takes_whole and not stop.is_set():
+        try:
+            place = _send_whole(session, repository, content)
+        except PassingError as error:
+            wait(1, error.retry_after)
+            if has_blob(session, repository, content.digest):  # the answer may have been lost on its way
+                return
+        else:
+            if place is None:
+                if progress is not None:
+                    progress(str(content.digest), 0)
+                    progress(str(content.digest), content.size)
+                return
     if place is None:
         place = _begin(session, repository, content.digest)
     _Upload(session, repository, content, progress, stop).run(place)
+
+
+def _send_whole(session: Session, repository: str, content: Content) -> _Place | None:
+    """end-4b: None where the registry takes it so, an upload where it does not: then it is not tried again.
+
+    Raises PassingError.
+    """
+    with content.open() as source:
+        data = source.read()
+    url = f"{session.base}/{repository}/blobs/uploads/"
+    query = urlencode({"digest": str(content.digest)})
+    try:
+        answer = session.request(
+            "POST",
+            f"{url}?{query}",
+            repository,
+            body=data,
+            headers={"Content-Type": "application/octet-stream", "Content-Length": str(len(data))},
+            once=True,
+        )
+    except RegistryError as error:
+        if error.status not in _NOT_SO:
+            raise
+        session.takes_whole = False
+        return _begin(session, repository, content.digest)
+    if answer.status == 201:
+        return None
+    session.takes_whole = False
+    return _place(url, answer, 0)
 
 
 def _mount(session: Session, repository: str, digest: Digest, source: str) -> _Place | None:
     """end-11: None where the registry mounts the blob, a new upload where it does not."""
     url = f"{session.base}/{repository}/blobs/uploads/"
     query = urlencode({"mount": str(digest), "from": source})
-    answer = session.request("POST", f"{url}?{query}", repository, mount_from=source)
+    elsewhere = source if source != repository else None
+    answer = session.request("POST", f"{url}?{query}", repository, mount_from=elsewhere)
     return None if answer.status == 201 else _place(url, answer, 0)
 
 
