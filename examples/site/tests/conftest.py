@@ -90,7 +90,8 @@ class Client:
         if self.cookies:
             given["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         try:
-            connection.request(method, path, body, given | dict(headers))
+            with suppress(BrokenPipeError, ConnectionResetError):  # it may answer before it has read all
+                connection.request(method, path, body, given | dict(headers))
             response = connection.getresponse()
             for header in response.headers.get_all("Set-Cookie", []):
                 for name, morsel in SimpleCookie(header).items():

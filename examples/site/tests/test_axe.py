@@ -47,7 +47,8 @@ def pages(browser: Browser, site) -> Iterator[dict[str, Page]]:
         )
         made[name] = context.new_page()
     made["owner"].goto("/login")
-    made["owner"].get_by_role("button", name="Ines Halvorsen").click()
+    with made["owner"].expect_navigation():
+        made["owner"].get_by_role("button", name="Ines Halvorsen").click()
     yield made
     for page in made.values():
         page.context.close()

@@ -20,7 +20,8 @@ def page(request, browser: Browser, site) -> Iterator[Page]:
     opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     opened.goto("/login")
-    opened.get_by_role("button", name="Mira Okafor").click()
+    with opened.expect_navigation():
+        opened.get_by_role("button", name="Mira Okafor").click()
     yield opened
     context.close()
     expected = ("422", "409", "the server responded with")
@@ -49,7 +50,7 @@ def test_what_is_typed_is_kept_and_found_again(page: Page):
     page.get_by_label("Title").fill("Kept by itself")
     page.get_by_label("Text", exact=True).press_sequentially("Not a button was pressed.")
     expect(page.get_by_role("status")).to_contain_text("Draft kept at", timeout=60_000)
-    assert "/drafts/" in page.url
+    expect(page).to_have_url(re.compile("/drafts/"))
     page.reload()
     expect(page.get_by_label("Text", exact=True)).to_have_value("Not a button was pressed.")
     page.get_by_role("link", name="Drafts").click()

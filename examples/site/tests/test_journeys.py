@@ -145,7 +145,8 @@ def test_an_author_drafts_shows_schedules_and_brings_back(page, browser: Browser
     page.get_by_role("link", name="Edit", exact=True).click()
     page.get_by_text("Address, time and place").click()
     page.get_by_label("Publish at").fill("2026-11-01T08:00:00")
-    page.get_by_role("button", name="Publish").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Publish").click()
     assert site.client().get(path).status == 200
     somebody.goto(link)
     assert urlsplit(somebody.url).path == path
@@ -160,7 +161,8 @@ def test_an_owner_gives_a_role_and_takes_it_again(page, site):
         assert fits(page)
         person = page.get_by_role("group", name="Sam Whitlock")
         person.get_by_label("member").set_checked(given)
-        person.get_by_role("button", name="Save").click()
+        with page.expect_navigation():
+            person.get_by_role("button", name="Save").click()
         assert reader.get("/posts/new").status == (200 if given else 403)
 
 
@@ -173,7 +175,8 @@ def test_an_owner_features_an_entry_looks_at_its_past_and_brings_it_back(page, s
     page.get_by_text("Address, time and place").click()
     page.get_by_label("Home", exact=True).check()
     page.get_by_label("Feature it on these pages").check()
-    page.get_by_role("button", name="Publish the change").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Publish the change").click()
     page.goto("/")
     expect(page.get_by_role("article").filter(has_text=name).first).to_be_visible()
     page.goto(f"{path}/history")
@@ -182,7 +185,8 @@ def test_an_owner_features_an_entry_looks_at_its_past_and_brings_it_back(page, s
     expect(page.get_by_role("insertion").filter(has_text="home")).to_be_visible()
     assert fits(page)
     page.goto(f"{path}/delete")
-    page.get_by_role("button", name="Delete it").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Delete it").click()
     assert site.client().get(path).status == 410
     assert fits(page)
     page.get_by_role("button", name=f"Bring it back “{name}”").click()
@@ -285,7 +289,8 @@ def test_somebody_signs_in_at_an_issuer_writes_and_leaves(browser: Browser, star
     assert fits(page)
     page.get_by_role("link", name="Sign in again").click()
     page.get_by_role("link", name="Sign in with").click()
-    page.get_by_role("link", name="Mira").click()
+    with page.expect_navigation(url=f"{site.url}/**"):
+        page.get_by_role("link", name="Mira").click()
     page.goto("/posts/new")
     page.get_by_label("Title").fill("In by the front door")
     page.get_by_label("Text", exact=True).fill("And out again.")

@@ -189,7 +189,8 @@ def test_no_script_runs_in_a_browser_even_without_the_policy(site, poisoned, cro
     lists = [f"/posts?page={number}" for number in range(1, -(-(len(poisoned) + len(crowded)) // 20) + 1)]
     ran = [path for path in (*crowded, *lists) if _runs(page, site.url + path)]
     page.goto(f"{site.url}/login")
-    page.get_by_role("button", name="Mira Okafor").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Mira Okafor").click()
     inside = [f"{path}{end}" for path in crowded for end in ("/edit", "/history/2")]
     ran += [path for path in (*inside, "/drafts") if _runs(page, site.url + path)]
     context.close()

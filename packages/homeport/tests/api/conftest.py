@@ -9,6 +9,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -290,7 +291,8 @@ class Harbour:
         """A request exactly as given."""
         connection = http.client.HTTPConnection(self.host, timeout=60)
         try:
-            connection.request(method, target, body, dict(headers or {}))
+            with suppress(BrokenPipeError, ConnectionResetError):  # it may answer before it has read all
+                connection.request(method, target, body, dict(headers or {}))
             response = connection.getresponse()
             return Reply(response.status, dict(response.getheaders()), response.read())
         finally:

@@ -10,7 +10,7 @@ import pytest
 from homeport.health import UnhealthyError, check, until_healthy, until_unhealthy
 from homeport.model import HealthCheck
 
-HTTP = HealthCheck(protocol="HTTP", path="/healthz", interval=1, timeout=1, unhealthy_threshold=1)
+HTTP = HealthCheck(protocol="HTTP", path="/healthz", interval=1, timeout=60, unhealthy_threshold=1)
 Answer = Callable[[bytes], bytes]
 
 
@@ -30,7 +30,7 @@ async def _serving(answer: Answer, ask: Callable[[int], Awaitable[None]]) -> Non
 
 def test_who_rests_is_not_asked_and_not_ill_for_having_been_asked_as_the_rest_began() -> None:
     asked: list[bytes] = []
-    health = HealthCheck(protocol="HTTP", path="/", interval=0, timeout=1, unhealthy_threshold=1)
+    health = HealthCheck(protocol="HTTP", path="/", interval=0, timeout=60, unhealthy_threshold=1)
 
     def answer(request: bytes) -> bytes:
         asked.append(request)
@@ -95,7 +95,7 @@ def test_an_instance_is_healthy_after_as_many_good_answers_in_a_row_as_the_thres
         given.append(answers[len(given)])
         return b"HTTP/1.1 %d \r\n\r\n" % given[-1]
 
-    health = HealthCheck("HTTP", "/", interval=5, timeout=1, healthy_threshold=3)
+    health = HealthCheck("HTTP", "/", interval=5, timeout=60, healthy_threshold=3)
     asyncio.run(_serving(answer, lambda port: until_healthy("127.0.0.1", port, health, "x")))
     assert given == answers
 
