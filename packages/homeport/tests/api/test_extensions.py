@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -76,6 +78,23 @@ def test_a_tag_that_acts_is_an_update(harbour: Any, apprunner: Any, blog: str) -
     apprunner.untag_resource(ResourceArn=blog, TagKeys=["homeport:scale-to-zero", "not there"])
     assert not harbour.controller.service(blog).spec.scaling.to_zero
     assert _listed(apprunner, blog) == {}
+
+
+def test_what_tags_have_said_stays_where_a_crash_kept_them_from_being_written_down(
+    harbour: Any, apprunner: Any, blog: str
+) -> None:
+    """Above all a policy: another tag does not take it away."""
+    policy = "token.actions.githubusercontent.com:repository_id=100200"
+    apprunner.tag_resource(ResourceArn=blog, Tags=_tags(policy=policy, read_only="true"))
+    harbour.controller.finish(blog)
+    known = harbour.resources.find(blog)
+    asyncio.run(harbour.resources.save(replace(known, tags={})))  # as it is after the first of two writes
+    apprunner.tag_resource(ResourceArn=blog, Tags=_tags(access_log="true"))
+    harbour.controller.finish(blog)
+    spec = harbour.controller.service(blog).spec
+    assert (spec.origin, spec.mounts.read_only, spec.entrance.log) == (policy, True, True)
+    apprunner.untag_resource(ResourceArn=blog, TagKeys=["homeport:policy"])
+    assert harbour.controller.service(blog).spec.origin is None
 
 
 def test_whom_the_edge_lets_in_is_said_by_tags(harbour: Any, apprunner: Any, blog: str) -> None:

@@ -6,7 +6,7 @@ back. `homeport:rollback` is not kept: it is a call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Any
@@ -35,12 +35,17 @@ class _Extension:
     default: Any
 
 
-def applied(spec: ServiceSpec, tags: Mapping[str, str]) -> ServiceSpec:
-    """The specification as the tags say, and by default where they say nothing. Raises ApiError."""
+def applied(spec: ServiceSpec, tags: Mapping[str, str], keys: Collection[str]) -> ServiceSpec:
+    """The specification as the tags say of these keys, and by default where they say nothing of one; of all
+    others it stays: a service whose tags a crash has kept from being written down keeps its policy, say.
+    Raises ApiError.
+    """
     for key in tags:
         if key.startswith(_PREFIX) and key not in _EXTENSIONS:
             raise invalid(f"homeport has no tag {key}; it knows {', '.join(KNOWN)}")
     for key, extension in _EXTENSIONS.items():
+        if key not in keys:
+            continue
         value = extension.default
         if key in tags:
             try:

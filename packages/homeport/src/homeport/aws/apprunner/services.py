@@ -48,7 +48,7 @@ class Services:
         settings = self._settings.read(request, self._settings.defaults())
         tags = read_tags(request.get("Tags", ()))
         spec = ServiceSpec(request["ServiceName"], source["ImageRepository"]["ImageIdentifier"])
-        spec = extensions.applied(self._scaled(self._changed(spec, request), settings), tags)
+        spec = extensions.applied(self._scaled(self._changed(spec, request), settings), tags, tags)
         try:
             service, operation = await self._controller.create_service(spec)
         except ServiceExistsError as error:

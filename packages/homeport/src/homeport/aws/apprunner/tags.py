@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -57,8 +57,8 @@ class Tags:
     async def untag_resource(self, **request: Any) -> Mapping[str, Any]:
         found = self._find(request["ResourceArn"])
         if isinstance(found, Service):
-            tags = _without(self._settings.tags_of(found), request["TagKeys"])
-            await self._keep(found, tags)
+            keys = request["TagKeys"]
+            await self._keep(found, _without(self._settings.tags_of(found), keys), keys)
         else:
             await self._resources.save(replace(found, tags=_without(found.tags, request["TagKeys"])))
         return {}
@@ -76,13 +76,13 @@ class Tags:
             if digest is not None:
                 await extensions.roll_back(self._controller, service, digest)
             else:
-                await self._keep(service, _together(self._settings.tags_of(service), new))
+                await self._keep(service, _together(self._settings.tags_of(service), new), new)
         except (NoSuchServiceError, ServiceBusyError) as error:
             raise refused(error) from error
 
-    async def _keep(self, service: Service, tags: Mapping[str, str]) -> None:
-        """What tags say that act is an update of the service, with an operation of its own."""
-        spec = extensions.applied(service.spec, tags)
+    async def _keep(self, service: Service, tags: Mapping[str, str], keys: Collection[str]) -> None:
+        """What tags of these keys say that act is an update of the service, with an operation of its own."""
+        spec = extensions.applied(service.spec, tags, keys)
         if spec != service.spec:
             try:
                 service, _ = await self._controller.update_service(service.arn, spec)
