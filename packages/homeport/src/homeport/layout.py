@@ -87,9 +87,15 @@ class Layout:
         return self.activators / service
 
     def create(self) -> None:
-        """Make the directories; only root looks into them, and others may pass through `run`."""
-        for directory in (self.data, self.images, self.layers, self.instances, self.logs, self.edge):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Make the directories; only root looks into them, and others may pass through `run`.
+
+        So it is also where somebody has made `data` before, for everybody to look into.
+        """
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept = (self.data / name for name in ("state", "audit", "registry", "buckets"))
+        for directory in (*kept, self.images, self.layers, self.instances, self.logs, self.edge):
+            directory.mkdir(mode=0o700, exist_ok=True)
+            directory.chmod(0o700)
         for directory in (_RUN, self.run, self.activators):
             directory.mkdir(exist_ok=True)
             directory.chmod(0o711)
