@@ -22,6 +22,7 @@ from pathlib import Path
 import boto3
 
 from bench.function import function_rows
+from bench.ports import free_port
 from bench.row import Row
 
 _RUNS = 5
@@ -112,9 +113,7 @@ def _timed(command: list[str | Path], folder: Path, shell: dict[str, str]) -> fl
 @contextmanager
 def _aws() -> Iterator[dict[str, str]]:
     """moto's server and our own for budgets; the settings that lead there."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     settings = {"MOTO_ACM_VALIDATION_WAIT": "0", "REGISTRY": "127.0.0.1:1"}
     moto = subprocess.Popen(
         [sys.executable, _SERVERS / "moto_server.py", "-H", "127.0.0.1", "-p", str(port)],

@@ -16,8 +16,9 @@ from typing import Final
 
 from bench.db.stores import s3_server
 from bench.lambda_service import LambdaService, http_event, lambda_service
+from bench.ports import free_port
 from bench.row import Row
-from bench.site.container import SiteImage, free_port
+from bench.site.container import SiteImage
 from bench.site.servers import Bucket
 from bench.site.texts import fill
 from tagboat.build.lambda_bridge import PLACE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import obstore
 from obstore.store import S3Store
+
+from bench.ports import free_port
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -156,7 +157,7 @@ def _weed(folder: Path) -> Iterator[int | None]:
     """Its port; `None` when it has ended, as it does when another process has taken one of its ports."""
     identity = {"name": "bench", "credentials": [_KEYS], "actions": ["Admin"]}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    ports = _free_ports()
+    ports = {f"{part}.port{kind}": free_port() for part in _PORTS for kind in ("", ".grpc")}
     command = [
         *(str(Path(sys.executable).with_name("weed")), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
         *(f"-dir={folder}", "-s3", f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0"),
@@ -174,15 +175,6 @@ def _weed(folder: Path) -> Iterator[int | None]:
         for port in ports.values():
             for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 -- where it puts them
                 left.unlink(missing_ok=True)
-
-
-def _free_ports() -> dict[str, int]:
-    names = [f"{part}.port{kind}" for part in _PORTS for kind in ("", ".grpc")]
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in names]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return {name: one.getsockname()[1] for name, one in zip(names, sockets, strict=True)}
 
 
 def _is_writable(port: int, process: subprocess.Popen[bytes]) -> bool:

@@ -23,6 +23,7 @@ from typing import Final
 from obstore.store import LocalStore
 
 from bench.port.harbour import Harbour, Images, until
+from bench.ports import free_port
 from bench.row import Row
 from homeport.images import Images as Unpacked
 from homeport.images import LocalImage
@@ -134,7 +135,7 @@ def _instance(
 def _chrooted(root: Path, image: LocalImage) -> float:
     """Seconds until the image's program answers, started in its files and nothing else."""
     config = image.config.config
-    port = _free_port()
+    port = free_port()
     environment = {**dict(one.split("=", 1) for one in config.env or ()), "PORT": str(port)}
     command = [
         "/usr/sbin/chroot",
@@ -161,7 +162,7 @@ def _podman(folder: Path, images: Images) -> Iterator[Callable[[], float] | None
     podman = ["podman", *store, "--runtime", "runc", "--cgroup-manager", "cgroupfs"]
 
     def start() -> float:
-        port = _free_port()
+        port = free_port()
         # Of podman's own limits some machines allow none that are above the ones there are.
         limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"]
         started = time.monotonic()
@@ -200,8 +201,3 @@ def _answered(address: str, port: int, started: float) -> float:
                 return time.monotonic() - started
         time.sleep(0.001)
     raise RuntimeError(f"{address}:{port} did not answer")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from bench.ports import free_port
 from homeport.authority import Authority
 
 __all__ = ["Pebble", "open_pebble"]
@@ -55,7 +56,7 @@ def open_pebble(folder: Path, http_port: int, life: int = 86_400) -> Iterator[Pe
 
     Its certificates are valid for `life` seconds.
     """
-    acme, management, dns, names = _free_ports(4)
+    acme, management, dns, names = (free_port() for _ in range(4))
     Authority(folder).ensure_leaf(folder / "leaf.pem", ["localhost"])
     settings = {
         "listenAddress": f"127.0.0.1:{acme}",
@@ -80,12 +81,6 @@ def open_pebble(folder: Path, http_port: int, life: int = 86_400) -> Iterator[Pe
         for port in (acme, management, names):
             _await(port)
         yield Pebble(folder, acme, management, names)
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        found = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [int(one.getsockname()[1]) for one in found]
 
 
 def _await(port: int) -> None:

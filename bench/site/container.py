@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bench.ports import free_port
 from bench.row import Row
 from bench.site.servers import Bucket, Server, await_page
 
@@ -98,13 +98,6 @@ class Container:
         """Seconds of CPU time that its first process has used."""
         state = subprocess.run(["runc", "state", self.name], check=True, capture_output=True).stdout
         return Server("", json.loads(state)["pid"]).cpu
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def container_starts(folder: Path, bucket: Bucket) -> list[Row]:

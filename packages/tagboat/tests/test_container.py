@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from bench.lambda_service import http_event, lambda_service
+from bench.ports import free_port
 
 from ocikit import Image, Layout, unpack
 from tagboat.container import ContainerError, Port, configuration, run_image
@@ -76,12 +77,6 @@ def start(python, build_cache, tmp_path):
             process.terminate()
             process.terminate()
         process.communicate(timeout=30)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_it_runs_as_the_images_user_on_a_read_only_file_system(python, build_cache, capfd):

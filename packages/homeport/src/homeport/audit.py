@@ -21,6 +21,7 @@ from typing import Any, Final
 import bucketlog
 from bucketlog import BucketlogError
 from homeport.command import off_loop
+from homeport.schema import attribute
 
 FOLDER: Final = "audit"  # of a data directory
 UNKNOWN: Final = "unknown"
@@ -44,15 +45,7 @@ _ATTRIBUTES: Final = {
     "result": "string",
     "count": "long",
 }
-_SCHEMA: Final = [
-    {
-        ":db/ident": f":call/{name}",
-        ":db/valueType": f":db.type/{kind}",
-        ":db/cardinality": ":db.cardinality/one",
-        ":db/index": name == "at",
-    }
-    for name, kind in _ATTRIBUTES.items()
-]
+_SCHEMA: Final = [attribute(f"call/{name}", kind, indexed=name == "at") for name, kind in _ATTRIBUTES.items()]
 _FIELDS: Final = [("source" if name == "from" else name, name) for name in _ATTRIBUTES]
 _QUERY: Final = "[:find [(pull ?call [*]) ...] :in $ ?since :where [?call :call/at ?at] [(>= ?at ?since)]]"
 

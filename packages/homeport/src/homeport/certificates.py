@@ -22,6 +22,7 @@ from homeport.authority import Authority, write
 from homeport.command import off_loop
 from homeport.errors import CertificateError, HomeportError
 from homeport.hosts import is_local
+from homeport.schema import attribute
 
 _FIRST_PAUSE: Final = timedelta(minutes=1)
 _LONGEST_PAUSE: Final = timedelta(hours=12)  # Let's Encrypt bears five failures an hour for each name
@@ -30,13 +31,10 @@ _AT_ONCE: Final = 4  # orders under way at a time
 _MARK: Final = "Issued by "  # begins a file; what stands before the first PEM block is a comment
 
 _SCHEMA = [
-    {
-        ":db/ident": f":certificate/{name}",
-        ":db/valueType": f":db.type/{kind}",
-        ":db/cardinality": ":db.cardinality/one",
-        **({":db/unique": ":db.unique/identity"} if name == "name" else {}),
-    }
-    for name, kind in (("name", "string"), ("failures", "long"), ("reason", "string"), ("tried", "instant"))
+    attribute("certificate/name", "string", identity=True),
+    attribute("certificate/failures", "long"),
+    attribute("certificate/reason", "string"),
+    attribute("certificate/tried", "instant"),
 ]
 
 

@@ -10,15 +10,13 @@ from typing import Any
 
 import bucketlog
 from homeport.model import DomainExistsError, NoSuchDomainError
+from homeport.schema import attribute
 
 _SCHEMA = [
-    {
-        ":db/ident": f":domain/{name}",
-        ":db/valueType": f":db.type/{kind}",
-        ":db/cardinality": ":db.cardinality/one",
-        **({":db/unique": ":db.unique/identity"} if name == "name" else {}),
-    }
-    for name, kind in (("name", "string"), ("service", "string"), ("www", "boolean"), ("created", "instant"))
+    attribute("domain/name", "string", identity=True),
+    attribute("domain/service", "string"),
+    attribute("domain/www", "boolean"),
+    attribute("domain/created", "instant"),
 ]
 
 

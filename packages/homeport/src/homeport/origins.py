@@ -14,28 +14,15 @@ from typing import Final, Self
 
 import bucketlog
 from homeport.errors import DeploymentError
+from homeport.schema import attribute
 from homeport.sessions import Session
 
 _CLAIMS: Final = ("repository_id", "project_id", "repository", "project_path")
 _POLICY: Final = re.compile(rf"(?P<issuer>[^\s=]+):(?P<claim>{'|'.join(_CLAIMS)})=(?P<value>[^\s=]+)")
 _SCHEMA: Final = [
-    {
-        ":db/ident": ":origin/key",  # the image's digest and the session's key
-        ":db/valueType": ":db.type/string",
-        ":db/cardinality": ":db.cardinality/one",
-        ":db/unique": ":db.unique/identity",
-    },
-    {
-        ":db/ident": ":origin/digest",
-        ":db/valueType": ":db.type/string",
-        ":db/cardinality": ":db.cardinality/one",
-        ":db/index": True,
-    },
-    {
-        ":db/ident": ":origin/claims",  # JSON
-        ":db/valueType": ":db.type/string",
-        ":db/cardinality": ":db.cardinality/one",
-    },
+    attribute("origin/key", "string", identity=True),  # the image's digest and the session's key
+    attribute("origin/digest", "string", indexed=True),
+    attribute("origin/claims", "string"),  # JSON
 ]
 _QUERY: Final = (
     "[:find [?claims ...] :in $ ?digest :where [?e :origin/digest ?digest] [?e :origin/claims ?claims]]"

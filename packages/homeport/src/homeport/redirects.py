@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import bucketlog
 from homeport.errors import HomeportError
 from homeport.hosts import HostError, host_name
+from homeport.schema import attribute
 
 Status = Literal[301, 302, 307, 308]
 STATUSES: Final = get_args(Status)
@@ -173,21 +174,13 @@ def match(redirects: Iterable[Redirect], host: str, path: str, query: str | None
 
 
 _SCHEMA = [
-    {
-        ":db/ident": f":redirect/{name}",
-        ":db/valueType": f":db.type/{kind}",
-        ":db/cardinality": ":db.cardinality/one",
-        **({":db/unique": ":db.unique/identity"} if name == "source" else {}),
-    }
-    for name, kind in (
-        ("source", "string"),
-        ("id", "string"),
-        ("target", "string"),
-        ("status", "long"),
-        ("keep-path", "boolean"),
-        ("keep-query", "boolean"),
-        ("created", "instant"),
-    )
+    attribute("redirect/source", "string", identity=True),
+    attribute("redirect/id", "string"),
+    attribute("redirect/target", "string"),
+    attribute("redirect/status", "long"),
+    attribute("redirect/keep-path", "boolean"),
+    attribute("redirect/keep-query", "boolean"),
+    attribute("redirect/created", "instant"),
 ]
 
 

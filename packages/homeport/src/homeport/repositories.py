@@ -15,26 +15,19 @@ from typing import Any, Literal, get_args
 
 import bucketlog
 from homeport.command import off_loop
+from homeport.schema import attribute
 
 Mutability = Literal["MUTABLE", "IMMUTABLE", "IMMUTABLE_WITH_EXCLUSION", "MUTABLE_WITH_EXCLUSION"]
 
 _SCHEMA = [
-    {
-        ":db/ident": f":repository/{name}",
-        ":db/valueType": f":db.type/{kind}",
-        ":db/cardinality": f":db.cardinality/{cardinality}",
-        **({":db/unique": ":db.unique/identity"} if name == "name" else {}),
-    }
-    for name, kind, cardinality in (
-        ("name", "string", "one"),
-        ("mutability", "string", "one"),
-        ("exclusion", "string", "many"),
-        ("created-at", "instant", "one"),
-        ("tags", "string", "one"),  # JSON
-        ("policy", "string", "one"),
-        ("lifecycle-policy", "string", "one"),
-        ("evaluated-at", "instant", "one"),
-    )
+    attribute("repository/name", "string", identity=True),
+    attribute("repository/mutability", "string"),
+    attribute("repository/exclusion", "string", many=True),
+    attribute("repository/created-at", "instant"),
+    attribute("repository/tags", "string"),  # JSON
+    attribute("repository/policy", "string"),
+    attribute("repository/lifecycle-policy", "string"),
+    attribute("repository/evaluated-at", "instant"),
 ]
 _LATER = {
     "policy": ":repository/policy",

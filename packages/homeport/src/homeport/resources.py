@@ -16,29 +16,21 @@ from typing import Any
 import bucketlog
 from homeport.command import off_loop
 from homeport.place import arn
+from homeport.schema import attribute
 
 _ARN = arn("apprunner", "")
 _WITHOUT_REVISION = ("connection", "vpcingressconnection")
 
 
-def _attribute(name: str, kind: str, **more: str) -> dict[str, str]:
-    return {
-        ":db/ident": f":resource/{name}",
-        ":db/valueType": f":db.type/{kind}",
-        ":db/cardinality": ":db.cardinality/one",
-        **{f":db/{key}": value for key, value in more.items()},
-    }
-
-
 _SCHEMA = [
-    _attribute("arn", "string", unique=":db.unique/identity"),
-    _attribute("kind", "keyword"),
-    _attribute("name", "string"),
-    _attribute("revision", "long"),
-    _attribute("content", "string"),  # JSON
-    _attribute("tags", "string"),  # JSON
-    _attribute("created", "instant"),
-    _attribute("deleted", "instant"),
+    attribute("resource/arn", "string", identity=True),
+    attribute("resource/kind", "keyword"),
+    attribute("resource/name", "string"),
+    attribute("resource/revision", "long"),
+    attribute("resource/content", "string"),  # JSON
+    attribute("resource/tags", "string"),  # JSON
+    attribute("resource/created", "instant"),
+    attribute("resource/deleted", "instant"),
 ]
 
 

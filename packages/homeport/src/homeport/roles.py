@@ -17,32 +17,24 @@ from homeport.command import off_loop
 from homeport.errors import HomeportError
 from homeport.place import ACCOUNT
 from homeport.policy import PROVIDER, Permission, PolicyError, Trust, read_permissions, read_trust
+from homeport.schema import attribute
 
 _MOST_ROLES: Final = 1000  # as many as IAM has
 _MOST_TOKENS: Final = 100_000  # that are remembered as used; with more, none is taken until some have ended
 
 
-def _attribute(name: str, kind: str, **more: Any) -> dict[str, Any]:
-    return {
-        ":db/ident": f":{name}",
-        ":db/valueType": f":db.type/{kind}",
-        ":db/cardinality": ":db.cardinality/one",
-        **{f":db/{key}": value for key, value in more.items()},
-    }
-
-
 _SCHEMA: Final = [
-    _attribute("provider/url", "string", unique=":db.unique/identity"),
-    _attribute("provider/audiences", "string"),  # JSON
-    _attribute("provider/created", "instant"),
-    _attribute("role/name", "string", unique=":db.unique/identity"),
-    _attribute("role/id", "string"),
-    _attribute("role/trust", "string"),
-    _attribute("role/policies", "string"),  # JSON
-    _attribute("role/description", "string"),
-    _attribute("role/created", "instant"),
-    _attribute("token/id", "string", unique=":db.unique/identity"),
-    _attribute("token/ends", "instant"),
+    attribute("provider/url", "string", identity=True),
+    attribute("provider/audiences", "string"),  # JSON
+    attribute("provider/created", "instant"),
+    attribute("role/name", "string", identity=True),
+    attribute("role/id", "string"),
+    attribute("role/trust", "string"),
+    attribute("role/policies", "string"),  # JSON
+    attribute("role/description", "string"),
+    attribute("role/created", "instant"),
+    attribute("token/id", "string", identity=True),
+    attribute("token/ends", "instant"),
 ]
 
 

@@ -29,44 +29,35 @@ from homeport.model import (
     ServiceStatus,
 )
 from homeport.mounts import Mounts, Tmpfs, Volume
-
-
-def _attribute(name: str, kind: str, **more: str) -> dict[str, str]:
-    return {
-        ":db/ident": name,
-        ":db/valueType": f":db.type/{kind}",
-        ":db/cardinality": ":db.cardinality/one",
-        **{f":db/{key}": value for key, value in more.items()},
-    }
-
+from homeport.schema import attribute
 
 SCHEMA = [
-    _attribute(":service/id", "string", unique=":db.unique/identity"),
-    _attribute(":service/arn", "string", unique=":db.unique/identity"),
-    _attribute(":service/name", "string"),
-    _attribute(":service/spec", "string"),  # JSON
-    _attribute(":service/status", "keyword"),
-    _attribute(":service/url", "string"),
-    _attribute(":service/created", "instant"),
-    _attribute(":service/updated", "instant"),
-    _attribute(":service/deleted", "instant"),
-    _attribute(":service/digest", "string"),
-    _attribute(":service/deployed", "string"),  # JSON
-    _attribute(":operation/id", "string", unique=":db.unique/identity"),
-    _attribute(":operation/service", "string"),  # the ARN
-    _attribute(":operation/type", "keyword"),
-    _attribute(":operation/status", "keyword"),
-    _attribute(":operation/started", "instant"),
-    _attribute(":operation/updated", "instant"),
-    _attribute(":operation/ended", "instant"),
-    _attribute(":operation/digest", "string"),
-    _attribute(":operation/reason", "string"),
-    _attribute(":instance/id", "string", unique=":db.unique/identity"),
-    _attribute(":instance/service", "string"),  # the service's id
-    _attribute(":instance/digest", "string"),
-    _attribute(":instance/spec", "string"),  # JSON
-    _attribute(":instance/address", "string"),
-    _attribute(":instance/serving", "boolean"),
+    attribute("service/id", "string", identity=True),
+    attribute("service/arn", "string", identity=True),
+    attribute("service/name", "string"),
+    attribute("service/spec", "string"),  # JSON
+    attribute("service/status", "keyword"),
+    attribute("service/url", "string"),
+    attribute("service/created", "instant"),
+    attribute("service/updated", "instant"),
+    attribute("service/deleted", "instant"),
+    attribute("service/digest", "string"),
+    attribute("service/deployed", "string"),  # JSON
+    attribute("operation/id", "string", identity=True),
+    attribute("operation/service", "string"),  # the ARN
+    attribute("operation/type", "keyword"),
+    attribute("operation/status", "keyword"),
+    attribute("operation/started", "instant"),
+    attribute("operation/updated", "instant"),
+    attribute("operation/ended", "instant"),
+    attribute("operation/digest", "string"),
+    attribute("operation/reason", "string"),
+    attribute("instance/id", "string", identity=True),
+    attribute("instance/service", "string"),  # the service's id
+    attribute("instance/digest", "string"),
+    attribute("instance/spec", "string"),  # JSON
+    attribute("instance/address", "string"),
+    attribute("instance/serving", "boolean"),
 ]
 
 

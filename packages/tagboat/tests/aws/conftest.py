@@ -22,6 +22,7 @@ import botocore.client
 import botocore.loaders
 import botocore.session
 import pytest
+from bench.ports import free_port
 from packages.tagboat.tests.app import SOURCE
 from packages.tagboat.tests.aws.homeport import Homeport, serving_homeport
 from packages.tagboat.tests.aws.wire import Wire, serving
@@ -210,9 +211,7 @@ def images() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def moto(images: str, name_server: DnsServer) -> Iterator[str]:
     """The address of moto's server, a process of its own."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, Path(__file__).with_name("moto_server.py"), "-H", "127.0.0.1", "-p", str(port)],
         env=os.environ
