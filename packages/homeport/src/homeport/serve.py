@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -136,11 +136,11 @@ async def serve(
     orders, ours = _Orders(), version("homeport")
     control = listeners.tcp(LOOPBACK, ports.control)
     at_loopback = f"{LOOPBACK}:{control.getsockname()[1]}"
-    edge = _edge_ports(data, ports, listeners)
-    registry_url = front.registry(at_loopback, edge.https)
     keyring = Keyring.open(data)
     images = Storage(LocalStore(data / "registry", mkdir=True))
-    with bucketlog.connect(f"file://{data / 'state'}") as database:
+    with bucketlog.connect(f"file://{data / 'state'}") as database, ExitStack() as held:
+        edge = _edge_ports(data, ports, listeners, held)
+        registry_url = front.registry(at_loopback, edge.https)
         port: Port
         roles: Roles | None = None  # until the directory is ours
         port = Port(
@@ -346,12 +346,15 @@ def environment_of(data: Path) -> dict[str, str]:
     }
 
 
-def _edge_ports(data: Path, ports: Ports, listeners: Listeners) -> Ports:
-    """Free ones where none are said: those of the predecessor, if there is one."""
+def _edge_ports(data: Path, ports: Ports, listeners: Listeners, held: ExitStack) -> Ports:
+    """Free ones where none are said: those of the predecessor, if there is one.
+
+    Until `held` ends nobody but the edge can have them, also when it has to be started again.
+    """
     if listeners.inherited:
         before = Addresses.read(data)
         return Ports(0, ports.https or before.https_port, ports.http or before.http_port)
-    return Ports(0, ports.https or _free_port(), ports.http or _free_port())
+    return Ports(0, ports.https or _hold_port(held), ports.http or _hold_port(held))
 
 
 def _announce(data: Path, addresses: Addresses, front: Front) -> None:
@@ -368,10 +371,16 @@ def _announce(data: Path, addresses: Addresses, front: Front) -> None:
     _say(f'to drive it: eval "$(homeport env --data {shlex.quote(str(data))})"')
 
 
-def _free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+def _hold_port(held: ExitStack) -> int:
+    """A free port that the kernel gives to nobody else: it is for who asks for this one, and is willing to
+    share it, as HAProxy is (socket(7)). What does not listen is given no connection.
+    """
+    holder = held.enter_context(socket.socket())
+    for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+        holder.setsockopt(socket.SOL_SOCKET, option, 1)
+    holder.bind((LOOPBACK, 0))
+    port: int = holder.getsockname()[1]
+    return port
 
 
 def _say(line: str) -> None:

@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import boto3
 import pytest
 
+from homeport.edge import _taken
 from homeport.layout import Layout
+from homeport.serve import _hold_port
 
 
 @contextmanager
@@ -95,6 +97,17 @@ def test_it_serves_until_it_is_told_to_stop_and_leaves_nothing(
     assert not (data / "homeport.json").exists()
     assert not Layout(data).run.exists()
     assert _traces(data) == []
+
+
+def test_a_port_that_was_found_is_nobody_elses_until_the_edge_has_it() -> None:
+    with ExitStack() as held:
+        port = _hold_port(held)
+        with socket.socket() as other, pytest.raises(OSError, match="Address already in use"):
+            other.bind(("127.0.0.1", port))
+        assert not _taken("127.0.0.1", port)
+        edge = socket.create_server(("127.0.0.1", port), reuse_port=True)  # as HAProxy makes it
+        with edge, socket.create_connection(("127.0.0.1", port), 60) as client, edge.accept()[0] as accepted:
+            assert accepted.getpeername() == client.getsockname()
 
 
 @pytest.mark.parametrize("option", ["--port", "--https-port"])

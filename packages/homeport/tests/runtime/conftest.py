@@ -372,7 +372,7 @@ class _Loopback(http.client.HTTPSConnection):
 
 
 def connected(
-    port: int, tls: ssl.SSLContext | None, name: str | None, source: str = "127.0.0.1"
+    port: int, tls: ssl.SSLContext | None, name: str | None, source: str | None = None
 ) -> socket.socket:
     """To loopback. It is wrapped before it is connected: `wrap_socket` leaves one open that has been cut."""
     connection = socket.socket()
@@ -381,7 +381,8 @@ def connected(
     try:
         connection.settimeout(_PATIENCE)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.bind((source, 0))
+        if source is not None:
+            connection.bind((source, 0))
         connection.connect(("127.0.0.1", port))
     except OSError:
         connection.close()
@@ -453,7 +454,7 @@ class Front:
         *,
         tls: bool = True,
         name: str = "web.localhost",
-        source: str = "127.0.0.1",
+        source: str | None = None,
         protocol: str = "http/1.1",
     ) -> socket.socket:
         """A connection, its TLS handshake done."""
@@ -470,7 +471,7 @@ class Front:
         method: str = "GET",
         *,
         tls: bool = False,
-        source: str = "127.0.0.1",
+        source: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
         """One request on a connection of its own; the certificate is not looked at."""
@@ -486,7 +487,7 @@ class Front:
             answer.begin()
             return Response(answer.status, answer.headers, answer.read())
 
-    def _connect(self, tls: ssl.SSLContext | None, name: str | None, source: str) -> socket.socket:
+    def _connect(self, tls: ssl.SSLContext | None, name: str | None, source: str | None) -> socket.socket:
         return connected(self.http_port if tls is None else self.https_port, tls, name, source)
 
 
