@@ -16,6 +16,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +25,8 @@ from homeport.model import LogKind, LogLine
 _SEGMENT = 8 << 20  # bytes; a log has at most two segments
 _READ = 1 << 20  # bytes taken over at once
 _LINE = 64 << 10  # bytes; a longer line is broken
+_LINES = 5_000  # taken over at once: an instance that writes nothing but line ends holds up nobody
+_LAST = 20_000  # lines that one which ended may have left unread; of more, the newest are taken over
 _BACKLOG = 8 << 20  # bytes; of more than this unread, only the newest are taken over
 _GLANCE = 256 << 10  # bytes at the end of a log that whoever follows it is shown
 _BLOCK = 4096
@@ -163,7 +166,7 @@ class Tail:
         self._position = log.position(stream)
 
     def pump(self) -> None:
-        """Take over the complete lines of one mebibyte at most."""
+        """Take over complete lines: 5,000 and of one mebibyte at most."""
         self._take(ended=False)
 
     def finish(self) -> None:
@@ -193,18 +196,20 @@ class Tail:
         if size == self._position:
             return False
         note: list[tuple[str, int]] = []
-        if size - self._position > _BACKLOG:
-            skipped = size - _BACKLOG - self._position
-            self._position = size - _BACKLOG
-            note = [(f"[{skipped} bytes of output skipped]", self._position)]
+        begin = max(self._position, size - _BACKLOG)
+        if ended:
+            begin = _begin_of_last(descriptor, begin, size)
+        if begin > self._position:
+            note = [(f"[{begin - self._position} bytes of output skipped]", begin)]
+            self._position = begin
         data = os.pread(descriptor, _READ, self._position)
         more = self._position + len(data) < size
-        lines = list(_lines(data, self._position, whole=ended and not more))
+        lines = list(islice(_lines(data, self._position, whole=ended and not more), _LINES))
         if lines:
             self._log.write(self._stream, [*note, *lines])
             self._position = lines[-1][1]
             _free(descriptor, self._position)
-        return more and bool(lines)
+        return (more or len(lines) == _LINES) and bool(lines)
 
 
 def _lines(data: bytes, position: int, *, whole: bool) -> Iterator[tuple[str, int]]:
@@ -222,6 +227,13 @@ def _lines(data: bytes, position: int, *, whole: bool) -> Iterator[tuple[str, in
             return
         yield piece.rstrip(b"\r").decode(errors="replace"), position + after
         start = after
+
+
+def _begin_of_last(descriptor: int, begin: int, size: int) -> int:
+    """Where the last lines begin, if the last mebibyte has more than these; else `begin`."""
+    start = max(begin, size - _READ)
+    parts = os.pread(descriptor, size - start, start).rsplit(b"\n", _LAST)
+    return start + len(parts[0]) + 1 if len(parts) > _LAST else begin
 
 
 def _free(descriptor: int, position: int) -> None:

@@ -127,6 +127,25 @@ def test_of_a_flood_only_the_newest_is_taken_over_and_the_log_says_so(
     assert messages(log) == ["[951 bytes of output skipped]", "x" * 49, "y" * 49]
 
 
+def test_of_lines_that_are_almost_nothing_only_so_many_are_taken_over_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mebibyte of line ends would take a second, in which nothing else is looked after."""
+    monkeypatch.setattr("homeport.logs._LINES", 10)
+    monkeypatch.setattr("homeport.logs._LAST", 25)
+    source, log = tmp_path / "output", Log(tmp_path / "application.log")
+    tail = Tail(source, log, "i1")
+    write(source, b"".join(b"%03d\n" % number for number in range(100)))
+    tail.pump()
+    tail.pump()
+    assert messages(log) == [f"{number:03}" for number in range(20)]
+    tail.finish()
+    left = [f"{number:03}" for number in range(76, 100)]
+    assert messages(log)[20:] == ["[224 bytes of output skipped]", *left]
+    Tail(source, log, "i1").finish()
+    assert messages(log)[-1] == "099"
+
+
 def test_an_endless_line_is_broken(tmp_path: Path) -> None:
     source = tmp_path / "output"
     log = Log(tmp_path / "a.log")
