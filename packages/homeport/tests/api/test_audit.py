@@ -196,7 +196,7 @@ def test_changes_are_written_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         keeping = asyncio.create_task(trail.keep())
         for _ in range(2):
             trail.note(_call())
-            await asyncio.wait_for(written.acquire(), 10)
+            await asyncio.wait_for(written.acquire(), 60)
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
 

@@ -28,7 +28,7 @@ class Aws:
             check=False,
             env=self.environment,
             cwd=self._folder,
-            timeout=60,
+            timeout=300,
         )
 
     def __call__(self, *arguments: str) -> str:

@@ -192,7 +192,7 @@ def test_the_command_copies_and_restores(data: Path, tmp_path: Path) -> None:
             text=True,
             check=False,
             cwd=tmp_path,
-            timeout=60,
+            timeout=300,
         )
 
     done = run("backup", "copy", "--data", "port", "--verify", "--json")
@@ -249,7 +249,7 @@ def test_the_page_on_backups_does_what_it_says(data: Path, harbour: Any, tmp_pat
             text=True,
             check=False,
             cwd=tmp_path,
-            timeout=120,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

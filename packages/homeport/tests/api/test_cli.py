@@ -17,7 +17,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def run(tmp_path: Path) -> Run:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "homeport", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60)
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=300)
 
     return run
 

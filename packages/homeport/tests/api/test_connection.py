@@ -130,7 +130,7 @@ def test_a_process_is_watched_however_many_files_are_open() -> None:
     try:
         assert process.alive
         child.kill()
-        assert asyncio.run(process.wait(30))
+        assert asyncio.run(process.wait(60))
         assert not process.alive
     finally:
         child.kill()

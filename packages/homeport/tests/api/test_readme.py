@@ -41,7 +41,7 @@ def shell(harbour: Any, tmp_path: Path) -> Any:
             f"trap 'kill $(jobs -p) 2>/dev/null || :' EXIT\n{script}",
         ]
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path, timeout=60
+            command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path, timeout=300
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

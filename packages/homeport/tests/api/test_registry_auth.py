@@ -32,7 +32,7 @@ def layout(tmp_path: Path) -> str:
 
 
 def _skopeo(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["skopeo", *arguments], capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(["skopeo", *arguments], capture_output=True, text=True, check=False, timeout=300)
 
 
 def _push(harbour: Any, token: str, source: str, target: str) -> subprocess.CompletedProcess[str]:

@@ -22,7 +22,7 @@ def run(tmp_path: Path) -> Run:
     def run(*arguments: str, value: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         command = [sys.executable, "-m", "homeport", "secret", *arguments]
         return subprocess.run(
-            command, input=value, capture_output=True, check=False, cwd=tmp_path, timeout=60
+            command, input=value, capture_output=True, check=False, cwd=tmp_path, timeout=300
         )
 
     return run

@@ -42,7 +42,7 @@ def _until_served(data: Path, process: subprocess.Popen[str]) -> None:
 def _environment(data: Path) -> dict[str, str]:
     """What `eval "$(homeport env)"` sets, read by a shell."""
     script = f'eval "$({sys.executable} -m homeport env --data {data})"; env -0'
-    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True, timeout=300)
     return dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
 
 

@@ -174,7 +174,7 @@ def test_a_certificate_is_renewed_before_its_end_and_by_another_authority_at_onc
         await front.edge.rename(Names(thumbprint=issuer.thumbprint))
         certificates.want(["shop.example"])
         running = asyncio.create_task(certificates.run())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             await asyncio.wait([running, asyncio.create_task(enough.wait())], return_when="FIRST_COMPLETED")
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

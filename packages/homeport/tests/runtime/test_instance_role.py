@@ -20,7 +20,7 @@ print(json.dumps([given.access_key, session.get_credentials().method, *buckets])
 """
 _ASK = """
 import sys, http.client
-connection = http.client.HTTPConnection("169.254.170.2", 80, timeout=10)
+connection = http.client.HTTPConnection("169.254.170.2", 80, timeout=60)
 connection.request(sys.argv[1], sys.argv[2])
 answer = connection.getresponse()
 print(answer.status, answer.read().decode())

@@ -49,7 +49,7 @@ def redirect(data: Path) -> Any:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
             env={**os.environ, "PYTHONUTF8": "1"},
         )
         assert done.returncode == code, done.stderr
@@ -130,17 +130,17 @@ def test_redirects_and_their_hits_outlive_a_crash(tmp_path: Path, eventually: An
     try:
         arguments = [sys.executable, "-m", "homeport", "redirect"]
         add = [*arguments, "add", "apex.example", "https://www.apex.example", "--data", str(tmp_path)]
-        subprocess.run(add, check=True, stdout=subprocess.DEVNULL, timeout=60)
+        subprocess.run(add, check=True, stdout=subprocess.DEVNULL, timeout=300)
         ls = [*arguments, "ls", "--json", "--data", str(tmp_path)]
         location(tmp_path, "apex.example", "/")
-        subprocess.run(ls, check=True, stdout=subprocess.DEVNULL, timeout=60)
+        subprocess.run(ls, check=True, stdout=subprocess.DEVNULL, timeout=300)
         process.kill()
         process.wait(60)
         process = start(tmp_path)
         assert location(tmp_path, "apex.example", "/")[0] == 301
 
         def hits() -> int:
-            shown = subprocess.run(ls, check=True, capture_output=True, text=True, timeout=60).stdout
+            shown = subprocess.run(ls, check=True, capture_output=True, text=True, timeout=300).stdout
             return int(json.loads(shown)[0]["hits"])
 
         eventually(lambda: hits() == 2)

@@ -30,7 +30,7 @@ def keep(shared_harbour: Any) -> Any:
             "--data",
             str(shared_harbour.data),
         ]
-        done = subprocess.run(command, input=value, capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run(command, input=value, capture_output=True, text=True, check=True, timeout=300)
         assert value.strip() not in done.stdout + done.stderr
 
     return run
