@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from homeport.edge import _taken
+from homeport.haproxy import _taken
 
 
 @pytest.fixture(scope="module")

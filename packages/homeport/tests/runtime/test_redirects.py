@@ -130,7 +130,8 @@ def test_a_change_is_over_when_the_worker_from_before_takes_no_connection_any_mo
     open_front: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     front = open_front({}, Names(redirects=[Redirect(Source.parse("one.example"), _WWW)]))
-    ask, asked = front.edge._ask, 0
+    haproxy = front.edge._haproxy
+    ask, asked = haproxy._ask, 0
 
     async def slow(line: str) -> str:
         """As a worker that has not come to its signals yet."""
@@ -140,7 +141,7 @@ def test_a_change_is_over_when_the_worker_from_before_takes_no_connection_any_mo
         asked += 1
         return "Stopping: 0\n" if asked < 4 else "Stopping: 1\n"
 
-    monkeypatch.setattr(front.edge, "_ask", slow)
+    monkeypatch.setattr(haproxy, "_ask", slow)
     front.do(front.edge.rename(Names()))
     assert asked == 4
     assert front.ask("one.example").status == 421
