@@ -15,7 +15,6 @@ _FIRST: Final = 10_000
 _BLOCK: Final = 50
 _RANGE: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
-_claims: list[socket.socket] = []  # one for each block that is this process's, for as long as it lives
 _left: list[int] = []
 
 
@@ -46,7 +45,7 @@ def _claim() -> None:
         except OSError:
             claim.close()
             continue
-        _claims.append(claim)
+        claim.detach()  # open as long as this process lives
         _left.extend(range(first, first + _BLOCK))
         return
     raise RuntimeError(f"all ports outside {low} to {high} are taken")
