@@ -34,8 +34,12 @@ from ocikit import (
     Registry,
     RegistryError,
 )
+from ocikit.client.session import Session
+from ocikit.client.unfinished import noted
+from ocikit.client.uploads import Content, provide
 
 MIB = 1 << 20
+SECRET = Credentials("user", "s3cret")
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 
@@ -600,6 +604,129 @@ def test_a_push_that_is_ended_ends_at_once_and_has_given_no_tag(slow, tmp_path, 
         assert process.communicate(timeout=60) == (said, None)
     assert process.returncode == code
     assert not any("/manifests/" in path for path in slow.fake.paths("PUT"))  # no tag without its layers
+
+
+# Uploads that outlive their process
+
+KILLED = """
+import io, sys, time
+from pathlib import Path
+from ocikit import Credentials, Layout, Registry
+layer = Layout(Path(sys.argv[2])).image().layers[0]
+size = int(sys.argv[4])
+
+class Stalling(io.BytesIO):
+    def read(self, wanted=-1):
+        if self.tell() >= size:
+            time.sleep(600)
+        return super().read(min(wanted, size - self.tell()))
+
+class Blob:
+    def open(self):
+        with layer.blob.open() as source:
+            return Stalling(source.read())
+
+from dataclasses import replace
+user, notes = Credentials("AWS", "open-sesame"), Path(sys.argv[3])
+with Registry(sys.argv[1], credentials=user, uploads=notes) as registry:
+    registry.push_layer(replace(layer, blob=Blob()), "app")
+"""
+
+
+def test_an_upload_whose_process_was_killed_goes_on_in_the_next_one(served, tmp_path):
+    size, sent_before, notes = 9 * MIB, 8 * MIB, tmp_path / "notes"
+    image, sent = _image(os.urandom(size)), Sent()
+    Layout(tmp_path / "layout").write(image)
+    command = [sys.executable, "-c", KILLED, served.host, tmp_path / "layout", notes, str(sent_before)]
+    with subprocess.Popen(command) as process:
+        deadline = time.monotonic() + 60
+        while _received_so_far(served) != sent_before:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
+    with Registry(served.host, credentials=USER, uploads=notes) as registry:
+        registry.push(image, Reference(served.host, "app", "a"), progress=sent)
+        assert registry.image(Reference(served.host, "app", "a")).digest == image.digest
+    # The registry may be still at work on what broke off when the rest comes, which then comes again.
+    assert sent.bytes[str(image.layers[0].descriptor.digest)] <= 4 * (size - sent_before)
+    assert list(notes.iterdir()) == []
+
+
+def _received_so_far(served):
+    return sum(file.stat().st_size for file in (served.directory / "uploads").glob("*"))
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "no JSON",
+        [1],
+        {"url": 1, "least": 0},
+        {"url": "http://{host}/v2/app/blobs/uploads/forgotten", "least": 0},
+        {"url": "http://127.0.0.1:1/v2/app/blobs/uploads/elsewhere", "least": 0},
+        {"url": "http://user:word@{host}/v2/app/blobs/uploads/forgotten", "least": 0},
+        {"url": "http://[::1", "least": 0},
+    ],
+)
+def test_a_note_that_leads_nowhere_is_no_harm(served, tmp_path, note):
+    image, sent, notes = _image(os.urandom(5 * MIB)), Sent(), tmp_path / "notes"
+    digest = str(image.layers[0].descriptor.digest)
+    with noted(notes, f"http://{served.host}/v2", "app", digest) as made:
+        made.write(json.loads(json.dumps(note).replace("{host}", served.host)))
+    if note == "no JSON":
+        next(notes.iterdir()).write_bytes(b"{")
+    with Registry(served.host, credentials=USER, uploads=notes) as registry:
+        registry.push(image, Reference(served.host, "app", "a"), progress=sent)
+    assert sent.bytes[digest] == 5 * MIB
+    assert list(notes.iterdir()) == []
+
+
+def test_what_is_noted_holds_no_place_elsewhere_and_nothing_that_is_secret(fake, tmp_path):
+    """An upload that the registry sends elsewhere may be signed by its address."""
+    stop = threading.Event()
+    stop.set()  # so that it ends with its first byte
+    content = Content(Digest.of(b""), 5 * MIB, lambda: io.BytesIO(bytes(5 * MIB)), is_new=True)
+    elsewhere = f"http://localhost:{fake.host.rpartition(':')[2]}/upload?signature=s3cret"
+    for place, kept in ((elsewhere, b""), ("/upload", b"/upload")):
+        fake.answer = lambda _, place=place: (202, {"Location": place}, b"")
+        with pytest.raises(RegistryError, match="interrupted"):
+            provide(Session(fake.host, SECRET, None, tmp_path), "app", content, None, stop)
+        (file,) = tmp_path.iterdir()
+        assert kept in file.read_bytes()
+        assert (len(file.read_bytes()) > 0) == bool(kept)
+        assert b"s3cret" not in file.read_bytes()
+        assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_note_is_one_process_s_and_ends_with_its_upload(tmp_path):
+    with noted(tmp_path, "one") as note:
+        assert note.read() is None
+        note.write({"a": 1})
+        with noted(tmp_path, "one") as other:
+            other.write({"b": 2})
+            assert other.read() is None
+            other.is_over = True
+        assert note.read() == {"a": 1}
+    with noted(tmp_path, "one") as note:
+        assert note.read() == {"a": 1}
+        note.is_over = True
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_old_notes_go_and_there_are_never_many(tmp_path):
+    for number in range(120):
+        with noted(tmp_path, str(number)) as note:
+            note.write(number)
+    files = list(tmp_path.iterdir())
+    assert len(files) == 100
+    for file in files:
+        os.utime(file, (0, 0))
+    with noted(tmp_path, "new") as note:
+        note.write(1)
+    assert len(list(tmp_path.iterdir())) == 1
+    with noted(tmp_path / "new" / "folder", "one"), noted(Path("/proc/none"), "one") as note:
+        note.write(1)
+        assert note.read() is None
 
 
 class Trickle(io.RawIOBase):

@@ -66,6 +66,11 @@ def refusing():
 
         do_POST = do_HEAD  # noqa: N815
 
+        def do_GET(self):
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
         def log_message(self, *_):
             pass
 

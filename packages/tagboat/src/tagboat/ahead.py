@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
 from ocikit import Image, Layer, OcikitError, Reference
+from tagboat.cache_folder import uploads_folder
 
 if TYPE_CHECKING:
     from ocikit import Registry
@@ -72,7 +73,12 @@ class Ahead:
     def _connect(self) -> Registry:
         from ocikit import Registry, find_credentials  # noqa: PLC0415  loads an HTTP client
 
-        return Registry(self._reference.registry, credentials=find_credentials, places=self._places)
+        return Registry(
+            self._reference.registry,
+            credentials=find_credentials,
+            places=self._places,
+            uploads=uploads_folder(),
+        )
 
     def _try(self, what: Callable[[Registry], None]) -> None:
         if self._failed:

@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from ocikit import Credentials, Reference, Registry
 from tagboat.advice import SETTINGS, advice
+from tagboat.cache_folder import uploads_folder
 from tagboat.errors import TagboatError
 from tagboat.identity import session
 
@@ -81,7 +82,12 @@ class Repository:
         return Reference.parse(self.uri)
 
     def registry(self) -> Registry:
-        return Registry(self.reference.registry, credentials=self.credentials, insecure=self.insecure)
+        return Registry(
+            self.reference.registry,
+            credentials=self.credentials,
+            insecure=self.insecure,
+            uploads=uploads_folder(),
+        )
 
 
 @dataclass(frozen=True, slots=True)

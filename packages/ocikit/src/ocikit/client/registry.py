@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
 from threading import Event
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -45,6 +46,8 @@ class Registry:
     `credentials` may be what finds them by the host's name, such as `find_credentials`: it is called when the
     registry asks who we are, and raises OcikitError where it cannot say.
     `places` are repositories of the registry that may have a blob, by its digest: from there it is mounted.
+    `uploads` is a folder, made when absent, where large uploads are noted: what a process that was killed had
+    sent, the next one with the same folder does not send again, where the registry has kept it.
     Credentials go to that host, over the scheme that it is spoken to in, and to where it has tokens fetched,
     if that is HTTPS, or both are loopback hosts; never to where it redirects. Proxies and certificates are
     those of the environment: HTTPS_PROXY, HTTP_PROXY, NO_PROXY, SSL_CERT_FILE.
@@ -60,10 +63,11 @@ class Registry:
         credentials: Credentials | Find | None = None,
         insecure: bool | None = None,
         places: Mapping[str, str] | None = None,
+        uploads: Path | None = None,
     ) -> None:
         self.host = host
         self._places = places or {}
-        self._session = Session(host, credentials, insecure)
+        self._session = Session(host, credentials, insecure, uploads)
         self._ahead: set[tuple[str, Digest]] = set()  # blobs that were pushed ahead of their images
         self._seen: dict[Reference, _Present | None] = {}  # what they stood for before a push
         self._closed = Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import IO, Any, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -57,8 +58,15 @@ class Call:
 class Session:
     """See `Registry`, of which this is the part that speaks HTTP."""
 
-    def __init__(self, host: str, credentials: Credentials | Find | None, insecure: bool | None) -> None:
+    def __init__(
+        self,
+        host: str,
+        credentials: Credentials | Find | None,
+        insecure: bool | None,
+        uploads: Path | None = None,
+    ) -> None:
         self.host = host
+        self.uploads = uploads
         self.unknown: set[str] = set()
         """Repositories that the registry says it does not know: nobody has pushed an image there yet."""
         self.takes_whole = True

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from threading import Event
 from typing import BinaryIO
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from ocikit.blob import CHUNK
 from ocikit.client.address import next_place, with_query
@@ -16,6 +16,7 @@ from ocikit.client.answer import Answer
 from ocikit.client.blobs import has_blob
 from ocikit.client.retry import ATTEMPTS, PassingError, wait
 from ocikit.client.session import Session
+from ocikit.client.unfinished import Note, noted
 from ocikit.digest import Digest
 from ocikit.errors import DigestMismatchError, RegistryError
 from ocikit.value import value
@@ -23,6 +24,7 @@ from ocikit.value import value
 Progress = Callable[[str, int], None]
 
 _SMALL = 128 << 10  # bytes that take as long to send as to ask for
+_NOTED = 4 << 20  # bytes that it is worth to note an upload for
 _STEP = 16 << 20  # bytes of a chunk, once an upload has broken
 _PATIENCE = 3  # failures after which chunks that the registry refuses are not sent again
 _NOT_SO = frozenset({400, 405, 411, 413, 415, 501})  # what a registry may say to a blob in a POST
@@ -58,24 +60,32 @@ def provide(
     """See to it that the repository has the blob, unless `stop` is set. Raises RegistryError,
     DigestMismatchError.
     """
-    is_small, is_unknown = content.size <= _SMALL, repository in session.unknown
+    is_unknown = repository in session.unknown
     if not (content.is_new or is_unknown) and has_blob(session, repository, content.digest):
         return
-    place: _Place | None = None
-    # A repository that is not known has no image, but may have what a push that was broken off has left. To
-    # mount that from itself asks for it, and begins the upload if it is not there, in one request.
-    source = content.mount_from or (repository if is_unknown and not is_small else None)
-    if source is not None:
-        try:
-            place = _mount(session, repository, content.digest, source)
+    if content.size <= _SMALL:
+        _provide_small(session, repository, content, progress, stop)
+        return
+    folder = session.uploads if content.size >= _NOTED else None
+    with noted(folder, session.base, repository, str(content.digest)) as note:
+        known = _noted_place(session, repository, content, note)
+        if known is None:
+            # A repository that is not known has no image, but may have what a push that broke off has left.
+            # To mount that from itself asks for it, and begins the upload if it is not there, in one request.
+            source = content.mount_from or (repository if is_unknown else None)
+            content, place = _opened(session, repository, content, source)
             if place is None:
+                note.is_over = True
                 return
-        except RegistryError as error:
-            if error.status is None or error.status >= 500:
-                raise
-            # Of a repository that is gone, or that we may not read, not every registry begins an upload then.
-            content = replace(content, mount_from=None)
-    elif is_small and session.takes_whole and not stop.is_set():
+            known = place, 0
+        _Upload(session, repository, content, progress, stop, note=note).run(*known)
+
+
+def _provide_small(
+    session: Session, repository: str, content: Content, progress: Progress | None, stop: Event
+) -> None:
+    place: _Place | None = None
+    if content.mount_from is None and session.takes_whole and not stop.is_set():
         try:
             place = _send_whole(session, repository, content)
         except PassingError as error:
@@ -89,8 +99,56 @@ def provide(
                     progress(str(content.digest), content.size)
                 return
     if place is None:
-        place = _begin(session, repository, content.digest)
-    _Upload(session, repository, content, progress, stop).run(place)
+        content, place = _opened(session, repository, content, content.mount_from)
+    if place is not None:
+        _Upload(session, repository, content, progress, stop).run(place, 0)
+
+
+def _opened(
+    session: Session, repository: str, content: Content, source: str | None
+) -> tuple[Content, _Place | None]:
+    """A new upload of the content, as it is from then on; None where it could be mounted from `source`."""
+    if source is not None:
+        try:
+            return content, _mount(session, repository, content.digest, source)
+        except RegistryError as error:
+            if error.status is None or error.status >= 500:
+                raise
+            # Of a repository that is gone, or that we may not read, not every registry begins an upload then.
+            content = replace(content, mount_from=None)
+    return content, _begin(session, repository, content.digest)
+
+
+def _noted_place(
+    session: Session, repository: str, content: Content, note: Note
+) -> tuple[_Place, int] | None:
+    """Where an upload that another process began goes on, and from which byte; None where nobody knows."""
+    match note.read():
+        case {"url": str(url), "least": int(least)} if _is_own(session, url):
+            return _reached(session, repository, _Place(url, least), content.size)
+        case _:
+            return None
+
+
+def _is_own(session: Session, url: str) -> bool:
+    """Whether it is the registry's own, without anybody's password: another's may be signed."""
+    try:
+        return session.is_own(url) and "@" not in urlsplit(url).netloc
+    except ValueError:
+        return False
+
+
+def _reached(session: Session, repository: str, place: _Place, size: int) -> tuple[_Place, int] | None:
+    """end-13: where the upload goes on, and how many bytes are there; None where nobody knows."""
+    try:
+        answer = session.request("GET", place.url, repository)
+        match = _RANGE.fullmatch(answer.headers.get("Range", ""))
+        # `0-0` is said of one byte and of none.
+        if match is None or not 0 < int(match[1]) < size:
+            return None
+        return _place(place.url, answer, place.least), int(match[1]) + 1
+    except RegistryError:
+        return None
 
 
 def _send_whole(session: Session, repository: str, content: Content) -> _Place | None:
@@ -152,17 +210,26 @@ class _Upload:
     """
 
     def __init__(
-        self, session: Session, repository: str, content: Content, progress: Progress | None, stop: Event
+        self,
+        session: Session,
+        repository: str,
+        content: Content,
+        progress: Progress | None,
+        stop: Event,
+        *,
+        note: Note | None = None,
     ) -> None:
+        self._note = note
         self._session = session
         self._repository = repository
         self._content = content
         self._progress = progress
         self._stop = stop
 
-    def run(self, place: _Place) -> None:
+    def run(self, place: _Place, reached: int) -> None:
         """Raises RegistryError; DigestMismatchError if the content is not what it should be."""
-        reached = failures = 0
+        failures = 0
+        self._keep(place)
         if self._progress is not None:
             self._progress(str(self._content.digest), 0)
         while True:
@@ -182,24 +249,39 @@ class _Upload:
                     error.status in (409, 416) and failures < _PATIENCE,
                 )
             except DigestMismatchError:
+                self._over()
                 self._cancel(place)
                 raise
             else:
+                self._over()
                 return
             failures += 1
             # The commit may have been lost on its way back: ask before sending anything again.
             if has_blob(self._session, self._repository, self._content.digest):
+                self._over()
                 return
             if failures == ATTEMPTS:
                 raise failed
             wait(failures, retry_after)
             before = reached
-            known = self._ask(place) if goes_on else None
+            known = self._asked(place) if goes_on else None
             if known is None:
                 known = _begin(self._session, self._repository, self._content.digest), 0
             place, reached = known
+            self._keep(place)
             if reached >= before + CHUNK:
                 failures = 1  # slowly, but it gets there
+
+    def _asked(self, place: _Place) -> tuple[_Place, int] | None:
+        return _reached(self._session, self._repository, place, self._content.size)
+
+    def _keep(self, place: _Place) -> None:
+        if self._note is not None and _is_own(self._session, place.url):
+            self._note.write({"url": place.url, "least": place.least})
+
+    def _over(self) -> None:
+        if self._note is not None:
+            self._note.is_over = True
 
     def _send(self, place: _Place, reached: int) -> None:
         with self._content.open() as source:
@@ -235,22 +317,11 @@ class _Upload:
                 mount_from=self._content.mount_from,
             )
             place, reached = _place(place.url, answer, place.least), end
+            self._keep(place)
         return place
 
     def _part(self, source: BinaryIO, size: int, *, last: bool) -> _Part:
         return _Part(source, size, str(self._content.digest), self._progress, self._stop, last=last)
-
-    def _ask(self, place: _Place) -> tuple[_Place, int] | None:
-        """Where the upload goes on, and how many bytes are there; None where nobody knows."""
-        try:
-            answer = self._session.request("GET", place.url, self._repository)
-            match = _RANGE.fullmatch(answer.headers.get("Range", ""))
-            # `0-0` is said of one byte and of none.
-            if match is None or not 0 < int(match[1]) < self._content.size:
-                return None
-            return _place(place.url, answer, place.least), int(match[1]) + 1
-        except RegistryError:
-            return None
 
     def _cancel(self, place: _Place) -> None:
         """end-14: the registry need not keep what is no use."""
