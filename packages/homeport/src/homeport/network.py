@@ -18,6 +18,7 @@ import fcntl
 import hashlib
 import json
 import socket
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ _CLONE_NEWNET: Final = 0x40000000  # <linux/sched.h>
 _METADATA = tuple(
     map(IPv4Network, ("169.254.0.0/16", "168.63.129.16/32", "100.100.100.200/32", "192.0.0.192/32"))
 )
+_CONNECTIONS = 4096  # of one instance that the kernel keeps track of; of all it keeps some 100,000
 _NAMESPACES = Path("/run/netns")
 _HOST_PORTS = "host_ports"  # the set of who may connect to what on the host
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -94,15 +96,17 @@ def rules(
     guarded: Iterable[str],
     dns: Iterable[str],
     host_ports: Mapping[str, Iterable[int]],
+    connections: int | None,
 ) -> str:
     """The nftables table of one homeport.
 
     `guarded`: interfaces whose forwarding homeport switched on. `host_ports`: what instances may connect to
-    on the host, by their addresses.
+    on the host, by their addresses. `connections`: how many an instance has at a time; None for any number.
     """
     bridge_address = subnet[1]
     ask = [f"ip daddr {server} meta l4proto {{ tcp, udp }} th dport 53 accept" for server in dns]
     listed = ", ".join(_elements(address, ports) for address, ports in host_ports.items() if ports)
+    counted = f"ct state new add @connected {{ ip saddr ct count over {connections} }} goto refused"
     guards = [f'iifname "{name}" oifname != "{_PREFIX}*" ct state new drop' for name in guarded]
     return f"""
 table inet {key}
@@ -112,14 +116,26 @@ table inet {key} {{
         type ipv4_addr . inet_service
         {f"elements = {{ {listed} }}" if listed else ""}
     }}
+    set connected {{
+        type ipv4_addr
+        size 1024
+        flags dynamic
+    }}
+    chain refused {{
+        meta l4proto tcp reject with tcp reset
+        reject
+    }}
+    chain bounded {{
+        {"" if connections is None else counted}
+    }}
     chain input {{
         type filter hook input priority filter - 10; policy accept;
         iifname != "{key}" accept
         ct state established,related accept
+        jump bounded
         ip saddr {subnet} ip daddr {bridge_address} tcp dport {s3_port} accept
         ip daddr {bridge_address} ip saddr . tcp dport @{_HOST_PORTS} accept
-        meta l4proto tcp reject with tcp reset
-        reject
+        goto refused
     }}
     chain forward {{
         type filter hook forward priority filter - 10; policy accept;
@@ -130,6 +146,7 @@ table inet {key} {{
     }}
     chain egress {{
         ip saddr != {subnet} drop
+        jump bounded
         oifname "{_PREFIX}*" reject
         {"; ".join(ask)}
         ip daddr {{ {", ".join(map(str, _METADATA))} }} reject
@@ -171,18 +188,28 @@ class Network:
             forwarding = _Forwarding(self.layout.run.parent)
             forwarding.enable(self.bridge)
             forwarding.enable_egress()
-            servers = nameservers(host_resolv_conf())
-            run(
-                "nft", "-f", "-",
-                text=rules(
-                    self.layout.key,
-                    self.subnet,
-                    self.s3_port,
-                    guarded=forwarding.guarded(),
-                    dns=[one for one in servers if any(IPv4Address(one) in few for few in _METADATA)],
-                    host_ports=dict(self._allowed.values()),
-                ),
-            )  # fmt: skip
+            try:
+                self._rule(forwarding, _CONNECTIONS)
+            except CommandError:
+                self._rule(forwarding, None)
+                print(
+                    "homeport: this kernel does not count connections (nft_connlimit): one instance may have "
+                    "as many as leave none for the others",
+                    file=sys.stderr,
+                )
+
+    def _rule(self, forwarding: _Forwarding, connections: int | None) -> None:
+        servers = nameservers(host_resolv_conf())
+        text = rules(
+            self.layout.key,
+            self.subnet,
+            self.s3_port,
+            guarded=forwarding.guarded(),
+            dns=[one for one in servers if any(IPv4Address(one) in few for few in _METADATA)],
+            host_ports=dict(self._allowed.values()),
+            connections=connections,
+        )
+        run("nft", "-f", "-", text=text)
 
     def close(self) -> None:
         """Remove everything: namespaces, bridge, rules; forwarding too when no other homeport is left."""

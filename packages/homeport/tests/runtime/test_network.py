@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -86,6 +87,38 @@ def test_two_homeports_have_networks_that_do_not_overlap_and_both_leave_nothing(
             network.close()
     for layout in layouts:
         assert layout.key not in _machine()
+
+
+_CONNECT = """
+import socket, sys
+held, refused = [], 0
+for _ in range(30):
+    try:
+        held.append(socket.create_connection((sys.argv[1], int(sys.argv[2])), 10))
+    except ConnectionRefusedError:
+        refused += 1
+print(len(held), refused)
+"""
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_an_instance_has_so_many_connections_and_no_more(
+    layouts: list[Layout], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], counted: bool
+) -> None:
+    """Else one of them fills the table of all connections of the machine, the edge's too."""
+    # A kernel that cannot count refuses the rule, as it does this one.
+    monkeypatch.setattr("homeport.network._CONNECTIONS", 20 if counted else "no number")
+    network = Network(layouts[0], 9000)
+    network.open()
+    try:
+        network.attach("one", network.free_address([]))
+        with socket.create_server((network.bridge_address, 9000), backlog=50):
+            inside = ["nsenter", f"--net={network.namespace('one')}", sys.executable, "-c", _CONNECT]
+            said = subprocess.run([*inside, network.bridge_address, "9000"], capture_output=True, check=True)
+    finally:
+        network.close()
+    assert said.stdout == (b"20 10\n" if counted else b"30 0\n")
+    assert ("does not count connections" in capsys.readouterr().err) is not counted
 
 
 _FORWARDING = """
