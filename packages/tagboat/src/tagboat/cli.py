@@ -10,6 +10,7 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 from tagboat.arguments import Parser
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None and sys.getfilesystemencoding() != "utf-8":
         # Names in images and in projects are UTF-8, whatever the locale of who builds.
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606  ourselves
+    if arguments is None and isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # letters that the terminal lacks are spelled out
     try:
         return _command(arguments)
     except KeyboardInterrupt:

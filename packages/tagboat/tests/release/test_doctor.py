@@ -341,7 +341,8 @@ def test_a_domain_that_waits_says_which_records_it_waits_for():
     assert found[-1].advice == (
         "make these records: shop.invalid CNAME abc.awsapprunner.com; _x.shop.example CNAME _y.acm.example"
     )
-    both = waits | {"EnableWWWSubdomain": True, "CertificateValidationRecords": []}
+    itself = record | {"Name": "shop.invalid.", "Value": "shop.localhost"}
+    both = waits | {"EnableWWWSubdomain": True, "CertificateValidationRecords": [itself]}
     found = list(domains("127.0.0.1:1", [Associated(both, "shop.localhost")]))
     assert found[-1].advice.count(" A ADDRESS (of homeport's machine)") == 2
     served = both | {"Status": "active"}
