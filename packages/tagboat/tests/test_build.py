@@ -651,8 +651,9 @@ def test_a_wrong_hash_in_the_lock_is_refused(project, build_cache):
     for digest in ("4e35b956", "63cf8bbe"):
         text = text.replace(f"sha256:{digest}", f"sha256:{'0' * 8}")
     lock.write_text(text)
-    with pytest.raises(UvError, match=r"(?i)hash mismatch for `?h11"):
+    with pytest.raises(UvError, match=r"(?i)hash mismatch for `?h11") as caught:
         build(Component.load(project.directory), build_cache, progress=quiet)
+    assert "the index has another file" in caught.value.hint
 
 
 def test_an_unset_variable_of_the_image_stops_the_build_and_one_of_the_service_does_not(project, build_cache):

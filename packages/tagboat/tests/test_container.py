@@ -180,6 +180,15 @@ def test_a_port_that_is_taken_is_told(python, build_cache):
             ContainerError, match=f"port {port} cannot be opened here: Address already in use"
         ):
             run_image(python("pass"), build_cache, environment={}, ports=[Port(port, 1)])
+        with pytest.raises(ContainerError, match=f"port {port}, which the app would open, cannot be opened"):
+            run_image(python("pass"), build_cache, environment={}, ports=[Port(0, port)])
+
+
+def test_the_apps_own_port_leads_to_it_as_it_is(python, build_cache):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    listens = f"import socket; socket.create_server(('', {port})).close()"
+    assert run_image(python(listens), build_cache, environment={}, ports=[Port(port, port)]) == 0
 
 
 def test_a_machine_without_runc_is_told_what_to_install(python, build_cache, monkeypatch, tmp_path):

@@ -22,6 +22,7 @@ _ADVICE = {
     "InvalidSignatureException": _SECRET,
     "ExpiredToken": _SESSION,
     "ExpiredTokenException": _SESSION,
+    "InvalidStateException": "run the same command again when `tagboat status` shows no operation under way",
     "RequestExpired": _CLOCK,
     "RequestTimeTooSkewed": _CLOCK,
 }

@@ -7,6 +7,7 @@ Configuration: OCI runtime specification 1.0.2.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -237,6 +238,17 @@ def _on_signals(stop: Callable[[], None], kill: Callable[[], None]) -> Iterator[
 @contextmanager
 def _forwarded(port: Port) -> Iterator[None]:
     """Pass on what connects to `port.here` for as long as the block runs."""
+    try:
+        socket.create_server(("", port.there)).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise ContainerError(
+                f"port {port.there}, which the app would open, cannot be opened here: {error.strerror}",
+                hint="the network is this machine's own: end what listens there, or let the app take another",
+            ) from error
+    if port.here == port.there:  # the app's own is here already
+        yield
+        return
     try:
         listener = socket.create_server(("127.0.0.1", port.here))
     except OSError as error:

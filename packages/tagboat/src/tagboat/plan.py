@@ -197,7 +197,7 @@ def _changelog(component: Component, version: str, *, bumped: bool) -> tuple[dic
     section = changelog.section_of(text, version)
     if bumped:
         edits.update([rewritten(component.directory / "pyproject.toml", version)])
-        lock = relocked(component.lock, component.name, component.version, version)
+        lock = relocked(component.lock, component.name, version)
         edits.update([lock] if lock else [])
         renamed = changelog.released(text, version, datetime.now(UTC).date()) if section is None else None
         if renamed is not None:

@@ -104,16 +104,16 @@ def rewritten(file: Path, version: str) -> tuple[Path, str]:
     return place.file, text
 
 
-def relocked(lock: Path, name: str, before: str, version: str) -> tuple[Path, str] | None:
-    """A `uv.lock` that has the project `name` in version `before`, and its text with `version`; None where
-    there is no such line: other locks do not name the project, and uv leaves out a version that is dynamic.
+def relocked(lock: Path, name: str, version: str) -> tuple[Path, str] | None:
+    """A `uv.lock` that has a version of the project `name`, and its text with `version`; None where there is
+    no such line: other locks do not name the project, and uv leaves out a version that is dynamic.
 
     Else `uv lock --check`, and so `uv sync --locked` of a CI job, would fail for every release.
     """
     if lock.name != "uv.lock" or not lock.is_file():
         return None
     head = rf'(?m)^(name = "{re.escape(canonicalize_name(name))}"\nversion = ")'
-    line = rf'{head}{re.escape(before)}("\nsource = \{{ (?:editable|virtual|directory) = )'
+    line = rf'{head}[^"\n]+("\nsource = \{{ (?:editable|virtual|directory) = )'
     text, count = re.subn(line, rf"\g<1>{version}\g<2>", lock.read_text(encoding="utf-8"))
     return (lock, text) if count == 1 else None
 

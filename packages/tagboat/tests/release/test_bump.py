@@ -122,16 +122,15 @@ def test_a_dynamic_version_is_raised_where_it_is_written(released):
 def test_uv_s_lock_has_the_new_version_too(released):
     """Without it `uv sync --locked` of a job would fail on each release."""
     released.git("rm", "--quiet", "shop/requirements.lock")
-    package = '[[package]]\nname = "{}"\nversion = "1.4.0"\nsource = {{ {} = "{}" }}\n'
-    lock = 'version = 1\nrevision = 3\nrequires-python = ">=3.11"\n\n' + "\n".join(
-        [package.format("goods", "directory", "../goods"), package.format("shop", "virtual", ".")]
-    )
+    package = '[[package]]\nname = "{}"\nversion = "{}"\nsource = {{ {} = "{}" }}\n'
+    goods = package.format("goods", "1.4.0", "directory", "../goods")
+    shop = package.format("shop", "1.3.7", "virtual", ".")  # it was behind
+    lock = f'version = 1\nrevision = 3\nrequires-python = ">=3.11"\n\n{goods}\n{shop}'
     released.write("shop/uv.lock", lock)
     released.commit("Locked by uv")
     done = released.tag("--bump", "minor")
     assert done.stdout == "shop-v1.5.0\n", done.stderr
-    shop = package.format("shop", "virtual", ".")
-    assert released.read("shop/uv.lock") == lock.replace(shop, shop.replace("1.4.0", "1.5.0"))
+    assert released.read("shop/uv.lock") == lock.replace("1.3.7", "1.5.0")
     assert released.git("status", "--porcelain") == ""
 
 

@@ -143,7 +143,9 @@ def _run(*arguments: str, directory: Path, text: str = "") -> str:
             raise
     if process.returncode != 0:
         own = "if that is a certificate of a CA of your own, name the CA's file in SSL_CERT_FILE"
+        other = "the index has another file than the lock was written for: find out why, or lock anew"
         hint = own if "invalid peer certificate" in complaint else None
+        hint = other if "Hash mismatch" in complaint else hint
         raise UvError(f"uv {arguments[0]} failed:\n{complaint.strip()}", hint=hint)
     return printed
 
