@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagboat.config import Config, Text, parse_config
+from tagboat.config import Config, parse_config
 from tagboat.errors import ConfigError
+from tagboat.table import Text
 
 FILE = Path("/shop/pyproject.toml")
 

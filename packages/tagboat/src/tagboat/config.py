@@ -1,28 +1,18 @@
-"""`[tool.tagboat]` of a component's pyproject.toml, parsed once into typed values.
-
-Strings may hold `$NAME` and `${NAME}`, taken from the environment; `$$` is a dollar sign. They are expanded
-when they are used and not before, so that building an image asks for nothing that only deploying needs.
-"""
+"""`[tool.tagboat]` of a component's pyproject.toml, parsed once into typed values."""
 
 from __future__ import annotations
 
-import os
-import re
-import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tagboat.errors import ConfigError
+from tagboat.table import Table, Text
 
 if TYPE_CHECKING:
     from ocikit import Compression
 
-_VARIABLE = re.compile(
-    r"\$(?:(?P<escaped>\$)|(?P<plain>[A-Za-z_]\w*)|\{(?P<braced>[A-Za-z_]\w*)\})?", re.ASCII
-)
-_PACKAGE = re.compile(r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?", re.ASCII)
 TARGET_KINDS = ("homeport", "apprunner", "lambda", "ecs-express", "vm")
 BUDGET_SCOPES = ("account", "component")
 SCALE_ON = ("cpu", "memory", "requests")
@@ -36,46 +26,9 @@ _VERSION = r"[0-9]+(\.[0-9]+)*((a|b|rc)[0-9]+)?(\.post[0-9]+)?(\.dev[0-9]+)?"
 _INSTANCE_TYPE = r"[a-z0-9-]+\.[a-z0-9-]+"
 _MAIL = r"[^@\s]+@[^@\s]+\.[^@\s]+"
 _KMS_KEY = r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[\w-]+"
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 ByteCode = bool | Literal["imported"]
 """Of all modules, of none, or of those that are imported."""
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A string of the configuration as written, and where it stands."""
-
-    raw: str
-    key: str
-    file: Path
-
-    @property
-    def variables(self) -> tuple[str, ...]:
-        """The names of the variables that it holds."""
-        matches = _VARIABLE.finditer(self.raw)
-        return tuple(name for match in matches if (name := match["plain"] or match["braced"]))
-
-    def expanded(self) -> str:
-        """The string with its variables replaced from the environment; ConfigError names an unset one."""
-
-        def value(match: re.Match[str]) -> str:
-            if match["escaped"]:
-                return "$"
-            name = match["plain"] or match["braced"]
-            if name is None:
-                raise ConfigError(
-                    f"{self.file}: {self.key}: a `$` that starts no variable in {self.raw!r}",
-                    hint="write $NAME or ${NAME} for a variable, $$ for a dollar sign",
-                )
-            if name not in os.environ:
-                raise ConfigError(
-                    f"{self.file}: {self.key}: the environment variable {name} is not set",
-                    hint=f"export {name}=… before you run this",
-                )
-            return os.environ[name]
-
-        return _VARIABLE.sub(value, self.raw)
 
 
 @dataclass(frozen=True)
@@ -193,7 +146,7 @@ def parse_config(table: Mapping[str, Any], file: Path, *, name: str, scripts: It
 
     Raises ConfigError that names the file and the key.
     """
-    reader = _Table(table, "tool.tagboat", file)
+    reader = Table(table, "tool.tagboat", file)
     config = Config(
         base_text=reader.text("base", "debian:bookworm"),
         repository_text=reader.text("repository", name),
@@ -203,7 +156,7 @@ def parse_config(table: Mapping[str, Any], file: Path, *, name: str, scripts: It
         lock=reader.string("lock"),
         python=reader.absolute_path("python"),
         interpreter=reader.string_or_choices("interpreter", ("amd64", "arm64")),
-        byte_code=reader.byte_code("byte-code", Config.byte_code),
+        byte_code=reader.boolean_or("byte-code", "imported", Config.byte_code),
         compression="zstd" if reader.choice("compression", ("gzip", "zstd")) == "zstd" else "gzip",
         build_from_source=reader.names("build-from-source"),
         stop_signal=reader.signal("stop-signal", Config.stop_signal),
@@ -215,7 +168,7 @@ def parse_config(table: Mapping[str, Any], file: Path, *, name: str, scripts: It
     return config
 
 
-def _parse_service(reader: _Table) -> Service:
+def _parse_service(reader: Table) -> Service:
     service = Service(
         name=reader.string("name"),
         port=reader.integer("port", Service.port, range(1, 65536)),
@@ -229,7 +182,7 @@ def _parse_service(reader: _Table) -> Service:
     return service
 
 
-def _parse_ci(reader: _Table) -> Ci:
+def _parse_ci(reader: Table) -> Ci:
     ci = Ci(
         test=reader.text("test", "").raw or None,
         install=reader.text("install", "").raw or None,
@@ -249,7 +202,7 @@ def _parse_ci(reader: _Table) -> Ci:
     return ci
 
 
-def _parse_target(key: str, reader: _Table) -> Target:
+def _parse_target(key: str, reader: Table) -> Target:
     target = Target(
         key=key,
         kind=reader.required_choice("kind", TARGET_KINDS),
@@ -294,182 +247,3 @@ def _only_script(scripts: tuple[str, ...], file: Path) -> tuple[str, ...]:
         f"{file}: tool.tagboat.entrypoint is missing {found}",
         hint='say what starts the app, e.g. entrypoint = ["uvicorn", "shop.main:app", "--host", "0.0.0.0"]',
     )
-
-
-class _Table:
-    """A TOML table that remembers which keys were asked for, so that the others can be refused."""
-
-    def __init__(self, values: Mapping[str, Any], name: str, file: Path) -> None:
-        self._values = values
-        self._name = name
-        self._file = file
-        self._known: list[str] = []
-
-    def string(self, key: str) -> str | None:
-        value = self._take(key, str, "a string")
-        if value is None:
-            return None
-        text: str = Text(value, self._dotted(key), self._file).expanded()
-        if not text:
-            raise self._wrong(key, "is empty")
-        return text
-
-    def string_or_choices(self, key: str, allowed: tuple[str, ...]) -> str | Mapping[str, str] | None:
-        """A string, or a table of strings with no other keys than `allowed`."""
-        if not isinstance(self._values.get(key), dict):
-            return self.string(key)
-        table = self.table(key)
-        found = {name: value for name in allowed if (value := table.string(name)) is not None}
-        table.refuse_unknown()
-        if not found:
-            raise self._wrong(key, f"is empty: {' or '.join(map(repr, allowed))}")
-        return found
-
-    def text(self, key: str, default: str) -> Text:
-        value = self._take(key, str, "a string")
-        if value == "":
-            raise self._wrong(key, "is empty")
-        return Text(default.replace("$", "$$") if value is None else value, self._dotted(key), self._file)
-
-    def absolute_path(self, key: str) -> str | None:
-        value = self.string(key)
-        if value is not None and not value.startswith("/"):
-            raise self._wrong(key, f"is {value!r}, which does not start with `/`")
-        return value
-
-    def user(self, key: str, default: str) -> str:
-        value = self.string(key) or default
-        if not re.fullmatch(r"\d+(:\d+)?", value, re.ASCII):
-            raise self._wrong(key, f"is {value!r}, not UID or UID:GID in numbers")
-        return value
-
-    def choice(self, key: str, allowed: tuple[str, ...]) -> str:
-        """One of `allowed`; the first when it is left out."""
-        value = self.string(key) or allowed[0]
-        if value not in allowed:
-            raise self._wrong(key, f"is {value!r}, not {' or '.join(map(repr, allowed))}")
-        return value
-
-    def signal(self, key: str, default: str) -> str:
-        value = self.string(key) or default
-        if value not in signal.Signals.__members__:
-            raise self._wrong(key, f"is {value!r}, no signal of Linux such as 'SIGTERM'")
-        return value
-
-    def integer(self, key: str, default: int, allowed: range) -> int:
-        value = self._take(key, int, "an integer")
-        if value is None:
-            return default
-        if value not in allowed:
-            raise self._wrong(key, f"is {value}, not between {allowed.start} and {allowed.stop - 1}")
-        return int(value)
-
-    def optional_integer(self, key: str, allowed: range) -> int | None:
-        found = self.integer(key, -1, allowed)
-        return None if found == -1 else found
-
-    def optional_choice(self, key: str, allowed: tuple[str, ...]) -> str | None:
-        return self.choice(key, allowed) if self.string(key) is not None else None
-
-    def required_choice(self, key: str, allowed: tuple[str, ...]) -> str:
-        if key not in self._values:
-            raise self._wrong(key, f"is missing: {' or '.join(map(repr, allowed))}")
-        return self.choice(key, allowed)
-
-    def pattern(self, key: str, pattern: str, described: str) -> str | None:
-        value = self.string(key)
-        if value is not None and not re.fullmatch(pattern, value, re.ASCII):
-            raise self._wrong(key, f"is {value!r}, not {described}")
-        return value
-
-    def patterns(self, key: str, pattern: str, described: str) -> tuple[str, ...]:
-        values = tuple(Text(one, self._dotted(key), self._file).expanded() for one in self.strings(key))
-        for value in values:
-            if not re.fullmatch(pattern, value, re.ASCII):
-                raise self._wrong(key, f"has {value!r}, not {described}")
-        return values
-
-    def tables(self, key: str) -> dict[str, _Table]:
-        found = {}
-        for name, value in (self._take(key, dict, "a table of tables") or {}).items():
-            if not isinstance(value, dict):
-                raise self._wrong(f"{key}.{name}", f"must be a table, not {_kind(value)}")
-            found[name] = _Table(value, self._dotted(f"{key}.{name}"), self._file)
-        return found
-
-    def given(self) -> frozenset[str]:
-        """The keys that are written."""
-        return frozenset(self._values)
-
-    def byte_code(self, key: str, default: ByteCode) -> ByteCode:
-        if self._values.get(key) == "imported":
-            self._known.append(key)
-            return "imported"
-        value = self._take(key, bool, 'true, false or "imported"')
-        return default if value is None else bool(value)
-
-    def strings(self, key: str) -> tuple[str, ...]:
-        value = self._take(key, list, "a list of strings")
-        if value is None:
-            return ()
-        if not value or not all(isinstance(item, str) for item in value):
-            raise self._wrong(key, "must be a list of strings with at least one")
-        return tuple(value)
-
-    def names(self, key: str) -> frozenset[str]:
-        """Names of packages, normalised (PEP 503)."""
-        value = self._take(key, list, "a list of names") or []
-        if not all(isinstance(item, str) and _PACKAGE.fullmatch(item) for item in value):
-            raise self._wrong(key, "must be a list of names of packages")
-        return frozenset(re.sub(r"[-_.]+", "-", item).lower() for item in value)
-
-    def table(self, key: str) -> _Table:
-        return _Table(self._take(key, dict, "a table") or {}, self._dotted(key), self._file)
-
-    def environment(self, key: str) -> dict[str, Text]:
-        found: dict[str, Text] = {}
-        for name, value in (self._take(key, dict, "a table of strings") or {}).items():
-            if not isinstance(value, str):
-                raise self._wrong(f"{key}.{name}", f"must be a string, not {_kind(value)}")
-            if not _ENVIRONMENT_NAME.fullmatch(name):
-                raise self._wrong(f"{key}.{name}", "is no name of an environment variable")
-            found[name] = Text(value, self._dotted(f"{key}.{name}"), self._file)
-        return found
-
-    def refuse_unknown(self) -> None:
-        for key in self._values:
-            if key not in self._known:
-                import difflib  # noqa: PLC0415  only for a hint
-
-                near = difflib.get_close_matches(key, self._known, n=1, cutoff=0.5)
-                raise ConfigError(
-                    f"{self._file}: unknown key {self._dotted(key)}",
-                    hint=f"did you mean `{near[0]}`?"
-                    if near
-                    else f"known keys: {', '.join(sorted(self._known))}",
-                )
-
-    def _take(self, key: str, kind: type, described: str) -> Any:
-        self._known.append(key)
-        value = self._values.get(key)
-        if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-            raise self._wrong(key, f"must be {described}, not {_kind(value)}")
-        return value
-
-    def _dotted(self, key: str) -> str:
-        return f"{self._name}.{key}"
-
-    def _wrong(self, key: str, problem: str) -> ConfigError:
-        return ConfigError(f"{self._file}: {self._dotted(key)} {problem}")
-
-
-def _kind(value: object) -> str:
-    names = {
-        str: "a string",
-        bool: "a boolean",
-        int: "an integer",
-        float: "a float",
-        list: "a list",
-        dict: "a table",
-    }
-    return names.get(type(value), type(value).__name__)

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from tagboat.config import Text
 from tagboat.errors import ConfigError
+from tagboat.table import Text
 
 Store = Literal["secretsmanager", "ssm"]
 _NAME = r"[\w/+=.@-]+"

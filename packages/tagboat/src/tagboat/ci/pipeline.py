@@ -11,9 +11,10 @@ from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
 from tagboat.component import Component
-from tagboat.config import Ci, Target, Text
+from tagboat.config import Ci, Target
 from tagboat.errors import ConfigError
 from tagboat.git import WorkTree
+from tagboat.table import Text
 from tagboat.targets.place import Place
 
 SYSTEMS = ("github", "gitlab")

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 
 from tagboat.ci import SYSTEMS, Pipeline
 from tagboat.component import Component
-from tagboat.config import Text
 from tagboat.doctor.finding import Finding, found
 from tagboat.errors import TagboatError
 from tagboat.git import GitError, NoRepositoryError, WorkTree
 from tagboat.plan import require_fresh_lock
+from tagboat.table import Text
 
 _REMOTE = "origin"
 
