@@ -42,12 +42,12 @@ class Pebble:
         """The certificate that its chains end in."""
         context = ssl.create_default_context(cafile=str(self.trust))
         url = f"https://localhost:{self._management}/roots/0"
-        with urllib.request.urlopen(url, context=context, timeout=10) as answer:
+        with urllib.request.urlopen(url, context=context, timeout=60) as answer:
             return str(answer.read().decode())
 
     def _tell(self, call: str, document: dict[str, Any]) -> None:
         url = f"http://127.0.0.1:{self._names}/{call}"
-        urllib.request.urlopen(url, json.dumps(document).encode(), timeout=10).close()
+        urllib.request.urlopen(url, json.dumps(document).encode(), timeout=60).close()
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def open_pebble(folder: Path, http_port: int, life: int = 86_400) -> Iterator[Pe
 
 
 def _await(port: int) -> None:
-    for _ in range(600):
+    for _ in range(2400):
         with suppress(OSError):
             socket.create_connection(("127.0.0.1", port), 5).close()
             return
