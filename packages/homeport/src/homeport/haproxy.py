@@ -82,10 +82,12 @@ class HAProxy:
         """Raises EdgeError where somebody else listens. HAProxy would share the port with another one of the
         same user (SO_REUSEPORT), and each would get some of the other's requests.
         """
-        deadline = asyncio.get_running_loop().time() + _RELEASE
+        since = asyncio.get_running_loop().time()
         for port in (self._binding.http_port, self._binding.https_port):
             while _taken(self._binding.address, port):
-                if asyncio.get_running_loop().time() > deadline:
+                waited = asyncio.get_running_loop().time() - since
+                # A worker of ours ends by itself when its master has been killed, once it has noticed.
+                if waited > _RELOAD or (waited > _RELEASE and not await off_loop(_masters, self.file)):
                     where = f"{self._binding.address}:{port}"
                     raise EdgeError(f"{where} cannot be listened on: {os.strerror(errno.EADDRINUSE)}")
                 await asyncio.sleep(_POLL)

@@ -28,7 +28,7 @@ Fetch = Callable[[str], bytes]  # blocks; raises OSError
 
 _FRESH: Final = 3600.0  # seconds for which keys are believed without asking again
 _PAUSE: Final = 30.0  # seconds between two questions to an issuer that does not know a key
-_TIMEOUT: Final = 5.0  # seconds
+_TIMEOUT: Final = 10.0  # seconds
 _LARGEST: Final = 1 << 18  # bytes of a document
 _MOST: Final = 100  # keys of one issuer
 _BITS: Final = (2048, 8192)  # of an RSA key: the smallest that is safe, the largest that is cheap

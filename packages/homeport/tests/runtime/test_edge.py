@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import socket
 import ssl
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from homeport import haproxy
+from homeport.configuration import Binding
+from homeport.errors import EdgeError
 from homeport.haproxy import _taken
+from homeport.layout import Layout
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +131,19 @@ def test_a_port_is_taken_by_whoever_listens_there_though_it_would_be_shared() ->
         assert _taken("127.0.0.1", port)
         assert _taken("0.0.0.0", port)
     assert not _taken("127.0.0.1", port)
+
+
+def test_a_worker_of_ours_that_has_not_noticed_its_masters_end_is_waited_for_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = haproxy.HAProxy(Layout(tmp_path), Binding("127.0.0.1", 1, 2))
+    monkeypatch.setattr(haproxy, "_RELEASE", 0)
+    for living in ([4711], []):
+        taken = iter([True, True, True, False, False])
+        monkeypatch.setattr(haproxy, "_taken", lambda *_, taken=taken: next(taken))
+        monkeypatch.setattr(haproxy, "_masters", lambda _, living=living: living)
+        if living:
+            asyncio.run(made._wait_for_ports())
+        else:
+            with pytest.raises(EdgeError, match=r"127\.0\.0\.1:1 cannot be listened on"):
+                asyncio.run(made._wait_for_ports())
