@@ -8,7 +8,7 @@ import queue
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +17,7 @@ from typing import Any
 from bench.serving import in_thread
 
 _API = "/2018-06-01/runtime"
-_PATIENCE = 60  # seconds
+_PATIENCE = 180  # seconds
 
 
 @dataclass
@@ -62,9 +62,11 @@ class LambdaService:
         """What it said of a start that failed."""
         self.hangs_up = False
         """Whether it takes no more of a streamed answer than its head, as when nobody reads on."""
+        self.on_piece: Callable[[int], object] = lambda _: None
+        """Called with the number of each piece of a streamed answer when that is there; the head is -1."""
         self.address = ""
 
-    def invoke(self, event: Any, *, seconds: float = 30) -> Answer:
+    def invoke(self, event: Any, *, seconds: float = 120) -> Answer:
         """The function's answer to an event, for which it has so many seconds."""
         name = str(uuid.uuid4())
         self._answers[name] = queue.Queue()
@@ -128,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
             content = base64.b64decode(body) if document["isBase64Encoded"] else body.encode()
             return Answer(document["statusCode"], document["headers"], document["cookies"], content)
         assert self.headers["Content-Type"] == "application/vnd.awslambda.http-integration-response"
-        chunks = self._chunks()
+        chunks = self._told(self._chunks())
         pieces = [next(chunks)]
         if self.service.hangs_up:
             self.close_connection = True
@@ -144,6 +146,11 @@ class _Handler(BaseHTTPRequestHandler):
             key, _, value = line.decode().partition(": ")
             answer.trailer[key] = value
         return answer
+
+    def _told(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for number, chunk in enumerate(chunks, -1):
+            self.service.on_piece(number)
+            yield chunk
 
     def _chunks(self) -> Iterator[bytes]:
         assert self.headers["Transfer-Encoding"] == "chunked"

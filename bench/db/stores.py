@@ -11,8 +11,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from datetime import timedelta
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,14 +22,13 @@ from obstore.store import S3Store
 from bench.ports import free_port
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig
+    from obstore.store import RetryConfig
 
 __all__ = ["Watched", "copy_objects", "s3_server"]
 
 _KEYS: Final = {"accessKey": "bench", "secretKey": "secret"}
 _LISTED: Final = 1000
 _PORTS: Final = ("master", "volume", "filer", "s3")
-_STARTS: Final = 5
 _PATIENCE: Final = 180.0  # seconds for a start
 
 
@@ -128,18 +126,32 @@ def copy_objects(source: Any, target: Any) -> None:
 @contextmanager
 def s3_server() -> Iterator[Callable[[], S3Store]]:
     """A SeaweedFS server; what it yields makes stores in it where nothing is yet."""
-    with tempfile.TemporaryDirectory(prefix="bench-s3-") as name, ExitStack() as running:
-        for attempt in range(_STARTS):
-            folder = Path(name) / str(attempt)
-            folder.mkdir()
-            port = running.enter_context(_weed(folder))
-            if port is not None:
-                yield partial(_store, port)
-                return
-        raise RuntimeError(f"the S3 server does not start:\n{(folder / 'log').read_text()[-4000:]}")
+    with tempfile.TemporaryDirectory(prefix="bench-s3-") as name:
+        folder = Path(name)
+        identity = {"name": "bench", "credentials": [_KEYS], "actions": ["Admin"]}
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        ports = {f"{part}.port{kind}": free_port() for part in _PORTS for kind in ("", ".grpc")}
+        command = [
+            *(str(Path(sys.executable).with_name("weed")), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+            *(f"-dir={folder}", "-s3", f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0"),
+            *("-s3.port.lance=0", "-s3.iam=false", "-volume.max=16", "-master.volumeSizeLimitMB=256"),
+            *("-master.telemetry=false", f"-filer.localSocket={folder / 'filer.sock'}"),
+            *(f"-{option}={port}" for option, port in ports.items()),
+        ]
+        with (folder / "log").open("w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+        try:
+            _wait_until_writable(_store(ports["s3.port"], retry={"max_retries": 0}), process, folder / "log")
+            yield partial(_store, ports["s3.port"])
+        finally:
+            process.kill()  # an orderly shutdown takes it twenty seconds
+            process.wait()
+            for port in ports.values():
+                for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 -- where it puts them
+                    left.unlink(missing_ok=True)
 
 
-def _store(port: int, client: ClientConfig | None = None, retry: RetryConfig | None = None) -> S3Store:
+def _store(port: int, retry: RetryConfig | None = None) -> S3Store:
     return S3Store(
         "bench",
         prefix=uuid.uuid4().hex,
@@ -147,44 +159,17 @@ def _store(port: int, client: ClientConfig | None = None, retry: RetryConfig | N
         access_key_id=_KEYS["accessKey"],
         secret_access_key=_KEYS["secretKey"],
         region="local-1",
-        client_options={"allow_http": True} | (client or {}),
+        client_options={"allow_http": True},
         retry_config=retry,
     )
 
 
-@contextmanager
-def _weed(folder: Path) -> Iterator[int | None]:
-    """Its port; `None` when it has ended, as it does when another process has taken one of its ports."""
-    identity = {"name": "bench", "credentials": [_KEYS], "actions": ["Admin"]}
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    ports = {f"{part}.port{kind}": free_port() for part in _PORTS for kind in ("", ".grpc")}
-    command = [
-        *(str(Path(sys.executable).with_name("weed")), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
-        *(f"-dir={folder}", "-s3", f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0"),
-        *("-s3.port.lance=0", "-s3.iam=false", "-volume.max=16", "-master.volumeSizeLimitMB=256"),
-        *("-master.telemetry=false", f"-filer.localSocket={folder / 'filer.sock'}"),
-        *(f"-{option}={port}" for option, port in ports.items()),
-    ]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
-    try:
-        yield ports["s3.port"] if _is_writable(ports["s3.port"], process) else None
-    finally:
-        process.kill()  # an orderly shutdown takes it twenty seconds
-        process.wait()
-        for port in ports.values():
-            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108 -- where it puts them
-                left.unlink(missing_ok=True)
-
-
-def _is_writable(port: int, process: subprocess.Popen[bytes]) -> bool:
-    """Wait until it is; false when the process has ended before."""
-    # Whoever listens there, if the port was taken, need not answer.
-    store = _store(port, {"timeout": timedelta(seconds=10)}, {"max_retries": 0})
+def _wait_until_writable(store: S3Store, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _PATIENCE
-    while process.poll() is None and time.monotonic() < deadline:
+    while True:
         with suppress(obstore.exceptions.BaseError, OSError):
             obstore.put(store, "probe", b"x")
-            return process.poll() is None
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the S3 server does not start:\n{log.read_text()[-4000:]}")
         time.sleep(0.1)
-    return False

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from datetime import timedelta
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -157,7 +158,7 @@ def test_a_store_that_refuses_fails_all_of_an_object_and_none_of_the_next(
 def test_an_outcome_that_is_not_known_is_said_to_each(
     store: _Store, conn: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bucketlog.store.time.sleep", lambda _: None)
+    monkeypatch.setattr("bucketlog.store.time", SimpleNamespace(sleep=lambda _: None))
     store.error = GenericError("503 later")
     future = conn.transact_async([{":user/name": "a"}])
     with pytest.raises(UncertainError, match="log/0000000000000002 may or may not"):

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -89,7 +90,7 @@ class Breaking:
 
 def test_a_listing_that_breaks_off_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("time.sleep", slept.append)
+    monkeypatch.setattr("bucketlog.requests.time", SimpleNamespace(sleep=slept.append))
     inner = Breaking(["Generic S3 error: Error getting list response body: HTTP error"] * 4)
     store = MeteredStore(inner)  # type: ignore[arg-type]
     assert [item["path"] for batch in store.list("log/") for item in batch] == ["log/1"]
@@ -168,7 +169,7 @@ class _Counting:
 def test_a_connection_tells_every_request_that_it_made(
     connect: Callable[..., Connection], schema: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bucketlog.store.time.sleep", lambda _: None)
+    monkeypatch.setattr("bucketlog.store.time", SimpleNamespace(sleep=lambda _: None))
     store = _Counting()
     conn = connect(store)
     conn.transact(schema)

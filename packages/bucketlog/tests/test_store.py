@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -67,7 +68,7 @@ def store() -> Store:
 @pytest.fixture(autouse=True)
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait between attempts."""
-    monkeypatch.setattr("bucketlog.store.time.sleep", lambda _: None)
+    monkeypatch.setattr("bucketlog.store.time", SimpleNamespace(sleep=lambda _: None))
 
 
 def _names(conn: Connection) -> list[str]:

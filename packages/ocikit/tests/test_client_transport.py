@@ -4,8 +4,10 @@ import http.server
 import socket
 import ssl
 import threading
+from contextlib import suppress
 
 import pytest
+from bench.serving import in_thread, over_tls
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -129,11 +131,9 @@ def secure(tmp_path, run):
     server.handle_error = lambda *_: None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
-    yield ca, server.server_port
-    server.shutdown()
-    server.server_close()
+    over_tls(server, context)
+    with in_thread(server):
+        yield ca, server.server_port
 
 
 @pytest.fixture
@@ -151,23 +151,27 @@ def tunnel(secure):
             threading.Thread(target=connect, args=(client,), daemon=True).start()
 
     def connect(client):
-        head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += client.recv(1)
-        asked.append(head.decode())
-        server = socket.create_connection(("127.0.0.1", secure[1]))
-        client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        for source, target in ((client, server), (server, client)):
-            threading.Thread(target=copy, args=(source, target), daemon=True).start()
+        with client, suppress(OSError):
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                if not (data := client.recv(1)):
+                    return
+                head += data
+            asked.append(head.decode())
+            with socket.create_connection(("127.0.0.1", secure[1])) as server:
+                client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                back = threading.Thread(target=copy, args=(server, client), daemon=True)
+                back.start()
+                copy(client, server)
+                back.join()
 
     def copy(source, target):
-        try:
+        with suppress(OSError):
             while data := source.recv(1 << 16):
                 target.sendall(data)
-        except OSError:
-            pass
-        finally:
-            target.close()
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
     threading.Thread(target=serve, daemon=True).start()
     yield f"127.0.0.1:{listening.getsockname()[1]}", asked

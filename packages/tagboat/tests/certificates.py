@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from bench.serving import in_thread, over_tls
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -59,25 +59,8 @@ def edge(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
 
-    class Server(ThreadingHTTPServer):
-        def get_request(self):
-            plain, address = self.socket.accept()
-            return context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False), address
-
-        def handle_error(self, *_):  # a visitor who does not trust it hangs up
-            pass
-
-    with serving(Server((address, port), handler)) as found:
-        yield found
-
-
-@contextmanager
-def serving(server) -> Iterator[int]:
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    server = ThreadingHTTPServer((address, port), handler)
+    server.handle_error = lambda *_: None  # a visitor who does not trust it hangs up
+    over_tls(server, context)
+    with in_thread(server):
         yield server.server_port
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

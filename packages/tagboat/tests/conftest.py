@@ -195,5 +195,6 @@ def name_server() -> Iterator[DnsServer]:
 def zones(name_server: DnsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[DnsServer]:
     """The public DNS of the test, with nothing in it but its name servers."""
     monkeypatch.setenv("TAGBOAT_RESOLVERS", name_server.setting)
+    monkeypatch.setattr("tagboat.dns.names._TIMEOUT", 60.0)
     yield name_server
     name_server.reset()

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
+import dns.exception
 import dns.flags
 import dns.message
 import dns.name
@@ -35,6 +36,7 @@ class DnsServer:
         self.zones: dict[str, dict[dns.name.Name, dns.zone.Zone]] = {}
         self.cache: dict[tuple[dns.name.Name, dns.rdatatype.RdataType], dns.rrset.RRset] = {}
         self.silent: set[str] = set()
+        self._lock = threading.RLock()
         self.reset()
 
     @property
@@ -42,10 +44,11 @@ class DnsServer:
         return f"{RESOLVER}:{self.port}"
 
     def reset(self) -> None:
-        self.zones = {address: {} for address in SERVERS}
-        self.cache.clear()
-        self.silent.clear()
-        self.zone("provider.test", "ns2 300 A 127.0.0.2\nns3 300 A 127.0.0.3\n")
+        with self._lock:  # whoever gave up waiting may have left a question
+            self.zones = {address: {} for address in SERVERS}
+            self.cache.clear()
+            self.silent.clear()
+            self.zone("provider.test", "ns2 300 A 127.0.0.2\nns3 300 A 127.0.0.3\n")
 
     def zone(
         self, name: str, text: str, servers: tuple[str, ...] = SERVERS, names: tuple[str, ...] = ()
@@ -58,14 +61,20 @@ class DnsServer:
         head += "".join(f"@ 3600 NS {one}.\n" for one in named)
         for address in servers:
             zone = dns.zone.from_text(head + text, origin=f"{name}.", relativize=False)
-            self.zones[address][zone.origin] = zone
+            with self._lock:
+                self.zones[address][zone.origin] = zone
 
     def cached(self, name: str, ttl: int, kind: str, *values: str) -> None:
         """Let the resolver have heard this some time ago."""
         rrset = dns.rrset.from_text(f"{name}.", ttl, "IN", kind, *values)
-        self.cache[rrset.name, rrset.rdtype] = rrset
+        with self._lock:
+            self.cache[rrset.name, rrset.rdtype] = rrset
 
     def answer(self, address: str, wire: bytes) -> bytes | None:
+        with self._lock:
+            return self._answer(address, wire)
+
+    def _answer(self, address: str, wire: bytes) -> bytes | None:
         if address in self.silent:
             return None
         query = dns.message.from_wire(wire)
@@ -177,7 +186,10 @@ def _loop(server: DnsServer, selector: selectors.BaseSelector, ending: threading
                     one.sendto(answer if len(answer) <= 1232 else _cut(answer), client)
             else:
                 connection, _ = one.accept()
-                with connection, suppress(OSError):
+                with (
+                    connection,
+                    suppress(OSError, struct.error, dns.exception.DNSException),
+                ):  # it may go away
                     (length,) = struct.unpack("!H", connection.recv(2, socket.MSG_WAITALL))
                     answer = server.answer(address, connection.recv(length, socket.MSG_WAITALL))
                     if answer is not None:

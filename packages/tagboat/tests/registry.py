@@ -15,10 +15,13 @@ from ocikit.registry import create_app
 def serving() -> Iterator[str]:
     """Its address, as long as the context lasts."""
     app = create_app(MemoryStore(), authorize=lambda *_: None)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
+    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off")
+    config.timeout_keep_alive = 600  # a client that was kept waiting finds its connection as it left it
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
+        assert thread.is_alive()
         time.sleep(0.01)
     try:
         yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"

@@ -81,7 +81,7 @@ def start_build(directory, cache, *, prefix=(), umask=0o022, **environment) -> s
 
 
 def digest_of(process: subprocess.Popen) -> str:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     return out.strip()
 
@@ -161,7 +161,7 @@ def run(bundle: Path, *arguments: str, command: tuple[str, ...] | None = None, *
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -76,7 +76,7 @@ def start(python, build_cache, tmp_path):
         if process.poll() is None:
             process.terminate()
             process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=180)
 
 
 def test_it_runs_as_the_images_user_on_a_read_only_file_system(python, build_cache, capfd):
@@ -109,7 +109,7 @@ def test_a_signal_becomes_the_images_stop_signal(start):
     process = start(script, stop_signal="SIGUSR1")
     assert process.stdout.readline() == "up\n"
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=30)[0] == "stopped well\n"
+    assert process.communicate(timeout=180)[0] == "stopped well\n"
     assert process.returncode == 3
 
 
@@ -123,7 +123,7 @@ def test_a_second_signal_kills_what_does_not_stop(start):
     process.terminate()
     assert process.stdout.readline() == "no\n"
     process.terminate()
-    assert process.wait(timeout=30) == 128 + signal.SIGKILL
+    assert process.wait(timeout=180) == 128 + signal.SIGKILL
 
 
 def test_a_port_of_this_machine_leads_to_the_apps(start):
@@ -138,7 +138,7 @@ def test_a_port_of_this_machine_leads_to_the_apps(start):
     )
     process = start(script, ports=f"{here}:{there}")
     assert process.stdout.readline() == "up\n"
-    with urllib.request.urlopen(f"http://127.0.0.1:{here}/", timeout=10) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{here}/", timeout=180) as response:
         assert len(response.read()) == 300_000
 
 

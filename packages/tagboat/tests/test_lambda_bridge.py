@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from bench.lambda_service import LambdaService, http_event, lambda_service
+from bench.ports import free_port
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,7 +40,7 @@ class App(BaseHTTPRequestHandler):
         if self.path == "/die":
             os._exit(3)
         if self.path == "/slow":
-            time.sleep(20)
+            time.sleep(120)
         self.send_response({"/teapot": 418, "/empty": 204, "/same": 304}.get(self.path, 200))
         if self.path in ("/empty", "/same"):
             self.end_headers()
@@ -63,7 +63,8 @@ class App(BaseHTTPRequestHandler):
             self.end_headers()
             for number in range(3):
                 self.wfile.write(b"6\\r\\npiece%d\\r\\n" % number)
-                time.sleep(0.2)
+                while not os.path.exists(f"{os.environ['SEEN']}/{number}"):  # it has come through
+                    time.sleep(0.01)
             self.wfile.write(b"0\\r\\n\\r\\n")
             return
         told = {"method": self.command, "path": self.path, "headers": dict(self.headers.items()),
@@ -103,12 +104,10 @@ def start(service: LambdaService) -> Iterator[Start]:
     processes: list[subprocess.Popen[str]] = []
 
     def start(program: str = APP, **environment: str) -> subprocess.Popen[str]:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
+        settings = {"AWS_LAMBDA_RUNTIME_API": service.address, "PORT": str(free_port())}
         process = subprocess.Popen(
             [sys.executable, "-I", lambda_bridge.__file__, sys.executable, "-c", program],
-            env=os.environ | {"AWS_LAMBDA_RUNTIME_API": service.address, "PORT": str(port)} | environment,
+            env=os.environ | settings | environment,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -118,7 +117,7 @@ def start(service: LambdaService) -> Iterator[Start]:
     yield start
     for process in processes:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=180)
 
 
 def told(answer: Any) -> Any:
@@ -176,8 +175,9 @@ def test_an_answer_comes_back_with_its_status_headers_and_cookies(
     assert told(service.invoke(http_event("/again")))["path"] == "/again"
 
 
-def test_an_answer_is_streamed_as_it_comes(service: LambdaService, start: Start) -> None:
-    start()
+def test_an_answer_is_streamed_as_it_comes(service: LambdaService, start: Start, tmp_path: Path) -> None:
+    service.on_piece = lambda number: (tmp_path / str(number)).touch()
+    start(SEEN=str(tmp_path))
     answer = service.invoke(http_event("/stream"))
     assert answer.pieces == [b"piece0", b"piece1", b"piece2"]
     assert "transfer-encoding" not in answer.headers
@@ -196,7 +196,8 @@ def test_a_stream_that_is_not_over_in_time_is_told_before_lambda_ends_it(
     service: LambdaService, start: Start
 ) -> None:
     start()
-    answer = service.invoke(http_event("/endless"), seconds=1.5)
+    told(service.invoke(http_event("/first")))  # which is answered when the app has started
+    answer = service.invoke(http_event("/endless"), seconds=4)
     error = json.loads(base64.b64decode(answer.trailer["Lambda-Runtime-Function-Error-Body"]))
     assert error["errorMessage"] == "the answer of the app is not over as its time ends"
     assert told(service.invoke(http_event("/next")))["path"] == "/next"
@@ -207,7 +208,7 @@ def test_where_nobody_reads_on_the_answer_is_let_go_and_the_next_request_answere
 ) -> None:
     start()
     service.hangs_up = True
-    service.invoke(http_event("/endless"), seconds=20)
+    service.invoke(http_event("/endless"), seconds=60)
     service.hangs_up = False
     assert told(service.invoke(http_event("/next")))["path"] == "/next"
 
@@ -261,7 +262,7 @@ def test_an_app_that_dies_ends_the_function_after_the_caller_was_told(
 ) -> None:
     process = start()
     assert service.invoke(http_event("/die")).error
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=180)
     assert process.returncode == 1
     assert "the app ended with code 3" in errors
 
@@ -269,23 +270,23 @@ def test_an_app_that_dies_ends_the_function_after_the_caller_was_told(
 def test_an_app_that_dies_in_its_answer_costs_no_second_request(service: LambdaService, start: Start) -> None:
     process = start()
     assert service.invoke(http_event("/dies-midway")).body == bytes(4096)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=180)
     assert "the app ended with code 4" in errors
     assert service.asked.qsize() == 1
 
 
 def test_an_app_that_does_not_start_is_told_as_a_failed_start(service: LambdaService, start: Start) -> None:
     process = start("raise SystemExit(7)")
-    failure = service.failed.get(timeout=60)
+    failure = service.failed.get(timeout=180)
     assert failure == {"errorType": "AppGoneError", "errorMessage": "the app ended with code 7"}
-    assert process.wait(timeout=60) == 1
+    assert process.wait(timeout=180) == 1
 
 
 def test_a_stop_reaches_the_app(service: LambdaService, start: Start) -> None:
     process = start()
-    service.asked.get(timeout=60)
+    service.asked.get(timeout=180)
     process.send_signal(signal.SIGTERM)
-    process.wait(timeout=60)
+    process.wait(timeout=180)
     assert process.returncode == 256 - signal.SIGTERM  # the app ended by the signal
 
 

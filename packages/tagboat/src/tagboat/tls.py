@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -16,3 +18,16 @@ def trusting() -> ssl.SSLContext:
         with suppress(ssl.SSLError):  # `tagboat doctor` tells of it
             context.load_verify_locations(authority)
     return context
+
+
+@contextmanager
+def connected(
+    context: ssl.SSLContext, address: str, port: int, host: str, timeout: float
+) -> Iterator[ssl.SSLSocket]:
+    """A connection to an address of IPv4 or IPv6, over TLS with the name `host`. Raises OSError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    # Wrapped before it is connected: `wrap_socket` leaves a connection open that has been cut already.
+    with context.wrap_socket(socket.socket(family), server_hostname=host) as connection:
+        connection.settimeout(timeout)
+        connection.connect((address, port))
+        yield connection

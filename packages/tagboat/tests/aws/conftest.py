@@ -225,10 +225,10 @@ def moto(images: str, name_server: DnsServer) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while True:
             try:
-                with socket.create_connection(("127.0.0.1", port), timeout=1):
+                with socket.create_connection(("127.0.0.1", port), timeout=10):
                     break
             except OSError:
                 assert process.poll() is None
@@ -236,8 +236,8 @@ def moto(images: str, name_server: DnsServer) -> Iterator[str]:
                 time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
-        process.wait(30)
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="session")
@@ -318,6 +318,7 @@ def ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
     """Serves a name at the old end and at the new one, each with a certificate of its own."""
     certificates = Certificates(tmp_path)
     monkeypatch.setenv("HOMEPORT_CA", str(certificates.authority))
+    monkeypatch.setattr("tagboat.dns.end._TIMEOUT", 60.0)
     with ExitStack() as stack:
 
         def serve(name: str) -> None:
@@ -339,7 +340,7 @@ def without_homeport(monkeypatch: pytest.MonkeyPatch) -> None:
 def _post(url: str, body: Any = None) -> None:
     data = json.dumps(body).encode() if body is not None else b""
     request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=180) as answer:
         answer.read()
 
 

@@ -56,7 +56,7 @@ def serving_homeport(folder: Path) -> Iterator[Homeport]:
     with file.open("w") as log:
         process = subprocess.Popen([BIN / "homeport", "serve", "--data", data, *free], stderr=log)
         try:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 180
             while not (data / "homeport.json").exists():
                 assert process.poll() is None, file.read_text()
                 assert time.monotonic() < deadline
@@ -64,4 +64,4 @@ def serving_homeport(folder: Path) -> Iterator[Homeport]:
             yield Homeport(data)
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
+            assert process.wait(180) == 0

@@ -161,10 +161,10 @@ class Machine:
         assert self._process.stdout is not None
         self._process.stdin.close()
         try:
-            self._process.wait(90)
+            self._process.wait(300)
         finally:
             self._process.kill()
-            self._process.wait(30)
+            self._process.wait(120)
             self._process.stdout.close()
 
     def _inner(self) -> int:

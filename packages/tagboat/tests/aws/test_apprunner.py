@@ -122,7 +122,7 @@ def drifted_and_destroyed(release):
     apprunner, arn = aws.client("apprunner"), described(aws, "hail")["ServiceArn"]
     instance = described(aws, "hail")["InstanceConfiguration"] | {"Cpu": "512", "Memory": "1024"}
     apprunner.update_service(ServiceArn=arn, InstanceConfiguration=instance)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while described(aws, "hail")["Status"] != "RUNNING":
         assert time.monotonic() < deadline
         time.sleep(0.1)

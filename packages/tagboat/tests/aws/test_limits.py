@@ -1,5 +1,7 @@
 """What a target cannot do is said by `plan`, with what to change; and the decisions without any server."""
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -188,8 +190,8 @@ def test_what_is_still_in_use_is_taken_away_as_soon_as_it_is_not(monkeypatch):
             return "gone"
 
     account, times = Busy(), iter([0, 1, 2, 3, 1900])
-    monkeypatch.setattr("tagboat.aws.account.time.sleep", lambda _: None)
-    monkeypatch.setattr("tagboat.aws.account.time.monotonic", lambda: next(times))
+    clock = SimpleNamespace(sleep=lambda _: None, monotonic=lambda: next(times))
+    monkeypatch.setattr("tagboat.aws.account.time", clock)
     assert account.find_when_free("acm", "delete_certificate", busy="ResourceInUseException") == "gone"
     with pytest.raises(AwsError, match="ResourceInUseException"):
         account.find_when_free("acm", "delete_certificate", busy="ResourceInUseException")

@@ -56,13 +56,13 @@ def machine(aws, tmp_path, monkeypatch):
         return resolve(made.address if ours else host, *arguments, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", led)
-    monkeypatch.setattr("tagboat.aws.account._STARTING", 180.0)
+    monkeypatch.setattr("tagboat.aws.account._STARTING", 600.0)
     failures = []
     over = threading.Event()
+    ec2 = aws.client("ec2")  # here: threads that make clients at once get in each other's way
 
     def switch_on():
         try:
-            ec2 = aws.client("ec2")
             while not (there := ec2.describe_instances()["Reservations"]):
                 if over.wait(0.2):
                     return
@@ -90,13 +90,13 @@ def machine(aws, tmp_path, monkeypatch):
 
 
 def get(url):
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=120) as answer:
         return answer.read().decode()
 
 
 def redirected(url):
     """Where one lands."""
-    with urllib.request.urlopen(url, timeout=30) as answer:
+    with urllib.request.urlopen(url, timeout=120) as answer:
         return answer.url
 
 

@@ -1,5 +1,8 @@
 """What is said of a call that AWS refuses: which one, and what to do."""
 
+import time
+from types import SimpleNamespace
+
 import botocore.client
 import pytest
 from botocore.exceptions import ClientError
@@ -90,7 +93,8 @@ def test_what_lambda_has_not_heard_of_yet_is_waited_for(aws, monkeypatch, messag
         return original(client, name, arguments)
 
     monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", call)
-    monkeypatch.setattr("tagboat.aws.account.time.sleep", lambda _: None)
+    clock = SimpleNamespace(sleep=lambda _: None, monotonic=time.monotonic)
+    monkeypatch.setattr("tagboat.aws.account.time", clock)
     code, _, err = aws.run("apply")
     assert (code, refusals) == (0, []), err
 

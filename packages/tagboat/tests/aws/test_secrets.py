@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from bench.lambda_service import http_event, lambda_service
+from bench.ports import free_port
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -195,7 +196,7 @@ def test_a_function_reads_its_secrets_as_it_starts(aws, missing):
         environment = {
             "AWS_LAMBDA_RUNTIME_API": service.address,
             "TAGBOAT_SECRETS": json.dumps(told),
-            "PORT": "18093",
+            "PORT": str(free_port()),
         }
         process = subprocess.Popen(
             [sys.executable, "-I", lambda_bridge.__file__, sys.executable, "-c", APP],
@@ -214,14 +215,14 @@ def test_a_function_reads_its_secrets_as_it_starts(aws, missing):
                 assert "TAGBOAT_SECRETS" not in variables
                 assert VALUE not in Path(f"/proc/{process.pid}/environ").read_text()
                 return
-            failure = service.failed.get(timeout=60)
+            failure = service.failed.get(timeout=180)
             assert failure["errorType"] == "SecretError"
             assert failure["errorMessage"].startswith("PASSWORD: secretsmanager shop/db: ")
-            assert process.wait(60) == 1
+            assert process.wait(180) == 1
             assert VALUE not in process.stderr.read() + failure["errorMessage"]
         finally:
             process.terminate()
-            process.communicate(timeout=60)
+            process.communicate(timeout=180)
 
 
 @given(st.text(max_size=40), st.sampled_from([None, "token+/="]))

@@ -14,7 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from packages.tagboat.tests.certificates import Certificates, edge, serving
+from bench.serving import in_thread
+from packages.tagboat.tests.certificates import Certificates, edge
 
 from tagboat.component import Component
 from tagboat.doctor import Finding, examine
@@ -35,6 +36,8 @@ def _quiet(monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for module in ("cloud", "domains", "machine"):  # what is here answers when it comes to it
+        monkeypatch.setattr(f"tagboat.doctor.{module}._TIMEOUT", 120.0)
 
 
 def by_name(findings) -> dict[str, Finding]:
@@ -179,8 +182,9 @@ def answering(date: float | None) -> Iterator[str]:
         def log_message(self, *_):
             pass
 
-    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Answers)) as port:
-        yield f"http://127.0.0.1:{port}"
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    with in_thread(server):
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 def test_without_settings_there_is_no_cloud():

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPException, HTTPResponse
 
-from tagboat.tls import trusting
+from tagboat.tls import connected, trusting
 
 HTTPS = 443
 _TIMEOUT = 5.0  # seconds
@@ -44,10 +43,7 @@ def seen(address: str, host: str, path: str = "/") -> Seen:
     from cryptography import x509  # noqa: PLC0415  it takes a while, and few commands look here
 
     try:
-        with (
-            socket.create_connection((address, HTTPS), _TIMEOUT) as plain,
-            trusting().wrap_socket(plain, server_hostname=host) as secure,
-        ):
+        with connected(trusting(), address, HTTPS, host, _TIMEOUT) as secure:
             shown = secure.getpeercert(binary_form=True) or b""
             status, location = _answer(secure, host, path)
     except ssl.SSLCertVerificationError as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 
 from tagboat.doctor.finding import Finding
-from tagboat.tls import trusting
+from tagboat.tls import connected, trusting
 
 if TYPE_CHECKING:
     from types_boto3_apprunner.type_defs import CustomDomainTypeDef
@@ -130,10 +130,7 @@ def _record(host: str, target: str) -> str:
 def _certificate(host: str, port: int, address: str) -> Finding:
     name = f"certificate {host}"
     try:
-        with (
-            socket.create_connection((address, port), _TIMEOUT) as plain,
-            trusting().wrap_socket(plain, server_hostname=host) as secure,
-        ):
+        with connected(trusting(), address, port, host, _TIMEOUT) as secure:
             shown = secure.getpeercert(binary_form=True)
     except ssl.SSLCertVerificationError as error:
         advice = (
