@@ -313,6 +313,29 @@ def test_chunks_are_as_documented(conn: Connection, bucket: Path, monkeypatch: p
     _check(conn, bucket)
 
 
+def test_tails_are_as_documented(conn: Connection, bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bucketlog.replica._is_due", lambda *_, **__: False)
+    conn.snapshot()
+    for n in range(40):
+        conn.transact([{":user/name": f"later {n}", ":user/age": n}])
+    conn.close()
+    path = min((bucket / "tail").iterdir())
+    content = _named(path, b"bucketlog/1 tail")
+    (length,) = struct.unpack(">I", content[:4])
+    document = json.loads(content[4 : 4 + length])
+    place = 4 + length
+    table = _Table()
+    table.read(bucket / "log")
+    assert document["id"] == table.id
+    for t, size in document["entries"]:
+        entry = bucket / "log" / f"{t:016}"
+        assert content[place : place + size] == entry.read_bytes()
+        place += size
+    assert place == len(content)
+    last = t + len(_entry(entry)["transactions"]) - 1
+    assert path.name[:17] == f"{9999999999999999 - last:016}-"
+
+
 def test_an_excision_is_as_documented(conn: Connection, bucket: Path) -> None:
     conn.excise([[":user/name", "Ann \N{SNOWMAN}"]])
     conn.excise([[":user/name", "user 7"]], attributes=[":user/age"])

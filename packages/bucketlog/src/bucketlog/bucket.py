@@ -1,7 +1,7 @@
 """The bucket of one database or branch: its log, its snapshots, its chunks and what is noted beside them.
 
-Beside the log (`bucketlog.log`), the snapshots and the chunks (`bucketlog.snapshot`) there are small notes,
-created once: a line `bucketlog/1 note` and a line feed, then JSON.
+Beside the log (`bucketlog.log`), the snapshots and the chunks (`bucketlog.snapshot`) and the tails
+(`bucketlog.tail`) there are small notes, created once: a line `bucketlog/1 note` and a line feed, then JSON.
 
 `branch/<name>/fork`: `{"t": …, "parent": …}`; the branch begins after transaction t of its parent, which is
 the name of a branch or null. Its log, snapshots and marks are below `branch/<name>/`; its chunks are among
@@ -31,6 +31,7 @@ from bucketlog.objects import DiskCache, NamedObjects
 from bucketlog.requests import MeteredStore
 from bucketlog.snapshot import CHUNKS, SNAPSHOTS, SnapshotKey, parse_keys
 from bucketlog.store import LogStore, ObjectStore
+from bucketlog.tail import TAILS
 
 __all__ = ["BRANCHES", "EXCISED", "MARKS", "Bucket", "Listed"]
 
@@ -72,14 +73,24 @@ class Bucket:
 
     def snapshots(self) -> list[SnapshotKey]:
         """The newest snapshots, newest first: as many as one listing gives; all of an unsorted store."""
-        if not self.store.can_list:
-            return self._marked()
+        return self._newest(SNAPSHOTS) if self.store.can_list else self._marked()
+
+    def tails(self) -> list[SnapshotKey]:
+        """The newest tails, newest first, as with snapshots; none of a store that cannot list."""
+        return self._newest(TAILS) if self.store.can_list else []
+
+    def drop_tails(self, t: int) -> None:
+        """Delete the tails that have no entry after transaction `t`; raises `StoreError`."""
+        listed = [item.key for item in self.listed(self.prefix + TAILS)]
+        self.delete([str(key) for key in parse_keys(self.prefix, listed, TAILS) if key.t <= t])
+
+    def _newest(self, kind: str) -> list[SnapshotKey]:
         found: list[Listed] = []
-        for batch in self._batches(self.prefix + SNAPSHOTS):
+        for batch in self._batches(self.prefix + kind):
             found += batch
             if all(one.key < other.key for one, other in pairwise(found)):
                 break
-        return parse_keys(self.prefix, [item.key for item in found])
+        return parse_keys(self.prefix, [item.key for item in found], kind)
 
     def mark(self, key: SnapshotKey, after: int) -> int:
         """Note a snapshot for readers who cannot list, and return its number, which is above `after`."""

@@ -23,7 +23,6 @@ from bucketlog.objects import MissingObjectError
 from bucketlog.operation import TransactionData
 from bucketlog.replica import Replica
 from bucketlog.report import TransactionReport
-from bucketlog.schema import Change
 from bucketlog.state import State, advance
 from bucketlog.transaction import Prepared, prepare
 from bucketlog.worker import Worker
@@ -205,7 +204,8 @@ class Committer:
             try:
                 staged = self._stage(group)
                 began = time.monotonic()
-                winner = self._write(staged)
+                entry = self._entry(staged)
+                winner = self._write(entry)
                 seconds = time.monotonic() - began
             except MissingObjectError:
                 replica.image.rollback()
@@ -216,7 +216,7 @@ class Committer:
                 raise
             if winner is None:
                 replica.image.commit()
-                replica.committed(staged[-1].after, _written(staged))
+                replica.committed(staged[-1].after, entry)
                 self._contention.won(attempt, seconds)
                 self.looked = began
                 for item in staged:
@@ -265,17 +265,22 @@ class Committer:
     def _shown(self, state: State) -> Database:
         return Database(self._replica.image, state, state.t, _functions=self.functions)
 
-    def _write(self, staged: list[_Staged]) -> Entry | None:
-        """Write what is staged: `None` when that is now the end of the log, else the entry that is there.
+    def _entry(self, staged: list[_Staged]) -> Entry | None:
+        """What is to go into the log, if anything."""
+        transactions = tuple(
+            item.prepared.changes for item in staged if item.prepared and item.prepared.changes
+        )
+        return Entry(self._replica.state.t + 1, transactions, uuid.uuid4().hex) if transactions else None
+
+    def _write(self, entry: Entry | None) -> Entry | None:
+        """Write an entry: `None` when that is now the end of the log, else the entry that is there.
 
         Refusals, and transactions that change nothing, are answers about the newest state too. When there is
         nothing to write, which proves that the state was the newest, one read does.
         """
-        transactions = _written(staged)
-        t = self._replica.state.t + 1
-        if not transactions:
-            return self._bucket.log.read(t)
-        return self._bucket.log.append(Entry(t, transactions, uuid.uuid4().hex))
+        if entry is None:
+            return self._bucket.log.read(self._replica.state.t + 1)
+        return self._bucket.log.append(entry)
 
     def _answer(self, item: _Staged) -> None:
         if item.prepared is None:
@@ -286,8 +291,3 @@ class Committer:
         item.request.result.set_result(
             TransactionReport(item.after.t, before, after, tempids, item.prepared.changes)
         )
-
-
-def _written(staged: list[_Staged]) -> tuple[tuple[Change, ...], ...]:
-    """What goes into the log."""
-    return tuple(item.prepared.changes for item in staged if item.prepared and item.prepared.changes)

@@ -4,7 +4,7 @@ The log is never garbage. A snapshot is, once a newer one has been there for the
 the database takes the newest, and writers of snapshots take chunks over from the newest only. A chunk is,
 when no snapshot names it and it was not written within the time of grace, by somebody who has not finished
 the snapshot that will name it. A process that still reads from an older snapshot finds its chunks gone one
-day and loads the newest.
+day and loads the newest. A tail is garbage as soon as there is a snapshot as new.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ def collect(bucket: Bucket, now: datetime, grace: timedelta) -> Garbage:
         at = bucket.at(branch)
         sizes = {item.key: item for item in bucket.listed(at.prefix + SNAPSHOTS)}
         keys = parse_keys(at.prefix, sizes)
+        if keys:
+            at.drop_tails(keys[0].t)
         kept = [keys[0], *_needed(keys, sizes, now - grace)] if keys else []
         old += [sizes[str(key)] for key in keys if key not in kept]
         for key in kept:

@@ -54,7 +54,7 @@ _INSERT: Final = "INSERT INTO datom VALUES (?, ?, ?, ?, ?, ?)"
 _NEVER: Final = 1 << 60  # a transaction that no datom is of
 _REHEARSED: Final = 20_000  # changes; of more than that, what a rehearsal saves is little beside the rest
 _REHEARSALS: Final = 3  # of three trees, one after the other lacks a page
-_POSTPONED: Final = 2_000  # changes; of more than that, few reads would find nothing changed
+_POSTPONED: Final = 4_000  # changes; of more than that, few reads would find nothing changed
 
 _CACHE: Final = 512 << 20  # bytes of pages that SQLite keeps at most
 

@@ -24,7 +24,7 @@ from bucketlog.requests import MeteredStore
 
 __all__ = ["DiskCache", "MissingObjectError", "NamedObjects", "name_of"]
 
-_CONCURRENCY: Final = 64
+_CONCURRENCY: Final = 128
 _IN_MEMORY: Final = 128 << 20  # bytes of packed objects
 
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -21,9 +21,10 @@ from bucketlog.log import Entry, genesis
 from bucketlog.objects import MissingObjectError
 from bucketlog.outline import Step
 from bucketlog.pages import Base, Pages
-from bucketlog.schema import FIRST_ENTITY, Change, Schema
+from bucketlog.schema import FIRST_ENTITY, Schema
 from bucketlog.snapshot import Snapshot, SnapshotKey, read_chunks, read_snapshot, write_pages, write_snapshot
 from bucketlog.state import State, advance
+from bucketlog.tail import Tail, read_tail, write_tail
 
 __all__ = ["Replica"]
 
@@ -46,25 +47,18 @@ _LEFT_BEHIND: Final = 2_000
 """Datoms after the last snapshot for which a connection that closes writes one more."""
 
 
-@dataclass(slots=True)
-class _Tail:
-    """What the log holds after the last time that a snapshot was begun, here, or is known of."""
+def _is_due(tail: Tail, image_datoms: int, *, is_small: bool, patience: float) -> bool:
+    """Whether it is time for the next snapshot of an image of so many datoms.
 
-    entries: int = 0
-    datoms: int = 0
-
-    def is_due(self, image_datoms: int, *, is_small: bool, patience: float) -> bool:
-        """Whether it is time for the next snapshot of an image of so many datoms.
-
-        By the part `patience` there may be more entries: another one in each process, so that not all find it
-        due at once.
-        """
-        entries = self.entries / (1 + patience)
-        if is_small and entries >= _ENTRIES_OF_A_SMALL_IMAGE:
-            return True
-        if entries >= _MOST_ENTRIES or self.datoms >= max(_DATOMS, image_datoms // 2):
-            return True
-        return entries >= _ENTRIES and self.datoms * _SMALL_PART >= image_datoms
+    By the part `patience` there may be more entries: another one in each process, so that not all find it due
+    at once.
+    """
+    entries = tail.entries / (1 + patience)
+    if is_small and entries >= _ENTRIES_OF_A_SMALL_IMAGE:
+        return True
+    if entries >= _MOST_ENTRIES or tail.datoms >= max(_DATOMS, image_datoms // 2):
+        return True
+    return entries >= _ENTRIES and tail.datoms * _SMALL_PART >= image_datoms
 
 
 class Replica:
@@ -73,13 +67,13 @@ class Replica:
     def __init__(self, bucket: Bucket, now: Callable[[], datetime]) -> None:
         """Open the database in `bucket`, and make it when there is none; raises `StoreError`.
 
-        Three round trips in sequence, two if few entries come after the newest snapshot: its name and the
-        first entry; the snapshot, the names of the later entries, the first of them, and the proof that the
-        store creates only what is not there; the other entries. The pages that they change come when somebody
-        reads them.
+        Two round trips in sequence: the names of the newest snapshot and tail, and the first entry; the
+        snapshot, the tail, the names of later entries, the first of them, and the proof that the store
+        creates only what is not there. A third one when there are more entries. The pages that they change
+        come when somebody reads them.
         """
         self._bucket = bucket
-        self._tail = _Tail()
+        self._tail = Tail()
         self.snapshot_t = -1
         """The transaction of the newest snapshot that is known; -1 when there is none."""
         self._writer: Future[None] | None = None
@@ -87,7 +81,7 @@ class Replica:
         self._marks = 0
         self._patience = random.random() / 4  # noqa: S311 -- spreads processes
         with ThreadPoolExecutor(3, "bucketlog-open") as pool:
-            keys = pool.submit(bucket.snapshots)
+            keys, tails = pool.submit(bucket.snapshots), pool.submit(bucket.tails)
             first = bucket.log.read(0)
             is_new = first is None
             if first is None:
@@ -95,7 +89,10 @@ class Replica:
                 first = bucket.log.append(entry) or entry
             self._id = first.id
             verified = pool.submit(bucket.log.verify, first)
-            self._load([] if is_new else keys.result(), first, pool)
+            if is_new:
+                self._load([], [], first, pool)
+            else:
+                self._load(keys.result(), tails.result(), first, pool)
             try:
                 verified.result()
             except BaseException:
@@ -104,18 +101,24 @@ class Replica:
 
     # Opening
 
-    def _load(self, keys: Sequence[SnapshotKey], first: Entry, pool: ThreadPoolExecutor) -> None:
+    def _load(
+        self,
+        keys: Sequence[SnapshotKey],
+        tails: Sequence[SnapshotKey],
+        first: Entry,
+        pool: ThreadPoolExecutor,
+    ) -> None:
         """The image and state of the newest snapshot, or of nothing, and the log after it."""
         for key in keys:
-            tail = pool.submit(self._read_after, key.t)
+            tail = pool.submit(self._read_after, key.t, tails)
             with suppress(MissingObjectError):  # collected since it was listed: there is a newer one then
                 self._load_snapshot(key)
                 break
         else:
-            tail = pool.submit(self._read_after, first.last_t)
+            tail = pool.submit(self._read_after, first.last_t, tails)
             self.image = Image(self._pages(Base()))
             self.state = State(-1, Schema(), FIRST_ENTITY, 0)
-            self._tail, self.snapshot_t = _Tail(), -1
+            self._tail, self.snapshot_t = Tail(), -1
             self._apply([first])
         try:
             self._take(tail.result())
@@ -123,7 +126,17 @@ class Replica:
             self.image.close()
             raise
 
-    def _read_after(self, t: int) -> list[Entry]:
+    def _read_after(self, t: int, tails: Sequence[SnapshotKey]) -> list[Entry]:
+        """The entries after transaction `t`: those in the newest tail from there, the others one by one."""
+        if tails and tails[0].t > t:
+            with ThreadPoolExecutor(1, "bucketlog-open") as pool, suppress(MissingObjectError):
+                later = pool.submit(self._read_each_after, tails[0].t)
+                entries = [e for e in read_tail(self._bucket.objects, tails[0], self._id) if e.t > t]
+                if entries and entries[0].t == t + 1:
+                    return entries + later.result()
+        return self._read_each_after(t)
+
+    def _read_each_after(self, t: int) -> list[Entry]:
         return list(self._bucket.log.read_after(t, guesses=_GUESSES))
 
     def _load_snapshot(self, key: SnapshotKey) -> None:
@@ -134,7 +147,7 @@ class Replica:
             )
         self.image = Image(self._pages(snapshot.base), basis=snapshot.t, sizes=snapshot.sizes)
         self.state = State(snapshot.t, Schema(snapshot.schema), snapshot.next_entity, snapshot.instant)
-        self._tail, self.snapshot_t = _Tail(), snapshot.t
+        self._tail, self.snapshot_t = Tail(), snapshot.t
 
     def _pages(self, base: Base) -> Pages:
         return Pages(base, lambda names: read_chunks(self._bucket.objects, names))
@@ -151,7 +164,8 @@ class Replica:
                 steps.append(Step(t, changes, state.schema))
         if self.image.postpone(self.state.schema, steps):
             self.state = state
-            self._tail = _Tail(len(entries), sum(len(step.changes) for step in steps))
+            for entry in entries:
+                self._tail.add(entry)
         else:
             self.image.prefetch([change for step in steps for change in step.changes], self.state.schema)
             self._apply(entries)
@@ -175,28 +189,27 @@ class Replica:
 
     def _apply(self, entries: Iterable[Entry]) -> None:
         state = self.state
-        tail = self._tail
-        count = datoms = 0
+        tail = self._tail.copy()
         excised = False
         self.image.begin()
         try:
             for entry in entries:
-                count += 1
+                tail.add(entry)
                 for t, changes in enumerate(entry.transactions, entry.t):
                     state = advance(state, t, changes)
                     excised |= self.image.apply(t, changes, state.schema)
-                    datoms += len(changes)
         except BaseException:
             self.image.rollback()
             raise
         self.image.commit()
         self.state = state
-        self._tail = _Tail(tail.entries + count, tail.datoms + datoms)
+        self._tail = tail
         if excised:
             self._clean()
 
     def _clean(self) -> None:
         """After an excision: leave nothing of it in caches, nor in the chunks of later snapshots."""
+        self._tail.held = None
         self.image.vacuum()
         self._bucket.objects.forget()
 
@@ -208,7 +221,7 @@ class Replica:
                 first = self._bucket.log.read(0)
                 if first is None or first.id != self._id:
                     raise StoreError("the database is gone, or another in its place")  # noqa: TRY301
-                self._load(self._bucket.snapshots(), first, pool)
+                self._load(self._bucket.snapshots(), self._bucket.tails(), first, pool)
         except BaseException:
             self.image = image
             raise
@@ -222,17 +235,13 @@ class Replica:
             self.follow([entry])
             self.follow(self._bucket.log.read_after(self.state.t))
 
-    def committed(self, state: State, changes: Sequence[Sequence[Change]]) -> None:
-        """Take over a state that was staged in the image and is now the end of the log.
-
-        `changes` are those of its transactions.
-        """
-        first = self.state.t + 1
+    def committed(self, state: State, entry: Entry | None) -> None:
+        """Take over a state that was staged in the image and is now the end of the log, by this entry."""
         self.state = state
-        datoms = sum(map(len, changes))
-        self._tail = _Tail(self._tail.entries + 1, self._tail.datoms + datoms)
-        if any(any(excisions(t, change, state.schema)) for t, change in enumerate(changes, first)):
-            self._clean()
+        if entry is not None:
+            self._tail.add(entry, is_ours=True)
+            if any(any(excisions(t, c, state.schema)) for t, c in enumerate(entry.transactions, entry.t)):
+                self._clean()
 
     # Excision
 
@@ -273,13 +282,18 @@ class Replica:
     # Snapshots
 
     def snapshot_if_due(self) -> None:
-        """Begin to write a snapshot in the background when the log after the last one has grown long."""
+        """Begin to write a snapshot in the background when the log after the last one has grown long, and
+        before that, a tail now and then.
+        """
         busy = self._writer is not None and not self._writer.done()
         datoms, is_small = sum(self.image.sizes.values()), not self.image.pages.base.chunks
-        due = self._tail.is_due(datoms, is_small=is_small, patience=self._patience)
-        if self._may_write and not busy and due:
+        if not self._may_write or busy:
+            return
+        if _is_due(self._tail, datoms, is_small=is_small, patience=self._patience):
             entries = _ENTRIES_OF_A_SMALL_IMAGE if is_small else _ENTRIES
             self._writer = self._begin_snapshot(enough=entries // 2)
+        elif self._tail.is_due:
+            self._writer = self._begin_tail()
 
     def snapshot(self, *, anew: bool = False) -> None:
         """Write a snapshot now, unless there is one of this state and it is not wanted `anew`.
@@ -323,27 +337,20 @@ class Replica:
             base=Base(pages.count),
         )
         base, written = pages.base, pages.written()
-        self._tail = _Tail()
-        result: Future[None] = Future()
+        self._tail = Tail()
+        return _begin(
+            f"snapshot of transaction {image.t}",
+            lambda: self._write_snapshot(image, pages, base, written, enough),
+        )
 
-        def run() -> None:
-            try:
-                self._write_snapshot(image, pages, base, written, enough)
-            except StoreError as error:
-                # The log has everything, so that a snapshot less is a slower start until the next one.
-                _log.warning("no snapshot of transaction %d: %s", image.t, error)
-                result.set_exception(error)
-            except BaseException as error:
-                result.set_exception(error)
-                if threading.main_thread().is_alive():
-                    raise
-                # The process ends, and with it the pools of threads; the next one writes a snapshot.
-                _log.info("no snapshot of transaction %d: the process ends", image.t)
-            else:
-                result.set_result(None)
-
-        threading.Thread(target=run, name="bucketlog-snapshot").start()
-        return result
+    def _begin_tail(self) -> Future[None]:
+        """Have a thread write the entries since the last snapshot once more."""
+        bucket, tail = self._bucket, self._tail.copy()
+        self._tail.written, self._tail.is_turn = len(tail.held or []), False
+        return _begin(
+            f"tail up to transaction {self.state.t}",
+            lambda: write_tail(bucket.objects, self._id, tail, bucket.prefix),
+        )
 
     def _write_snapshot(
         self, image: Snapshot, pages: Pages, base: Base, written: Mapping[int, bytes], enough: int
@@ -361,8 +368,34 @@ class Replica:
         key = write_snapshot(bucket.objects, replace(image, base=new_base), bucket.prefix)
         self.snapshot_t = image.t
         self._marks = bucket.mark(key, self._marks)
+        with suppress(StoreError):  # who collects garbage tries again
+            bucket.drop_tails(image.t)
         with self.image.lock:
             if self.image.pages is pages:
                 pages.rebase(new_base, written)
         if self._marks % _SNAPSHOTS_A_COLLECTION == 0:
             collect(bucket, datetime.now(UTC), _GRACE)
+
+
+def _begin(what: str, write: Callable[[], None]) -> Future[None]:
+    """Have a thread write something that is derived from the log."""
+    result: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            write()
+        except StoreError as error:
+            # The log has everything, so that a snapshot less is a slower start until the next one.
+            _log.warning("no %s: %s", what, error)
+            result.set_exception(error)
+        except BaseException as error:
+            result.set_exception(error)
+            if threading.main_thread().is_alive():
+                raise
+            # The process ends, and with it the pools of threads; the next one writes a snapshot.
+            _log.info("no %s: the process ends", what)
+        else:
+            result.set_result(None)
+
+    threading.Thread(target=run, name="bucketlog-snapshot").start()
+    return result

@@ -28,9 +28,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
-import zstandard
-
 from bucketlog.errors import FormatError
+from bucketlog.frame import pack, unpack
 from bucketlog.log import value_from_json, value_to_json
 from bucketlog.objects import NamedObjects, name_of
 from bucketlog.pages import CHUNK_PAGES, INNER_NODES, PAGE_SIZE, Base, Pages
@@ -55,26 +54,29 @@ SNAPSHOTS: Final = "snapshot/"
 
 _CHUNK_HEADER: Final = b"bucketlog/1 chunk\n"
 _HEADER: Final = b"bucketlog/1 snapshot\n"
-_KEY: Final = re.compile(r"snapshot/([0-9]{16})-([0-9a-f]{64})")
+_KEY: Final = re.compile(r"([0-9]{16})-([0-9a-f]{64})")
 _NEWEST: Final = 10**16 - 1
 _SMALL: Final = 4 << 20
 """Bytes of an image all of whose pages are inline: one read opens it."""
 _WRITERS: Final = 16
-_MAX_UNPACKED: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class SnapshotKey:
-    """Where a snapshot is: of transaction `t`, with the name of its content, below a branch's prefix."""
+    """Where a snapshot is: of transaction `t`, with the name of its content, below a branch's prefix.
+
+    Tails have such keys too, which begin with another `kind`.
+    """
 
     t: int
     name: str
     branch: str = ""
+    kind: str = SNAPSHOTS
 
     @property
     def prefix(self) -> str:
         """The key without the name."""
-        return f"{self.branch}{SNAPSHOTS}{_NEWEST - self.t:016d}-"
+        return f"{self.branch}{self.kind}{_NEWEST - self.t:016d}-"
 
     def __str__(self) -> str:
         return self.prefix + self.name
@@ -114,12 +116,12 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
     names = b"".join(bytes.fromhex(name) for name in snapshot.base.chunks)
     pages = b"".join(snapshot.base.inline[page] for page in inline)
-    return _HEADER + _pack(struct.pack(">I", len(text)) + text + names + pages)
+    return pack(_HEADER, struct.pack(">I", len(text)) + text + names + pages)
 
 
 def decode_snapshot(key: str, data: bytes) -> Snapshot:
     """The snapshot that the object `key` holds; raises `FormatError`, which names it, unless it is whole."""
-    body = _unpack(key, data, _HEADER)
+    body = unpack(key, data, _HEADER)
     try:
         (length,) = struct.unpack_from(">I", body)
         document = json.loads(body[4 : 4 + length])
@@ -168,7 +170,7 @@ def read_chunks(objects: NamedObjects, names: Sequence[str]) -> list[bytes]:
     """The pages of chunks, unpacked, read side by side."""
     packed = objects.read_all(CHUNKS, names)
     return [
-        _unpack(CHUNKS + name, data, _CHUNK_HEADER, CHUNK_PAGES * PAGE_SIZE)
+        unpack(CHUNKS + name, data, _CHUNK_HEADER, CHUNK_PAGES * PAGE_SIZE)
         for name, data in zip(names, packed, strict=True)
     ]
 
@@ -202,7 +204,7 @@ def write_pages(
                 bytes(PAGE_SIZE) if page in inline else changed.get(page) or old.read(page)
                 for page in pages_of
             )
-            chunks.append(pool.submit(objects.write, CHUNKS, _CHUNK_HEADER + _pack(data)))
+            chunks.append(pool.submit(objects.write, CHUNKS, pack(_CHUNK_HEADER, data)))
         names = tuple(chunk if isinstance(chunk, str) else chunk.result() for chunk in chunks)
     return Base(count, names, inline)
 
@@ -212,27 +214,8 @@ def _is_inner(page: int, data: bytes) -> bool:
     return page == 0 or data[0] in INNER_NODES
 
 
-def _pack(data: bytes) -> bytes:
-    return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(data)
-
-
-def _unpack(key: str, data: bytes, header: bytes, limit: int = _MAX_UNPACKED) -> bytes:
-    if not data.startswith(header):
-        line = data[:40].partition(b"\n")[0]
-        raise FormatError(
-            f"{key} begins with {line!r}, not with {header[:-1].decode()!r}: it is no object of that kind, "
-            f"or of a newer format; upgrade bucketlog"
-        )
-    try:
-        size = zstandard.get_frame_parameters(data[len(header) :]).content_size
-        if size > limit:
-            raise FormatError(f"{key} would unpack to {size} bytes, and {limit} are allowed")
-        return zstandard.ZstdDecompressor().decompress(data[len(header) :])
-    except zstandard.ZstdError as error:
-        raise FormatError(f"{key} is corrupt: {error}") from error
-
-
-def parse_keys(branch: str, keys: Iterable[str]) -> list[SnapshotKey]:
-    """The snapshots among `keys` of the branch with this prefix, newest first."""
-    matches = (_KEY.fullmatch(key.removeprefix(branch)) for key in keys)
-    return sorted((SnapshotKey(_NEWEST - int(m[1]), m[2], branch) for m in matches if m), reverse=True)
+def parse_keys(branch: str, keys: Iterable[str], kind: str = SNAPSHOTS) -> list[SnapshotKey]:
+    """The snapshots, or what `kind` says, among `keys` of the branch with this prefix, newest first."""
+    start = branch + kind
+    matches = (_KEY.fullmatch(key, len(start)) for key in keys if key.startswith(start))
+    return sorted((SnapshotKey(_NEWEST - int(m[1]), m[2], branch, kind) for m in matches if m), reverse=True)
