@@ -62,6 +62,9 @@ class _Store:
     def list(self, prefix: str | None = None, *, offset: str | None = None, chunk_size: int = 50) -> Any:
         return self.inner.list(prefix, offset=offset, chunk_size=chunk_size)
 
+    def delete(self, paths: Any) -> Any:
+        return self.inner.delete(paths)
+
 
 @pytest.fixture
 def store() -> _Store:

@@ -165,6 +165,10 @@ class _Counting:
         self.calls["list"] += 1
         return self.inner.list(prefix, offset=offset, chunk_size=chunk_size)
 
+    def delete(self, paths: Any) -> Any:
+        self.calls["delete"] += len(paths)
+        return self.inner.delete(paths)
+
 
 def test_a_connection_tells_every_request_that_it_made(
     connect: Callable[..., Connection], schema: str, monkeypatch: pytest.MonkeyPatch

@@ -58,6 +58,9 @@ class Store:
         self.calls["list"] += 1
         return self.inner.list(prefix, offset=offset, chunk_size=chunk_size)
 
+    def delete(self, paths: Any) -> Any:
+        return self.inner.delete(paths)
+
 
 @pytest.fixture
 def store() -> Store:

@@ -41,7 +41,7 @@ _DATOMS: Final = 100_000
 _SNAPSHOTS_A_COLLECTION: Final = 16
 """How many snapshots are written before one of their writers collects the garbage of the others."""
 _GRACE: Final = timedelta(days=1)
-_GUESSES: Final = 32
+_GUESSES: Final = 24
 """Entries after a snapshot that are asked for before their names are known, to save a round trip."""
 _LEFT_BEHIND: Final = 2_000
 """Datoms after the last snapshot for which a connection that closes writes one more."""
