@@ -157,10 +157,8 @@ class LayerWriter:
         self._names.add(clean)
         return clean
 
-    def _header(
-        self, name: str, kind: bytes, *, mode: int, uid: int, gid: int, size: int = 0, target: str = ""
-    ) -> None:
-        self._write(self._encoded(name, kind, mode=mode, uid=uid, gid=gid, size=size, target=target))
+    def _header(self, name: str, kind: bytes, *, mode: int, uid: int, gid: int, target: str = "") -> None:
+        self._write(self._encoded(name, kind, mode=mode, uid=uid, gid=gid, target=target))
 
     def _encoded(
         self, name: str, kind: bytes, *, mode: int, uid: int, gid: int, size: int = 0, target: str = ""

@@ -22,6 +22,7 @@ from homeport.sigv4 import UNSIGNED_PAYLOAD, Chain
 
 MAX_OBJECT = 5 << 30  # bytes of one PUT, as in S3
 _PATIENCE = 60.0  # seconds
+_DOCUMENT = 2 << 20  # bytes of a document
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -61,14 +62,14 @@ async def received(request: Request, folder: Path, chain: Chain) -> AsyncIterato
         yield Body(path, check.finish(encoded.finish() if encoded else {}))
 
 
-async def read_document(request: Request, limit: int = 2 << 20) -> bytes:
+async def read_document(request: Request) -> bytes:
     """A small body in whole. Raises ApiError as `received`."""
     check = _Check(request)
     document = bytearray()
     async for chunk in _chunks(request):
         check.update(chunk)
         document += chunk
-        _require(len(document) <= limit, "EntityTooLarge", f"a document has at most {limit} bytes")
+        _require(len(document) <= _DOCUMENT, "EntityTooLarge", f"a document has at most {_DOCUMENT} bytes")
     check.finish({})
     return bytes(document)
 

@@ -39,15 +39,14 @@ def build(
     *,
     platform: Platform | None = None,
     progress: Callable[[str], None],
-    on_layer: Callable[[Layer], None] = lambda _: None,
 ) -> Image:
     """The component's image: a function of base, lock, sources, configuration and commit, of nothing else.
 
     It is for `platform`, or else for this machine's. `cache` is a folder, made when absent, that later builds
-    are faster with; `progress` gets a line for each thing that takes time, `on_layer` each layer that had to
-    be made, as soon as it is, from several threads. Raises TagboatError and OcikitError.
+    are faster with; `progress` gets a line for each thing that takes time. Raises TagboatError and
+    OcikitError.
     """
-    return build_with_report(component, cache, platform=platform, progress=progress, on_layer=on_layer).image
+    return build_with_report(component, cache, platform=platform, progress=progress).image
 
 
 def build_with_report(
@@ -58,7 +57,10 @@ def build_with_report(
     progress: Callable[[str], None],
     on_layer: Callable[[Layer], None] = lambda _: None,
 ) -> Build:
-    """As `build`, with what each layer cost."""
+    """As `build`, with what each layer cost.
+
+    `on_layer` gets each layer that had to be made, as soon as it is, from several threads.
+    """
     store = Cache.open(cache, compression=component.config.compression)
     started = time.monotonic()
     platform = platform or Platform.host()
