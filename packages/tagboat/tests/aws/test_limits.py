@@ -63,6 +63,17 @@ def refusal(tmp_path, target, service=("", "")):
         ('kind = "apprunner"\nlog-days = 30', ("", ""), "App Runner makes its log groups itself"),
         ('kind = "vm"\ndata-bucket = "data"', ("", ""), "keeps the buckets itself"),
         ('kind = "vm"', ("memory = 512", "memory = 60000"), "no small machine has that"),
+        ('kind = "homeport"', ("cpu = 256", "cpu = 300"), "a homeport has 256, 512"),
+        (
+            'kind = "homeport"',
+            ("cpu = 256", 'cpu = 256\nname = "api"'),
+            "name = api: a service has 4 to 40 letters",
+        ),
+        (
+            'kind = "vm"',
+            ("cpu = 256", 'cpu = 256\nname = "api"'),
+            "name = api: a service has 4 to 40 letters",
+        ),
         ('kind = "homeport"\ndomain = "a.example"', ("", ""), "domains of a homeport are set there"),
     ],
 )

@@ -380,3 +380,17 @@ def test_a_deployment_that_lacks_a_variable_is_refused_before_anything_is_built(
     done = checkout.tagboat("deploy", "shop")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[0].endswith("the environment variable SURELY_UNSET is not set")
+
+
+def test_what_a_homeport_has_not_is_refused_before_anything_is_built_and_by_doctor(checkout):
+    said = "a homeport cannot do all that is asked:\n  - cpu = 300: a homeport has 256, 512"
+    checkout.write(
+        "shop/pyproject.toml",
+        checkout.read("shop/pyproject.toml") + "\n[tool.tagboat.service]\ncpu = 300\n",
+    )
+    checkout.commit("Three hundred")
+    assert checkout.tag().returncode == 0
+    done = checkout.tagboat("deploy", "shop", AWS_ENDPOINT_URL="http://127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"tagboat: {said}")
+    assert said in checkout.tagboat("doctor", "shop", AWS_ENDPOINT_URL="http://127.0.0.1:1").stdout

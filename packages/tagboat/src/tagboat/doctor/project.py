@@ -8,10 +8,12 @@ from collections.abc import Iterable, Iterator
 from tagboat.ci import SYSTEMS, Pipeline
 from tagboat.component import Component
 from tagboat.doctor.finding import Finding, found
-from tagboat.errors import TagboatError
+from tagboat.errors import ConfigError, TagboatError
 from tagboat.git import GitError, NoRepositoryError, WorkTree
 from tagboat.plan import require_fresh_lock
 from tagboat.table import Text
+from tagboat.targets.place import Place, UnsupportedError
+from tagboat.targets.target import default_target, require_possible
 
 _REMOTE = "origin"
 
@@ -19,6 +21,7 @@ _REMOTE = "origin"
 def project(component: Component) -> Iterator[Finding]:
     """Everything about it that needs no cloud."""
     yield from _variables(component)
+    yield from _service(component)
     yield from found("lock", lambda: _lock(component))
     yield from _repository(component)
     yield from _pipelines(component)
@@ -46,6 +49,18 @@ def _variables(component: Component) -> Iterator[Finding]:
 
 def _unset(texts: Iterable[Text]) -> list[str]:
     return sorted({name for text in texts for name in text.variables if name not in os.environ})
+
+
+def _service(component: Component) -> Iterator[Finding]:
+    """Whether each target can do what is asked of it."""
+    targets = component.config.targets.values() or (default_target(component, None),)
+    try:
+        for target in targets:
+            require_possible(Place(component, target, "", ""))
+    except UnsupportedError as error:
+        yield Finding.of("service's settings", error)
+    except ConfigError:  # a variable that is not set, which is told
+        return
 
 
 def _lock(component: Component) -> str:

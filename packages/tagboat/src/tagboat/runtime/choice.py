@@ -17,7 +17,7 @@ from tagboat.runtime.runtime import Runtime, Watch
 from tagboat.targets import homeport, parts, vm
 from tagboat.targets.apprunner import scaling
 from tagboat.targets.place import Place
-from tagboat.targets.target import Stack, named_target
+from tagboat.targets.target import Stack, default_target, named_target, require_possible
 
 
 def runtime_of(component: Component, name: str | None) -> Runtime:
@@ -43,11 +43,11 @@ def runtime_of(component: Component, name: str | None) -> Runtime:
 
 def require_settings(component: Component, name: str | None) -> None:
     """Raises ConfigError for a variable that a deployment there needs and that is not set, and for a secret
-    that is none, before anything is built or pushed.
+    that is none, UnsupportedError for what the target cannot do: before anything is built or pushed.
     """
-    there = component.config.targets or name is not None
-    target = named_target(component, name) if there else Target("default", "homeport")
-    _ = Place(component, target, "", "").secrets
+    place = Place(component, default_target(component, name), "", "")
+    _ = place.secrets
+    require_possible(place)
 
 
 def _port(component: Component, target: Target | None) -> AppRunner:

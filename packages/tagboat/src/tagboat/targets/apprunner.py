@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,15 +20,24 @@ SIZES: dict[int, tuple[int, ...]] = {
     2048: (4096, 6144),
     4096: (8192, 10240, 12288),
 }
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{3,39}")
 # What App Runner's own configuration has, and the most instances that it takes ("App Runner quotas").
 _CONCURRENCY, _MOST = 100, 25
 _ACTIONS = ("DescribeService", "ListOperations", "StartDeployment", "UpdateService")
 
 
+def name_problems(place: Place) -> list[str]:
+    """What App Runner's API, which a homeport has too, says against the service's name ("CreateService")."""
+    if _NAME.fullmatch(place.name):
+        return []
+    takes = "a service has 4 to 40 letters, digits, - and _ there"
+    return [f"name = {place.name}: {takes}; give it another name in [tool.tagboat.service]"]
+
+
 def problems(place: Place) -> list[str]:
     """What of the configuration App Runner cannot honour, and what to change."""
     service = place.component.config.service
-    found = place.common_problems()
+    found = place.common_problems() + name_problems(place)
     found += place.refuse("homeport-version", why="there is no homeport; leave it out")
     found += place.refuse("instance-type", why="App Runner has no machines; leave it out")
     found += scaling_problems(place, "App Runner")

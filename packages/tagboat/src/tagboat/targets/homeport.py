@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tagboat.aws.resource import Resource
 from tagboat.targets import apprunner, parts
+from tagboat.targets.ecs_express import size_problems
 from tagboat.targets.place import Place
 
 _TO_ZERO = "homeport:scale-to-zero"
@@ -33,7 +34,18 @@ def problems(place: Place) -> list[str]:
         for key, why in _MADE_BY_ITSELF.items()
         for problem in place.refuse(key, why=f"{why}; leave it out")
     ]
-    return found + apprunner.scaling_problems(place, "homeport")
+    return found + service_problems(place) + apprunner.scaling_problems(place, "homeport")
+
+
+def service_problems(place: Place) -> list[str]:
+    """What is wrong with the name and the size of a service on a homeport, which takes any of App Runner's
+    sizes of memory with any of CPU.
+    """
+    service = place.component.config.service
+    memory = tuple(sorted({size for sizes in apprunner.SIZES.values() for size in sizes}))
+    sizes = dict.fromkeys(apprunner.SIZES, memory)
+    found = size_problems(service.cpu, service.memory, sizes, "a homeport")
+    return apprunner.name_problems(place) + found
 
 
 def resources(place: Place) -> list[Resource]:

@@ -78,17 +78,30 @@ class Stack:
             return False
 
 
-def desired(place: Place) -> list[Resource]:
-    """What should be there, in order. Raises UnsupportedError that names each setting and what to change."""
-    kind = _KINDS[place.target.kind]
-    found = kind.problems(place)
+def default_target(component: Component, name: str | None) -> Target:
+    """As `named_target`; a component without any goes to the homeport that the AWS settings mean."""
+    if name is None and not component.config.targets:
+        return Target("default", "homeport")
+    return named_target(component, name)
+
+
+def require_possible(place: Place) -> None:
+    """Raises UnsupportedError that names each setting which the target cannot honour, and what to change."""
+    target = place.target
+    found = _KINDS[target.kind].problems(place)
     if found:
-        target = place.target
+        named = target.key in place.component.config.targets
         raise UnsupportedError(
-            f"target {target.key} ({target.kind}) cannot do all that is asked:\n"
+            (f"target {target.key} ({target.kind})" if named else "a homeport")
+            + " cannot do all that is asked:\n"
             + "\n".join(f"  - {problem}" for problem in found)
         )
-    return ordered(kind.resources(place))
+
+
+def desired(place: Place) -> list[Resource]:
+    """What should be there, in order. Raises UnsupportedError as `require_possible` does."""
+    require_possible(place)
+    return ordered(_KINDS[place.target.kind].resources(place))
 
 
 def exported(component: Component, name: str | None) -> dict[str, Any]:

@@ -57,6 +57,7 @@ def problems(place: Place) -> list[str]:
         "scale-target",
         why="one machine runs what fits on it; leave it out, or take ecs-express",
     )
+    found += homeport.service_problems(place)
     if place.target.instance_type is None and _smallest(service.cpu, service.memory) is None:
         found.append(
             f"memory = {service.memory}, cpu = {service.cpu}: no small machine has that; name an "
