@@ -34,104 +34,132 @@ def push(homeport: Any, make_image: Callable[..., Image]) -> Push:
 def test_a_service_lives_from_its_creation_to_its_end(homeport: Any, push: Push) -> None:
     """One by each client, at the same time."""
     with ThreadPoolExecutor() as pool:
-        lives = [pool.submit(_live, homeport, push, client) for client in ("aws", "boto3")]
+        lives = [pool.submit(_Life(homeport, push, client).live) for client in ("aws", "boto3")]
         for life in lives:
             life.result()
 
 
-def _live(homeport: Any, push: Push, client: str) -> None:
-    ask: Ask = homeport.by_boto3 if client == "boto3" else homeport.by_aws
-    name = f"shop-{client}"
-    image = f"{homeport.addresses['registry']}/{name}:latest"
-    watcher = homeport.client("apprunner")
+class _Life:
+    """One service, whose operations are asked for by one client and watched by boto3."""
 
-    def ended(kind: str, status: str = "SUCCEEDED") -> None:
-        """The newest operation is of this kind, and has ended so."""
-        newest: dict[str, Any] = {}
+    def __init__(self, homeport: Any, push: Push, client: str) -> None:
+        self.homeport, self.push = homeport, push
+        self.ask: Ask = homeport.by_boto3 if client == "boto3" else homeport.by_aws
+        self.name = f"shop-{client}"
+        self.watcher = homeport.client("apprunner")
+        self.arn = self.host = self.first = ""
 
-        def over() -> bool:
-            nonlocal newest
-            newest = watcher.list_operations(ServiceArn=arn)["OperationSummaryList"][0]
-            return "EndedAt" in newest
+    def live(self) -> None:
+        self.begins()
+        self.is_deployed()
+        self.is_scaled()
+        self.rests()
+        domain = self.has_a_domain()
+        self.lets_few_in(domain)
+        self.goes_back(domain)
+        self.ends()
 
-        homeport.until(over)
-        assert (newest["Type"], newest["Status"]) == (kind, status)
+    def begins(self) -> None:
+        self.ask("ecr", "CreateRepository", repositoryName=self.name, imageTagMutability="MUTABLE")
+        self.first = self.push(self.name, "latest", "1")
+        image = f"{self.homeport.addresses['registry']}/{self.name}:latest"
+        made = self.ask(
+            "apprunner",
+            "CreateService",
+            ServiceName=self.name,
+            SourceConfiguration={"ImageRepository": {"ImageIdentifier": image, "ImageRepositoryType": "ECR"}},
+            InstanceConfiguration={"Cpu": "0.25 vCPU", "Memory": "0.5 GB"},
+            HealthCheckConfiguration={"Protocol": "HTTP", "Path": "/"},
+        )["Service"]
+        self.arn, self.host = made["ServiceArn"], made["ServiceUrl"].partition(":")[0]
+        assert made["Status"] == "OPERATION_IN_PROGRESS"
+        self.ended("CREATE_SERVICE")
+        assert self.homeport.get(self.host) == (200, "1")
 
-    ask("ecr", "CreateRepository", repositoryName=name, imageTagMutability="MUTABLE")
-    first = push(name, "latest", "1")
-    source = {"ImageRepository": {"ImageIdentifier": image, "ImageRepositoryType": "ECR"}}
-    made = ask(
-        "apprunner",
-        "CreateService",
-        ServiceName=name,
-        SourceConfiguration=source,
-        InstanceConfiguration={"Cpu": "0.25 vCPU", "Memory": "0.5 GB"},
-        HealthCheckConfiguration={"Protocol": "HTTP", "Path": "/"},
-    )["Service"]
-    arn, host = made["ServiceArn"], made["ServiceUrl"].partition(":")[0]
-    assert made["Status"] == "OPERATION_IN_PROGRESS"
-    ended("CREATE_SERVICE")
-    assert homeport.get(host) == (200, "1")
+    def is_deployed(self) -> None:
+        self.push(self.name, "latest", "2")
+        self.homeport.until(lambda: self.homeport.get(self.host) == (200, "2"))
+        self.ended("START_DEPLOYMENT")
+        self.ask("apprunner", "StartDeployment", ServiceArn=self.arn)
+        self.ended("START_DEPLOYMENT")
 
-    push(name, "latest", "2")
-    homeport.until(lambda: homeport.get(host) == (200, "2"))
-    ended("START_DEPLOYMENT")
-    ask("apprunner", "StartDeployment", ServiceArn=arn)
-    ended("START_DEPLOYMENT")
+    def is_scaled(self) -> None:
+        scaling = self.ask(
+            "apprunner",
+            "CreateAutoScalingConfiguration",
+            AutoScalingConfigurationName=self.name,
+            MaxConcurrency=5,
+            MinSize=2,
+            MaxSize=3,
+        )["AutoScalingConfiguration"]["AutoScalingConfigurationArn"]
+        self.ask("apprunner", "UpdateService", ServiceArn=self.arn, AutoScalingConfigurationArn=scaling)
+        self.ended("UPDATE_SERVICE")
+        self.homeport.until(lambda: _instances(self.homeport, self.name) == 2)
 
-    scaling = ask(
-        "apprunner",
-        "CreateAutoScalingConfiguration",
-        AutoScalingConfigurationName=name,
-        MaxConcurrency=5,
-        MinSize=2,
-        MaxSize=3,
-    )["AutoScalingConfiguration"]["AutoScalingConfigurationArn"]
-    ask("apprunner", "UpdateService", ServiceArn=arn, AutoScalingConfigurationArn=scaling)
-    ended("UPDATE_SERVICE")
-    homeport.until(lambda: _instances(homeport, name) == 2)
+    def rests(self) -> None:
+        self.ask("apprunner", "PauseService", ServiceArn=self.arn)
+        self.ended("PAUSE_SERVICE")
+        assert self.status() == "PAUSED"
+        assert self.homeport.get(self.host)[0] == 503
+        self.ask("apprunner", "ResumeService", ServiceArn=self.arn)
+        self.ended("RESUME_SERVICE")
+        assert self.homeport.get(self.host) == (200, "2")
 
-    ask("apprunner", "PauseService", ServiceArn=arn)
-    ended("PAUSE_SERVICE")
-    assert watcher.describe_service(ServiceArn=arn)["Service"]["Status"] == "PAUSED"
-    assert homeport.get(host)[0] == 503
-    ask("apprunner", "ResumeService", ServiceArn=arn)
-    ended("RESUME_SERVICE")
-    assert homeport.get(host) == (200, "2")
+    def has_a_domain(self) -> str:
+        domain = f"my.{self.host}"
+        asked = self.ask("apprunner", "AssociateCustomDomain", ServiceArn=self.arn, DomainName=domain)
+        assert asked["CustomDomain"]["Status"] == "CREATING"
+        assert asked["DNSTarget"] == self.host
+        self.homeport.until(lambda: self.domains() == ["ACTIVE"])
+        assert self.homeport.get(domain) == self.homeport.get(f"www.{domain}") == (200, "2")
+        return domain
 
-    domain = f"my.{host}"
-    asked = ask("apprunner", "AssociateCustomDomain", ServiceArn=arn, DomainName=domain)
-    assert asked["CustomDomain"]["Status"] == "CREATING"
-    assert asked["DNSTarget"] == host
+    def lets_few_in(self, domain: str) -> None:
+        before = self.operations()
+        tags = [{"Key": "homeport:allow", "Value": "192.0.2.0/24"}]
+        self.ask("apprunner", "TagResource", ResourceArn=self.arn, Tags=tags)
+        self.ended("UPDATE_SERVICE")
+        assert self.homeport.get(self.host)[0] == self.homeport.get(domain)[0] == 403
+        self.ask("apprunner", "UntagResource", ResourceArn=self.arn, TagKeys=["homeport:allow"])
+        self.ended("UPDATE_SERVICE")
+        assert len(self.operations()) == len(before) + 2
 
-    def domains() -> list[str]:
-        return [one["Status"] for one in watcher.describe_custom_domains(ServiceArn=arn)["CustomDomains"]]
+    def goes_back(self, domain: str) -> None:
+        rollback = {"Key": "homeport:rollback", "Value": "previous"}
+        self.ask("apprunner", "TagResource", ResourceArn=self.arn, Tags=[rollback])
+        self.ended("START_DEPLOYMENT")
+        assert self.homeport.get(domain) == (200, "1")
+        self.ask("apprunner", "DisassociateCustomDomain", ServiceArn=self.arn, DomainName=domain)
+        assert self.domains() == []
 
-    homeport.until(lambda: domains() == ["ACTIVE"])
-    assert homeport.get(domain) == homeport.get(f"www.{domain}") == (200, "2")
-    before = watcher.list_operations(ServiceArn=arn)["OperationSummaryList"]
-    ask(
-        "apprunner", "TagResource", ResourceArn=arn, Tags=[{"Key": "homeport:allow", "Value": "192.0.2.0/24"}]
-    )
-    ended("UPDATE_SERVICE")
-    assert homeport.get(host)[0] == homeport.get(domain)[0] == 403
-    ask("apprunner", "UntagResource", ResourceArn=arn, TagKeys=["homeport:allow"])
-    ended("UPDATE_SERVICE")
-    assert len(watcher.list_operations(ServiceArn=arn)["OperationSummaryList"]) == len(before) + 2
+    def ends(self) -> None:
+        first = [{"imageDigest": self.first}]
+        kept = self.ask("ecr", "BatchDeleteImage", repositoryName=self.name, imageIds=first)
+        assert kept["failures"], "a digest that serves is not deleted"
+        self.ask("apprunner", "DeleteService", ServiceArn=self.arn)
+        self.ended("DELETE_SERVICE")
+        assert self.status() == "DELETED"
+        assert self.homeport.get("localhost")[0] == 421
 
-    rollback = {"Key": "homeport:rollback", "Value": "previous"}
-    ask("apprunner", "TagResource", ResourceArn=arn, Tags=[rollback])
-    ended("START_DEPLOYMENT")
-    assert homeport.get(domain) == (200, "1")
-    ask("apprunner", "DisassociateCustomDomain", ServiceArn=arn, DomainName=domain)
-    assert domains() == []
+    def operations(self) -> list[dict[str, Any]]:
+        """The newest first."""
+        found: list[dict[str, Any]] = self.watcher.list_operations(ServiceArn=self.arn)[
+            "OperationSummaryList"
+        ]
+        return found
 
-    kept = ask("ecr", "BatchDeleteImage", repositoryName=name, imageIds=[{"imageDigest": first}])
-    assert kept["failures"], "a digest that serves is not deleted"
-    ask("apprunner", "DeleteService", ServiceArn=arn)
-    ended("DELETE_SERVICE")
-    assert watcher.describe_service(ServiceArn=arn)["Service"]["Status"] == "DELETED"
-    assert homeport.get("localhost")[0] == 421
+    def status(self) -> str:
+        return str(self.watcher.describe_service(ServiceArn=self.arn)["Service"]["Status"])
+
+    def domains(self) -> list[str]:
+        found = self.watcher.describe_custom_domains(ServiceArn=self.arn)["CustomDomains"]
+        return [one["Status"] for one in found]
+
+    def ended(self, kind: str) -> None:
+        """The newest operation is of this kind, and has succeeded."""
+        self.homeport.until(lambda: "EndedAt" in self.operations()[0])
+        newest = self.operations()[0]
+        assert (newest["Type"], newest["Status"]) == (kind, "SUCCEEDED")
 
 
 def _metrics(homeport: Any) -> dict[tuple[str, ...], float]:
