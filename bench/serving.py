@@ -16,6 +16,7 @@ __all__ = ["in_thread", "over_tls"]
 @contextmanager
 def in_thread(server: HTTPServer) -> Iterator[None]:
     """The server answers as long as the context lasts; then it is closed."""
+    server.socket.listen(128)  # of many that come at once those that are not let in wait for a second
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from bench.serving import in_thread
 
 import bucketlog
 from bucketlog import URI, edn
@@ -480,18 +480,9 @@ def served(directory: Path) -> Iterator[str]:
         def log_message(self, *args: object) -> None:
             pass
 
-    class Server(ThreadingHTTPServer):
-        request_queue_size = (
-            64  # readers probe many keys at once; who is not let in asks again after a second
-        )
-
-    server = Server(("127.0.0.1", 0), partial(Handler, directory=str(directory)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(directory)))
+    with in_thread(server):
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
 
 
 def test_a_database_is_read_over_plain_http(run: Run, directory: Path, served: str, tmp_path: Path) -> None:

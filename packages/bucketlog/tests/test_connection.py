@@ -77,7 +77,7 @@ def _race(start: Start, conn: Connection, url: str, *, writers: int, count: int,
         # What `readline` took off the pipe beyond its line is in this buffer, which `communicate` passes by.
         acknowledged += victim.stdout.readlines()
     for process in processes:
-        output, errors = process.communicate(timeout=120)
+        output, errors = process.communicate(timeout=600)
         acknowledged += output.splitlines(keepends=True)
         assert process.returncode == 0 or (kill and process is processes[0]), errors
     # The kill may have cut the last line short: then nothing was told of that transaction.

@@ -191,7 +191,7 @@ for number in range(300):
     processes = [run_python(code, str(folder), f"p{number}") for number in range(4)]
     winners: dict[int, str] = {}
     for index, process in enumerate(processes):
-        output, errors = process.communicate(timeout=120)
+        output, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
         for line in output.splitlines()[1:]:
             assert winners.setdefault(int(line), f"p{index}") == f"p{index}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench.serving import in_thread
 
 import bucketlog
 from bucketlog import Connection, StoreError
@@ -198,7 +200,7 @@ def test_a_backup_can_be_restored_to_any_transaction(
     queued = threading.Event()
 
     def wait(_: Any) -> list[Any]:
-        queued.wait(30)
+        assert queued.wait(60)
         return [{":user/name": "first"}]
 
     futures = [conn.transact_async([wait])]
@@ -304,7 +306,7 @@ def test_a_database_is_no_backup_of_another(
 @pytest.fixture
 def serve() -> Iterator[Callable[[Path], str]]:
     """Serve a folder over plain HTTP; its URL."""
-    servers: list[ThreadingHTTPServer] = []
+    running = ExitStack()
 
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, *args: Any) -> None:
@@ -315,14 +317,11 @@ def serve() -> Iterator[Callable[[Path], str]]:
 
     def start(folder: Path) -> str:
         server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
+        running.enter_context(in_thread(server))
         return f"http://127.0.0.1:{server.server_address[1]}"
 
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with running:
+        yield start
 
 
 def test_a_database_is_read_over_plain_http(

@@ -29,7 +29,7 @@ def test_the_data_move_in_as_the_page_says(tmp_path: Path) -> None:
         text=True,
         check=False,
         cwd=tmp_path,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == "bucketlog: transactions 0 to 3 are in moved\n" * 2

@@ -156,7 +156,7 @@ cache, data = DiskCache(Path(sys.argv[1]), 1 << 30), bytes(1000)
 cache.write(name_of(data), data)
 print(cache.read(name_of(data)), [path.name for path in Path(sys.argv[1]).rglob("*") if path.is_file()])
 """
-    output, errors = run_python(code, str(folder)).communicate(timeout=60)
+    output, errors = run_python(code, str(folder)).communicate(timeout=300)
     assert (output, errors) == ("None []\n", "")
 
 
@@ -236,7 +236,7 @@ print(found)
 """
     processes = [run_python(code, str(folder), str(seed)) for seed in range(3)]
     for process in processes:
-        output, errors = process.communicate(timeout=120)
+        output, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
         assert int(output) > 30
     assert _size(folder) < 3 * 40_000

@@ -9,7 +9,7 @@ import pytest
 
 from bucketlog.worker import Worker
 
-_SECONDS = 30.0
+_SECONDS = 60.0
 
 
 class _Job:
