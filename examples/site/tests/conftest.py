@@ -412,7 +412,9 @@ def healthy() -> Callable[[Site], None]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
+        started = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=CHROMIUM, timeout=180_000
+        )
         yield started
         started.close()
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import time
+from itertools import count
 from typing import Any
 
 import pytest
@@ -27,7 +30,12 @@ def ecr(harbour: Any) -> Any:
 
 @pytest.fixture
 def store(harbour: Any) -> Any:
-    """Put an image into `blog`, whose digest it returns; each name is another image."""
+    """Put an image into `blog`, whose digest it returns; each name is another image.
+
+    Each is a second newer than the one before: the files of two may have been written at the same time, as
+    the clock of a file system goes.
+    """
+    began, turns = time.time(), count(1)
 
     def store(name: str, *tags: str, **more: Any) -> str:
         document = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": _EMPTY, "layers": []}
@@ -40,6 +48,9 @@ def store(harbour: Any) -> Any:
                 await storage.set_tag("blog", tag, digest, mutable=True)
 
         asyncio.run(put())
+        pushed = began + next(turns)
+        for path in (harbour.data / "registry").rglob(digest.hex):
+            os.utime(path, (pushed, pushed))
         return str(digest)
 
     return store

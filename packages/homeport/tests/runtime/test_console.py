@@ -32,7 +32,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     chromium.write_text(f'#!/bin/sh\nexec {sys.executable} {calm} "$@"\n')
     chromium.chmod(0o755)
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
+        started = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS, timeout=180_000)
         yield started
         started.close()
 
