@@ -90,7 +90,6 @@ def _cost(options: argparse.Namespace) -> int:
     from tagboat.cost.chart import chart, over_traffic
     from tagboat.cost.prices import Prices, stale
     from tagboat.cost.targets import bills
-    from tagboat.cost.usage import Usage
     from tagboat.errors import ConfigError
 
     if options.active_hours > 24:
@@ -100,17 +99,7 @@ def _cost(options: argparse.Namespace) -> int:
         (one.region for one in component.config.targets.values() if one.region), _REGION
     )
     prices = Prices.read(region, options.prices, free_tier=not options.no_free_tier)
-    usage = Usage(
-        cpu=component.config.service.cpu,
-        memory=component.config.service.memory,
-        views=options.views,
-        active_hours=options.active_hours,
-        storage_gb=options.storage,
-        writes=options.writes,
-        page_kb=options.page_size,
-        request_ms=options.request_time,
-        shared_by=options.shared_by,
-    )
+    usage = _usage(component, options)
     made = bills(usage, prices)
     used = {line.price.key: line.price for bill in made for line in bill.lines}
     today = datetime.now(UTC).date()
@@ -146,6 +135,22 @@ def _cost(options: argparse.Namespace) -> int:
         say(line)
     _warn(old, today)
     return 0
+
+
+def _usage(component: Component, options: argparse.Namespace) -> Usage:
+    from tagboat.cost.usage import Usage
+
+    return Usage(
+        cpu=component.config.service.cpu,
+        memory=component.config.service.memory,
+        views=options.views,
+        active_hours=options.active_hours,
+        storage_gb=options.storage,
+        writes=options.writes,
+        page_kb=options.page_size,
+        request_ms=options.request_time,
+        shared_by=options.shared_by,
+    )
 
 
 def _over_budget(component: Component, made: list[Bill]) -> list[str]:

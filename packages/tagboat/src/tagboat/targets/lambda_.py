@@ -77,7 +77,6 @@ def variables(place: Place) -> dict[str, str]:
 
 def resources(place: Place) -> list[Resource]:
     """Everything that it needs, in no order."""
-    service, name = place.component.config.service, place.name
     repository = parts.repository(
         place, pulled_by("lambda.amazonaws.com", place.arn("lambda", f"function:{place.name}"))
     )
@@ -92,9 +91,29 @@ def resources(place: Place) -> list[Resource]:
             **parts.secret_policies(place),
         },
     )
-    function = Resource(
+    function = _function(place, repository, group, role)
+    alias, url, *permissions = _address(place, function)
+    return [
+        repository,
+        *parts.releases(place, release_actions(place)),
+        *parts.buckets(place),
+        *parts.secrets(place),
+        group,
+        role,
+        function,
+        alias,
+        url,
+        *permissions,
+        *parts.front(place, Ref(url.key, "host")),
+        *parts.budget(place),
+    ]
+
+
+def _function(place: Place, repository: Resource, group: Resource, role: Resource) -> Resource:
+    service = place.component.config.service
+    return Resource(
         "lambda.function",
-        name,
+        place.name,
         {
             "repository": place.repository,
             "role": Ref(role.key, "arn"),
@@ -110,18 +129,25 @@ def resources(place: Place) -> list[Resource]:
         after=(repository.key, group.key, *(f"s3.bucket/{bucket}" for bucket in place.buckets)),
         released=True,
     )
+
+
+def _address(place: Place, function: Resource) -> list[Resource]:
+    """The alias that is served, its URL, and that everybody may ask there.
+
+    Open to all as any web page is. Where CloudFront signs what it asks (AWS_IAM), the hash of a form's body
+    has to come from the browser, and browsers send none.
+    """
+    name = place.name
     alias = Resource(
         "lambda.alias",
         f"{name}/{ALIAS}",
         {
             "function": name,
-            "health_path": service.health_path,
+            "health_path": place.component.config.service.health_path,
             "provisioned": place.target.min_instances or 0,
         },
         after=(function.key,),
     )
-    # Open to all as any web page is. Where CloudFront signs what it asks (AWS_IAM), the hash of a form's body
-    # has to come from the browser, and browsers send none.
     url = Resource(
         "lambda.url",
         name,
@@ -140,20 +166,7 @@ def resources(place: Place) -> list[Resource]:
             ("public-invoke", "lambda:InvokeFunction"),
         )
     ]
-    return [
-        repository,
-        *parts.releases(place, release_actions(place)),
-        *parts.buckets(place),
-        *parts.secrets(place),
-        group,
-        role,
-        function,
-        alias,
-        url,
-        *permissions,
-        *parts.front(place, Ref(url.key, "host")),
-        *parts.budget(place),
-    ]
+    return [alias, url, *permissions]
 
 
 def release_actions(place: Place) -> Document:
