@@ -6,6 +6,9 @@ import asyncio
 import subprocess
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -15,6 +18,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _TIMEOUT = 60.0  # seconds
+
+_threads = ThreadPoolExecutor(32, "homeport")  # some wait for one another: one image is pulled at a time
 
 
 def run(*arguments: str | Path, text: str | None = None, timeout: float = _TIMEOUT) -> str:
@@ -69,8 +74,12 @@ def apart(function: Callable[[], T]) -> T:
 async def off_loop(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Run blocking work in a thread. When cancelled, first let the work end: what it made is then there to
     undo.
+
+    The threads are others than those of `asyncio.to_thread`, which instances may keep as busy as they like
+    by what they ask of the object store.
     """
-    task = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    work = partial(copy_context().run, function, *args, **kwargs)
+    task = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(_threads, work))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
