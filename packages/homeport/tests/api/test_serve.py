@@ -15,7 +15,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from homeport.edge import _taken
+from homeport.haproxy import _taken
 from homeport.layout import Layout
 from homeport.serve import _hold_port
 
