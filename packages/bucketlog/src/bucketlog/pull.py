@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bucketlog.errors import QueryError
 from bucketlog.image import LIVE
@@ -25,8 +24,7 @@ _COMPONENTS: Final = PullPattern((), wildcard=True)
 Tree = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(NamedTuple):
     """What one attribute of a pattern has: values by entity."""
 
     spec: AttributePull
@@ -113,7 +111,7 @@ class _Puller:
 
     def _rows(self, sql: str, entities: Iterable[int]) -> list[tuple[Any, ...]]:
         parameters: dict[str, Stored | None] = {
-            "entities": json.dumps(list(entities)),
+            "entities": str(list(entities)),  # integers: that is JSON, and faster
             "t": self._db.basis_t,
             "since": self._db.since_t,
         }
