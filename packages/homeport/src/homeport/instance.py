@@ -81,20 +81,9 @@ class Instances:
         if listening is not None:
             listening(self.listen(instance.id))
         hostname = spec.name.lower()
-        (bundle / "hosts").write_text(
-            _HOSTS.format(bridge=self._network.bridge_address, address=instance.address, hostname=hostname)
-        )
-        resolv_conf = host_resolv_conf()
-        servers = nameservers(resolv_conf)
-        search = [line for line in resolv_conf.splitlines() if line.startswith(("search ", "options "))]
-        (bundle / "resolv.conf").write_text(
-            "".join(f"{line}\n" for line in (*search, *(f"nameserver {server}" for server in servers)))
-        )
-        for name in ("hosts", "resolv.conf"):
-            (bundle / name).chmod(0o644)
+        files = self._names(bundle, instance.address, hostname)
         config = image.config.config
         user = find_user(root, config.user or "")
-        files = {"/etc/hosts": bundle / "hosts", "/etc/resolv.conf": bundle / "resolv.conf"}
         if secrets:
             files["/run/secrets"] = private / "secrets"
             _write_secrets(private / "secrets", secrets, user)
@@ -126,6 +115,18 @@ class Instances:
             return self._runtimes.start(instance.id, bundle, self.log(instance.id))
         finally:
             path.unlink()
+
+    def _names(self, bundle: Path, address: str, hostname: str) -> dict[str, Path]:
+        """Files by which an instance finds itself, the host and its name servers, by where it sees them."""
+        hosts = _HOSTS.format(bridge=self._network.bridge_address, address=address, hostname=hostname)
+        resolv_conf = host_resolv_conf()
+        search = [line for line in resolv_conf.splitlines() if line.startswith(("search ", "options "))]
+        servers = [f"nameserver {server}" for server in nameservers(resolv_conf)]
+        texts = {"hosts": hosts, "resolv.conf": "".join(f"{line}\n" for line in (*search, *servers))}
+        for name, text in texts.items():
+            (bundle / name).write_text(text)
+            (bundle / name).chmod(0o644)
+        return {f"/etc/{name}": bundle / name for name in texts}
 
     def listen(self, instance: str) -> socket.socket:
         """A socket where its programs look for credentials, and nobody else. Raises NetworkError."""

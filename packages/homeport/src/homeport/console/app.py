@@ -400,11 +400,9 @@ class ByEdge:
         await self._app(scope, receive, send)
 
 
-def _edge(request: Request) -> bool:
+def _secure(request: Request) -> bool:
+    """Whether it has come by the edge, over HTTPS."""
     return bool(request.scope.get("homeport.edge"))
-
-
-_secure = _edge
 
 
 def _cookie(request: Request) -> str:
