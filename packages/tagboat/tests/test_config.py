@@ -160,4 +160,5 @@ def test_a_wrong_value_is_refused_with_file_and_key(table, message):
 
 def test_without_an_entry_point_there_must_be_exactly_one_script():
     assert "no script is defined" in str(refusal({}, scripts=()))
+    assert refusal({"entrypiont": ["shop"]}, scripts=()).hint == "did you mean `entrypoint`?"
     assert "has 2: a, b" in str(refusal({}, scripts=("a", "b")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -150,7 +150,7 @@ def parse_config(table: Mapping[str, Any], file: Path, *, name: str, scripts: It
     config = Config(
         base_text=reader.text("base", "debian:bookworm"),
         repository_text=reader.text("repository", name),
-        entrypoint=reader.strings("entrypoint") or _only_script(tuple(scripts), file),
+        entrypoint=reader.strings("entrypoint"),
         environment=reader.environment("environment"),
         user=reader.user("user", Config.user),
         lock=reader.string("lock"),
@@ -164,8 +164,8 @@ def parse_config(table: Mapping[str, Any], file: Path, *, name: str, scripts: It
         ci=_parse_ci(reader.table("ci")),
         targets={key: _parse_target(key, table) for key, table in reader.tables("targets").items()},
     )
-    reader.refuse_unknown()
-    return config
+    reader.refuse_unknown()  # first, for `entrypoint` may be there under a name with a slip
+    return config if config.entrypoint else replace(config, entrypoint=_only_script(tuple(scripts), file))
 
 
 def _parse_service(reader: Table) -> Service:

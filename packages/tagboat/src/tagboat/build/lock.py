@@ -153,7 +153,10 @@ def check_python(
     version = target.markers["python_full_version"]
     for name, python in wanted:
         if not python.contains(version, prereleases=True):
-            raise ConfigError(f"{name} needs Python {python}, and the base has {version}")
+            raise ConfigError(
+                f"{name} needs Python {python}, and the base has {version}",
+                hint="take a base with such a Python, bring one (`interpreter`), or lower requires-python",
+            )
 
 
 def check_requirements(component: Component, file: Path, pins: Iterable[Pin], target: Target) -> None:
