@@ -235,6 +235,8 @@ def _serve(options: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         print("homeport: containers and network namespaces need root: run it with sudo", file=sys.stderr)
         return 2
+    import logging
+
     import uvloop
 
     from homeport.listeners import Listeners
@@ -244,6 +246,9 @@ def _serve(options: argparse.Namespace) -> int:
     if options.console and options.control:
         print("homeport: --control NAME shows the console there, too: leave out --console", file=sys.stderr)
         return 2
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("homeport: %(message)s"))
+    logging.getLogger("homeport").addHandler(handler)
     options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     ports = Ports(options.port, options.https_port, options.http_port)
     front = Front(

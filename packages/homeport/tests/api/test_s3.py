@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import errno
 import hashlib
 import io
 import os
@@ -23,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from homeport.credentials import AccessKey
+from homeport.s3.app import S3
 
 _PATH_STYLE = {"addressing_style": "path"}
 
@@ -834,3 +837,20 @@ def test_an_unsigned_upload_is_refused_before_it_is_read(harbour: Any) -> None:
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(b"PUT /box/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000000\r\n\r\n")
         assert b" 403 " in connection.recv(1000)
+
+
+@pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, "its disk is full"), (errno.EIO, "try again")])
+def test_a_store_that_fails_says_whether_there_is_room(number: int, said: str) -> None:
+    def fail(*_: object) -> Any:
+        raise OSError(number, os.strerror(number), "/var/lib/homeport/secret-place")
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "PUT", "raw_path": b"/box/key", "headers": []}
+    asyncio.run(S3(None, None, fail, fail)(scope, None, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 500
+    assert said in sent[1]["body"].decode()
+    assert "secret-place" not in sent[1]["body"].decode()

@@ -6,6 +6,7 @@ Of conditional creates (`If-None-Match: *`) exactly one wins: the store links th
 from __future__ import annotations
 
 import asyncio
+import errno
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator, Callable
@@ -111,7 +112,13 @@ class S3:
         except OSError as error:
             # What it says names paths of this machine: that is for the log.
             print(f"homeport: s3 {request.method} {path}: {error}", file=sys.stderr, flush=True)
-            response = xml.refusal(ApiError("InternalError", "the object store failed; try again", 500), path)
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            why = (
+                "the object store has no room: its disk is full"
+                if full
+                else "the object store failed; try again"
+            )
+            response = xml.refusal(ApiError("InternalError", why, 500), path)
         if request.method == "HEAD" and response.status_code >= 400:
             response = Response(status_code=response.status_code)
         await response(scope, receive, send)
