@@ -170,7 +170,10 @@ class Cloud:
         self._region = region
         # A control plane that is away for a moment is retried by boto3 itself; a hung one is given up.
         self._config = Config(
-            connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 4}
+            connect_timeout=5,
+            read_timeout=30,
+            retries={"mode": "standard", "max_attempts": 4},
+            ignore_configured_endpoint_urls=owner is not None,  # type: ignore[call-arg]
         )
 
     @cached_property

@@ -10,6 +10,7 @@ import json
 import os
 import re
 from contextlib import closing
+from dataclasses import dataclass
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
@@ -28,6 +29,28 @@ _TIMEOUT = 30.0  # seconds
 
 class IdentityError(TagboatError):
     """The CI system gives no token, or the cloud does not take it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who asks, and where: `endpoint` is that of a homeport, None of AWS."""
+
+    session: boto3.Session
+    endpoint: str | None
+
+    @classmethod
+    def of_profile(cls, name: str) -> Login:
+        """As a profile of AWS's configuration file has it, whatever the settings of this shell are.
+
+        Raises IdentityError.
+        """
+        try:
+            said = boto3.Session(profile_name=name)._session.get_scoped_config()
+            return cls(
+                boto3.Session(profile_name=name, region_name=said.get("region")), said.get("endpoint_url")
+            )
+        except BotoCoreError as error:
+            raise IdentityError(str(error), hint=f"[profile {name}] in ~/.aws/config") from error
 
 
 def session() -> boto3.Session:

@@ -9,6 +9,7 @@ from tagboat.component import Component
 from tagboat.deploy import push_release, require_platform
 from tagboat.errors import TagboatError
 from tagboat.history import Journal
+from tagboat.identity import Login
 from tagboat.runtime.choice import runtime_of
 from tagboat.runtime.runtime import Watch
 from tagboat.status import released_now
@@ -28,13 +29,21 @@ class Promotion:
 
 
 def promote(
-    component: Component, *, origin: str, target: str, timeout: float, progress: Callable[[str], None]
+    component: Component,
+    *,
+    origin: str,
+    target: str,
+    login: Login | None = None,
+    timeout: float,
+    progress: Callable[[str], None],
 ) -> Promotion:
     """Serve on `target` what `origin` has released, with the settings of `target`. Nothing is built.
 
+    `login` is how `origin` is reached where the AWS settings, which mean one place, are those of `target`.
+
     Raises NothingToPromoteError, ConfigError (it is for another architecture), and what `deploy` raises.
     """
-    source, destination = runtime_of(component, origin), runtime_of(component, target)
+    source, destination = runtime_of(component, origin, login), runtime_of(component, target)
     source.require()
     there, here = source.repository(), destination.repository()
     with there.registry() as origin_registry, here.registry() as registry:

@@ -106,6 +106,12 @@ def _add_promote(commands: Commands) -> None:
     promote.add_argument(
         "--from", dest="origin", required=True, metavar="NAME", help="the target that has released it"
     )
+    promote.add_argument(
+        "--from-profile",
+        metavar="NAME",
+        help="the profile of AWS's configuration file by which that target is reached, where it is in another "
+        "place than the other one: on a homeport, or in another account (default: the AWS settings)",
+    )
     promote.add_argument("--target", required=True, metavar="NAME", help="the target that is to serve it")
     add_timeout(promote)
     add_json(promote)
@@ -225,12 +231,14 @@ def _rollback(options: argparse.Namespace) -> int:
 
 def _promote(options: argparse.Namespace) -> int:
     from tagboat.component import Component
+    from tagboat.identity import Login
     from tagboat.promote import promote
 
     done = promote(
         Component.load(options.component),
         origin=options.origin,
         target=options.target,
+        login=Login.of_profile(options.from_profile) if options.from_profile else None,
         timeout=options.timeout,
         progress=say,
     )

@@ -23,6 +23,9 @@ platform = "linux/amd64"
 domain = "www.hail.localhost"
 secrets = {{ MOOD = "secretsmanager:hail/mood:now" }}
 
+[tool.tagboat.targets.port]
+kind = "homeport"
+
 [tool.tagboat.targets.production]
 kind = "lambda"
 name = "live-UNIQUE"
@@ -77,6 +80,24 @@ def given_its_secret(release, machine, monkeypatch):
     assert (code, "names hail/mood" in err) == (2, True)
 
 
+def promoted_from_a_homeport(release, machine, monkeypatch):
+    """One that is no machine of the account's, and is reached by a profile of AWS's configuration file."""
+    settings, file = machine.environment, machine.data / "config"
+    file.write_text(
+        "[profile port]\nregion = local-1\n"
+        f"endpoint_url = {settings['AWS_ENDPOINT_URL']}\n"
+        f"aws_access_key_id = {settings['AWS_ACCESS_KEY_ID']}\n"
+        f"aws_secret_access_key = {settings['AWS_SECRET_ACCESS_KEY']}\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(file))
+    back = release.json("rollback", *STAGING)  # that homeport is this one, too
+    promoted = release.json("promote", "--from", "port", "--from-profile", "port", *PRODUCTION)
+    assert (promoted["tag"], promoted["digest"]) == ("hail-v1.2.3", back["digest"])
+    assert served(release) == back["digest"]
+    code, _, err = release("promote", "--from", "port", "--from-profile", "none", *PRODUCTION)
+    assert (code, "[profile none] in ~/.aws/config" in err) == (1, True), err
+
+
 def test_a_release_goes_from_a_machine_to_a_function_and_back(release, machine, monkeypatch):
     release.unique = uuid.uuid4().hex[:8]
     release.aws.zone("hail.localhost")
@@ -105,6 +126,7 @@ def test_a_release_goes_from_a_machine_to_a_function_and_back(release, machine, 
     for target in (STAGING, PRODUCTION):
         assert release("plan", *target)[0] == 0
 
+    promoted_from_a_homeport(release, machine, monkeypatch)
     production = f'name = "live-{release.unique}"\nregion = "ap-southeast-1"\nplatform = "linux/'
     release.change(f"{production}amd64", f"{production}arm64")
     code, _, err = release("promote", "--from", "staging", *PRODUCTION)

@@ -77,6 +77,7 @@ class Account:
             read_timeout=60,
             retries={"mode": "standard", "max_attempts": 6 if endpoint is None else 3},
             max_pool_connections=20,
+            ignore_configured_endpoint_urls=session_of_another is not None,  # type: ignore[call-arg]
         )
 
     @cached_property

@@ -9,6 +9,7 @@ from tagboat.aws.apply import apply
 from tagboat.cloud import Cloud, NoServiceError, Settings
 from tagboat.component import Component
 from tagboat.config import Target
+from tagboat.identity import Login
 from tagboat.runtime.apprunner import AppRunner
 from tagboat.runtime.aws import kept_secrets, known
 from tagboat.runtime.express import Express
@@ -20,25 +21,26 @@ from tagboat.targets.place import Place
 from tagboat.targets.target import Stack, default_target, named_target, require_possible
 
 
-def runtime_of(component: Component, name: str | None) -> Runtime:
+def runtime_of(component: Component, name: str | None, login: Login | None = None) -> Runtime:
     """Where the target called `name` runs, or the only one; without any target, what the AWS settings mean.
+    A `login` stands in for these settings.
 
     Raises ConfigError and UnsupportedError.
     """
     if not component.config.targets and name is None:
-        return _port(component, None)
+        return _port(component, None, login)
     target = named_target(component, name)
     match target.kind:
         case "lambda":
-            return Function(Stack.of(component, target.key))
+            return Function(Stack.of(component, target.key, login))
         case "ecs-express":
-            return Express(Stack.of(component, target.key))
+            return Express(Stack.of(component, target.key, login))
         case "apprunner":
-            return _apprunner(Stack.of(component, target.key))
+            return _apprunner(Stack.of(component, target.key, login), login)
         case "vm":
-            return _machine(Stack.of(component, target.key))
+            return _machine(Stack.of(component, target.key, login))
         case _:
-            return _port(component, target)
+            return _port(component, target, login)
 
 
 def require_settings(component: Component, name: str | None) -> None:
@@ -50,8 +52,12 @@ def require_settings(component: Component, name: str | None) -> None:
     require_possible(place)
 
 
-def _port(component: Component, target: Target | None) -> AppRunner:
-    """App Runner's API at the address that the AWS settings have: a homeport."""
+def _cloud(region: str | None, login: Login | None) -> Cloud:
+    return Cloud(region, owner=login.session, endpoint=login.endpoint) if login else Cloud(region)
+
+
+def _port(component: Component, target: Target | None, login: Login | None) -> AppRunner:
+    """App Runner's API at the address that the AWS settings have, or the login: a homeport."""
     place = Place(component, target or Target("default", "homeport"), "", "")
     tags = place.tags if target is not None and target.kind == "homeport" else {}
 
@@ -59,16 +65,17 @@ def _port(component: Component, target: Target | None) -> AppRunner:
         return _settings(place, image, tags=tags, secrets=homeport.secrets(place))
 
     platform = Platform.parse(place.platform) if target is not None and target.platform is not None else None
-    return AppRunner(Cloud(), place.name, place.repository, settings, platform, make=_port_maker(place))
+    cloud, make = _cloud(None, login), _port_maker(place, login)
+    return AppRunner(cloud, place.name, place.repository, settings, platform, make=make)
 
 
-def _port_maker(place: Place) -> Callable[[Watch], None] | None:
+def _port_maker(place: Place, login: Login | None) -> Callable[[Watch], None] | None:
     """What makes the service of a homeport that is told how to scale, which its owner alone may say."""
     if place.target.kind != "homeport" or not scaling(place):
         return None
 
     def make(watch: Watch) -> None:
-        _maker(Stack.of(place.component, place.target.key))(watch)
+        _maker(Stack.of(place.component, place.target.key, login))(watch)
 
     return make
 
@@ -90,7 +97,7 @@ def _machine(stack: Stack) -> AppRunner:
     return _app_runner(stack, Cloud(there.region, owner=there.session, endpoint=port.url), settings)
 
 
-def _apprunner(stack: Stack) -> AppRunner:
+def _apprunner(stack: Stack, login: Login | None) -> AppRunner:
     """App Runner of AWS, with the roles that it needs there."""
     place = stack.place
 
@@ -104,7 +111,7 @@ def _apprunner(stack: Stack) -> AppRunner:
             instance_role=place.role_arn(f"{place.name}-instance"),
         )
 
-    return _app_runner(stack, Cloud(stack.account.region), settings)
+    return _app_runner(stack, _cloud(stack.account.region, login), settings)
 
 
 def _app_runner(stack: Stack, cloud: Cloud, settings: Callable[[str], Settings]) -> AppRunner:

@@ -15,6 +15,7 @@ from tagboat.aws.template import ACCOUNT, REGION, template
 from tagboat.component import Component
 from tagboat.config import Target
 from tagboat.errors import ConfigError
+from tagboat.identity import Login
 from tagboat.targets import apprunner, ecs_express, homeport, lambda_, vm
 from tagboat.targets.elsewhere import placed
 from tagboat.targets.place import Place, UnsupportedError
@@ -53,10 +54,16 @@ class Stack:
         return placed(self.account, self.wanted)
 
     @classmethod
-    def of(cls, component: Component, name: str | None) -> Stack:
-        """That of the target called `name`, or of the only one. Raises ConfigError and UnsupportedError."""
+    def of(cls, component: Component, name: str | None, login: Login | None = None) -> Stack:
+        """That of the target called `name`, or of the only one, in the account of `login`, or else of the AWS
+        settings. Raises ConfigError and UnsupportedError.
+        """
         target = named_target(component, name)
-        account = Account(target.region)
+        account = Account(
+            target.region,
+            endpoint=login.endpoint if login else None,
+            session_of_another=login.session if login else None,
+        )
         place = Place(component, target, account.id, account.region)
         return cls(account, place, desired(place))
 
