@@ -109,8 +109,8 @@ def _add_promote(commands: Commands) -> None:
     promote.add_argument(
         "--from-profile",
         metavar="NAME",
-        help="the profile of AWS's configuration file by which that target is reached, where it is in another "
-        "place than the other one: on a homeport, or in another account (default: the AWS settings)",
+        help="the profile of AWS's configuration file by which that target is reached, where it is in "
+        "another place than the other one: on a homeport, or in another account",
     )
     promote.add_argument("--target", required=True, metavar="NAME", help="the target that is to serve it")
     add_timeout(promote)
