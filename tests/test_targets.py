@@ -2,6 +2,8 @@
 
 import json
 
+from packages.tagboat.tests.dns_server import serving
+
 TARGET = """
 [tool.tagboat.targets.port]
 kind = "homeport"
@@ -49,6 +51,7 @@ def test_a_homeport_is_planned_applied_deployed_to_and_emptied(app):
     assert (done.returncode, done.stdout) == (0, "0 created, 1 changed\n"), done.stderr
     assert app.tagboat("apply").stdout == "0 created, 0 changed\n"
 
+    named(app)
     configure(app, 'kind = "homeport"', 'kind = "homeport"\nbudget = 10')
     refused = app.tagboat("plan")
     assert refused.returncode == 1
@@ -60,3 +63,21 @@ def test_a_homeport_is_planned_applied_deployed_to_and_emptied(app):
     assert "1 removed, 1 kept" in done.stdout
     assert "ecr.repository" in done.stdout
     assert app.tagboat("status").returncode == 32
+
+
+def named(app):
+    """The service has names of its own, and whoever keeps their DNS is asked to lead them there."""
+    names = f'domain = "www.{app.name}.example"\nredirects = ["{app.name}.example"]'
+    configure(app, 'kind = "homeport"', f'kind = "homeport"\n{names}')
+    with serving() as zones:
+        zones.zone(f"{app.name}.example", "")
+        environment = {"TAGBOAT_RESOLVERS": zones.setting}
+        done = app.tagboat("apply", **environment)
+        assert (done.returncode, done.stdout) == (0, "2 created, 0 changed\n"), done.stderr
+        # Of this homeport's names none is in the DNS: who looks is told how visitors can come.
+        plan = app.tagboat("plan", **environment)
+        assert f"? dns.record name www.{app.name}.example: its homeport has no name of its own" in plan.stdout
+        zones.zone(f"{app.name}.example", "@ 60 A 127.0.0.1\nwww 60 A 127.0.0.1\n")
+        done = app.tagboat("drift", **environment)
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    configure(app, f"\n{names}", "")

@@ -59,13 +59,20 @@ class Progress:
     @classmethod
     def read(cls, data: Path) -> Progress | None:
         """None where there was none. One whose process has died is told as failed."""
+        found = cls._written(data)
+        if found is None or not found.under_way or _under_way(data):
+            return found
+        found = cls._written(data)  # it may have ended since, and says how before it lets the lock go
+        if found is None or not found.under_way:
+            return found
+        return replace(found, state="failed", message="it was cut short; begin it again")
+
+    @classmethod
+    def _written(cls, data: Path) -> Progress | None:
         try:
-            found = cls(**json.loads((data / _FILE).read_text()))
+            return cls(**json.loads((data / _FILE).read_text()))
         except (OSError, ValueError, TypeError):
             return None
-        if found.under_way and not _under_way(data):
-            return replace(found, state="failed", message="it was cut short; begin it again")
-        return found
 
     @property
     def under_way(self) -> bool:

@@ -74,7 +74,8 @@ def refusal(tmp_path, target, service=("", "")):
             ("cpu = 256", 'cpu = 256\nname = "api"'),
             "name = api: a service has 4 to 40 letters",
         ),
-        ('kind = "homeport"\ndomain = "a.example"', ("", ""), "domains of a homeport are set there"),
+        ('kind = "homeport"\nlog-days = 3', ("", ""), "the log of a homeport is bounded in size"),
+        ('kind = "homeport"\nredirects = ["a.example"]', ("", ""), "they need a domain to lead to"),
     ],
 )
 def test_what_a_target_cannot_do_is_told_with_what_to_change(tmp_path, target, service, said):

@@ -58,11 +58,8 @@ SETTINGS = {
         'platform = "linux/arm64"',
         {"apprunner": REFUSED, "ecs-express": "ARM64", "homeport": "linux/arm64", OTHERWISE: "arm64"},
     ),
-    "target.domain": ('domain = "a.example"', {"homeport": REFUSED, OTHERWISE: "a.example"}),
-    "target.redirects": (
-        'redirects = ["b.example"]\ndomain = "a.example"',
-        {"homeport": REFUSED, OTHERWISE: "b.example"},
-    ),
+    "target.domain": ('domain = "a.example"', "a.example"),
+    "target.redirects": ('redirects = ["b.example"]\ndomain = "a.example"', "b.example"),
     "target.data-bucket": (
         'data-bucket = "datadata"',
         {"homeport": REFUSED, "vm": REFUSED, OTHERWISE: "datadata"},

@@ -12,7 +12,7 @@ from tagboat.aws.kinds import KINDS
 from tagboat.aws.kinds.budgets import Budget, obstacle
 from tagboat.aws.kinds.secrets import how_to_make
 from tagboat.aws.plan import Change, Waits, changed_settings, decide, differences, foreign_owner
-from tagboat.aws.resource import Found, Resource, refs, resolved
+from tagboat.aws.resource import Found, Resource, Unknown, refs, resolved
 from tagboat.cloud import CloudError, pauses
 
 _READERS = 16
@@ -106,11 +106,12 @@ def apply(
         found = read(account, resources, silent=True)
     require_given(resources, found)
     _require_own(resources, found, adopted)
+    late = {one.key for one in resources if one.asked and not _known(one, found)}
     waits = Waits(released, held(account, resources, found))
     count = {"create": 0, "update": 0}
     left: list[Change] = []
     for resource in resources:
-        if resource.asked and found.get(resource.key) is None and not waits.reason(resource):
+        if resource.key in late and not waits.reason(resource):
             found[resource.key] = _read_one(account, resource, found)  # now that it is known what it is
         change = waits.change(resource, found, adopted=resource.key in adopted)
         if change.action in ("wait", "ask"):
@@ -210,6 +211,10 @@ def _where(account: Account, resource: Resource, found: Mapping[str, Found | Non
 
 def _resolved(resource: Resource, found: Mapping[str, Found | None]) -> Resource:
     return replace(resource, settings=resolved(resource.settings, found))
+
+
+def _known(resource: Resource, found: Mapping[str, Found | None]) -> bool:
+    return not any(isinstance(resolved(ref, found), Unknown) for ref in refs(resource.settings))
 
 
 def _needs_others(resource: Resource) -> bool:

@@ -94,7 +94,8 @@ def _port(component: Component, target: Target | None, name: str, path: str) -> 
     if name not in known:
         raise CutoverError(
             f"the service {place.name} does not answer for {name} yet",
-            hint=f"aws apprunner associate-custom-domain --service-arn {arn} --domain-name {name} "
-            "--no-enable-www-subdomain; a name that only redirects: homeport redirect add",
+            hint="`domain` of the target, then `tagboat apply`; or: aws apprunner associate-custom-domain "
+            f"--service-arn {arn} --domain-name {name} --no-enable-www-subdomain; a name that only "
+            "redirects: `redirects`, or homeport redirect add",
         )
     return End(end, f"service {place.name} of a homeport", path, acme=True)

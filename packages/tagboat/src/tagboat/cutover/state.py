@@ -14,7 +14,7 @@ from tagboat.cutover.end import End
 from tagboat.cutover.note import Note, note_of
 from tagboat.dns.caa import LETS_ENCRYPT, permission
 from tagboat.dns.end import Seen, same_end, seen
-from tagboat.dns.names import DnsError, Names, reachable
+from tagboat.dns.names import DnsError, Names, is_local, reachable
 from tagboat.dns.record import Record
 
 LEADING = ("A", "AAAA", "CNAME", "HTTPS")  # the types that decide where visitors go
@@ -143,7 +143,7 @@ def records_of(name: str, sets: Iterable[Mapping[str, Any]]) -> tuple[Record, ..
 
 
 def _addresses(names: Names, host: str) -> tuple[str, ...]:
-    if host == "localhost" or host.endswith(".localhost"):  # a homeport on this machine
+    if is_local(host):  # a homeport on this machine
         return ("127.0.0.1",)
     try:
         return names.addresses(host)

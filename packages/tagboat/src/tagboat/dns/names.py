@@ -60,6 +60,11 @@ class Answer:
     cached: bool = False
 
 
+def is_local(host: str) -> bool:
+    """Whether a name is of this machine alone, and so in no DNS (RFC 6761, section 6.3)."""
+    return host == "localhost" or host.endswith(".localhost")
+
+
 @dataclass
 class Names:
     """The public DNS as it is now. Safe to share between threads; remembers which servers keep which zone.

@@ -194,7 +194,7 @@ def _credentials(component: Component | None, target: Target | None) -> Iterator
         yield Finding("registry", "failed", str(error), _advice(error))
         return
     yield Finding("registry", "ok", repository or f"there is no repository {name} yet: a release makes it")
-    if target is not None and target.domain is not None:
+    if target is not None and target.domain is not None and target.kind != "homeport":  # it says so itself
         yield from records(component, target)
     yield from _service(component, target)
     if target is not None and target.budget is not None and target.budget_scope == "component":

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 
+from tagboat.dns.names import is_local
 from tagboat.doctor.finding import Finding
 from tagboat.tls import connected, trusting
 
@@ -68,7 +69,7 @@ def domains(url: str, associated: Sequence[Associated]) -> Iterator[Finding]:
             )
             continue
         for name in one.names:
-            where = f"{name}:{port}" if port and _is_local(one.target) else name
+            where = f"{name}:{port}" if port and is_local(one.target) else name
             yield from name_of_site(where, one.target)
 
 
@@ -90,13 +91,8 @@ def name_of_site(where: str, target: str | None = None) -> Iterator[Finding]:
     yield _certificate(host, port, addresses[0])
 
 
-def _is_local(host: str) -> bool:
-    """Of this machine, whatever its resolver knows (RFC 6761 section 6.3)."""
-    return host == "localhost" or host.endswith(".localhost")
-
-
 def _addresses(host: str, port: int) -> list[str]:
-    if _is_local(host):
+    if is_local(host):
         return ["127.0.0.1"]
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
@@ -105,7 +101,7 @@ def _addresses(host: str, port: int) -> list[str]:
 def _address(host: str, addresses: list[str], target: str | None) -> Finding:
     """A homeport has no name of its own out there: wherever its domains point may be its machine."""
     name, there = f"DNS {host}", ", ".join(addresses)
-    if target is None or _is_local(target):
+    if target is None or is_local(target):
         return Finding(name, "ok", there)
     try:
         wanted = _addresses(target, 443)
@@ -124,7 +120,7 @@ def _address(host: str, addresses: list[str], target: str | None) -> Finding:
 
 def _record(host: str, target: str) -> str:
     """As it is to be in DNS."""
-    return f"{host} A ADDRESS (of homeport's machine)" if _is_local(target) else f"{host} CNAME {target}"
+    return f"{host} A ADDRESS (of homeport's machine)" if is_local(target) else f"{host} CNAME {target}"
 
 
 def _certificate(host: str, port: int, address: str) -> Finding:
@@ -135,7 +131,7 @@ def _certificate(host: str, port: int, address: str) -> Finding:
     except ssl.SSLCertVerificationError as error:
         advice = (
             "export HOMEPORT_CA=… (`homeport env`)"
-            if _is_local(host)
+            if is_local(host)
             else "have it renewed: is port 80 reachable, does DNS point here?"
         )
         return Finding(name, "failed", f"not trusted: {error.verify_message}", advice)
@@ -175,11 +171,11 @@ def _records(one: Associated) -> str:
     records = [
         f"{record['Name']} {record['Type']} {record['Value']}"
         for record in one.domain.get("CertificateValidationRecords", ())
-        if record.get("Status") != "SUCCESS" and not _is_local(one.target)
+        if record.get("Status") != "SUCCESS" and not is_local(one.target)
     ]
     more = ", if they are not there; `tagboat logs --events` says what else is missing"
     return (
         "make these records: "
         + "; ".join([*(_record(name, one.target) for name in one.names), *records])
-        + (more if _is_local(one.target) else "")
+        + (more if is_local(one.target) else "")
     )

@@ -70,8 +70,10 @@ def _port(component: Component, target: Target | None, login: Login | None) -> A
 
 
 def _port_maker(place: Place, login: Login | None) -> Callable[[Watch], None] | None:
-    """What makes the service of a homeport that is told how to scale, which its owner alone may say."""
-    if place.target.kind != "homeport" or not scaling(place):
+    """What makes the service of a homeport that is told how to scale or what it is called, which its owner
+    alone may say.
+    """
+    if place.target.kind != "homeport" or not (scaling(place) or place.target.domain):
         return None
 
     def make(watch: Watch) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from tagboat.aws.resource import Resource
+from tagboat.aws.resource import Ref, Resource
+from tagboat.dns.names import is_local
 from tagboat.targets import apprunner, parts
 from tagboat.targets.ecs_express import size_problems
 from tagboat.targets.place import Place
@@ -16,8 +19,6 @@ _MADE_BY_ITSELF = {
     "uploads-bucket": "a homeport makes the buckets of a service at their first write",
     "uploads-path": "the service answers for it itself",
     "cached-paths": "there is no distribution in front of a homeport",
-    "domain": "domains of a homeport are set there, not here",
-    "redirects": "redirects of a homeport are set there, not here",
     "budget": "a machine of your own has no bill here",
     "alert": "a machine of your own has no bill here",
     "budget-scope": "a machine of your own has no bill here",
@@ -34,7 +35,8 @@ def problems(place: Place) -> list[str]:
         for key, why in _MADE_BY_ITSELF.items()
         for problem in place.refuse(key, why=f"{why}; leave it out")
     ]
-    return found + service_problems(place) + apprunner.scaling_problems(place, "homeport")
+    found += place.host_problems() + service_problems(place)
+    return found + apprunner.scaling_problems(place, "homeport")
 
 
 def service_problems(place: Place) -> list[str]:
@@ -49,7 +51,9 @@ def service_problems(place: Place) -> list[str]:
 
 
 def resources(place: Place) -> list[Resource]:
-    """The repository, how it scales, the service, and the version of the homeport where one is wanted."""
+    """The repository, how it scales, the service, its names, and the version of the homeport where one is
+    wanted.
+    """
     repository = parts.repository(place)
     scaled = apprunner.scaling(place)
     service = apprunner.service_resource(
@@ -57,7 +61,49 @@ def resources(place: Place) -> list[Resource]:
     )
     wanted = place.target.homeport_version
     release = [Resource("homeport.release", place.name, {"version": wanted})] if wanted else []
-    return [*release, repository, *scaled, *kept(place), replace(service, tags=tags(place))]
+    names = own_names(place, service.key, service.key, {})
+    return [
+        *release,
+        repository,
+        *scaled,
+        *kept(place),
+        replace(service, tags=tags(place)),
+        *names,
+        *_led(names),
+    ]
+
+
+def own_names(place: Place, service: str, redirected: str, settings: Mapping[str, Any]) -> list[Resource]:
+    """The domain, and the hosts that redirect to it, with further `settings`: made after the resources with
+    the keys `service` and `redirected`.
+    """
+    domain = place.target.domain
+    if domain is None:
+        return []
+    named = {"service": place.name, **settings}
+    leading = {"target": f"https://{domain}", **settings}
+    return [
+        Resource("apprunner.domain", domain, named, after=(service,)),
+        *(
+            Resource("homeport.redirect", host, leading, after=(redirected,))
+            for host in place.target.redirects
+        ),
+    ]
+
+
+def _led(names: list[Resource]) -> list[Resource]:
+    """Whoever keeps the DNS is asked to lead the names here; those of this machine alone are in no DNS."""
+    return [
+        Resource(
+            "dns.record",
+            f"name {one.name}",
+            {"host": one.name, "type": "name", "values": [Ref(names[0].key, "end")]},
+            after=(one.key,),
+            asked=True,
+        )
+        for one in names
+        if not is_local(one.name)
+    ]
 
 
 def kept(place: Place) -> list[Resource]:

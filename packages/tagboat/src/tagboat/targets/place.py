@@ -116,6 +116,12 @@ class Place:
         """A problem for each of these keys of the target that is written."""
         return [f"{key}: {why}" for key in keys if key in self.target.given]
 
+    def host_problems(self) -> list[str]:
+        """What is wrong with the names that it is served under, wherever it runs."""
+        if self.target.redirects and not self.target.domain:
+            return ["redirects: they need a domain to lead to"]
+        return []
+
     def common_problems(self) -> list[str]:
         """What is wrong wherever it runs on AWS."""
         target, problems = self.target, []
@@ -123,8 +129,7 @@ class Place:
             problems.append("region is missing: say where, e.g. eu-central-1")
         if target.secrets_key and not self.secrets:
             problems.append("secrets-key: there are no secrets")
-        if target.redirects and not target.domain:
-            problems.append("redirects: they need a domain to lead to")
+        problems += self.host_problems()
         if target.uploads_path and not target.uploads_bucket:
             problems.append("uploads-path: it needs uploads-bucket")
         if (target.budget is None) != (target.alert is None):

@@ -149,13 +149,7 @@ def _on_port(place: Place, names: tuple[str, ...]) -> list[Resource]:
     # They can be kept once the machine is there, and are missed by what runs an image alone.
     secrets = [replace(one, after=(release.key,), released=True) for one in homeport.kept(place)]
     made = [release, replace(repository, after=(release.key,)), *secrets, service]
-    if place.target.domain:
-        settings = {"service": place.name, "active": True}
-        made.append(Resource("apprunner.domain", place.target.domain, settings, after=(service.key,)))
-    settings = {"target": f"https://{place.target.domain}", "active": True}
-    made += [
-        Resource("homeport.redirect", host, settings, after=(release.key,)) for host in place.target.redirects
-    ]
+    made += homeport.own_names(place, service.key, release.key, {"active": True})
     return [replace(one, port=port(place)) for one in made]
 
 

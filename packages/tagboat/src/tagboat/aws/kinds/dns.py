@@ -11,11 +11,14 @@ from tagboat.aws.resource import Found, Resource, Unknown
 from tagboat.cloud import CloudError
 from tagboat.dns.caa import AMAZON, permission
 from tagboat.dns.end import same_end
-from tagboat.dns.names import DnsError, Names, Zone
+from tagboat.dns.names import DnsError, Names, Zone, is_local
 from tagboat.dns.record import ALIAS, Record
 
 TTL = 300  # seconds
 _ISSUERS = {"amazon.com": AMAZON}  # by the first of the domains that an authority goes by
+
+
+_BY_ADDRESS = "its homeport has no name of its own: an A or AAAA record is to lead to its machine's address"
 
 
 class DnsRecord:
@@ -44,6 +47,7 @@ class DnsRecord:
             "apex": "yes" if zone.name == host else "",
         }
         values = settings["values"]
+        notes: tuple[str, ...] = ()
         if settings["type"] == "CAA":
             there = permission(names, host)
             attributes["at"] = there.at or zone.name
@@ -55,9 +59,12 @@ class DnsRecord:
                 found = values
         else:
             records = names.led(host)
+            local = any(isinstance(value, str) and is_local(value) for value in values)
             led = any(isinstance(value, str) and leads(names, host, value, records) for value in values)
-            found = values if led else [one.short for one in records]
-        return Found({"host": settings["host"], "type": settings["type"], "values": found}, attributes)
+            found = values if led or local else [one.short for one in records]
+            notes = (_BY_ADDRESS,) if local and not records else ()
+        settings = {"host": settings["host"], "type": settings["type"], "values": found}
+        return Found(settings, attributes, notes=notes)
 
     def create(self, account: Account, resource: Resource) -> None:
         raise CloudError(f"{resource.name} is made by whoever keeps its DNS")

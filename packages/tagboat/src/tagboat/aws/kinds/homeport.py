@@ -81,10 +81,12 @@ class Release:
 
 
 class Domain:
-    """A name of a service's own. Settings: `service`, by name, and `active`: it has its certificate."""
+    """A name of a service's own. Settings: `service`, by name, and `active`: it has its certificate. `end` is
+    the host that the name is to lead to.
+    """
 
     name: ClassVar[str] = "apprunner.domain"
-    attributes: ClassVar[Mapping[str, str]] = {}
+    attributes: ClassVar[Mapping[str, str]] = {"end": ""}
     identified_by: ClassVar[frozenset[str]] = frozenset()
 
     def read(self, account: Account, resource: Resource) -> Found | None:
@@ -98,7 +100,8 @@ class Domain:
             for one in page["CustomDomains"]:
                 if one["DomainName"] == resource.name:
                     active = one["Status"].casefold() == "active"
-                    return Found({"service": service, "active": active}, {"service": arn})
+                    attributes = {"service": arn, "end": page["DNSTarget"]}
+                    return Found({"service": service, "active": active}, attributes)
             if not page.get("NextToken"):
                 return None
             token = {"NextToken": page["NextToken"]}
@@ -152,7 +155,8 @@ class Redirect:
         if "target" in changed:
             self.delete(account, resource, found)
             self.create(account, resource)
-        _until_active(account, resource, self.read)
+        if "active" in resource.settings:
+            _until_active(account, resource, self.read)
 
     def delete(self, account: Account, resource: Resource, found: Found) -> None:
         try:
