@@ -28,6 +28,7 @@ from homeport.errors import HomeportError
 from homeport.installation import Installation, InstallationError, is_version
 from homeport.listeners import Listeners
 from homeport.place import REGION
+from homeport.upgrade import Progress
 
 
 def repeat(ask: Callable[[], object], seen: Counter[object], stop: threading.Event) -> None:
@@ -217,3 +218,16 @@ def test_versions_lie_side_by_side_and_one_that_cannot_be_had_changes_nothing(
         installation.install("9.9.9")
     assert sorted(path.name for path in (tmp_path / "versions").iterdir()) == ["2.0", "3.0"]
     assert installation.current == "2.0"
+
+
+def test_an_upgrade_that_ends_while_it_is_looked_at_is_told_as_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = Progress("0.3.0", "replacing", "2026-11-30T00:00:00Z")
+    progress.write(tmp_path)
+    found = Progress.read(tmp_path)
+    assert found is not None
+    assert (found.state, found.message) == ("failed", "it was cut short; begin it again")
+    ended = replace(progress, state="succeeded")
+    monkeypatch.setattr("homeport.upgrade._under_way", ended.write)
+    assert Progress.read(tmp_path) == ended
