@@ -156,6 +156,44 @@ def test_of_several_writers_one_writes_each_tail(
     assert _told(connect(store)) == _replayed(store, connect)
 
 
+@pytest.mark.parametrize("is_late", [True, False])
+def test_who_finds_that_another_made_the_snapshot_holds_what_comes_after_that(
+    store: MemoryStore, connect: Callable[..., Connection], schema: str, is_late: bool
+) -> None:
+    conn, other = connect(store), connect(store)
+    conn.transact(schema)
+    _write(conn, range(20))
+    if is_late:
+        conn.snapshot()
+    other.sync()
+    _write(other, range(20, 25))
+    other._replica._begin_snapshot(enough=24 if is_late else 1).result()
+    _write(other, range(25, 60))
+    counted = _Counted(store)
+    assert _told(connect(counted)) == _told(other) == _replayed(store, connect)
+    assert (counted.gets["tail"], counted.gets["log"]) == (1, 1 + replica._GUESSES)
+
+
+def test_after_a_snapshot_that_failed_tails_go_on_from_the_one_before(
+    store: MemoryStore, connect: Callable[..., Connection], schema: str
+) -> None:
+    class Refusing(_Counted):
+        def put(self, path: str, file: bytes, *, mode: Any = None) -> Any:
+            if path.startswith("snapshot/"):
+                raise PermissionError("no")
+            return super().put(path, file, mode=mode)
+
+    conn = connect(Refusing(store))
+    conn.transact(schema)
+    _write(conn, range(20))
+    with pytest.raises(bucketlog.StoreError, match="cannot write snapshot/"):
+        conn.snapshot()
+    _write(conn, range(20, 60))
+    counted = _Counted(store)
+    assert _told(connect(counted)) == _told(conn)
+    assert (counted.gets["tail"], counted.gets["log"]) == (1, 1 + replica._GUESSES)
+
+
 def test_a_group_of_transactions_is_an_entry_of_a_tail(
     store: MemoryStore, connect: Callable[..., Connection], schema: str
 ) -> None:

@@ -337,7 +337,7 @@ class Replica:
             base=Base(pages.count),
         )
         base, written = pages.base, pages.written()
-        self._tail = Tail()
+        self._tail = self._tail.restarted()
         return _begin(
             f"snapshot of transaction {image.t}",
             lambda: self._write_snapshot(image, pages, base, written, enough),
@@ -345,6 +345,7 @@ class Replica:
 
     def _begin_tail(self) -> Future[None]:
         """Have a thread write the entries since the last snapshot once more."""
+        self._tail.drop(self.snapshot_t)
         bucket, tail = self._bucket, self._tail.copy()
         self._tail.written, self._tail.is_turn = len(tail.held or []), False
         return _begin(

@@ -33,6 +33,7 @@ _APART: Final = 16
 _LEAST: Final = 8
 _MOST_DATOMS: Final = 4_000
 """In a tail. More are soon in a snapshot."""
+_MOST_HELD: Final = 500  # entries, while snapshots fail
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class Tail:
     entries: int = 0
     datoms: int = 0
     held: list[Entry] | None = field(default_factory=list)
-    """The entries, unless they are many, or must not be written anywhere."""
+    """The entries, unless they are many, or must not be written anywhere; before them perhaps older ones."""
     written: int = 0
     """How many of them have been written once more."""
     encoded: list[bytes] = field(default_factory=list)
@@ -54,6 +55,20 @@ class Tail:
         """Another one, to which entries may be added."""
         held = None if self.held is None else list(self.held)
         return replace(self, held=held)
+
+    def restarted(self) -> Tail:
+        """The one after a snapshot was begun; it holds older entries, too, until that snapshot is there."""
+        if self.held is None or len(self.held) > _MOST_HELD:
+            return Tail()
+        return Tail(held=self.held, written=len(self.held), encoded=self.encoded)
+
+    def drop(self, t: int) -> None:
+        """Hold no entries up to transaction `t` any more."""
+        count = sum(1 for entry in self.held or [] if entry.last_t <= t)
+        if self.held is not None:
+            self.held = self.held[count:]
+        self.encoded = self.encoded[count:]
+        self.written = max(0, self.written - count)
 
     def add(self, entry: Entry, *, is_ours: bool = False) -> None:
         """Take in the next entry, perhaps one that this process has committed."""
