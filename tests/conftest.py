@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -132,7 +131,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Port]:
         )
     try:
         deadline = time.monotonic() + 120
-        while not _healthy(control):
+        while not (data / "homeport.json").exists():
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
@@ -144,17 +143,6 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Port]:
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(120) == 0, log.read_text()
-
-
-def _healthy(port: int) -> bool:
-    connection = HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
 
 
 @pytest.fixture

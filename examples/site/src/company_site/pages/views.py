@@ -33,25 +33,23 @@ async def home(request: Request) -> Response:
 
 
 async def about(request: Request) -> Response:
+    """Who we are, and what stands on this page."""
     name = Site.of(request).settings.site_name
-    meta = Meta(
-        url=f"{origin(request)}/about",
-        title=f"About {name}",
-        description=f"Who {name} is, what we do, how we work and where to find us.",
-        image=card_of(request, None),
-    )
-    return await _page(request, Page.ABOUT, meta)
+    description = f"Who {name} is, what we do, how we work and where to find us."
+    return await _page(request, Page.ABOUT, _meta(request, "/about", f"About {name}", description))
 
 
 async def careers(request: Request) -> Response:
+    """Whom we look for, and what stands on this page."""
     name = Site.of(request).settings.site_name
-    meta = Meta(
-        url=f"{origin(request)}/careers",
-        title=f"Work at {name}",
-        description=f"What working at {name} is like, and whom we are looking for.",
-        image=card_of(request, None),
+    description = f"What working at {name} is like, and whom we are looking for."
+    return await _page(request, Page.CAREERS, _meta(request, "/careers", f"Work at {name}", description))
+
+
+def _meta(request: Request, path: str, title: str, description: str) -> Meta:
+    return Meta(
+        url=origin(request) + path, title=title, description=description, image=card_of(request, None)
     )
-    return await _page(request, Page.CAREERS, meta)
 
 
 async def _page(request: Request, name: Page, meta: Meta, headline: str = "") -> Response:
