@@ -185,8 +185,7 @@ def test_a_port_that_is_taken_is_told(python, build_cache):
 
 
 def test_the_apps_own_port_leads_to_it_as_it_is(python, build_cache):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     listens = f"import socket; socket.create_server(('', {port})).close()"
     assert run_image(python(listens), build_cache, environment={}, ports=[Port(port, port)]) == 0
 
