@@ -21,6 +21,7 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 import bucketlog
+from bucketlog.errors import brief
 from homeport.errors import HomeportError
 from homeport.s3.keys import is_path
 
@@ -72,7 +73,7 @@ def back_up(data: Path, target: str, *, verify: bool, progress: Callable[[str], 
             length = _copy(data / name, store, name, there)
             count, size = count + (length is not None), size + (length or 0)
     except (BaseError, OSError) as error:
-        raise HomeportError(f"{target} cannot be written to: {error}") from error
+        raise HomeportError(f"{target} cannot be written to: {brief(error)}") from error
     progress(f"{count} other objects, {size} bytes")
     if failures:
         raise HomeportError("not backed up: " + "; ".join(failures))
@@ -102,7 +103,7 @@ def restore(source: str, data: Path, *, progress: Callable[[str], None]) -> Back
     try:
         keys = [str(item["path"]) for batch in store.list() for item in batch]
     except (BaseError, OSError) as error:
-        raise HomeportError(f"{source} cannot be read: {error}") from error
+        raise HomeportError(f"{source} cannot be read: {brief(error)}") from error
     names = [key.removesuffix(f"/{_FIRST_ENTRY}") for key in keys if key.endswith(f"/{_FIRST_ENTRY}")]
     if "state" not in names:
         raise HomeportError(f"{source} is no backup of a homeport: there is no state in it")
@@ -134,7 +135,7 @@ def _open(location: str) -> ObjectStore:
             return LocalStore.from_url(url, mkdir=True)
         return from_url(url)
     except (BaseError, ValueError, OSError) as error:
-        raise HomeportError(f"{location} cannot be opened: {error}") from error
+        raise HomeportError(f"{location} cannot be opened: {brief(error)}") from error
 
 
 def _databases(data: Path) -> list[str]:

@@ -51,9 +51,16 @@ def _command(arguments: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (HomeportError, BucketlogError, OSError) as error:
-        print(f"homeport: {error}", file=sys.stderr)
+        print(f"homeport: {_said(error)}", file=sys.stderr)
         return 1
     return code
+
+
+def _said(error: Exception) -> str:
+    """What the system refuses, without its number."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _parser() -> argparse.ArgumentParser:
