@@ -94,7 +94,7 @@ import socket, sys
 held, refused = [], 0
 for _ in range(30):
     try:
-        held.append(socket.create_connection((sys.argv[1], int(sys.argv[2])), 10))
+        held.append(socket.create_connection((sys.argv[1], int(sys.argv[2])), 60))
     except ConnectionRefusedError:
         refused += 1
 print(len(held), refused)
