@@ -266,7 +266,9 @@ def test_help_names_every_command_with_an_example():
     assert "example: tagboat tag && tagboat deploy" in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [(), ("sail",), ("deploy", "--timeout", "soon")])
+@pytest.mark.parametrize(
+    "arguments", [(), ("sail",), ("deploy", "--timeout", "nan"), ("logs", "--lines", "-3")]
+)
 def test_wrong_use_ends_with_two(arguments):
     done = subprocess.run(
         [sys.executable, "-m", "tagboat", *arguments], capture_output=True, text=True, check=False

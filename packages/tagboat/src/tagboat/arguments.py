@@ -84,6 +84,24 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
+def whole(text: str) -> int:
+    """A number of things, as argparse's `type`."""
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of 0 or more")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time that one can wait, as argparse's `type`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return value
+
+
 def add_timeout(parser: argparse.ArgumentParser, what: str = "seconds to wait") -> None:
     """How long a command waits for the platform."""
-    parser.add_argument("--timeout", type=float, default=900, metavar="S", help=f"{what} (%(default)s)")
+    parser.add_argument("--timeout", type=seconds, default=900, metavar="S", help=f"{what} (%(default)s)")

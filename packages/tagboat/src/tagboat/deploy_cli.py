@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tagboat.arguments import add_component, add_json, add_target, add_timeout
+from tagboat.arguments import add_component, add_json, add_target, add_timeout, whole
 from tagboat.cache_folder import cache_folder
 from tagboat.supply_cli import add_documents, add_signer, documents_of, signer_of
 from tagboat.terminal import complain, say
@@ -65,7 +65,7 @@ def add_demo_command(commands: Commands) -> None:
         ("http-port", "HTTP edge"),
     ):
         demo.add_argument(
-            f"--{name}", type=int, default=0, metavar="N", help=f"port of the {what} (default: free)"
+            f"--{name}", type=whole, default=0, metavar="N", help=f"port of the {what} (default: free)"
         )
     demo.set_defaults(run=_demo)
 

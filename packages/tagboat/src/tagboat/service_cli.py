@@ -10,7 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tagboat.arguments import add_common, add_component, add_json, add_target, add_timeout
+from tagboat.arguments import add_common, add_component, add_json, add_target, add_timeout, seconds, whole
 from tagboat.terminal import say
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _add_logs(commands: Commands) -> None:
         help="how far back: 90s, 10m, 2h, 1d (default)",
     )
     logs.add_argument(
-        "--lines", type=int, default=100, metavar="N", help="of these the last N (default: %(default)s)"
+        "--lines", type=whole, default=100, metavar="N", help="of these the last N (default: %(default)s)"
     )
     add_json(logs, "print each line as a JSON object")
     logs.set_defaults(run=_logs)
@@ -128,7 +128,7 @@ def _add_smoke(commands: Commands) -> None:
     add_component(smoke)
     smoke.add_argument(
         "--timeout",
-        type=float,
+        type=seconds,
         metavar="S",
         help="seconds to wait (default: tool.tagboat.ci.smoke-timeout, 60)",
     )
