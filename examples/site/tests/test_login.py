@@ -471,6 +471,7 @@ def test_an_issuer_that_cannot_be_used_is_not_asked_by_everybody_in_turn(provide
         return 500, {}, b"{}"
 
     provider.issuer.pages["GET", "/.well-known/openid-configuration"] = broken
+    monkeypatch.setattr(oidc, "FAILURE_PAUSE", 600)
 
     async def ask():
         issuer = in_process(provider)
@@ -504,6 +505,7 @@ def test_new_keys_are_fetched_but_not_at_every_turn_and_weak_ones_are_none(
     provider, signing_keys, monkeypatch
 ):
     asked = provider.issuer.asked
+    monkeypatch.setattr(oidc, "KEYS_PAUSE", 600)
 
     async def identify(issuer, kid):
         provider.token = {"kid": kid}
