@@ -74,6 +74,8 @@ def test_a_source_where_nothing_is_gets_named(project):
 
 def test_a_folder_without_a_project_is_refused(tmp_path):
     assert str(refusal(tmp_path)) == f"{tmp_path} has no pyproject.toml"
+    (tmp_path / "file").touch()
+    assert str(refusal(tmp_path / "file")) == f"{tmp_path}/file is no folder"
 
 
 @pytest.mark.parametrize(

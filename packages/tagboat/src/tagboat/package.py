@@ -167,9 +167,10 @@ def read_pyproject(file: Path) -> dict[str, Any]:
     """What a pyproject.toml holds. Raises ConfigError where it is not there, or no TOML."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
+        what = "has no pyproject.toml" if file.parent.is_dir() or not file.parent.exists() else "is no folder"
         raise ConfigError(
-            f"{file.parent} has no pyproject.toml",
+            f"{file.parent} {what}",
             hint="name the folder of the component, e.g. examples/site",
         ) from error
     except (OSError, UnicodeDecodeError) as error:
