@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -27,7 +27,7 @@ from homeport.model import (
     ServiceBusyError,
     ValidationRecord,
 )
-from homeport.redirects import Redirect, Redirects, Source
+from homeport.redirects import Redirect, RedirectError, Redirects, Source
 from homeport.traffic import Traffic
 
 _MOST_DOMAINS: Final = 100  # of one service
@@ -213,7 +213,10 @@ class Ingress:
         return {redirect.id: self._hits.of(redirect.id) for redirect in self._redirects.all()}
 
     async def add_redirect(self, redirect: Redirect) -> None:
-        """Raises RedirectError. Returns when the edge answers with it."""
+        """Raises RedirectError, also where a service or the console would be served no more under a name of
+        its own; one of just some paths may be. Returns when the edge answers with it.
+        """
+        self._require_unserved(redirect.source)
         await off_loop(self._redirects.add, redirect)
         self._want()
         await self._changed()
@@ -225,6 +228,27 @@ class Ingress:
         self._want()
         await self._changed()
         return redirect
+
+    def _require_unserved(self, source: Source) -> None:
+        for name, server, remedy in self._served():
+            if source.takes(name):
+                raise RedirectError(
+                    f"{source} would take {name} from {server}: {remedy}, or redirect only paths of it"
+                )
+
+    def _served(self) -> Iterator[tuple[str, str, str]]:
+        """Each name that is served, by what, and how it comes free."""
+        services = self._services()
+        for service in services.values():
+            server = f"the service {service.spec.name}"
+            yield service.url.partition(":")[0], server, "delete that first"
+        for domain in self._domains.all():
+            if domain.service_arn in services:
+                server = f"the service {services[domain.service_arn].spec.name}"
+                for name in domain.names:
+                    yield name, server, f"disassociate its domain {domain.name} first"
+        if self._console is not None:
+            yield self._console, "the console", "serve that at another --console host first"
 
     def certificate_error(self, host: str) -> str | None:
         """Why HTTPS does not work for the host of a redirect, None where it does."""

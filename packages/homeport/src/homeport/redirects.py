@@ -76,6 +76,12 @@ class Source:
             raise RedirectError(f"{text!r}: a query needs a path before it, at least HOST/?query")
         return cls(host, "/", prefix=True)
 
+    def takes(self, host: str) -> bool:
+        """Whether whatever `host` is asked for fits."""
+        whole = self.prefix and self.path == "/"
+        wild = self.host.startswith("*.") and host.endswith(self.host[1:])
+        return whole and (wild or host == self.host)
+
     def __str__(self) -> str:
         if self.prefix:
             return self.host if self.path == "/" else f"{self.host}{self.path}*"

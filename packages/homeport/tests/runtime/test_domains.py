@@ -92,6 +92,33 @@ def test_what_is_no_name_that_a_service_can_have_is_refused(served: Any, name: s
     assert harbour.tell("custom_domains", arn=arn) == []
 
 
+@pytest.mark.parametrize(
+    ("source", "name", "remedy"),
+    [
+        ("web.localhost", "web.localhost", "delete that first"),
+        ("shop.web.localhost/*", "shop.web.localhost", "disassociate its domain shop.web.localhost first"),
+        ("www.shop.web.localhost", "www.shop.web.localhost", "disassociate its domain shop.web.localhost"),
+        ("*.shop.web.localhost", "www.shop.web.localhost", "disassociate its domain shop.web.localhost"),
+    ],
+)
+def test_a_redirect_takes_no_name_from_a_service(
+    served: Any, domain: str, source: str, name: str, remedy: str
+) -> None:
+    harbour, _ = served
+    with pytest.raises(AssertionError, match="RedirectError") as refused:
+        harbour.tell("add_redirect", source=source, target="https://elsewhere.example")
+    assert f"would take {name} from the service web: {remedy}" in str(refused.value)
+    assert harbour.served(name.removesuffix(".localhost")) == "1"
+
+
+def test_a_redirect_of_a_path_may_be_at_a_name_that_is_served(served: Any, domain: str) -> None:
+    harbour, _ = served
+    harbour.tell("add_redirect", source=f"{domain}/old/*", target="https://elsewhere.example")
+    assert harbour.get("/old/x", name="shop.web").status == 301
+    assert harbour.served("shop.web") == "1"
+    harbour.tell("remove_redirect", source=f"{domain}/old/*")
+
+
 def test_without_an_authority_for_it_a_name_waits_and_says_why(served: Any, eventually: Any) -> None:
     harbour, arn = served
     harbour.tell("associate_domain", arn=arn, name="shop.example", www=False)
