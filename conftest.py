@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import os
 import time
 import uuid
 from collections import Counter
@@ -36,12 +37,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
 
 
-# The same on each machine: where `CI` is set, hypothesis has a profile of its own. A slow machine is no fault
-# of the code, nor is a draw that came out large. `suppress_health_check` in a test would take these back.
+# The same on each machine: a slow one is no fault of the code, nor is a draw that came out large; and
+# `suppress_health_check` in a test would take these back. Where `CI` is set the draws are the same each
+# time, so that a change is judged by itself and not by luck; everybody else looks further with each run.
 settings.register_profile(
     "any-machine",
     deadline=None,
-    derandomize=False,
+    derandomize="CI" in os.environ,
     print_blob=True,
     suppress_health_check=[
         HealthCheck.data_too_large,
