@@ -113,19 +113,23 @@ def test_the_kernel_lets_a_group_stand_still_and_go_on_and_what_is_frozen_can_be
         top = root if (root / "cgroup.procs").exists() else root / "freezer"
         (top / group.name.lstrip("/")).mkdir()
         with subprocess.Popen(["sh", "-c", "while :; do :; done"]) as process:
-            (top / group.name.lstrip("/") / "cgroup.procs").write_text(str(process.pid))
-            assert group.freeze()
-            before = busy(process.pid)
-            time.sleep(0.2)
-            assert busy(process.pid) == before
-            group.thaw()
-            deadline = time.monotonic() + 60
-            while busy(process.pid) == before:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            assert group.freeze()
-            group.clear()
-            assert process.wait(60) == -signal.SIGKILL
+            try:
+                (top / group.name.lstrip("/") / "cgroup.procs").write_text(str(process.pid))
+                assert group.freeze()
+                before = busy(process.pid)
+                time.sleep(0.2)
+                assert busy(process.pid) == before
+                group.thaw()
+                deadline = time.monotonic() + 60
+                while busy(process.pid) == before:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.01)
+                assert group.freeze()
+                group.clear()
+                assert process.wait(60) == -signal.SIGKILL
+            finally:  # or a failure would wait for it without end
+                group.thaw()
+                process.kill()
         assert group.directories() == []
 
 
