@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from ocikit import Credentials, Reference, Registry
-from tagboat.advice import SETTINGS, advice
+from tagboat.advice import SETTINGS, advice, code_of, failure, said
 from tagboat.cache_folder import uploads_folder
 from tagboat.errors import TagboatError
 from tagboat.identity import session
@@ -376,13 +377,11 @@ class Cloud:
         try:
             return operation(**arguments)
         except ClientError as error:
-            detail = error.response["Error"]
             raise CloudError(
-                f"{error.operation_name}: {detail.get('Code')}: {detail.get('Message')}",
-                hint=advice(error, _service_of(operation)),
+                f"{error.operation_name}: {said(error)}", hint=advice(error, _service_of(operation))
             ) from error
-        except BotoCoreError as error:
-            raise CloudError(str(error), hint=HINT) from error
+        except (BotoCoreError, ResponseParserError) as error:
+            raise CloudError(failure(error), hint=HINT) from error
 
 
 def followed(lines: Callable[[int], Iterator[LogLine]], *, since: int) -> Iterator[list[LogLine]]:
@@ -401,7 +400,7 @@ def last_messages(lines: Callable[[int], Iterator[LogLine]], *, count: int = 20)
     return [line.message for line in deque(lines(int((time.time() - _RECENT) * 1000)), maxlen=count)]
 
 
-HINT = f"check the AWS settings of this shell; {SETTINGS}"
+HINT = f"check the AWS settings of this shell, AWS_ENDPOINT_URL too; {SETTINGS}"
 
 
 def _service_of(operation: Any) -> str:
@@ -412,7 +411,7 @@ def _service_of(operation: Any) -> str:
 
 def _has_code(error: CloudError, code: str) -> bool:
     cause = error.__cause__
-    return isinstance(cause, ClientError) and cause.response["Error"].get("Code") == code
+    return isinstance(cause, ClientError) and code_of(cause) == code
 
 
 def _pairs(tags: Mapping[str, str]) -> list[dict[str, str]]:

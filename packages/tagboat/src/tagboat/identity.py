@@ -19,7 +19,9 @@ import boto3
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
+from tagboat.advice import failure, said
 from tagboat.errors import TagboatError
 
 AUDIENCE = "sts.amazonaws.com"  # that AWS's own action asks for; OIDC_AUDIENCE names another
@@ -75,12 +77,13 @@ def session() -> boto3.Session:
                 DurationSeconds=_LIFETIME,
             )["Credentials"]
     except ClientError as error:
-        detail = error.response["Error"]
         raise IdentityError(
-            f"the role {role} is not given to this job: {detail.get('Code')}: {detail.get('Message')}",
+            f"the role {role} is not given to this job: {said(error)}",
             hint="the role must trust this repository, this environment and the audience of the token",
         ) from error
-    except (BotoCoreError, ValueError) as error:
+    except (BotoCoreError, ResponseParserError) as error:
+        raise IdentityError(f"no credentials for {role}: {failure(error)}") from error
+    except ValueError as error:
         raise IdentityError(f"no credentials for {role}: {error}") from error
     return boto3.Session(given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"], region)
 

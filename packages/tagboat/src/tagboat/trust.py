@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
+from tagboat.advice import code_of, failure, said
 from tagboat.cloud import Cloud, CloudError
 from tagboat.component import Component
 from tagboat.errors import ConfigError
@@ -258,13 +260,12 @@ class _Iam:
         try:
             return getattr(self._client, operation)(**arguments)
         except ClientError as error:
-            detail = error.response["Error"]
             raise CloudError(
-                f"{error.operation_name}: {detail.get('Code')}: {detail.get('Message')}",
+                f"{error.operation_name}: {said(error)}",
                 hint="only the owner of the account may say who gets a role",
             ) from error
-        except BotoCoreError as error:
-            raise CloudError(str(error)) from error
+        except (BotoCoreError, ResponseParserError) as error:
+            raise CloudError(failure(error)) from error
 
     def found(self, operation: str, **arguments: Any) -> Any:
         """What it answers; None where there is no such thing."""
@@ -272,7 +273,7 @@ class _Iam:
             return self(operation, **arguments)
         except CloudError as error:
             cause = error.__cause__
-            if isinstance(cause, ClientError) and cause.response["Error"].get("Code") == "NoSuchEntity":
+            if isinstance(cause, ClientError) and code_of(cause) == "NoSuchEntity":
                 return None
             raise
 

@@ -1,11 +1,17 @@
 """What is said of a call that AWS refuses: which one, and what to do."""
 
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from types import SimpleNamespace
 
+import boto3
 import botocore.client
 import pytest
 from botocore.exceptions import ClientError
+
+from tagboat.aws.account import Account
+from tagboat.cloud import Cloud, CloudError
 
 TARGET = """kind = "lambda"
 region = "ap-southeast-1"
@@ -106,3 +112,57 @@ def test_a_bucket_has_to_be_the_accounts_own(aws):
         call.arguments.get("ExpectedBucketOwner") for call in aws.calls if call.operation == "HeadBucket"
     }
     assert owners == {"123456789012"}
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """A web server that has nothing to do with AWS."""
+
+    def do_GET(self):
+        self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        page = f"<!DOCTYPE html>\n<html>\n<title>No\x1b[1m page\n here</title>\n{'<p>more</p>' * 5000}"
+        self.send_response(403)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(page)))
+        self.end_headers()
+        self.wfile.write(page.encode())
+
+    do_POST = do_GET  # noqa: N815  the name is the server's
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def stranger():
+    """Its address."""
+    with HTTPServer(("127.0.0.1", 0), Stranger) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "words"),
+    [
+        ("ecr", "describe_repositories", "403 No[1m page here"),
+        ("lambda", "list_functions", "403 No[1m page here"),
+        ("sts", "get_caller_identity", r"No\x1b[1m page\n here"),  # botocore cannot read it, and quotes it
+        ("s3", "list_buckets", "403 Forbidden"),  # botocore drops it
+    ],
+)
+def test_a_page_in_place_of_an_answer_is_told_in_a_line(stranger, service, operation, words):
+    account = Account("us-east-1", endpoint=stranger, session_of_another=boto3.Session("a", "b"))
+    with pytest.raises(CloudError) as refused:
+        account.call(service, operation)
+    assert str(refused.value).endswith(f": the answer is not AWS's: {words}")
+    assert "AWS_ENDPOINT_URL" in refused.value.hint
+
+
+def test_a_release_is_told_so_too(stranger):
+    cloud = Cloud("us-east-1", endpoint=stranger, owner=boto3.Session("a", "b"))
+    with pytest.raises(CloudError, match=r"^ListServices: the answer is not AWS's: 403 No\[1m page here$"):
+        cloud.service("shop")
+    with pytest.raises(CloudError, match=r"^the answer is not AWS's: No.* page.* here$"):
+        cloud.identity()

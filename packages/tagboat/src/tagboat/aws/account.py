@@ -19,8 +19,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnectionError
 from botocore.httpsession import URLLib3Session
+from botocore.parsers import ResponseParserError
 
-from tagboat.advice import advice
+from tagboat.advice import advice, code_of, failure, said
 from tagboat.aws.resource import Port
 from tagboat.cloud import HINT, CloudError, pauses
 from tagboat.identity import session
@@ -107,8 +108,8 @@ class Account:
             raise _refused(error, service) from error
         except (NoConnectionError, HTTPClientError) as error:
             raise SilentError(f"{service} {operation}: {error}", hint=HINT) from error
-        except BotoCoreError as error:
-            raise CloudError(f"{service} {operation}: {error}", hint=HINT) from error
+        except (BotoCoreError, ResponseParserError) as error:
+            raise CloudError(f"{service} {operation}: {failure(error)}", hint=HINT) from error
 
     def on(self, port: Port) -> Account | None:
         """The homeport as an account of its own; None where its key is not there yet. Asks nothing of it."""
@@ -221,8 +222,8 @@ class Account:
             yield from self.client(service).get_paginator(operation).paginate(**arguments)
         except ClientError as error:
             raise _refused(error, service) from error
-        except BotoCoreError as error:
-            raise CloudError(f"{service} {operation}: {error}", hint=HINT) from error
+        except (BotoCoreError, ResponseParserError) as error:
+            raise CloudError(f"{service} {operation}: {failure(error)}", hint=HINT) from error
 
     def once(self, what: str, ask: Callable[[], Any]) -> Any:
         """What `ask` gave the first time: for what does not change while a command runs."""
@@ -247,10 +248,8 @@ class Account:
 
 
 def _refused(error: ClientError, service: str) -> AwsError:
-    detail = error.response["Error"]
-    code = str(detail.get("Code"))
-    message = f"{service} {error.operation_name}: {code}: {detail.get('Message')}"
-    return AwsError(message, code, hint=advice(error, service))
+    message = f"{service} {error.operation_name}: {said(error)}"
+    return AwsError(message, code_of(error), hint=advice(error, service))
 
 
 def wait_until(done: Callable[[], bool], what: str, *, timeout: float = 900.0) -> None:
