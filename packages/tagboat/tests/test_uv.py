@@ -44,14 +44,6 @@ def test_what_becomes_larger_than_an_image_can_be_is_not_installed(lock, tmp_pat
     assert list(prefix.rglob("goods.py"))
 
 
-def test_what_takes_longer_than_a_glance_is_still_told_its_text(monkeypatch):
-    monkeypatch.setattr(uv, "_GLANCE", 0.01)
-    with subprocess.Popen(
-        ["sh", "-c", "sleep 0.1; cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert uv._watched(process, "a lock")[0] == "a lock"
-
-
 def test_all_counts_that_a_process_and_its_own_have_written(tmp_path, monkeypatch):
     monkeypatch.setattr(uv, "_GLANCE", 0.01)
     monkeypatch.setattr(uv, "MAX_SIZE", 2_000_000)
@@ -59,6 +51,6 @@ def test_all_counts_that_a_process_and_its_own_have_written(tmp_path, monkeypatc
     with subprocess.Popen(["sh", "-c", writes], text=True) as process:
         try:
             with pytest.raises(uv.TooLargeError):
-                uv._watched(process, "")
+                uv._watched(process)
         finally:
             process.kill()

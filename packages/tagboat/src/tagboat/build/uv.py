@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,17 +128,22 @@ def _run(*arguments: str, directory: Path, text: str = "") -> str:
     # For build backends that would put the date into what they make: the first that a zip can hold.
     environment["SOURCE_DATE_EPOCH"] = "315532800"
     environment.setdefault("UV_SYSTEM_CERTS", "true")  # the machine's own, which may know a company's proxy
-    with subprocess.Popen(
-        [_program(), "--color", "never", "--no-progress", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=directory,
-        env=environment,
-    ) as process:
+    # By a file: a pipe that was full at the first glance would not be written to again.
+    with tempfile.TemporaryFile("w+") as given:
+        given.write(text)
+        given.seek(0)
+        process = subprocess.Popen(
+            [_program(), "--color", "never", "--no-progress", *arguments],
+            stdin=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=directory,
+            env=environment,
+        )
+    with process:
         try:
-            printed, complaint = _watched(process, text)
+            printed, complaint = _watched(process)
         except BaseException:
             process.kill()
             raise
@@ -150,17 +156,15 @@ def _run(*arguments: str, directory: Path, text: str = "") -> str:
     return printed
 
 
-def _watched(process: subprocess.Popen[str], text: str) -> tuple[str, str]:
-    """What it prints and complains of, given `text`. Raises TooLargeError.
+def _watched(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What it prints and complains of. Raises TooLargeError.
 
     uv unpacks wheels while they come, however large they become, so it is looked at from outside.
     """
-    given: str | None = text
     while True:
         try:
-            return process.communicate(given, timeout=_GLANCE)
+            return process.communicate(timeout=_GLANCE)
         except subprocess.TimeoutExpired:
-            given = None  # the first call has it
             written = _written(process.pid)
             if written > MAX_SIZE:
                 raise TooLargeError(
