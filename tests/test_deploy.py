@@ -34,6 +34,8 @@ def test_new_settings_and_new_code_arrive_together(served):
     done = served.release("1.1.0", GREETING="good day")
     assert done.returncode == 0, done.stderr
     assert served.port.get(served.name).text == "good day from 1.1.0"
+    events = served.tagboat("logs", "--events", "--since", "1h").stdout
+    assert events.count("Provisioning instances") == 2  # of 1.0.0, and once of 1.1.0
     # The service watches `latest` again: the next release is a plain move of the tag.
     done = served.release("1.2.0", GREETING="good day")
     assert done.returncode == 0, done.stderr

@@ -262,12 +262,14 @@ class Runner:
 
 
 def _scaled(service: Service, digest: str) -> bool:
-    """Whether what is to be deployed serves already, with other numbers of instances at most."""
+    """Whether what is to be deployed serves already: at most the name of the image is another, or how many
+    instances there are.
+    """
     deployed, spec = service.deployed, service.spec
     if deployed is None or service.digest != digest:
         return False
-    free = {name: getattr(spec, name) for name in ("scaling", "auto_deploy", "origin", "track", "entrance")}
-    return replace(deployed, **free) == spec
+    free = ("image", "scaling", "auto_deploy", "origin", "track", "entrance")
+    return replace(deployed, **{name: getattr(spec, name) for name in free}) == spec
 
 
 def _succeeded(operation: Operation) -> Operation:
