@@ -44,6 +44,15 @@ def test_what_becomes_larger_than_an_image_can_be_is_not_installed(lock, tmp_pat
     assert list(prefix.rglob("goods.py"))
 
 
+def test_a_lock_that_no_pipe_holds_reaches_who_takes_longer_than_a_glance(tmp_path, monkeypatch):
+    slow = tmp_path / "uv"
+    slow.write_text("#!/bin/sh\nsleep 0.1\nwc -c\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(uv, "_program", lambda: str(slow))
+    monkeypatch.setattr(uv, "_GLANCE", 0.01)
+    assert uv._run("pip", directory=tmp_path, text="x" * 500_000).strip() == "500000"
+
+
 def test_all_counts_that_a_process_and_its_own_have_written(tmp_path, monkeypatch):
     monkeypatch.setattr(uv, "_GLANCE", 0.01)
     monkeypatch.setattr(uv, "MAX_SIZE", 2_000_000)
