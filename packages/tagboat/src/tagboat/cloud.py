@@ -21,6 +21,7 @@ from botocore.parsers import ResponseParserError
 
 from ocikit import Credentials, Reference, Registry
 from tagboat.advice import SETTINGS, advice, code_of, failure, said
+from tagboat.aws.tags import pairs
 from tagboat.cache_folder import uploads_folder
 from tagboat.errors import TagboatError
 from tagboat.identity import session
@@ -208,7 +209,7 @@ class Cloud:
             uri = self._call(
                 self._ecr.create_repository,
                 repositoryName=name,
-                **({"tags": _pairs(tags)} if tags else {}),
+                **({"tags": pairs(tags)} if tags else {}),
                 imageTagMutability="IMMUTABLE_WITH_EXCLUSION",
                 imageTagMutabilityExclusionFilters=[{"filterType": "WILDCARD", "filter": "latest"}],
             )["repository"]["repositoryUri"]
@@ -269,7 +270,7 @@ class Cloud:
 
     def create(self, settings: Settings) -> tuple[ServiceTypeDef, str]:
         """The new service and the id of the operation that brings it up."""
-        tags = {"Tags": _pairs(settings.tags)} if settings.tags else {}
+        tags = {"Tags": pairs(settings.tags)} if settings.tags else {}
         answer = self._call(
             self._apprunner.create_service, ServiceName=settings.name, **tags, **settings.request()
         )
@@ -412,10 +413,6 @@ def _service_of(operation: Any) -> str:
 def _has_code(error: CloudError, code: str) -> bool:
     cause = error.__cause__
     return isinstance(cause, ClientError) and code_of(cause) == code
-
-
-def _pairs(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def _log_group(service: ServiceTypeDef, kind: str) -> str:

@@ -192,14 +192,12 @@ class Registry:
         reference: Reference,
         manifest: Manifest | Index,
         blobs: Mapping[Digest, Blob] | None = None,
-        *,
-        progress: Progress | None = None,
     ) -> Digest:
         """The same for an artifact, whose blobs are given, or an index, whose manifests are there already.
 
         One with a subject is found by `referrers` afterwards, at registries that keep no such list too.
         """
-        return self._push(reference, manifest.to_bytes(), manifest, blobs or {}, progress=progress)
+        return self._push(reference, manifest.to_bytes(), manifest, blobs or {})
 
     def tag(self, reference: Reference, tag: str) -> Digest:
         """Give the manifest that `reference` stands for another tag in the same repository."""
@@ -257,7 +255,7 @@ class Registry:
         manifest: Manifest | Index,
         blobs: Mapping[Digest, Blob],
         *,
-        progress: Progress | None,
+        progress: Progress | None = None,
         mount_from: str | None = None,
     ) -> Digest:
         digest = Digest.of(raw)
