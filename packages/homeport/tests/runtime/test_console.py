@@ -302,7 +302,7 @@ def test_a_log_is_followed_no_longer_than_the_visit_lasts(homeport: Any) -> None
 
 
 def test_keys_cannot_be_guessed_for_long(homeport: Any) -> None:
-    """The last of the module: nobody is let in for a minute."""
+    """The last of the module: this address is not let in for a minute."""
     client = Client(homeport)
     statuses = [client.ask("POST", "/login", f"key=a&secret={number}").status for number in range(12)]
     assert set(statuses) == {403, 429}

@@ -184,8 +184,9 @@ class Console:
         form = await _form(request)
         if form is None or not _own(request):
             return self._page("login.html", None, 403, message="This did not come from a page of ours.")
+        key, secret = form.get("key", "").strip(), form.get("secret", "").strip()
         try:
-            visit = self._visits.begin(form.get("key", "").strip(), form.get("secret", "").strip())
+            visit = self._visits.begin(key, secret, _asking(request))
         except TooManyTriesError:
             message = "Too many wrong keys: wait a minute."
             return self._page("login.html", None, 429, message=message)
@@ -383,8 +384,7 @@ class Console:
         return HTMLResponse(text, status)
 
     def _note(self, request: Request, operation: str, about: str, result: str, who: str) -> None:
-        source = request.client.host if request.client else ""
-        self._trail.note(Call(datetime.now(UTC), who, operation, about, source, result))
+        self._trail.note(Call(datetime.now(UTC), who, operation, about, _asking(request), result))
 
 
 class ByEdge:
@@ -398,6 +398,11 @@ class ByEdge:
             asking = Headers(scope=scope).get("x-forwarded-for", "")
             scope = {**scope, "homeport.edge": True, "client": (asking, 0)}
         await self._app(scope, receive, send)
+
+
+def _asking(request: Request) -> str:
+    """The address of whoever asks."""
+    return request.client.host if request.client else ""
 
 
 def _secure(request: Request) -> bool:

@@ -8,11 +8,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Final
 
 LIFE: Final = 12 * 3600  # seconds
 _MOST: Final = 50  # visits at a time; of more the oldest ends
-_TRIES: Final = 10  # wrong keys in _WINDOW seconds; then all have to wait
+_TRIES: Final = 10  # wrong keys of one network in _WINDOW seconds; then it has to wait
+_ALL_TRIES: Final = 1000  # of all together; then everybody has to wait
 _WINDOW: Final = 60.0
 
 
@@ -31,7 +33,7 @@ class Visit:
 
 
 class TooManyTriesError(Exception):
-    """So many wrong keys have come that nobody is let in for a moment."""
+    """So many wrong keys have come that whoever asks is not let in for a moment."""
 
 
 @dataclass
@@ -41,17 +43,18 @@ class Visits:
     is_root: Callable[[str, str], bool]
     clock: Callable[[], float] = time.monotonic
     _open: dict[str, Visit] = field(default_factory=dict)
-    _wrong: deque[float] = field(default_factory=deque)
+    _wrong: deque[tuple[float, str]] = field(default_factory=deque)  # when, from which network
 
-    def begin(self, access_key: str, secret: str) -> Visit | None:
+    def begin(self, access_key: str, secret: str, address: str) -> Visit | None:
         """None for a wrong key. Raises TooManyTriesError."""
-        now = self.clock()
-        while self._wrong and self._wrong[0] <= now - _WINDOW:
+        now, network = self.clock(), _network(address)
+        while self._wrong and self._wrong[0][0] <= now - _WINDOW:
             self._wrong.popleft()
-        if len(self._wrong) >= _TRIES:
+        tries = sum(one == network for _, one in self._wrong)
+        if tries >= _TRIES or len(self._wrong) >= _ALL_TRIES:
             raise TooManyTriesError
         if not self.is_root(access_key, secret):
-            self._wrong.append(now)
+            self._wrong.append((now, network))
             return None
         self._open = {token: one for token, one in self._open.items() if one.ends > now}
         while len(self._open) >= _MOST:
@@ -68,3 +71,14 @@ class Visits:
 
     def end(self, visit: Visit) -> None:
         self._open.pop(visit.token, None)
+
+
+def _network(address: str) -> str:
+    """What one client has: an address of IPv4, a /64 of IPv6; what is no address stands for itself."""
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, IPv4Address):
+        return address
+    return str(found.ipv4_mapped or IPv6Network((found, 64), strict=False))
