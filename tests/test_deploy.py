@@ -22,6 +22,8 @@ def test_a_release_is_served_and_deploying_it_again_changes_nothing(served):
     again = served.tagboat("deploy", "--json")
     assert again.returncode == 0, again.stderr
     assert "is live already" in again.stderr
+    history = json.loads(served.tagboat("history", "--json").stdout)
+    assert [entry["action"] for entry in history] == ["deploy"]  # of the first time
 
 
 def test_the_next_release_replaces_the_one_before(served):

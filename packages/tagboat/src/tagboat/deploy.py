@@ -81,10 +81,11 @@ def deploy(
         seconds["push"] = time.monotonic() - started
 
         started = time.monotonic()
-        with Journal(runtime, registry, progress).entry("deploy", reference, image):
-            url = runtime.roll_out(registry, reference, image.digest, Watch(timeout, progress))
+        with Journal(runtime, registry, component, progress).entry("deploy", reference, image) as entry:
+            served = runtime.roll_out(registry, reference, image.digest, Watch(timeout, progress))
+            entry.was_live = served.already
         seconds["rollout"] = time.monotonic() - started
-    return Deployment(release.name, str(image.digest), url, seconds)
+    return Deployment(release.name, str(image.digest), served.url, seconds)
 
 
 def require_platform(image: Image, runtime: Runtime) -> None:

@@ -49,27 +49,46 @@ class Record:
     replaced: str | None = None
 
 
+@dataclass(slots=True)
+class Entry:
+    """`was_live`: the image was served already, and nothing happened that the history has to tell."""
+
+    was_live: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Journal:
     """Where the records of one service are written."""
 
     runtime: Runtime
     registry: Registry
+    component: Component
     progress: Callable[[str], None]
 
     @contextmanager
     def entry(
         self, action: Action, release: Reference, image: Image, *, replaced: Digest | None = None
-    ) -> Iterator[None]:
+    ) -> Iterator[Entry]:
         """Record what happens inside, whether the platform makes it succeed or fail."""
-        outcome = "failed"
+        entry = Entry()
         try:
-            yield
-            outcome = "succeeded"
+            yield entry
         except DeploymentFailedError:
-            self._write(action, outcome, release, image, replaced)
+            self._write(action, "failed", release, image, replaced)
             raise
-        self._write(action, outcome, release, image, replaced)
+        if not (entry.was_live and self._tells_of(release, image)):
+            self._write(action, "succeeded", release, image, replaced)
+
+    def _tells_of(self, release: Reference, image: Image) -> bool:
+        """Whether the last that the history has of the service is that it came to serve this image. It has
+        not where whoever deployed it did not wait for the end.
+        """
+        try:
+            history = read_history(self.registry, release, self.component)
+        except OcikitError:
+            return False
+        last = next((one for one in history if one.service == self.runtime.service), None)
+        return last is not None and (last.outcome, last.digest) == ("succeeded", str(image.digest))
 
     def _write(
         self, action: Action, outcome: str, release: Reference, image: Image, replaced: Digest | None

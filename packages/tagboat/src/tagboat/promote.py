@@ -55,6 +55,7 @@ def promote(
         reference = here.reference.with_tag(tag)
         progress(f"{tag} ({digest}) from {origin} to {target}")
         push_release(registry, image, reference)
-        with Journal(destination, registry, progress).entry("promote", reference, image):
-            url = destination.roll_out(registry, reference, digest, Watch(timeout, progress))
-    return Promotion(tag, str(digest), url)
+        with Journal(destination, registry, component, progress).entry("promote", reference, image) as entry:
+            served = destination.roll_out(registry, reference, digest, Watch(timeout, progress))
+            entry.was_live = served.already
+    return Promotion(tag, str(digest), served.url)

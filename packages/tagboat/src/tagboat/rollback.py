@@ -60,7 +60,8 @@ def roll_back(
         release = _release(component, registry, repository, str(current), to)
         image = registry.image(release)
         progress(f"back from {current} to {release.tag} ({image.digest})")
-        with Journal(runtime, registry, progress).entry("rollback", release, image, replaced=current):
+        journal = Journal(runtime, registry, component, progress)
+        with journal.entry("rollback", release, image, replaced=current):
             url = runtime.roll_back(
                 registry, release, image.digest, Watch(timeout, progress), chosen=to is not None
             )

@@ -66,7 +66,7 @@ def test_a_release_is_a_version_and_the_alias_moves_to_it_when_it_is_well(releas
     assert (back["tag"], back["digest"]) == ("hail-v1.2.3", first["digest"])
     assert served_by_lambda(aws) == first["digest"]
     assert [one["outcome"] for one in release.json("history")] == [
-        "succeeded", "failed", "succeeded", "succeeded", "succeeded", "failed",
+        "succeeded", "failed", "succeeded", "succeeded", "failed",
     ]  # fmt: skip
 
     logs = aws.client("logs")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ocikit import Digest, Platform, Reference, Registry
 from tagboat.cloud import Cloud, CloudError, LogLine, Repository, Settings
-from tagboat.runtime.runtime import LogKind, OperationStatus, State, Watch
+from tagboat.runtime.runtime import LogKind, OperationStatus, Served, State, Watch
 from tagboat.targets.place import LATEST
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ class AppRunner:
     def require(self) -> None:
         self.cloud.existing_service(self.name)
 
-    def roll_out(self, registry: Registry, release: Reference, digest: Digest, watch: Watch) -> str:
+    def roll_out(self, registry: Registry, release: Reference, digest: Digest, watch: Watch) -> Served:
         settings = self.settings(str(release.with_tag(LATEST)))
         rollout = _Rollout(self.cloud, registry, settings, release, digest, watch, self.make)
-        return f"https://{rollout.run()['ServiceUrl']}"
+        return rollout.run()
 
     def roll_back(
         self, registry: Registry, release: Reference, digest: Digest, watch: Watch, *, chosen: bool
@@ -98,14 +98,14 @@ class _Rollout:
     watch: Watch
     make: Callable[[Watch], None] | None
 
-    def run(self) -> ServiceTypeDef:
-        """Make the service serve the release, and return it once it does."""
+    def run(self) -> Served:
+        """Make the service serve the release, and return once it does."""
         service = self._ready_service()
         if service is None:
             self._move_latest()
             if self.make is not None:
                 self.make(self.watch)
-                return self.cloud.existing_service(self.settings.name)
+                return _served(self.cloud.existing_service(self.settings.name))
             return self._finish(*self.cloud.create(self.settings))
         arn = service["ServiceArn"]
         if not self.settings.describes(service):
@@ -121,7 +121,7 @@ class _Rollout:
             return self._finish(service, _answering_operation(self.cloud, arn, known))
         if before and before[0]["Status"] == "SUCCEEDED":
             self.watch.progress(f"{self.release} is live already")
-            return service
+            return replace(_served(service), already=True)
         return self._finish(service, self.cloud.start_deployment(arn))
 
     def _ready_service(self) -> ServiceTypeDef | None:
@@ -146,9 +146,13 @@ class _Rollout:
     def _move_latest(self) -> None:
         self.registry.tag(self.release, LATEST)
 
-    def _finish(self, service: ServiceTypeDef, operation: str) -> ServiceTypeDef:
+    def _finish(self, service: ServiceTypeDef, operation: str) -> Served:
         self.cloud.wait(service, operation, timeout=self.watch.timeout, watch=self.watch.progress)
-        return service
+        return _served(service)
+
+
+def _served(service: ServiceTypeDef) -> Served:
+    return Served(f"https://{service['ServiceUrl']}")
 
 
 def _answering_operation(cloud: Cloud, arn: str, known: set[str]) -> str:

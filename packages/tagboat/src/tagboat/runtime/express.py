@@ -10,7 +10,7 @@ from ocikit import Digest, Reference, Registry
 from tagboat.aws.kinds.ecs import ExpressService, active, described, endpoint, request, steady
 from tagboat.cloud import DeploymentFailedError, LogLine, NoServiceError, last_messages
 from tagboat.runtime.aws import OnAws, known
-from tagboat.runtime.runtime import LogKind, OperationStatus, State, Watch
+from tagboat.runtime.runtime import LogKind, OperationStatus, Served, State, Watch
 from tagboat.targets.ecs_express import log_group
 from tagboat.targets.place import LATEST
 
@@ -25,11 +25,11 @@ class Express(OnAws):
     def require(self) -> None:
         self._described()
 
-    def roll_out(self, registry: Registry, release: Reference, digest: Digest, watch: Watch) -> str:
+    def roll_out(self, registry: Registry, release: Reference, digest: Digest, watch: Watch) -> Served:
         if described(self.stack.account, self.service) is None:
             registry.tag(release, LATEST)
             self.make(watch)
-            return self._url()
+            return Served(self._url())
         settings = known(self.stack, self.resource("ecs.express-service").settings)
         return self._serve(registry, release, digest, watch, settings)
 
@@ -39,7 +39,7 @@ class Express(OnAws):
         self.require()
         steady(self.stack.account, self.service, timeout=watch.timeout)
         found = ExpressService().read(self.stack.account, self.resource("ecs.express-service"))
-        return self._serve(registry, release, digest, watch, dict(found.settings) if found else {})
+        return self._serve(registry, release, digest, watch, dict(found.settings) if found else {}).url
 
     def state(self) -> State:
         service = self._described()
@@ -91,12 +91,13 @@ class Express(OnAws):
         digest: Digest,
         watch: Watch,
         settings: Mapping[str, Any],
-    ) -> str:
+    ) -> Served:
         account = self.stack.account
         image = f"{release.registry}/{release.repository}@{digest}"
         service, _ = steady(account, self.service, timeout=watch.timeout)
         wanted = request(settings, image)
-        if all(active(service).get(name) == value for name, value in wanted.items()):
+        already = all(active(service).get(name) == value for name, value in wanted.items())
+        if already:
             watch.progress(f"{release} is live already")
         else:
             account.call("ecs", "update_express_gateway_service", serviceArn=service["serviceArn"], **wanted)
@@ -112,7 +113,7 @@ class Express(OnAws):
                 )
         if registry.digest(release.with_tag(LATEST)) != digest:
             registry.tag(release, LATEST)
-        return self._url()
+        return Served(self._url(), already)
 
     def _url(self) -> str:
         return self.front() or f"https://{endpoint(self._described())}"

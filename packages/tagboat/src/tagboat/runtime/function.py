@@ -14,7 +14,7 @@ from tagboat.aws.kinds.lambda_ import ALIAS, own_configuration, own_settings, re
 from tagboat.aws.probe import STILL, is_of_platform, log_group, require_well
 from tagboat.cloud import LogLine, NoServiceError
 from tagboat.runtime.aws import OnAws
-from tagboat.runtime.runtime import LogKind, OperationStatus, State, Watch
+from tagboat.runtime.runtime import LogKind, OperationStatus, Served, State, Watch
 from tagboat.targets.place import LATEST
 
 _NONE = "ResourceNotFoundException"
@@ -28,13 +28,13 @@ class Function(OnAws):
     def require(self) -> None:
         self._served()
 
-    def roll_out(self, registry: Registry, release: Reference, digest: Digest, watch: Watch) -> str:
+    def roll_out(self, registry: Registry, release: Reference, digest: Digest, watch: Watch) -> Served:
         account, named = self.stack.account, {"FunctionName": self.service}
         there = account.find("lambda", "get_function", _NONE, **named)
         if there is None:
             registry.tag(release, LATEST)
             self.make(watch)
-            return self._url()
+            return Served(self._url())
         settings = self.resource("lambda.function").settings
         has = own_settings(there["Configuration"])
         same = all(settings[name] == value for name, value in has.items())
@@ -48,7 +48,7 @@ class Function(OnAws):
         self, registry: Registry, release: Reference, digest: Digest, watch: Watch, *, chosen: bool
     ) -> str:
         self.require()
-        return self._serve(registry, release, digest, watch, same=True)
+        return self._serve(registry, release, digest, watch, same=True).url
 
     def state(self) -> State:
         alias = self._served()
@@ -89,11 +89,12 @@ class Function(OnAws):
 
     def _serve(
         self, registry: Registry, release: Reference, digest: Digest, watch: Watch, *, same: bool
-    ) -> str:
+    ) -> Served:
         account, named = self.stack.account, {"FunctionName": self.service}
         image = f"{release.registry}/{release.repository}@{digest}"
         live = account.find("lambda", "get_function", _NONE, **named, Qualifier=ALIAS)
-        if same and live is not None and live["Code"].get("ImageUri") == image:
+        already = same and live is not None and live["Code"].get("ImageUri") == image
+        if already:
             watch.progress(f"{release} is live already")
         else:
             ready(account, self.service)
@@ -109,14 +110,14 @@ class Function(OnAws):
             if live is None:  # an earlier first version was not well: the alias is made when this one is
                 registry.tag(release, LATEST)
                 self.make(watch)
-                return self._url()
+                return Served(self._url())
             path = self.stack.place.component.config.service.health_path
             require_well(account, self.service, version, path, hint=STILL, timeout=watch.timeout)
             account.call("lambda", "update_alias", **named, Name=ALIAS, FunctionVersion=version)
             watch.progress(f"version {version} is served")
         if registry.digest(release.with_tag(LATEST)) != digest:
             registry.tag(release, LATEST)
-        return self._url()
+        return Served(self._url(), already)
 
     def _url(self) -> str:
         front = self.front()

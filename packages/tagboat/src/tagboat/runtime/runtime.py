@@ -23,6 +23,14 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
+class Served:
+    """Where a release is served; `already`: it was before it was asked for, and nothing was done."""
+
+    url: str
+    already: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class OperationStatus:
     """Times are UTC, ISO 8601."""
 
@@ -61,9 +69,9 @@ class Runtime(Protocol):
     def require(self) -> None:
         """Raises NoServiceError where it is not there."""
 
-    def roll_out(self, registry: Registry, release: Reference, digest: Digest, watch: Watch) -> str:
+    def roll_out(self, registry: Registry, release: Reference, digest: Digest, watch: Watch) -> Served:
         """Serve the image, which is in the registry as `release`, with the settings that the configuration
-        has, and let `latest` be it. The service is made where there is none. Returns the URL.
+        has, and let `latest` be it. The service is made where there is none.
 
         Raises DeploymentFailedError where the platform kept or put back the version before.
         """
