@@ -115,7 +115,7 @@ def test_the_smoke_test_sees_what_the_health_check_does_not(served):
     assert served.tagboat("smoke", url).returncode == 0
     assert result(served.tagboat("smoke", "--json", url)) == {"url": url, "version": None}
     project = served.root / "pyproject.toml"
-    project.write_text(project.read_text() + '\n[tool.tagboat.ci]\nversion-header = "X-Version"\n')
+    project.write_text(project.read_text() + '\n[tool.tagboat.ci]\nversion-header = "X-Other"\n')
     done = served.tagboat("smoke", "--timeout", "0", url)
     assert done.returncode == 34
     assert "is served by version None, not 1.0.0" in done.stderr
