@@ -129,12 +129,22 @@ class Replica:
     def _read_after(self, t: int, tails: Sequence[SnapshotKey]) -> list[Entry]:
         """The entries after transaction `t`: those in the newest tail from there, the others one by one."""
         if tails and tails[0].t > t:
-            with ThreadPoolExecutor(1, "bucketlog-open") as pool, suppress(MissingObjectError):
+            with ThreadPoolExecutor(1, "bucketlog-open") as pool:
                 later = pool.submit(self._read_each_after, tails[0].t)
-                entries = [e for e in read_tail(self._bucket.objects, tails[0], self._id) if e.t > t]
+                entries = [entry for entry in self._read_tail(tails[0]) if entry.t > t]
                 if entries and entries[0].t == t + 1:
                     return entries + later.result()
         return self._read_each_after(t)
+
+    def _read_tail(self, key: SnapshotKey) -> list[Entry]:
+        """No entries of a tail that has gone, or that is damaged: the log has them all."""
+        try:
+            return read_tail(self._bucket.objects, key, self._id)
+        except MissingObjectError:
+            return []
+        except FormatError as error:
+            _log.warning("%s; the log is read in its place", error)
+            return []
 
     def _read_each_after(self, t: int) -> list[Entry]:
         return list(self._bucket.log.read_after(t, guesses=_GUESSES))
