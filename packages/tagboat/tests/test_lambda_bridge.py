@@ -290,6 +290,18 @@ def test_a_stop_reaches_the_app(service: LambdaService, start: Start) -> None:
     assert process.returncode == 256 - signal.SIGTERM  # the app ended by the signal
 
 
+def test_a_stop_may_come_while_the_bridge_looks_whether_the_app_has_ended() -> None:
+    """Which it does under the lock that whoever waits for the app takes, too."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        app = lambda_bridge.App([sys.executable, "-c", "import time; time.sleep(300)"], free_port(), {})
+        with pytest.raises(lambda_bridge.Terminated), app._process._waitpid_lock:
+            signal.raise_signal(signal.SIGTERM)
+        assert app.stop() == -signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_elsewhere_it_says_what_it_is_for() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "AWS_LAMBDA_RUNTIME_API"}
     done = subprocess.run(

@@ -90,6 +90,10 @@ class AppError(Exception):
     """The app gave no answer, or not all of it."""
 
 
+class Terminated(BaseException):
+    """We are to end (SIGTERM)."""
+
+
 @dataclass(frozen=True)
 class Request:
     """The HTTP request that an event stands for; `target` is path and query."""
@@ -232,17 +236,24 @@ def signed_headers(
     return headers
 
 
+def _terminated(_number: int, _frame: object) -> None:
+    """Wait for nothing here: what is interrupted may hold the lock that waiting for the app takes."""
+    raise Terminated
+
+
 class App:
     """The app: a process that listens on `port` of this machine's loopback, with `variables` beside ours."""
 
     def __init__(self, command: list[str], port: int, variables: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(command, env=os.environ | {"PORT": str(port), **variables})
         self._port = port
-        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGTERM, _terminated)
 
-    def _stop(self, number: int, _frame: object) -> None:
-        self._process.send_signal(number)
-        sys.exit(self._process.wait())
+    def stop(self) -> int:
+        """Have it end, and wait for that: its exit code."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is being told
+        self._process.terminate()
+        return self._process.wait()
 
     def wait(self) -> None:
         """Return when it takes connections; raises AppGoneError."""
@@ -460,8 +471,19 @@ def main() -> None:
     try:
         variables = secrets(kept) if (kept := os.environ.pop(SECRETS, None)) else {}
         app = App(sys.argv[1:], int(os.environ.get("PORT", "8080")), variables)
+    except (SecretError, OSError, ValueError) as error:
+        runtime.fail("init", error)
+        sys.exit(f"lambda: {error}")
+    try:
+        _run(runtime, app)
+    except Terminated:
+        sys.exit(app.stop())
+
+
+def _run(runtime: Runtime, app: App) -> None:
+    try:
         app.wait()
-    except (AppGoneError, SecretError, OSError, ValueError) as error:
+    except AppGoneError as error:
         runtime.fail("init", error)
         sys.exit(f"lambda: {error}")
     try:
