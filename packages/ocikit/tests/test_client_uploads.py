@@ -579,8 +579,9 @@ def slow(fake):
 
 
 INTERRUPTED = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests may have had it ignored
 from ocikit import Layout, Reference, Registry
 image = Layout(Path(sys.argv[2])).image()
 try:

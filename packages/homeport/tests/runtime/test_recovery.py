@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -216,9 +217,16 @@ def test_a_full_disk_stops_no_service_and_what_failed_for_it_works_when_there_is
         assert harbour.containers() == before
         assert harbour.service(arn)["status"] == "RUNNING"
     assert seen.bad == {}
-    # What dies is started as soon as there is room.
-    os.kill(*before.values(), signal.SIGKILL)
-    eventually(lambda: harbour.served() is None)
+    # What dies is started as soon as there is room: what it leaves is none, for that is taken, too.
+
+    def is_down() -> bool:
+        fill(filler)
+        for process in harbour.containers().values():
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        return harbour.served() is None
+
+    eventually(is_down)
     filler.unlink()
     eventually(lambda: harbour.served() == "one")
     harbour.tell("update_service", arn=arn, spec=spec)
@@ -227,8 +235,8 @@ def test_a_full_disk_stops_no_service_and_what_failed_for_it_works_when_there_is
 
 
 def fill(path: Path) -> None:
-    """Take all the room there is on a disk."""
-    with path.open("wb", buffering=0) as file:
+    """Take all the room there is on a disk, beside what was taken before."""
+    with path.open("ab", buffering=0) as file:
         size = 1 << 20
         while size:
             try:
