@@ -163,7 +163,7 @@ class Image:
         return self._sizes
 
     def postpone(self, schema: Schema, steps: Sequence[Step]) -> bool:
-        """Take the transactions after `schema`, and apply them when something is read that they change.
+        """Take these transactions after `schema`, and apply them when something is read that they change.
 
         Called before anything is read. False, and nothing is done, when they must be applied now.
         """
@@ -180,7 +180,7 @@ class Image:
             pages.watch(changed)
             self._waiting = tuple(steps)
             self._sizes.update(change.a for step in steps for change in step.changes if change.added)
-            self.basis = steps[-1].t if steps else self.basis
+            self.basis = steps[-1].t
         return True
 
     def settle(self) -> None:

@@ -164,6 +164,8 @@ class Replica:
 
     def _take(self, entries: Sequence[Entry]) -> None:
         """Show the entries after a snapshot, whose pages need not be here yet for that, if there are few."""
+        if not entries:
+            return
         if not self.image.pages.base.chunks:
             self._apply(entries)
             return

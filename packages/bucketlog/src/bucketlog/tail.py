@@ -47,7 +47,7 @@ class Tail:
     written: int = 0
     """How many of them have been written once more."""
     encoded: list[bytes] = field(default_factory=list)
-    """The first of them as they are in the log."""
+    """The first of them as they are in the log; one list for all copies, so that each is encoded once."""
     is_turn: bool = False
     """Whether this process is the one of all writers that is to write the next tail."""
 
