@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from homeport.authority import key_pem, write
+from homeport.authority import key_pem
+from homeport.disk import write
 from homeport.errors import CertificateError
 
 if TYPE_CHECKING:

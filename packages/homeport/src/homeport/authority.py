@@ -6,9 +6,7 @@ The authority may sign for `localhost` and names below it only (a critical name 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from homeport.disk import write
 from homeport.errors import HomeportError
 
 _AUTHORITY_LIFE = timedelta(days=3650)
@@ -145,21 +144,3 @@ def _damaged(directory: Path) -> HomeportError:
         f"{directory}/ca.pem or ca-key.pem is damaged: restore them, or remove both, and there will be a new "
         "authority that browsers have to be told of"
     )
-
-
-def write(path: Path, content: bytes, *, mode: int, lasting: bool = True) -> None:
-    """Whole or not at all, and never readable by others in between. What is there already is not written
-    again: so a full disk does not stop what changes nothing. `lasting`: on the disk before it has its name,
-    as it has to be that no start can make again.
-    """
-    with suppress(OSError):
-        if path.read_bytes() == content and path.stat().st_mode & 0o777 == mode:
-            return
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)
-        if lasting:
-            file.flush()
-            os.fsync(file.fileno())
-    new.replace(path)

@@ -18,8 +18,9 @@ from typing import Any, Final, Protocol
 from cryptography import x509
 
 import bucketlog
-from homeport.authority import Authority, write
+from homeport.authority import Authority
 from homeport.command import off_loop
+from homeport.disk import write
 from homeport.errors import CertificateError, HomeportError
 from homeport.hosts import is_local
 from homeport.schema import attribute

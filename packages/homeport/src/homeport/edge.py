@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
-from homeport.authority import Authority, write
+from homeport.authority import Authority
 from homeport.command import off_loop
 from homeport.configuration import (
     ACTIVATOR,
@@ -30,6 +30,7 @@ from homeport.configuration import (
     configuration,
     maps,
 )
+from homeport.disk import write
 from homeport.errors import EdgeError
 from homeport.haproxy import HAProxy
 from homeport.hosts import is_local

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from homeport.authority import write
+from homeport.disk import write
 from homeport.errors import ImageError
 from homeport.layout import Layout
 from homeport.tracking import Track
@@ -38,9 +38,8 @@ from ocikit.registry import Storage
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _HALF = ".new-"  # begins the name of a layer that is being unpacked
-_MARK = (
-    ".unsettled"  # ends the name of a file beside a layer that may not be on the disk: it has the boot's id
-)
+# Ends the name of a file beside a layer that may not be on the disk: it has the boot's id.
+_MARK = ".unsettled"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -26,12 +26,12 @@ from homeport.admin import Admin, Upgrades
 from homeport.api import Gate, create_app, create_s3_app
 from homeport.attestation import public_pem
 from homeport.audit import FOLDER, Trail
-from homeport.authority import write
 from homeport.catalogue import Catalogue
 from homeport.connection import Connection
 from homeport.console import ByEdge, Console
 from homeport.controller import Port
 from homeport.credentials import Keyring
+from homeport.disk import write
 from homeport.errors import HomeportError
 from homeport.expiry import expire
 from homeport.hosts import is_local

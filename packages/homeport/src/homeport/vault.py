@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote
 
+from homeport.disk import fsync
 from homeport.errors import HomeportError
 
 MOST: Final = 1 << 16  # bytes of a value, as in Secrets Manager
@@ -87,11 +88,7 @@ class Vault:
             except BaseException:
                 Path(made.name).unlink()
                 raise
-        descriptor = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        fsync(self._folder)
 
     def remove(self, name: str) -> None:
         """Raises SecretError where there is none."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from homeport.aws.errors import ApiError
-from homeport.s3.objects import fsync
+from homeport.disk import fsync
 
 # The naming rules of general purpose buckets, without dots: names are folders and parts of host names.
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")

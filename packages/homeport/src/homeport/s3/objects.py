@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from homeport.aws.errors import ApiError
+from homeport.disk import fsync
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +115,6 @@ def _walk(folder: Path, path: str, prefix: str, after: str, *, fold: bool) -> It
                 yield name
         elif name > after or after.startswith(name):
             yield from _walk(Path(entry.path), name, prefix, after, fold=False)
-
-
-def fsync(path: Path) -> None:
-    """Have what is in a file or a folder on the disk before going on."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _settle(folder: Path, top: Path) -> None:
