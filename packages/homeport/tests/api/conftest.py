@@ -404,6 +404,21 @@ class _Server(uvicorn.Server):
     def install_signal_handlers(self) -> None: ...
 
 
+class Clock:
+    """A time in seconds that tests set."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The tester's own AWS settings are no part of a test."""

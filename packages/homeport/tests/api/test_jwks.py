@@ -9,23 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packages.homeport.tests.api.conftest import Clock
 
 from homeport.jwks import IssuerError, Keys, UnknownKeyError, decode, fetch, is_issuer, read_key
 
 CONFIGURATION = "/.well-known/openid-configuration"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from packages.homeport.tests.api.conftest import Clock
 
 from homeport.console.visits import TooManyTriesError, Visits
 
 KEY = ("root", "right")
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
