@@ -93,12 +93,17 @@ def whole(text: str) -> int:
 
 def seconds(text: str) -> float:
     """A time that one can wait, as argparse's `type`."""
+    return number(text, 1e9, "number of seconds")
+
+
+def number(text: str, bound: float, what: str) -> float:
+    """A number from 0 to below `bound`, for a `type` of argparse; `what` is for complaints."""
     try:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    if not 0 <= value < bound:
+        raise argparse.ArgumentTypeError(f"{text!r} is no {what}")
     return value
 
 

@@ -306,7 +306,7 @@ class Cloud:
         arn = service["ServiceArn"]
         since, status = 0, "PENDING"
         events: Iterator[list[LogLine]] | None = None
-        said: set[str] = set()
+        told: set[str] = set()
         deadline = time.monotonic() + timeout
         for pause in pauses():
             entry = next((entry for entry in self.operations(arn) if entry["Id"] == operation), None)
@@ -318,15 +318,17 @@ class Cloud:
                 )
                 for event in next(events):
                     watch(event.message)
-                    said.add(event.message.strip())
+                    told.add(event.message.strip())
             if status == "SUCCEEDED":
                 return
             if status in _ENDED:
-                written = [line.message for line in self.lines(service, "application", since=since)]
+                written = last_messages(
+                    lambda since: self.lines(service, "application", since=since), since=since
+                )
                 # A homeport's events have had the last lines.
                 raise DeploymentFailedError(
                     f"{service['ServiceName']}: the deployment ended {status}",
-                    [line for line in written[-_SHOWN:] if line.strip() not in said],
+                    [line for line in written if line.strip() not in told],
                     hint="the version that served before still serves"
                     if status == "ROLLBACK_SUCCEEDED"
                     else None,
@@ -396,9 +398,15 @@ def followed(lines: Callable[[int], Iterator[LogLine]], *, since: int) -> Iterat
         yield fresh
 
 
-def last_messages(lines: Callable[[int], Iterator[LogLine]], *, count: int = 20) -> list[str]:
-    """The last lines that were written, of one day at most; `lines` are those since a time."""
-    return [line.message for line in deque(lines(int((time.time() - _RECENT) * 1000)), maxlen=count)]
+def last_messages(
+    lines: Callable[[int], Iterator[LogLine]], *, since: int | None = None, count: int = _SHOWN
+) -> list[str]:
+    """The last lines that were written since a time (milliseconds), or else within a day; `lines` are those
+    since a time.
+    """
+    if since is None:
+        since = int((time.time() - _RECENT) * 1000)
+    return [line.message for line in deque(lines(since), maxlen=count)]
 
 
 HINT = f"check the AWS settings of this shell, AWS_ENDPOINT_URL too; {SETTINGS}"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tagboat.arguments import add_component, add_json
+from tagboat.arguments import add_component, add_json, number
 from tagboat.terminal import complain, say
 
 if TYPE_CHECKING:
@@ -70,13 +70,7 @@ def add_cost_command(commands: Commands) -> None:
 
 
 def _amount(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1e15:
-        raise argparse.ArgumentTypeError(f"{text!r} is no amount")
-    return value
+    return number(text, 1e15, "amount")
 
 
 def _count(text: str) -> int:

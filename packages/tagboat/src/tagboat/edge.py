@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 import ssl
 import threading
 import time
@@ -14,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlencode, urljoin, urlsplit
+
+from tagboat.tls import connected
 
 _TIMEOUT = 30.0  # seconds
 
@@ -61,15 +62,7 @@ class _LoopbackConnection(http.client.HTTPSConnection):
         self._tls = context
 
     def connect(self) -> None:
-        # Wrapped before it is connected: `wrap_socket` leaves a connection open that has been cut already.
-        self.sock = self._tls.wrap_socket(socket.socket(), server_hostname=self.host)
-        try:
-            self.sock.settimeout(self.timeout)
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.sock.connect(("127.0.0.1", self.port))
-        except OSError:
-            self.close()
-            raise
+        self.sock = connected(self._tls, "127.0.0.1", self.port, self.host, self.timeout)
 
 
 class Visitor:

@@ -47,10 +47,9 @@ class Login:
         Raises IdentityError.
         """
         try:
-            said = boto3.Session(profile_name=name)._session.get_scoped_config()
-            return cls(
-                boto3.Session(profile_name=name, region_name=said.get("region")), said.get("endpoint_url")
-            )
+            written = boto3.Session(profile_name=name)._session.get_scoped_config()
+            found = boto3.Session(profile_name=name, region_name=written.get("region"))
+            return cls(found, written.get("endpoint_url"))
         except BotoCoreError as error:
             raise IdentityError(str(error), hint=f"[profile {name}] in ~/.aws/config") from error
 

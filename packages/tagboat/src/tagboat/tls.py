@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -20,14 +19,20 @@ def trusting() -> ssl.SSLContext:
     return context
 
 
-@contextmanager
 def connected(
-    context: ssl.SSLContext, address: str, port: int, host: str, timeout: float
-) -> Iterator[ssl.SSLSocket]:
-    """A connection to an address of IPv4 or IPv6, over TLS with the name `host`. Raises OSError."""
+    context: ssl.SSLContext, address: str, port: int, host: str, timeout: float | None
+) -> ssl.SSLSocket:
+    """A connection to an address of IPv4 or IPv6, over TLS with the name `host`, to be closed by whoever gets
+    it. `timeout` is in seconds, None for no bound. Raises OSError.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     # Wrapped before it is connected: `wrap_socket` leaves a connection open that has been cut already.
-    with context.wrap_socket(socket.socket(family), server_hostname=host) as connection:
+    connection = context.wrap_socket(socket.socket(family), server_hostname=host)
+    try:
         connection.settimeout(timeout)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.connect((address, port))
-        yield connection
+    except BaseException:
+        connection.close()
+        raise
+    return connection
