@@ -35,9 +35,8 @@ LATEST: Final = 8**11 - 1  # seconds since 1970 that the octal digits of a ustar
 _LARGEST_SIZE: Final = 8**11 - 1
 _LARGEST_ID: Final = 8**7 - 1
 _LARGEST_HEADER: Final = 1 << 20  # bytes of one extended header
-_MOST_NAMES: Final = (
-    256 << 20
-)  # bytes of all names, targets and attributes, which readers may have to remember
+# Bytes of all names, targets and attributes, which readers may have to remember.
+_MOST_NAMES: Final = 256 << 20
 _MOST_LASTING: Final = 100  # records that hold for all entries that follow
 _MTIME: Final = re.compile(r"(-?)(\d{1,12})(?:\.(\d+))?")
 _XATTR: Final = "SCHILY.xattr."
